@@ -1,0 +1,75 @@
+"""Every error of the product, for a person to read.
+
+Each says what happened and where (`what`) and what to do next (`next_step`). Only the command line turns one into
+an exit code.
+
+    FleetError          1  anything below; also "the product failed in a way it has no better word for"
+    ├── InvalidInput    2  refused at the door: a value, a file, a message that does not parse
+    ├── NotInstalled    3  the fleet server is not there
+    ├── NotFound        4  a named thing does not exist
+    ├── Conflict        5  it exists already, or belongs to somebody else
+    ├── Unreachable     6  identity provider, NATS, Kubernetes or an engine does not answer
+    ├── NotPermitted    7  it answered, and said no
+    └── TimedOut        8  a named condition did not become true before its deadline
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FleetError(Exception):
+    """Base of the tree: a sentence about what happened and one about what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, next_step: str) -> None:
+        """Keep both sentences; `str()` shows them on two lines."""
+        super().__init__(what)
+        self.what = what
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  next: {self.next_step}"
+
+
+class InvalidInput(FleetError, ValueError):  # noqa: N818 - reads as what it is
+    """A value, file or message that does not parse; nothing was contacted and nothing changed."""
+
+    exit_code = 2
+
+
+class NotInstalled(FleetError):  # noqa: N818
+    """The fleet server is not installed where we looked."""
+
+    exit_code = 3
+
+
+class NotFound(FleetError):  # noqa: N818
+    """A named thing does not exist."""
+
+    exit_code = 4
+
+
+class Conflict(FleetError):  # noqa: N818
+    """The thing exists already, changed under us, or belongs to somebody else."""
+
+    exit_code = 5
+
+
+class Unreachable(FleetError):  # noqa: N818
+    """A server did not answer."""
+
+    exit_code = 6
+
+
+class NotPermitted(FleetError):  # noqa: N818
+    """A server answered, and refused."""
+
+    exit_code = 7
+
+
+class TimedOut(FleetError):  # noqa: N818
+    """A named condition did not become true before its deadline."""
+
+    exit_code = 8

@@ -1,0 +1,84 @@
+"""Names that exist only when valid: parse at the door, trust inside.
+
+Each is a `str` whose constructor refuses what is not valid with `InvalidInput`, so a value of the type is proof.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Self
+
+from fleet.contract.errors import InvalidInput
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+# Semantic Versioning 2.0.0, the grammar its specification gives, behind our "v".
+_SEMVER = (
+    r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
+    r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?"
+)
+
+
+class _Name(str):
+    """A string of one grammar."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    rule: ClassVar[str]
+    grammar: ClassVar[re.Pattern[str]]
+
+    def __new__(cls, text: str) -> Self:
+        """Parse `text`.
+
+        Raises:
+            InvalidInput: `text` does not follow the grammar; the message shows it and the rule.
+        """
+        if not cls.grammar.fullmatch(text):
+            shown = text if len(text) <= 80 else f"{text[:77]}..."
+            raise InvalidInput(f"{shown!r} is not a valid {cls.kind}", next_step=f"use {cls.rule}")
+        return super().__new__(cls, text)
+
+
+class DeviceId(_Name):
+    """A device's name: an RFC 1123 label of at most 63 characters, hence one NATS subject token."""
+
+    __slots__ = ()
+    kind = "device id"
+    rule = "1 to 63 characters of a-z, 0-9 and '-', beginning and ending with a letter or digit (RFC 1123 label)"
+    grammar = re.compile(_LABEL, re.ASCII)
+
+
+class DeploymentName(_Name):
+    """A deployment's name: an RFC 1123 label of at most 63 characters."""
+
+    __slots__ = ()
+    kind = "deployment name"
+    rule = DeviceId.rule
+    grammar = re.compile(_LABEL, re.ASCII)
+
+
+class AgentVersion(_Name):
+    """An agent's version: `v` and a semantic version, such as `v0.1.2`."""
+
+    __slots__ = ()
+    kind = "agent version"
+    rule = "'v' and a semantic version, such as v0.1.2"
+    grammar = re.compile(_SEMVER, re.ASCII)
+
+
+class Digest(_Name):
+    """A SHA-256 content digest in the OCI form `sha256:<64 hex digits>`."""
+
+    __slots__ = ()
+    kind = "digest"
+    rule = "sha256: and 64 lower-case hexadecimal digits"
+    grammar = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+
+
+class TokenSubject(_Name):
+    """The `sub` of an access token, the key of the identity registry: one NATS KV key token."""
+
+    __slots__ = ()
+    kind = "token subject"
+    rule = "the user id that the identity provider shows: 1 to 128 of A-Z, a-z, 0-9, '_' and '-'"
+    grammar = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)

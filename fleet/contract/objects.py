@@ -1,0 +1,147 @@
+"""The Kubernetes objects `Device` and `FleetDeployment`, group `fleet.nationtech.io/v1alpha1`, as typed models."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Literal
+
+import msgspec
+
+from fleet.contract.names import DeploymentName, DeviceId
+from fleet.contract.wire import Container, DeviceInfo
+
+GROUP = "fleet.nationtech.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+DEVICES = "devices"
+DEPLOYMENTS = "fleetdeployments"
+FINALIZER = f"{GROUP}/cleanup"
+"""Held by the operator until a deleted object has left no key in NATS and no session."""
+SERVER_CONFIG_MAP = "fleet-server"
+"""The ConfigMap that says a fleet server is installed in a namespace; its data is a `ServerInfo`."""
+
+LabelValue = Annotated[str, msgspec.Meta(max_length=63)]
+
+
+class Metadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The part of Kubernetes object metadata that we read."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+    finalizers: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Condition(msgspec.Struct, frozen=True, rename="camel"):
+    """A status condition in the Kubernetes form (`metav1.Condition`)."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: str
+    observed_generation: int = 0
+
+
+class DeviceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What an admin wants of a device. `subject` is the token subject of its machine user."""
+
+    subject: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,128}$")] = ""
+    labels: dict[str, LabelValue] = {}
+    revoked: bool = False
+    agent_version: Annotated[str, msgspec.Meta(pattern=r"^(v[0-9]+\.[0-9]+\.[0-9]+.*)?$")] = ""
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What the operator knows of a device; written on transitions, not on every heartbeat."""
+
+    info: DeviceInfo | None = None
+    last_heartbeat: str | None = None
+    deployments: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Device(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A device. Conditions: `Enrolled`, `Online`, `Revoked`."""
+
+    metadata: Metadata
+    spec: DeviceSpec = DeviceSpec()
+    status: DeviceStatus = DeviceStatus()
+    api_version: str = API_VERSION
+    kind: str = "Device"
+
+    @property
+    def id(self) -> DeviceId:
+        """The object's name as a device id."""
+        return DeviceId(self.metadata.name)
+
+
+class Selector(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Devices whose `spec.labels` contain every pair; no pair selects every device."""
+
+    match_labels: dict[str, LabelValue] = {}
+
+
+class StrategyType(Enum):
+    """How a change reaches the selected devices."""
+
+    ALL_AT_ONCE = "AllAtOnce"
+    ROLLING = "Rolling"
+
+
+class Strategy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """`Rolling` changes at most `max_unavailable` devices at a time and waits until each runs the new generation."""
+
+    type: StrategyType = StrategyType.ALL_AT_ONCE
+    max_unavailable: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+class DeploymentSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What runs where, and how a change spreads."""
+
+    workload: Container
+    selector: Selector = Selector()
+    strategy: Strategy = Strategy()
+
+
+class DeploymentStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """Counts of devices, and conditions `Ready` and `Progressing`."""
+
+    observed_generation: int = 0
+    matched: int = 0
+    updated: int = 0
+    ready: int = 0
+    failed: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class FleetDeployment(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A workload and the devices it belongs on."""
+
+    metadata: Metadata
+    spec: DeploymentSpec
+    status: DeploymentStatus = DeploymentStatus()
+    api_version: str = API_VERSION
+    kind: str = "FleetDeployment"
+
+    @property
+    def name(self) -> DeploymentName:
+        """The object's name as a deployment name."""
+        return DeploymentName(self.metadata.name)
+
+
+class ServerInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """What an installed server tells its admins; no secrets. `ca` is PEM: NATS' own, then the issuer's."""
+
+    issuer: str
+    project_id: str
+    cli_client_id: str
+    nats_url: str
+    ca: str
+    version: str

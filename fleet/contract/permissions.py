@@ -1,0 +1,54 @@
+"""What a device may do in NATS: one pure function, applied by the callout and enumerated by the tests.
+
+The rules follow the measured "core" profile of the NATS reference: a device publishes to and reads its own keys only,
+gets them by direct get, and watches by a core subscription. It never gets a consumer, a stream's information, or a
+bare direct get, for each of these reads or writes past its own keys.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fleet.contract.buckets import (
+    AGENT_LEASE,
+    AGENT_TARGET,
+    DESIRED_INDEX,
+    DESIRED_STATE,
+    DEVICE_HEARTBEAT,
+    DEVICE_INFO,
+    DEVICE_STATE,
+)
+from fleet.contract.names import DeviceId
+
+
+class Permissions(msgspec.Struct, frozen=True):
+    """Subjects that a NATS user may publish and subscribe to; everything else is refused."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+def inbox_prefix(device: DeviceId) -> str:
+    """The device's own inbox prefix: replies to one device reach no other."""
+    return f"_INBOX_{device}"
+
+
+def device_permissions(device: DeviceId) -> Permissions:
+    """The whole of what one device may do."""
+    read = (
+        (DESIRED_INDEX, f"{device}"),
+        (DESIRED_STATE, f"{device}.*"),
+        (AGENT_TARGET, f"{device}"),
+        (AGENT_LEASE, f"{device}"),
+    )
+    write = (
+        (DEVICE_STATE, f"{device}.*"),
+        (DEVICE_INFO, f"{device}"),
+        (DEVICE_HEARTBEAT, f"{device}"),
+        (AGENT_LEASE, f"{device}"),
+    )
+    direct_get = tuple(f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject(key)}" for bucket, key in read)
+    return Permissions(
+        publish=(*(bucket.subject(key) for bucket, key in write), *direct_get),
+        subscribe=(f"{inbox_prefix(device)}.>", *(bucket.subject(key) for bucket, key in read)),
+    )

@@ -1,0 +1,222 @@
+"""What travels through NATS: frozen, tagged structs, tolerant of unknown fields.
+
+Compatibility rule: fields are only ever added, with defaults; a field or a tag is never renamed or reused. The golden
+files in `tests/contract/golden` hold this. Times are Unix seconds of the sender's clock, for people only: decisions
+use the NATS server's times or a monotonic clock, for a device's clock may be years off.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from fleet.contract.errors import InvalidInput
+from fleet.contract.names import AgentVersion, DeviceId, Digest, TokenSubject
+
+
+class Restart(Enum):
+    """When the engine starts a stopped container again (Docker Engine API, `RestartPolicy.Name`)."""
+
+    NO = "no"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+    UNLESS_STOPPED = "unless-stopped"
+
+
+PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class Protocol(Enum):
+    """A published port's transport."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Port(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A container port published on the device."""
+
+    host: PortNumber
+    container: PortNumber
+    protocol: Protocol = Protocol.TCP
+
+
+class Health(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A command run inside the container; exit code 0 is healthy. Times in seconds."""
+
+    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    interval: Annotated[float, msgspec.Meta(ge=0.1)] = 10
+    timeout: Annotated[float, msgspec.Meta(ge=0.1)] = 5
+    retries: Annotated[int, msgspec.Meta(ge=1)] = 3
+    start_period: Annotated[float, msgspec.Meta(ge=0)] = 0
+
+
+class Container(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="container"):
+    """One container. Two equal values need no replacement, a change of any field does."""
+
+    image: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    ports: tuple[Port, ...] = ()
+    restart: Restart = Restart.UNLESS_STOPPED
+    health: Health | None = None
+
+
+Workload = Container
+"""What a deployment runs. A second kind becomes a union; agents report an unknown tag as `UnsupportedWorkload`."""
+
+
+class Desired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="desired"):
+    """`desired-state` `<device>.<deployment>`: run this."""
+
+    generation: int
+    workload: Workload
+
+
+class DesiredIndex(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="index"):
+    """`desired-state` `<device>`: which deployments the device runs, and the generation of each.
+
+    A device may not list a bucket's keys, so this tells it what to read. A deployment that is not named here is
+    removed from the device.
+    """
+
+    deployments: dict[str, int] = {}
+
+
+class Phase(Enum):
+    """Where a deployment stands on one device."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    UNHEALTHY = "Unhealthy"
+    RESTARTING = "Restarting"
+    FAILED = "Failed"
+
+
+class Reason(Enum):
+    """Why a phase is what it is: CamelCase, as Kubernetes conditions want it."""
+
+    PULLING = "Pulling"
+    STARTING = "Starting"
+    STARTED = "Started"
+    HEALTHY = "Healthy"
+    HEALTH_CHECK_FAILED = "HealthCheckFailed"
+    CRASH_LOOP = "CrashLoop"
+    EXITED = "Exited"
+    COMPLETED = "Completed"
+    IMAGE_NOT_FOUND = "ImageNotFound"
+    PORT_IN_USE = "PortInUse"
+    ENGINE_UNAVAILABLE = "EngineUnavailable"
+    ENGINE_ERROR = "EngineError"
+    UNSUPPORTED_WORKLOAD = "UnsupportedWorkload"
+    INVALID_DESIRED_STATE = "InvalidDesiredState"
+    STATE_NOT_SAVED = "StateNotSaved"
+
+
+class DeviceState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="state"):
+    """`device-state` `<device>.<deployment>`: what the device made of it."""
+
+    generation: int
+    phase: Phase
+    reason: Reason
+    message: str = ""
+    container_id: str = ""
+    restarts: int = 0
+    at: float = 0
+
+
+class DeviceInfo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="info"):
+    """`device-info` `<device>`: what the device is. Sizes in bytes."""
+
+    agent_version: AgentVersion
+    arch: str
+    os: str
+    kernel: str
+    memory: int
+    disk: int
+    boot_id: str
+    instance_id: str = ""
+    engine: str = ""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="heartbeat"):
+    """`device-heartbeat` `<device>`: alive. `interval` is in seconds; `sequence` counts from the agent's start."""
+
+    agent_version: AgentVersion
+    instance_id: str
+    boot_id: str
+    sequence: int
+    interval: float
+    generation: int = 0
+    at: float = 0
+
+
+class IdentityState(Enum):
+    """Whether a device that proved who it is may come in."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+class Identity(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="identity"):
+    """`identities` `<token subject>`: the registry that the callout reads and the operator writes."""
+
+    device: DeviceId
+    state: IdentityState
+
+
+class AgentTarget(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="target"):
+    """`agent-target` `<device>`: the agent version wanted, and the hand-over attempt it belongs to."""
+
+    version: AgentVersion
+    digest: Digest
+    generation: int
+    stop_instance: str = ""
+
+
+class AgentLease(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="lease"):
+    """`agent-lease` `<device>`: which agent instance may write; compare-and-set on the entry's revision."""
+
+    instance_id: str
+    generation: int
+    expires: float
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """Render a wire value as JSON."""
+    return msgspec.json.encode(value, enc_hook=_to_builtin)
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Parse a wire value.
+
+    Raises:
+        InvalidInput: not JSON, not of this kind, or with a value outside its grammar; the message says where.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind, dec_hook=_from_builtin)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"not a valid {kind.__name__}: {error}", next_step="write it with a fleet of the same or a newer version"
+        ) from error
+
+
+_NAMES = (AgentVersion, DeviceId, Digest, TokenSubject)
+
+
+def _to_builtin(value: object) -> str:
+    if isinstance(value, _NAMES):
+        return str(value)
+    raise NotImplementedError(f"no wire form for {value!r}")
+
+
+def _from_builtin(kind: type, value: object) -> object:
+    if issubclass(kind, _NAMES) and isinstance(value, str):
+        return kind(value)
+    raise NotImplementedError(kind)

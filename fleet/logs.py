@@ -1,0 +1,38 @@
+"""One JSON line per event on standard error, the same in every part, so that a timeline can be made of them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRET_WORDS = ("token", "password", "passwd", "secret", "seed", "assertion", "authorization", "private")
+
+
+def configure(part: str, *, level: int = logging.INFO) -> None:
+    """Log as `part` from here on: `timestamp` (ISO 8601, UTC), `level`, `part`, `event`, and what the event names."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            hide_secrets,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(part=part)
+
+
+def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace the value of every field whose name says that it is a secret."""
+    return {
+        key: "[REDACTED]" if any(word in key.lower() for word in _SECRET_WORDS) else value
+        for key, value in event.items()
+    }

@@ -1,1 +1,1 @@
-"""The contract: wire types, names, buckets, permissions, Kubernetes objects and configuration files. No I/O but files."""
+"""The contract: wire types, names, buckets, permissions, Kubernetes objects and configuration files."""

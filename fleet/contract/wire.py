@@ -213,7 +213,7 @@ _NAMES = (AgentVersion, DeviceId, Digest, TokenSubject)
 def _to_builtin(value: object) -> str:
     if isinstance(value, _NAMES):
         return str(value)
-    raise NotImplementedError(f"no wire form for {value!r}")
+    raise NotImplementedError(f"no wire form for {value}")
 
 
 def _from_builtin(kind: type, value: object) -> object:

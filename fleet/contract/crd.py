@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -104,7 +104,7 @@ def _crd(kind: str, plural: str, short: list[str], spec: type, status: type, col
 def structural_schema(model: type) -> Json:
     """A model's schema in the form Kubernetes demands: no references, no titles, `nullable` for optional values."""
     (root,), components = msgspec.json.schema_components([model], ref_template="{name}", schema_hook=_name_schema)
-    return _inline(cast("Json", root), components)
+    return _inline(root, components)
 
 
 def _name_schema(kind: type) -> Json:

@@ -216,7 +216,7 @@ def _to_builtin(value: object) -> str:
     raise NotImplementedError(f"no wire form for {value}")
 
 
-def _from_builtin(kind: type, value: object) -> object:
+def _from_builtin(kind: type[object], value: object) -> object:
     if issubclass(kind, _NAMES) and isinstance(value, str):
         return kind(value)
     raise NotImplementedError(kind)

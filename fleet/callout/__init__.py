@@ -1,0 +1,1 @@
+"""The NATS auth callout service: a valid token says who, the registry says whether."""

@@ -1,0 +1,1 @@
+"""Desired state of an install, an enrollment, a device set-up."""

@@ -1,0 +1,116 @@
+"""The nats-server's configuration, from typed values: TLS, JetStream, accounts, and the auth callout.
+
+Rendered as JSON, which nats-server's configuration language includes, so that no password needs quoting rules. The
+accounts and limits follow the NATS reference; who may do what as a device is `fleet.contract.permissions`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fleet.contract.buckets import (
+    APP_ACCOUNT,
+    APP_USER,
+    AUTH_SUBJECT,
+    CALLOUT_INBOX,
+    CALLOUT_USER,
+    CONTROL_ACCOUNT,
+    CONTROL_USER,
+    IDENTITIES,
+    SYSTEM_ACCOUNT,
+    SYSTEM_USER,
+)
+
+Json = dict[str, Any]
+
+_AUTH_TIMEOUT = 5
+"""Seconds a client has to log in, and the server waits for the callout; its own default of 2 fails in storms."""
+_MAX_CONTROL_LINE = 16 * 1024
+"""Bytes of a CONNECT line; the default of 4 KB refuses tokens with many roles."""
+
+
+class NatsPasswords(msgspec.Struct, frozen=True):
+    """The passwords of the static users; secrets."""
+
+    app: str
+    control: str
+    callout: str
+    system: str
+
+    def __repr__(self) -> str:
+        return "NatsPasswords(...)"
+
+
+class NatsServer(msgspec.Struct, frozen=True):
+    """One nats-server. `issuer` and `xkey` are public keys (`A...`, `X...`); an empty `xkey` asks in clear.
+
+    `host` is the address to listen on. The monitoring port answers `/healthz` in plain HTTP.
+    """
+
+    name: str
+    host: str
+    port: int
+    monitor_port: int
+    tls_cert_file: str
+    tls_key_file: str
+    store_dir: str
+    passwords: NatsPasswords
+    issuer: str
+    xkey: str
+
+
+def nats_config(server: NatsServer) -> str:
+    """The configuration file; it holds the passwords, so it is a secret."""
+    callout: Json = {
+        "issuer": server.issuer,
+        "account": CONTROL_ACCOUNT,
+        # Whoever is not listed here is decided by the callout, even a user of the configuration.
+        "auth_users": [APP_USER, CONTROL_USER, CALLOUT_USER, SYSTEM_USER],
+    }
+    if server.xkey:
+        callout["xkey"] = server.xkey
+    config: Json = {
+        "server_name": server.name,
+        "host": server.host,
+        "port": server.port,
+        "http": f"{server.host}:{server.monitor_port}",
+        "max_control_line": _MAX_CONTROL_LINE,
+        "tls": {"cert_file": server.tls_cert_file, "key_file": server.tls_key_file, "timeout": _AUTH_TIMEOUT},
+        "jetstream": {"store_dir": server.store_dir},
+        "accounts": _accounts(server.passwords),
+        "system_account": SYSTEM_ACCOUNT,
+        "authorization": {"timeout": _AUTH_TIMEOUT, "auth_callout": callout},
+    }
+    return msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
+
+
+def _accounts(passwords: NatsPasswords) -> Json:
+    app = {"user": APP_USER, "password": passwords.app}
+    # The operator writes the registry, but is no callout: it neither hears nor answers a request to log in.
+    own = {"deny": "$SYS.>"}
+    control = {"user": CONTROL_USER, "password": passwords.control, "permissions": {"publish": own, "subscribe": own}}
+    callout = {"user": CALLOUT_USER, "password": passwords.callout, "permissions": _callout_permissions()}
+    system = {"user": SYSTEM_USER, "password": passwords.system, "permissions": _system_permissions()}
+    return {
+        APP_ACCOUNT: {"jetstream": "enabled", "users": [app]},
+        CONTROL_ACCOUNT: {"jetstream": "enabled", "users": [control, callout]},
+        SYSTEM_ACCOUNT: {"users": [system]},
+    }
+
+
+def _callout_permissions() -> Json:
+    stream = IDENTITIES.stream
+    return {
+        "publish": [f"$JS.API.CONSUMER.CREATE.{stream}", f"$JS.API.CONSUMER.INFO.{stream}.*", f"$JS.FC.{stream}.>"],
+        "subscribe": [AUTH_SUBJECT, IDENTITIES.subject(">"), f"{CALLOUT_INBOX}.>"],
+        "allow_responses": {"max": 1, "expires": f"{_AUTH_TIMEOUT}s"},
+    }
+
+
+def _system_permissions() -> Json:
+    return {
+        "publish": ["$SYS.REQ.SERVER.*.KICK", "$SYS.REQ.SERVER.PING.CONNZ"],
+        "subscribe": ["_INBOX.>", f"$SYS.ACCOUNT.{APP_ACCOUNT}.CONNECT", f"$SYS.ACCOUNT.{APP_ACCOUNT}.DISCONNECT"],
+    }

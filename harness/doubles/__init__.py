@@ -1,0 +1,1 @@
+"""Stand-ins for what cannot run here, each held to the real thing's behaviour."""

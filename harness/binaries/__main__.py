@@ -1,0 +1,23 @@
+"""`python -m harness.binaries`: prepare the real servers, and say where they are."""
+
+from __future__ import annotations
+
+import sys
+
+from harness.binaries import resolve_all
+from harness.errors import HarnessError
+
+
+def main() -> int:
+    """Print a line per server; 0 when all are there."""
+    try:
+        for name, path in resolve_all().items():
+            print(f"{name}\t{path}")  # noqa: T201 - this is the command's answer
+    except HarnessError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Does a server answer? One asynchronous look at a URL, without a client library, for the supervisor and the triage."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from urllib.parse import urlsplit
+
+
+def _unchecked() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_UNCHECKED = _unchecked()
+"""Whether a certificate is right is a scenario's question; here only: does it answer?"""
+
+
+async def why_not(url: str, within: float = 1.0) -> str:
+    """Look at `http(s)://host:port/path` or `tcp://host:port`; empty when it answers (HTTP: 2xx), else the reason."""
+    try:
+        return await asyncio.wait_for(_look(url), within)
+    except TimeoutError:
+        return f"no answer from {url} within {within:g} s"
+    except (OSError, EOFError) as error:
+        return f"{url}: {error.strerror if isinstance(error, OSError) and error.strerror else error}"
+
+
+async def _look(url: str) -> str:
+    parts = urlsplit(url)
+    secure = _UNCHECKED if parts.scheme == "https" else None
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=secure)
+    try:
+        if parts.scheme == "tcp":
+            return ""
+        writer.write(f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+        status = (await reader.readline()).split(maxsplit=2)
+        if len(status) < 2:
+            return f"{url} closed the connection without an answer"
+        if status[1].startswith(b"2"):
+            return ""
+        body = (await reader.read(4096)).partition(b"\r\n\r\n")[2].decode(errors="replace").strip()
+        return f"{url} answered {status[1].decode(errors='replace')} {body}".rstrip()
+    finally:
+        writer.transport.abort()

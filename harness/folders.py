@@ -1,0 +1,96 @@
+"""A world's folder: short, private, locked while anything of the world lives, and removed when nothing does.
+
+The lock is a `flock` on `<root>/lock`, held by the owner and inherited by the supervisor: free means that both are
+dead, whatever became of their pids. A sweep at the next start removes such folders, and first kills what they left
+running, found by the variable FLEET_WORLD in its environment; a live world, or a kept one, is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from harness.errors import HarnessError, of_os_error
+
+_LONGEST_BELOW = len("/devices//run/docker.sock") + 63
+_SOCKET_PATH_LIMIT = 107
+"""Bytes of a unix socket's path (unix(7)); a device id has up to 63 of them."""
+
+
+def parent() -> Path:
+    """Where worlds live: a folder that only this user may enter."""
+    folder = Path(tempfile.gettempdir()) / f"fleet-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise of_os_error(error, "making the folder of worlds", folder) from error
+    if folder.stat().st_uid != os.getuid():
+        raise HarnessError(f"{folder} belongs to somebody else", next_step="set TMPDIR to a folder of your own")
+    return folder
+
+
+def create() -> tuple[Path, IO[bytes]]:
+    """A new world's folder and its held lock.
+
+    Raises:
+        HarnessError: the temporary folder is full, or its path too long for a device's socket.
+    """
+    base = parent()
+    try:
+        root = Path(tempfile.mkdtemp(prefix="", dir=base))
+        lock = (root / "lock").open("wb")
+    except OSError as error:
+        raise of_os_error(error, "making a world's folder", base) from error
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if len(os.fsencode(root)) + _LONGEST_BELOW > _SOCKET_PATH_LIMIT:
+        remove(root)
+        raise HarnessError(
+            f"{root} is too long: a device's socket below it would exceed {_SOCKET_PATH_LIMIT} bytes",
+            next_step="set TMPDIR to a shorter folder, such as /tmp",
+        )
+    return root, lock
+
+
+def sweep() -> list[Path]:
+    """Remove the folders of dead runs, and what they left running; returns them."""
+    removed: list[Path] = []
+    for root in parent().iterdir():
+        with contextlib.suppress(FileNotFoundError), (root / "lock").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            kill_members(root)
+            remove(root)
+            removed.append(root)
+    return removed
+
+
+def members(root: Path) -> list[int]:
+    """The processes that carry FLEET_WORLD=`root` in their environment; ours alone are readable, or all for root."""
+    mark = f"FLEET_WORLD={root}".encode()
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def kill_members(root: Path) -> None:
+    """Kill what a world left running."""
+    for pid in members(root):
+        if pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def remove(root: Path) -> None:
+    """Remove a world's folder; what others remove at the same time is fine."""
+    shutil.rmtree(root, ignore_errors=True)

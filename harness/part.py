@@ -1,0 +1,175 @@
+"""One supervised process: keep it as its specification says, and publish what is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from harness.answers import why_not
+from harness.errors import BinaryMissing
+from harness.parts import Exit, PartSpec, PartStatus, record, write_atomic
+from harness.process import signal_group, spawn
+
+_LOOK_STARTING = 0.05
+_LOOK_READY = 1.0
+"""Seconds between looks at a part that is not ready yet, and at one that is."""
+_SETTLED = 10.0
+"""Seconds after which a part that ends is restarted without a longer pause."""
+_EXITS_KEPT = 50
+
+
+class Part:
+    """Lives in the supervisor's event loop; every method returns once the thing is done."""
+
+    def __init__(self, root: Path, spec: PartSpec) -> None:
+        """Nothing runs before `start`."""
+        self.spec = spec
+        self._root = root
+        self._status = PartStatus(spec.name, spec.side)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._gone = asyncio.Event()
+        self._unwanted = asyncio.Event()
+        self._asked = False
+        self._keeper: asyncio.Task[None] | None = None
+        self._operation = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Spawn it, and restart it from here on as its policy says; nothing if it is kept already."""
+        async with self._operation:
+            if self._keeper is None or self._keeper.done():
+                self._unwanted.clear()
+                spawned = asyncio.Event()
+                self._keeper = asyncio.create_task(self._keep(spawned))
+                await spawned.wait()
+
+    async def stop(self, longest: float = 3600) -> None:
+        """SIGTERM, and SIGKILL after its grace or `longest` seconds; it stays down."""
+        async with self._operation:
+            self._unwanted.set()
+            if self._keeper is not None:
+                await self._end(signal.SIGTERM, min(longest, self.spec.grace))
+                await self._keeper
+
+    async def kill(self) -> None:
+        """SIGKILL, because somebody asked; the policy decides what follows."""
+        async with self._operation:
+            await self._end(signal.SIGKILL, self.spec.grace)
+
+    async def restart(self) -> None:
+        """Stop, and start at once."""
+        await self.stop()
+        await self.start()
+
+    async def become(self, spec: PartSpec) -> None:
+        """Run a new specification; a process of the old one is stopped first."""
+        await self.stop()
+        self.spec = spec
+        if spec.run:
+            await self.start()
+
+    def freeze(self, *, paused: bool) -> None:
+        """SIGSTOP, or SIGCONT."""
+        if self._process is not None:
+            signal_group(self._process.pid, signal.SIGSTOP if paused else signal.SIGCONT)
+            record(self._root, "paused" if paused else "resumed", part=self.spec.name, asked=True)
+            self._publish(paused=paused)
+
+    def forget(self) -> None:
+        """Remove the published status; the part no longer exists."""
+        (self._root / "status" / f"{self.spec.name}.json").unlink(missing_ok=True)
+
+    async def _keep(self, spawned: asyncio.Event) -> None:
+        pause = self.spec.pause
+        while not self._unwanted.is_set():
+            started = time.monotonic()
+            code = await self._run(spawned)
+            asked, self._asked = self._asked, False
+            exits = (*self._status.exits, Exit(time.time(), code, asked))[-_EXITS_KEPT:]
+            self._publish(pid=None, unready="not running", paused=False, exits=exits)
+            record(self._root, f"ended with code {code}", part=self.spec.name, asked=asked)
+            if self.spec.restart == "no" or (self.spec.restart == "on-failure" and code == 0):
+                return
+            lasted = time.monotonic() - started
+            pause = self.spec.pause if asked or lasted >= _SETTLED else min(2 * pause, self.spec.longest_pause)
+            await _either(self._unwanted, pause)
+
+    async def _run(self, spawned: asyncio.Event) -> int:
+        """One life of the process; returns its exit code."""
+        spec = self.spec
+        log = self._root / "logs" / f"{spec.name}.log"
+        env = {**os.environ, **spec.env, "FLEET_WORLD": str(self._root)}
+        try:
+            process = spawn(spec.argv, log=log, env=env, cwd=Path(spec.cwd) if spec.cwd else None)
+        except BinaryMissing as error:
+            self._publish(unready=error.what)
+            return 127
+        finally:
+            spawned.set()
+        self._process, starts = process, self._status.starts + 1
+        waiting = "has not answered yet" if spec.ready else ""
+        self._publish(pid=process.pid, starts=starts, started=time.time(), unready=waiting)
+        record(self._root, f"started, pid {process.pid}", part=spec.name)
+        self._gone.clear()
+        watch = asyncio.create_task(self._watch_answers()) if spec.ready else None
+        try:
+            await _end_of(process)
+        finally:
+            if watch is not None:
+                watch.cancel()
+            signal_group(process.pid, signal.SIGKILL)  # what the process itself left behind
+            self._process = None
+            self._gone.set()
+        return process.wait()
+
+    async def _watch_answers(self) -> None:
+        while True:
+            reason, before = await why_not(self.spec.ready), self._status.unready
+            if reason != before and not self._status.paused:
+                if not (reason and before):
+                    record(self._root, f"does not answer: {reason}" if reason else "ready", part=self.spec.name)
+                self._publish(unready=reason)
+            await asyncio.sleep(_LOOK_STARTING if reason else _LOOK_READY)
+
+    async def _end(self, number: signal.Signals, grace: float) -> None:
+        process = self._process
+        if process is None:
+            return
+        self._asked = True
+        record(self._root, f"asked to end ({number.name})", part=self.spec.name, asked=True)
+        signal_group(process.pid, number)
+        signal_group(process.pid, signal.SIGCONT)
+        if not await _either(self._gone, grace):
+            signal_group(process.pid, signal.SIGKILL)
+            await self._gone.wait()
+
+    def _publish(self, **changes: object) -> None:
+        self._status = replace(self._status, **changes)
+        write_atomic(self._root / "status" / f"{self.spec.name}.json", msgspec.json.encode(self._status))
+
+
+async def _either(event: asyncio.Event, seconds: float) -> bool:
+    """Until the event, or for so long; whether the event came."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _end_of(process: subprocess.Popen[bytes]) -> None:
+    loop = asyncio.get_running_loop()
+    handle = os.pidfd_open(process.pid)
+    ended = loop.create_future()
+    loop.add_reader(handle, lambda: ended.done() or ended.set_result(None))
+    try:
+        await ended
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)

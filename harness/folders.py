@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -43,11 +44,13 @@ def create() -> tuple[Path, IO[bytes]]:
     """
     base = parent()
     try:
-        root = Path(tempfile.mkdtemp(prefix="", dir=base))
-        lock = (root / "lock").open("wb")
+        root = _fresh(base)
+        lock = (root / "new-lock").open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Under its name only once held: a sweep that saw it free would remove the folder.
+        (root / "new-lock").rename(root / "lock")
     except OSError as error:
         raise of_os_error(error, "making a world's folder", base) from error
-    fcntl.flock(lock, fcntl.LOCK_EX)
     if len(os.fsencode(root)) + _LONGEST_BELOW > _SOCKET_PATH_LIMIT:
         remove(root)
         raise HarnessError(
@@ -55,6 +58,15 @@ def create() -> tuple[Path, IO[bytes]]:
             next_step="set TMPDIR to a shorter folder, such as /tmp",
         )
     return root, lock
+
+
+def _fresh(base: Path) -> Path:
+    """A new folder with a shorter name than `tempfile` makes: every byte counts for the sockets below it."""
+    while True:
+        root = base / secrets.token_hex(2)
+        with contextlib.suppress(FileExistsError):
+            root.mkdir(mode=0o700)
+            return root
 
 
 def sweep() -> list[Path]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import fcntl
 import random
 import socket
-import tempfile
-from pathlib import Path
 from typing import IO
 
+from harness import folders
 from harness.errors import HarnessError, PortTaken
 
 _FIRST, _LAST = 20000, 32000
@@ -37,7 +36,7 @@ class Ports:
         Raises:
             HarnessError: every block is locked.
         """
-        folder = Path(tempfile.gettempdir()) / "fleet-ports"
+        folder = folders.parent() / "ports"
         folder.mkdir(exist_ok=True)
         blocks = list(range(_FIRST, _LAST, _SIZE))
         random.shuffle(blocks)

@@ -1,0 +1,142 @@
+"""What is wrong with the world itself: the question that turns "failed" into "broken".
+
+Every check is a small function that returns sentences. What a scenario asked for (a kill, a stop, a pause) is no
+problem of the world; neither is the death of a part of the product, which is the product's failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness.answers import why_not
+from harness.errors import HarnessError
+from harness.parts import Event, PartSpec, PartStatus, ask, history, specs, statuses
+from harness.process import tail
+
+_LEAST_FREE = 32 * 2**20
+"""Bytes: below this, etcd and JetStream begin to fail in ways that look like the product's."""
+_CLOCK_JUMP = 2.0
+"""Seconds by which the wall clock may drift from the monotonic one during a run."""
+_HUNG = 2.0
+"""Seconds that a server has to answer the triage."""
+_PORT_TAKEN = "address already in use"
+
+
+def problems(root: Path, since: float, clock_offset: float) -> list[str]:
+    """Everything wrong with a local world now, or that ended unasked since a monotonic time; empty when it is sound.
+
+    `clock_offset` is the wall clock minus the monotonic clock when the world was made.
+    """
+    try:
+        wanted, found, happened = specs(root), statuses(root), history(root, since)
+    except (HarnessError, OSError) as error:
+        return [f"the world's folder cannot be read: {error}"]
+    return [
+        *supervisor_gone(root),
+        *unasked_ends(found, happened, root, side="world"),
+        *not_answering(wanted, found),
+        *ports_taken(wanted, found, root),
+        *disk_full(root),
+        *clock_jumped(clock_offset),
+    ]
+
+
+def product_deaths(root: Path, since: float) -> list[str]:
+    """Parts of the product that ended unasked since a monotonic time: the product's failure, with its last words."""
+    return unasked_ends(statuses(root), history(root, since), root, side="product")
+
+
+def unasked_ends(found: Mapping[str, PartStatus], happened: Sequence[Event], root: Path, *, side: str) -> list[str]:
+    """One sentence per part that ended without being asked."""
+    ended = {
+        event.part: event.what
+        for event in happened
+        if event.what.startswith("ended") and not event.asked and event.part in found
+    }
+    return [
+        f"{part} {what} without being asked; its last words:\n{tail(root / 'logs' / f'{part}.log', 8)}"
+        for part, what in ended.items()
+        if found[part].side == side and not (side == "product" and what == "ended with code 0")
+    ]
+
+
+def not_answering(wanted: Mapping[str, PartSpec], found: Mapping[str, PartStatus]) -> list[str]:
+    """The world's parts that should run, but do not, or do not answer now."""
+    expected = [
+        spec
+        for spec in wanted.values()
+        if spec.side == "world" and spec.run and spec.restart == "always" and not _asked_down(found.get(spec.name))
+    ]
+    stopped = [spec for spec in expected if spec.name not in found or found[spec.name].pid is None]
+    asked = [spec for spec in expected if spec not in stopped and spec.ready]
+    answers = _in_own_loop([spec.ready for spec in asked])
+    return [
+        *(f"{spec.name} does not run" for spec in stopped),
+        *(f"{spec.name} runs, but does not answer: {why}" for spec, why in zip(asked, answers, strict=True) if why),
+    ]
+
+
+def _asked_down(status: PartStatus | None) -> bool:
+    """Frozen by a scenario, or ended by one and not back yet."""
+    if status is None:
+        return False
+    return status.paused or (status.pid is None and bool(status.exits) and status.exits[-1].asked)
+
+
+def _in_own_loop(urls: Sequence[str]) -> list[str]:
+    """Look at all URLs at once, from a thread of its own: the caller may have a running event loop."""
+
+    async def look() -> list[str]:
+        return await asyncio.gather(*(why_not(url, _HUNG) for url in urls))
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(look())).result()
+
+
+def ports_taken(wanted: Mapping[str, PartSpec], found: Mapping[str, PartStatus], root: Path) -> list[str]:
+    """Parts of either side that cannot start because somebody else has their port."""
+    return [
+        f"the port of {name} is taken by somebody else:\n{tail(root / 'logs' / f'{name}.log', 4)}"
+        for name, status in found.items()
+        if name in wanted
+        and not status.ready
+        and status.exits
+        and _PORT_TAKEN in tail(root / "logs" / f"{name}.log", 20).lower()
+    ]
+
+
+def disk_full(root: Path) -> list[str]:
+    """No space to write where the world lives."""
+    free = shutil.disk_usage(root).free
+    if free < _LEAST_FREE:
+        return [f"only {free / 2**20:.0f} MiB are free at {root}; {_LEAST_FREE // 2**20} are needed"]
+    try:
+        with tempfile.NamedTemporaryFile(dir=root) as probe:
+            probe.write(b"\0" * 65536)
+            probe.flush()
+    except OSError as error:
+        return [f"cannot write at {root}: {error.strerror}"]
+    return []
+
+
+def clock_jumped(offset: float) -> list[str]:
+    """Somebody set the clock: tokens, certificates and the timeline are off."""
+    drift = time.time() - time.monotonic() - offset
+    return (
+        [f"the machine's clock jumped by {drift:+.1f} s since the world was made"] if abs(drift) > _CLOCK_JUMP else []
+    )
+
+
+def supervisor_gone(root: Path) -> list[str]:
+    """Nobody keeps the parts."""
+    try:
+        ask(root, "look", timeout=_HUNG + 8)
+    except HarnessError as error:
+        return [error.what]
+    return []

@@ -79,7 +79,11 @@ prepare() {
 }
 
 lint() {
-  say "format";  ruff format --check --quiet . && ruff check --quiet .
-  say "layers";  lint-imports --no-logo >&2
-  say "types";   reports/node_modules/.bin/pyright >&2
+  say "format"
+  ruff format --check --quiet .
+  ruff check --quiet .
+  say "layers"
+  lint-imports --no-logo >&2
+  say "types"
+  reports/node_modules/.bin/pyright >&2
 }

@@ -50,11 +50,12 @@ class Part:
                 await spawned.wait()
 
     async def stop(self, longest: float = 3600) -> None:
-        """SIGTERM, and SIGKILL after its grace or `longest` seconds; it stays down."""
+        """SIGTERM, and SIGKILL after its grace or `longest` seconds; at once where that is 0. It stays down."""
         async with self._operation:
             self._unwanted.set()
             if self._keeper is not None:
-                await self._end(signal.SIGTERM, min(longest, self.spec.grace))
+                grace = min(longest, self.spec.grace)
+                await self._end(signal.SIGTERM if grace else signal.SIGKILL, grace)
                 await self._keeper
 
     async def kill(self) -> None:
@@ -68,8 +69,8 @@ class Part:
         await self.start()
 
     async def become(self, spec: PartSpec) -> None:
-        """Run a new specification; a process of the old one is stopped first."""
-        await self.stop()
+        """Run a new specification; a process of the old one is stopped first, within the new one's grace."""
+        await self.stop(spec.grace)
         self.spec = spec
         if spec.run:
             await self.start()

@@ -26,7 +26,7 @@ from harness.wait import WaitTimeout, wait_until
 
 _PR_SET_CHILD_SUBREAPER = 36
 _END_GRACE = 1.0
-"""Seconds that parts have at the end of a world, where nothing of them is needed any more."""
+"""Seconds that parts of the product have at the end of a world; nothing of the others is needed any more."""
 
 
 class Supervisor:
@@ -107,7 +107,8 @@ class Supervisor:
                 part.forget()
 
     async def _end_all(self) -> None:
-        await asyncio.gather(*(part.stop(_END_GRACE) for part in self._parts.values()))
+        parts = self._parts.values()
+        await asyncio.gather(*(part.stop(_END_GRACE if part.spec.side == "product" else 0) for part in parts))
         record(self._root, "supervisor ended")
 
 

@@ -1,0 +1,145 @@
+"""A device that is a folder and an agent process: its root, its `systemctl`, its socket to an engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from harness.commands import Result, run
+from harness.doubles.systemctl import Systemd
+from harness.errors import CommandHung, DeviceUnreachable, Misused
+from harness.parts import PartSpec, ask, put, record, specs, write_atomic
+from harness.process import tail
+
+AGENT_UNIT = "fleet-agent.service"
+"""The unit that `fleet device setup` installs."""
+_LONGEST_ID = 63
+
+
+class ProcessDevice:
+    """Satisfies `Device`, `Killable`, `Pausable`, `HasLogs` and `HasEngine`."""
+
+    kind = "process"
+
+    def __init__(self, world: Path, name: str, base_env: Mapping[str, str], engine: str) -> None:
+        """Make the root folder of a new device, or attach to an existing one.
+
+        Raises:
+            Misused: `name` cannot be a folder name of at most 63 characters.
+        """
+        if "/" in name or not 0 < len(name) <= _LONGEST_ID:
+            raise Misused(f"{name!r} cannot name a device", next_step="use world.unique(...), at most 63 characters")
+        self.id = name
+        self.root = world / "devices" / name
+        self._world = world
+        self._on = True
+        self.env: Mapping[str, str] = {
+            **base_env,
+            "PATH": os.pathsep.join([str(_systemctl(world).parent), base_env["PATH"]]),
+            "HOME": str(self.root / "root"),
+            "FLEET_ROOT": str(self.root),
+            "FLEET_WORLD": str(world),
+        }
+        self._systemd = Systemd(self.root, world, dict(self.env))
+        for folder in ("etc/systemd/system", "run", "tmp", "root", "var/lib"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        socket = self.root / "run" / "docker.sock"
+        if not socket.is_symlink():
+            socket.symlink_to(engine)
+            self._new_boot()
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """The device is a root folder on this machine."""
+        return ("--root", str(self.root))
+
+    @property
+    def engine_socket(self) -> str:
+        """The socket that the agent uses."""
+        return str(self.root / "run" / "docker.sock")
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent's part in the world."""
+        return self._systemd.part_name(AGENT_UNIT)
+
+    def run(self, argv: Sequence[str], *, timeout: float = 60) -> Result:
+        """As `Device.run`: with the device's own PATH and root in the environment."""
+        self._must_be_on()
+        result = run(argv, " ".join(argv), env=self.env, folder=self.root, deadline=timeout, on_line=lambda _: None)
+        if result.code is None:
+            raise CommandHung(f"on {self.id}: {result}", next_step="see the device's logs")
+        return result
+
+    def read(self, path: str) -> bytes:
+        """As `Device.read`."""
+        self._must_be_on()
+        return (self.root / path.lstrip("/")).read_bytes()
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """As `Device.write`."""
+        self._must_be_on()
+        write_atomic(self.root / path.lstrip("/"), data, mode=mode)
+
+    def kill_agent(self) -> None:
+        """As `Killable.kill_agent`."""
+        ask(self._world, "kill", self.agent)
+
+    def power_off(self) -> None:
+        """As `Killable.power_off`. What the engine runs goes on: a shared engine has no plug per device."""
+        record(self._world, "power cut", part=self.id, asked=True)
+        for spec in self._parts():
+            put(self._world, replace(spec, run=False, grace=0))
+        ask(self._world, "look")
+        self._on = False
+
+    def power_on(self) -> None:
+        """As `Killable.power_on`."""
+        record(self._world, "power on", part=self.id, asked=True)
+        self._on = True
+        self._new_boot()
+        self._systemd.daemon_reload()
+        for unit in self._systemd.enabled():
+            self._systemd.restart(unit)
+
+    def reboot(self) -> None:
+        """As `Killable.reboot`."""
+        self.power_off()
+        self.power_on()
+
+    def pause(self) -> None:
+        """As `Pausable.pause`."""
+        ask(self._world, "pause", self.agent)
+
+    def resume(self) -> None:
+        """As `Pausable.resume`."""
+        ask(self._world, "resume", self.agent)
+
+    def logs(self) -> Mapping[str, str]:
+        """As `HasLogs.logs`: what each of the device's units said."""
+        return {spec.name: tail(self._world / "logs" / f"{spec.name}.log", 1000) for spec in self._parts()}
+
+    def _parts(self) -> list[PartSpec]:
+        return [spec for spec in specs(self._world).values() if spec.env.get("FLEET_ROOT") == str(self.root)]
+
+    def _must_be_on(self) -> None:
+        if not self._on:
+            raise DeviceUnreachable(f"{self.id} is powered off", next_step="power_on() it first")
+
+    def _new_boot(self) -> None:
+        """A boot id of its own (random(4)), which the machine's kernel cannot give to each device."""
+        write_atomic(self.root / "proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n".encode(), mode=0o644)
+
+
+def _systemctl(world: Path) -> Path:
+    """The double as a command, in a folder that only devices have on their PATH."""
+    command = world / "devbin" / "systemctl"
+    if not command.exists():
+        script = f'#!/bin/sh\nexec {sys.executable} -m harness.doubles.systemctl "$@"\n'
+        write_atomic(command, script.encode(), mode=0o755)
+    return command

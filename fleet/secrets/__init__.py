@@ -1,0 +1,1 @@
+"""Generated secrets: made once, kept for ever."""

@@ -1,0 +1,1 @@
+"""Places a Score can be interpreted on, and what each can do."""

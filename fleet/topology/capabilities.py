@@ -1,0 +1,132 @@
+"""What a place can do, as small protocols: a Score asks for what it needs; pyright refuses a place without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from fleet.secrets.store import SecretStore
+
+Json = dict[str, Any]
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A host name or address, and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """Where the parts of a server listen on a place, and where they find each other.
+
+    `nats_public` is what devices connect to; `nats` what the server's own parts do. `operator_kubeconfig` is the file
+    by which the operator reaches the API server with its own ServiceAccount; empty in a pod, which has one mounted.
+    """
+
+    listen_host: str
+    nats: Endpoint
+    nats_public: Endpoint
+    nats_monitor: int
+    callout_health: int
+    operator_health: int
+    operator_kubeconfig: str = ""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A part that runs for ever.
+
+    `args` and the contents of `files` may hold `{files}` and `{data}`, for the folders in which the place puts the
+    files (readable by the part only) and keeps what must survive a restart. `ready` is a path that answers 200 over
+    plain HTTP on `health_port` once the part does its work.
+    """
+
+    name: str
+    program: str
+    args: tuple[str, ...]
+    files: dict[str, bytes]
+    ports: dict[str, int]
+    health_port: int
+    ready: str
+    replicas: int = 1
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What applying one object or service did."""
+
+    name: str
+    changed: bool
+
+
+class ServiceStatus(msgspec.Struct, frozen=True):
+    """How a service stands; `why` says what is missing while it is not ready."""
+
+    name: str
+    ready: bool
+    why: str = ""
+
+
+class HoldsSecrets(Protocol):
+    """A place that keeps generated secrets."""
+
+    @property
+    def secrets(self) -> SecretStore:
+        """The store."""
+        ...
+
+
+class AppliesObjects(Protocol):
+    """A place with a Kubernetes API server."""
+
+    def apply(self, objects: Sequence[Json]) -> list[Applied]:
+        """Make the objects so, in order; an equal object stays untouched."""
+        ...
+
+    def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
+        """One object, or None."""
+        ...
+
+    def delete(self, objects: Sequence[Json]) -> list[Applied]:
+        """Remove the objects, in order, and wait until they are gone; a missing one is fine."""
+        ...
+
+
+class RunsServices(Protocol):
+    """A place that keeps services running."""
+
+    def endpoints(self, namespace: str) -> Endpoints:
+        """Where the parts will listen: the same answer at every install."""
+        ...
+
+    def run(self, services: Sequence[Service]) -> list[Applied]:
+        """Run the services, and return once all are ready; one that is equal stays untouched."""
+        ...
+
+    def services(self) -> list[ServiceStatus]:
+        """Those that were told to run."""
+        ...
+
+    def stop(self, names: Sequence[str], *, delete_data: bool) -> list[Applied]:
+        """End services and, when told so, what they kept."""
+        ...
+
+
+class RunsCommands(Protocol):
+    """A host: a device, this machine or one over SSH."""
+
+    def execute(self, argv: Sequence[str]) -> str:
+        """Run a command to its end and return its output."""
+        ...
+
+    def put(self, path: str, content: bytes, mode: int) -> Applied:
+        """Write a file atomically; an equal one with the same mode stays untouched."""
+        ...
+
+
+class ServerPlace(HoldsSecrets, AppliesObjects, RunsServices, Protocol):
+    """All that a fleet server needs of a place."""

@@ -1,0 +1,1 @@
+"""The device's side: makes the desired state true through the container engine, and reports what came of it."""

@@ -1,0 +1,90 @@
+"""Reads what the device should run: the index by direct get, then each entry that it names (decision 002)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from fleet.agent.wishes import Problem, Wish, Wishes
+from fleet.bus import KV, BadEntry, Bus, Entry
+from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
+from fleet.contract.errors import FleetError, InvalidInput
+from fleet.contract.names import DeploymentName, DeviceId
+from fleet.contract.wire import Desired, DesiredIndex, Reason
+
+_log = structlog.stdlib.get_logger()
+
+_AT_ONCE = 16
+"""Direct gets in flight: an index may name thousands."""
+
+
+class Unclear(FleetError):  # noqa: N818 - reads as what it is
+    """The index is missing or does not parse: nothing may be changed for it."""
+
+
+async def read(bus: Bus, device: DeviceId, known: Wishes) -> Wishes:
+    """The device's complete desired state.
+
+    What does not parse becomes a problem beside the workload that is `known`, so that it goes on.
+
+    Raises:
+        Unclear: there is no index, or one that does not parse.
+        Unreachable: NATS did not answer.
+    """
+    entries = bus.kv(DESIRED_STATE)
+    index = await _index(bus, device)
+    found = await _entries(entries, device, index)
+    if None in found.values():
+        # A removal deletes the entry after it has changed the index; the index we have is the one before.
+        index = await _index(bus, device)
+        found = await _entries(entries, device, index)
+    return {name: _wish(name, index.deployments[name], found[name], known.get(name)) for name in found}
+
+
+async def _index(bus: Bus, device: DeviceId) -> DesiredIndex:
+    entry = await bus.kv(DESIRED_INDEX).get(device)
+    match entry:
+        case Entry():
+            return entry.value
+        case BadEntry():
+            raise Unclear(f"the index of {device} does not parse: {entry.why}", next_step="the operator writes it anew")
+        case None:
+            raise Unclear(f"there is no index of {device}", next_step="is the Device there, and the operator up?")
+
+
+Found = dict[str, "Entry[Desired] | BadEntry | None"]
+
+
+async def _entries(entries: KV[Desired], device: DeviceId, index: DesiredIndex) -> Found:
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def get(name: str) -> Entry[Desired] | BadEntry | None:
+        async with limit:
+            return await entries.get(f"{device}.{name}")
+
+    names = [name for name in index.deployments if _is_name(name)]
+    return dict(zip(names, await asyncio.gather(*(get(name) for name in names)), strict=True))
+
+
+def _is_name(name: str) -> bool:
+    try:
+        DeploymentName(name)
+    except InvalidInput as error:
+        _log.error("index names what cannot be", why=error.what)
+        return False
+    return True
+
+
+def _wish(name: str, generation: int, entry: Entry[Desired] | BadEntry | None, known: Wish | None) -> Wish:
+    match entry:
+        case Entry():
+            return Wish(entry.value.generation, entry.value.workload)
+        case BadEntry():
+            # msgspec names the place of an unknown tag by its path.
+            unknown_kind = entry.why.endswith("`$.workload.type`")
+            reason = Reason.UNSUPPORTED_WORKLOAD if unknown_kind else Reason.INVALID_DESIRED_STATE
+            problem = Problem(reason, entry.why)
+        case None:
+            problem = Problem(Reason.INVALID_DESIRED_STATE, f"the index names {name}, but there is no such entry")
+    return Wish(generation, known.workload if known else None, problem)

@@ -1,0 +1,82 @@
+"""The command line of the agent."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from fleet import logs
+from fleet.agent.agent import Agent
+from fleet.agent.place import Place
+from fleet.agent.selftest import self_test
+from fleet.agent.setup import load
+from fleet.agent.version import VERSION
+from fleet.contract.errors import FleetError, InvalidInput
+from fleet.tokens import fetch_token
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with one of the exit codes of `fleet.contract.errors`."""
+    options = _parser().parse_args(argv)
+    if options.self_test == (options.command == "run"):
+        _parser().error("give either 'run' or '--self-test'")
+    try:
+        place = _place(options.root)
+        if options.self_test:
+            sys.exit(0 if asyncio.run(self_test(place, print)) else 1)
+        logs.configure("agent")
+        asyncio.run(_run(place))
+    except FleetError as error:
+        print(f"fleet-agent: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        sys.exit(error.exit_code)
+    except Exception:
+        structlog.stdlib.get_logger().exception("agent failed; workloads go on")
+        sys.exit(FleetError.exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fleet-agent",
+        description="Runs on a device: keeps its containers as the fleet wants them, and reports.",
+        epilog="exit codes: 0 good, 1 self-test or agent failed, 2 bad configuration, 4 no configuration",
+    )
+    parser.add_argument("command", nargs="?", choices=["run"], help="work until SIGTERM; containers go on after it")
+    parser.add_argument("--version", action="version", version=f"fleet-agent {VERSION}")
+    parser.add_argument("--self-test", action="store_true", help="check configuration, engine, issuer and NATS")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        default=Path(os.environ.get("FLEET_ROOT", "/")),
+        help="where etc/fleet/agent.json lies (default: $FLEET_ROOT, else /)",
+    )
+    return parser
+
+
+def _place(root: Path) -> Place:
+    if not root.is_dir():
+        raise InvalidInput(f"{root} is no folder", next_step="give the root that holds etc/fleet/agent.json")
+    return Place(root.absolute())
+
+
+async def _run(place: Place) -> None:
+    config = load(place)
+    work = asyncio.create_task(Agent(config, place, lambda: fetch_token(config.auth)).run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not work.cancelled():
+            raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The level-based loop: look at wishes and containers, act where they differ, report what is.
+
+Wishes, engine events, finished actions and a timer all lead to the same complete look, so that nothing depends on
+having heard of a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from fleet.agent.backoff import Backoff
+from fleet.agent.engine import EngineDown, EngineRefused
+from fleet.agent.judge import CRASHES, judge
+from fleet.agent.observe import Observer
+from fleet.agent.reconcile import Action, Observed, Run, plan
+from fleet.agent.wishes import Problem, Wish, Wishes
+from fleet.agent.workloads import Workloads
+from fleet.contract.wire import DeviceState, Reason
+
+_log = structlog.stdlib.get_logger()
+
+Report = Callable[[dict[str, DeviceState], "frozenset[str] | None"], None]
+"""Takes the state of each deployment, and which deployments have a container: None when the engine does not tell."""
+
+
+class _Failure:
+    """A deployment whose last action failed: what to say, and when to try again (monotonic seconds)."""
+
+    def __init__(self, wish: Wish | None) -> None:
+        self.wish = wish
+        self.problem: Problem | None = None
+        self.backoff = Backoff(1, 30)
+        self.retry_at = 0.0
+
+
+class _Work:
+    """An action under way, and the wish it serves."""
+
+    def __init__(self, wish: Wish | None) -> None:
+        self.wish = wish
+        self.stage = Reason.STARTING
+        self.task: asyncio.Task[None] | None = None
+
+    def outdated(self, wish: Wish | None) -> bool:
+        """A pull may take for ever, and nobody waits for its image any more."""
+        return self.stage is Reason.PULLING and wish != self.wish
+
+
+class Manager:
+    """Keeps one device's containers as they are wished. `unsaved` says why the wishes are not on disk, if so."""
+
+    def __init__(self, observer: Observer, workloads: Workloads, report: Report, *, resync: float) -> None:
+        """Wish nothing yet: until `want` is called, no container is touched. `resync` in seconds."""
+        self._observer = observer
+        self._workloads = workloads
+        self._report = report
+        self._resync = resync
+        self._wishes: Wishes | None = None
+        self._busy: dict[str, _Work] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._wake = asyncio.Event()
+        self._engine_error = ""
+        self.unsaved = ""
+
+    def want(self, wishes: Wishes) -> None:
+        """From now on, this is what the device should run."""
+        self._wishes = wishes
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; containers go on."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_engine())
+            while True:
+                self._wake.clear()
+                pause = await self._once(group)
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                except TimeoutError:
+                    continue
+
+    async def _follow_engine(self) -> None:
+        backoff = Backoff(0.25, 5)
+        while True:
+            try:
+                async for _ in self._observer.changes():
+                    backoff.reset()
+                    self._wake.set()
+            except (EngineDown, EngineRefused):
+                self._wake.set()
+            await asyncio.sleep(backoff.next())
+
+    async def _once(self, group: asyncio.TaskGroup) -> float:
+        """One complete look; returns the seconds until the next one is due without being woken."""
+        wishes = self._wishes
+        if wishes is None:
+            return self._resync
+        try:
+            observed = await self._observer.look()
+        except (EngineDown, EngineRefused) as error:
+            self._lost(wishes, error)
+            return self._resync
+        if self._engine_error:
+            _log.info("engine answers again")
+            self._engine_error = ""
+        actions = plan(wishes, observed)
+        self._forget(wishes, actions)
+        for name, action in actions.items():
+            if name not in self._busy and self._due(name):
+                work = self._busy[name] = _Work(wishes.get(name))
+                work.task = group.create_task(self._act(name, action, work))
+        self._report(self._judged(wishes, observed), frozenset(one.deployment for one in observed))
+        return self._pause(observed)
+
+    def _lost(self, wishes: Wishes, error: EngineDown | EngineRefused) -> None:
+        if error.what != self._engine_error:
+            _log.error("engine unavailable", why=error.what)
+            self._engine_error = error.what
+        problem = Problem(Reason.ENGINE_UNAVAILABLE, error.what)
+        self._report({name: judge(wish, (), failure=problem) for name, wish in wishes.items()}, None)
+
+    def _forget(self, wishes: Wishes, actions: Mapping[str, Action]) -> None:
+        """A failure counts only for the wish it happened to, and while there is something to be done."""
+        for name, failure in list(self._failures.items()):
+            if failure.wish != wishes.get(name) or (name not in actions and name not in self._busy):
+                del self._failures[name]
+        for name, work in self._busy.items():
+            if work.task and work.outdated(wishes.get(name)):
+                work.task.cancel()
+
+    def _due(self, name: str) -> bool:
+        failure = self._failures.get(name)
+        return failure is None or time.monotonic() >= failure.retry_at
+
+    async def _act(self, name: str, action: Action, work: _Work) -> None:
+        if isinstance(action, Run):
+            _log.info("container starts", deployment=name, image=action.workload.image, replaces=action.instead_of)
+        try:
+            problem = await self._workloads.carry_out(name, action, lambda stage: self._at(work, stage))
+        finally:
+            del self._busy[name]
+            self._wake.set()
+        if problem is None:
+            self._failures.pop(name, None)
+            return
+        failure = self._failures.setdefault(name, _Failure(work.wish))
+        if failure.problem != problem:
+            _log.warning("not as wished", deployment=name, reason=problem.reason.value, why=problem.message)
+        failure.problem = problem
+        failure.retry_at = time.monotonic() + failure.backoff.next()
+
+    def _at(self, work: _Work, stage: Reason) -> None:
+        work.stage = stage
+        self._wake.set()
+
+    def _judged(self, wishes: Wishes, observed: list[Observed]) -> dict[str, DeviceState]:
+        states: dict[str, DeviceState] = {}
+        for name, wish in wishes.items():
+            failure, work = self._failures.get(name), self._busy.get(name)
+            states[name] = judge(
+                wish,
+                [container for container in observed if container.deployment == name],
+                busy=work.stage if work else None,
+                failure=failure.problem if failure else None,
+                unsaved=self.unsaved,
+            )
+        return states
+
+    def _pause(self, observed: list[Observed]) -> float:
+        now = time.monotonic()
+        retries = [
+            max(0.0, failure.retry_at - now) for name, failure in self._failures.items() if name not in self._busy
+        ]
+        settling = [one.steady_in for one in observed if one.restarts >= CRASHES and one.steady_in > 0]
+        return min([self._resync, *retries, *settling])

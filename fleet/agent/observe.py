@@ -1,0 +1,63 @@
+"""Looks at the engine and tells our containers, with the one thing the engine does not: since when a run is stable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from fleet.agent.engine import Details, Engine
+from fleet.agent.reconcile import Observed, Status
+from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SPEC_LABEL
+from fleet.contract.names import DeviceId
+
+STEADY_AFTER = 10.0
+"""Seconds that a container must run to count as stable; the engine resets its restart delay after the same time."""
+EVENTS = ("create", "start", "die", "destroy", "health_status", "pause", "unpause", "oom")
+_KNOWN = {status.value: status for status in Status}
+
+
+class Observer:
+    """Our containers on one engine. Times runs by its own monotonic clock, for the device's may jump by years."""
+
+    def __init__(self, engine: Engine, device: DeviceId) -> None:
+        """Look at nothing yet."""
+        self._engine = engine
+        self._label = f"{DEVICE_LABEL}={device}"
+        self._first_seen: dict[tuple[str, str], float] = {}
+
+    async def look(self) -> list[Observed]:
+        """Every container of this device that we made.
+
+        Raises:
+            EngineDown: the engine does not answer.
+        """
+        found = await self._engine.containers(self._label)
+        now = time.monotonic()
+        self._first_seen = {
+            run: self._first_seen.get(run, now) for run in ((one.id, one.state.started_at) for one in found)
+        }
+        return [self._observed(one, now) for one in found if DEPLOYMENT_LABEL in (one.config.labels or {})]
+
+    def changes(self) -> AsyncIterator[None]:
+        """One item when the engine is there, then one per change of our containers; see `Engine.events`."""
+        return self._engine.events(self._label, EVENTS)
+
+    def _observed(self, one: Details, now: float) -> Observed:
+        labels = one.config.labels or {}
+        state, health = one.state, one.state.health
+        probes = health.log if health and health.log else []
+        seen = self._first_seen[one.id, state.started_at]
+        return Observed(
+            id=one.id,
+            deployment=labels[DEPLOYMENT_LABEL],
+            spec=labels.get(SPEC_LABEL, ""),
+            # A state that only a newer engine knows is one in which the container does not run.
+            status=_KNOWN.get(state.status, Status.EXITED),
+            exit_code=state.exit_code,
+            error=state.error,
+            out_of_memory=state.out_of_memory,
+            restarts=one.restart_count,
+            health=health.status if health else "",
+            health_output=probes[-1].output.strip() if probes else "",
+            steady_in=max(0.0, seen + STEADY_AFTER - now),
+        )

@@ -1,0 +1,27 @@
+"""Where the agent finds and keeps its files: all under one root, `/` in production."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The paths below one root."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration: holds the machine key, mode 0600."""
+        return self.root / "etc/fleet/agent.json"
+
+    @property
+    def state(self) -> Path:
+        """The last desired state."""
+        return self.root / "var/lib/fleet/desired.json"
+
+    def engine(self, socket: str) -> Path:
+        """The engine's socket, given as an absolute path of the device."""
+        return self.root / socket.lstrip("/")

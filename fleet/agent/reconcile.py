@@ -1,0 +1,118 @@
+"""Desired and observed in, actions out: what must happen so that the device runs what it should. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+import msgspec
+
+from fleet.agent.wishes import Wishes
+from fleet.contract.containers import spec_hash
+from fleet.contract.wire import Restart, Workload
+
+
+class Status(Enum):
+    """A container's state (Docker Engine API, `ContainerState.Status`)."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """One of our containers as the engine shows it.
+
+    `steady_in` is the time in seconds until the present run counts as stable, 0 when it does.
+    """
+
+    id: str
+    deployment: str
+    spec: str
+    status: Status
+    exit_code: int = 0
+    error: str = ""
+    out_of_memory: bool = False
+    restarts: int = 0
+    health: str = ""
+    health_output: str = ""
+    steady_in: float = 0
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Make a container from the workload and start it, in the place of the given ones."""
+
+    workload: Workload
+    instead_of: tuple[str, ...] = ()
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start a container that is as it should be, but does not run."""
+
+    container: str
+
+
+class Remove(msgspec.Struct, frozen=True):
+    """Stop and remove containers."""
+
+    containers: tuple[str, ...]
+
+
+Action = Run | Start | Remove
+
+
+def plan(wishes: Wishes, observed: Sequence[Observed]) -> dict[str, Action]:
+    """The next action of each deployment that needs one.
+
+    A container made from the same workload is never touched while it runs; what is not wished any more goes; a wish
+    that was never understood leaves everything as it is.
+    """
+    found: dict[str, list[Observed]] = {}
+    for container in observed:
+        if container.status is not Status.REMOVING:
+            found.setdefault(container.deployment, []).append(container)
+    actions: dict[str, Action] = {}
+    for name, wish in wishes.items():
+        if wish.workload is not None:
+            action = _towards(wish.workload, found.get(name, []))
+            if action is not None:
+                actions[name] = action
+    for name, containers in found.items():
+        if name not in wishes:
+            actions[name] = Remove(tuple(container.id for container in containers))
+    return actions
+
+
+def keeper(workload: Workload, containers: Sequence[Observed]) -> Observed | None:
+    """The container that stands for the workload: one made from it, rather running than not."""
+    wanted = spec_hash(workload)
+    fitting = [one for one in containers if one.spec == wanted and one.status not in {Status.DEAD, Status.REMOVING}]
+    return max(fitting, key=lambda one: (one.status in _UP, one.id), default=None)
+
+
+_UP = {Status.RUNNING, Status.RESTARTING, Status.PAUSED}
+
+
+def _towards(workload: Workload, containers: Sequence[Observed]) -> Action | None:
+    kept = keeper(workload, containers)
+    others = tuple(one.id for one in containers if one is not kept)
+    if kept is None:
+        return Run(workload, instead_of=others)
+    if others:
+        return Remove(others)
+    return Start(kept.id) if _must_start(workload.restart, kept) else None
+
+
+def _must_start(restart: Restart, container: Observed) -> bool:
+    if container.status is Status.CREATED:
+        return True
+    if container.status is not Status.EXITED:
+        return False
+    # The engine restarts by the policy; exited containers are left by a reboot, a failed restart or a foreign stop.
+    if restart is Restart.ON_FAILURE:
+        return container.exit_code != 0
+    return restart in {Restart.ALWAYS, Restart.UNLESS_STOPPED}

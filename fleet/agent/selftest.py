@@ -1,0 +1,96 @@
+"""`fleet-agent --self-test`: whether an agent would work here, one line per thing it needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fleet.agent.engine import Engine
+from fleet.agent.hints import next_step
+from fleet.agent.place import Place
+from fleet.agent.setup import load
+from fleet.bus import Login, connect
+from fleet.contract.config import AgentConfig
+from fleet.contract.errors import FleetError, Unreachable
+from fleet.contract.permissions import inbox_prefix
+from fleet.tokens import AccessToken, fetch_token
+
+_NATS_WITHIN = 10.0
+
+
+class Checks:
+    """Runs checks one by one, prints a line for each, and remembers whether all were good."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Print through `say`."""
+        self._say = say
+        self.good = True
+
+    def fail(self, name: str, error: FleetError) -> None:
+        """Print what is wrong, and what to do."""
+        self.good = False
+        self._say(f"{name:<7} FAILED  {error.what}; next: {next_step(error)}")
+
+    def skip(self, name: str, why: str) -> None:
+        """Print that a check was not possible."""
+        self.good = False
+        self._say(f"{name:<7} NOT RUN {why}")
+
+    async def run(self, name: str, check: Awaitable[str]) -> None:
+        """Do one check; it returns what to print, or raises a `FleetError`."""
+        try:
+            self._say(f"{name:<7} ok      {await check}")
+        except FleetError as error:
+            self.fail(name, error)
+
+
+async def self_test(place: Place, say: Callable[[str], None]) -> bool:
+    """Check configuration, engine, issuer and NATS; True if an agent would work here. Changes nothing."""
+    checks = Checks(say)
+    try:
+        config = load(place)
+    except FleetError as error:
+        checks.fail("config", error)
+        for name in ("engine", "issuer", "nats"):
+            checks.skip(name, "without a configuration")
+        return False
+    say(f"config  ok      device {config.device_id}, {place.config}")
+    await checks.run("engine", _engine(place, config))
+    tokens: list[AccessToken] = []
+    await checks.run("issuer", _issuer(config, tokens))
+    if tokens:
+        await checks.run("nats", _nats(config, tokens[0]))
+    else:
+        checks.skip("nats", "without a token")
+    return checks.good
+
+
+async def _engine(place: Place, config: AgentConfig) -> str:
+    engine = Engine(place.engine(config.engine_socket))
+    try:
+        return f"{await engine.version()} at {place.engine(config.engine_socket)}"
+    finally:
+        await engine.close()
+
+
+async def _issuer(config: AgentConfig, tokens: list[AccessToken]) -> str:
+    token = await fetch_token(config.auth)
+    tokens.append(token)
+    return f"token of {config.auth.issuer}, valid for {token.lifetime:.0f} s"
+
+
+async def _nats(config: AgentConfig, token: AccessToken) -> str:
+    login = Login(
+        url=config.nats_url,
+        name=config.device_id,
+        ca=config.auth.ca,
+        token=lambda: token.text,
+        inbox=inbox_prefix(config.device_id),
+    )
+    try:
+        async with asyncio.timeout(_NATS_WITHIN):
+            bus = await connect(login, notice=lambda _: None, attempts=1)
+    except TimeoutError as error:
+        raise Unreachable(f"no answer from {config.nats_url}", next_step="is NATS running there?") from error
+    await bus.close()
+    return f"logged in at {config.nats_url}"

@@ -1,0 +1,172 @@
+"""The agent's life with NATS: log in, hear what is wanted, report, renew the token; and anew whenever that ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from fleet.agent.backoff import Backoff
+from fleet.agent.desired import Unclear, read
+from fleet.agent.hints import certificate_trouble, clock_hint, next_step
+from fleet.agent.report import Reporter
+from fleet.agent.token import TokenKeeper
+from fleet.agent.wishes import Wishes
+from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry, Login, connect
+from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
+from fleet.contract.config import AgentConfig
+from fleet.contract.errors import FleetError, NotPermitted
+from fleet.contract.permissions import inbox_prefix
+from fleet.contract.wire import Desired, DesiredIndex
+
+_log = structlog.stdlib.get_logger()
+
+_SETTLE = (0.0, 0.05, 0.5)
+"""Seconds between the reads after a nudge: it is heard just before the stream stores the value."""
+
+
+class Ears:
+    """The agent's side of what arrives: `known` are the wishes so far, `heard` takes new ones."""
+
+    def __init__(self, known: Callable[[], Wishes], heard: Callable[[Wishes], None]) -> None:
+        """Keep both."""
+        self.known = known
+        self.heard = heard
+
+
+class _Ended(Exception):  # noqa: N818 - not an error: the connection is over, and is built anew
+    pass
+
+
+class Session:
+    """One device's connection to the fleet, rebuilt for as long as the agent lives."""
+
+    def __init__(self, config: AgentConfig, keeper: TokenKeeper, reporter: Reporter, ears: Ears) -> None:
+        """Contact nothing yet."""
+        self._config = config
+        self._keeper = keeper
+        self._reporter = reporter
+        self._ears = ears
+        self._nudged = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._told = ""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        backoff = Backoff(0.5, 30)
+        await self._keeper.obtain()
+        while True:
+            self._closed.clear()
+            try:
+                bus = await connect(self._login(), notice=self._notice, attempts=1, closed=self._end)
+            except FleetError as error:
+                await self._not_connected(error, backoff)
+                continue
+            backoff.reset()
+            try:
+                await self._serve(bus)
+            finally:
+                await bus.close()
+
+    def _login(self) -> Login:
+        device = self._config.device_id
+        return Login(
+            url=self._config.nats_url,
+            name=device,
+            ca=self._config.auth.ca,
+            token=self._keeper.current,
+            inbox=inbox_prefix(device),
+        )
+
+    async def _not_connected(self, error: FleetError, backoff: Backoff) -> None:
+        if error.what != self._told:
+            self._told = error.what
+            _log.error("not connected", why=error.what, next=next_step(error))
+        await asyncio.sleep(backoff.next())
+        if isinstance(error, NotPermitted):
+            await self._keeper.obtain()
+
+    async def _serve(self, bus: Bus) -> None:
+        self._welcome()
+        _log.info("connected", url=self._config.nats_url)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._until_closed())
+                group.create_task(self._listen(bus))
+                group.create_task(self._reporter.publish(bus))
+                group.create_task(self._reporter.beat(bus, self._config.heartbeat_interval))
+                group.create_task(self._keeper.keep(bus.reconnect))
+        except* _Ended:
+            _log.warning("connection ended; it is built anew")
+
+    def _welcome(self) -> None:
+        self._told = ""
+        self._keeper.trust()
+        self._reporter.anew()
+        self._nudged.set()
+
+    async def _until_closed(self) -> None:
+        await self._closed.wait()
+        raise _Ended
+
+    async def _listen(self, bus: Bus) -> None:
+        """Read all that is wanted at every nudge, at every reconnect, and by the timer."""
+        await self._follow(bus)
+        pauses = list(_SETTLE)
+        while True:
+            pause = pauses.pop(0) if pauses else self._config.resync_interval
+            try:
+                await asyncio.wait_for(self._nudged.wait(), pause)
+                pauses = list(_SETTLE[1:])
+            except TimeoutError:
+                pass
+            self._nudged.clear()
+            await self._read(bus)
+
+    async def _follow(self, bus: Bus) -> None:
+        async def index(_: Entry[DesiredIndex] | BadEntry | Deleted) -> None:
+            self._nudged.set()
+
+        async def entry(_: Entry[Desired] | BadEntry | Deleted) -> None:
+            self._nudged.set()
+
+        device = self._config.device_id
+        backoff = Backoff(0.5, 30)
+        while True:
+            try:
+                await bus.kv(DESIRED_INDEX).follow(device, index)
+                await bus.kv(DESIRED_STATE).follow(f"{device}.*", entry)
+            except FleetError as error:
+                _log.warning("changes are not heard yet", why=error.what)
+                await asyncio.sleep(backoff.next())
+            else:
+                return
+
+    async def _read(self, bus: Bus) -> None:
+        try:
+            wishes = await read(bus, self._config.device_id, self._ears.known())
+        except FleetError as error:
+            if error.what != self._told:
+                self._told = error.what
+                log = _log.info if isinstance(error, Unclear) else _log.warning
+                log("desired state not read; nothing changes", why=error.what)
+        else:
+            self._told = ""
+            self._ears.heard(wishes)
+
+    def _notice(self, what: str) -> None:
+        if what == RECONNECTED:
+            _log.info("reconnected")
+            self._welcome()
+        elif what == DISCONNECTED:
+            _log.warning("disconnected; workloads go on")
+        elif certificate_trouble(what):
+            _log.error("NATS", why=what, next=clock_hint())
+        else:
+            _log.warning("NATS", why=what)
+            if "authorization" in what.lower() or "authentication" in what.lower():
+                self._keeper.doubt()
+
+    def _end(self, _what: str) -> None:
+        self._closed.set()

@@ -1,0 +1,41 @@
+"""The configuration, proven before anything is contacted: what is wrong with it is a sentence now, not a log later."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+from fleet.agent.place import Place
+from fleet.contract.config import AgentConfig, load_config
+from fleet.contract.errors import FleetError, InvalidInput
+from fleet.issuer import parse_issuer, trust
+from fleet.tokens import parse_machine_key_file
+
+
+def load(place: Place) -> AgentConfig:
+    """Read the configuration and look at every part of it.
+
+    Raises:
+        NotFound: there is none.
+        InvalidInput: it is readable by others, or a part of it is not what it should be.
+    """
+    config = load_config(place.config, AgentConfig)
+    try:
+        parse_issuer(config.auth.issuer)
+        trust(config.auth.ca)
+        parse_machine_key_file(msgspec.json.encode(config.auth.machine_key))
+        _check_address(config.nats_url)
+    except FleetError as error:
+        raise InvalidInput(f"{place.config}: {error.what}", next_step=error.next_step) from error
+    return config
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme == "tls" and bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidInput(f"{url!r} is no NATS address", next_step="use tls://host:port")

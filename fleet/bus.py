@@ -8,46 +8,50 @@ is jittered.
 
 from __future__ import annotations
 
-import random
-import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Generic
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import DeliverPolicy, DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
 from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
 
 from fleet.contract.buckets import Bucket
-from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotPermitted, Unreachable
+from fleet.contract.errors import Conflict, FleetError, InvalidInput, Unreachable
 from fleet.contract.wire import T, decode, encode
+from fleet.link import DISCONNECTED, RECONNECTED, Login, Notice, Token, open_client
 
-_RECONNECT_WAIT = (0.1, 0.5)
-"""Bounds in seconds of the random wait between attempts."""
+__all__ = [
+    "DISCONNECTED",
+    "KV",
+    "RECONNECTED",
+    "BadEntry",
+    "Bus",
+    "Change",
+    "Deleted",
+    "Entry",
+    "Login",
+    "Notice",
+    "Token",
+    "connect",
+]
+
 _REQUEST_TIMEOUT = 5.0
 _NO_LIMIT = -1
+_STREAM_EXISTS = 10058
+"""nats-server's JSStreamNameExistErr: the stream is there, with another configuration."""
+_WRONG_LAST = {10071, 10164}
+"""nats-server's JSStreamWrongLastSequence, with and without the number."""
+_NO_BUCKET = (nats.js.errors.APIError, nats.js.errors.NoStreamResponseError, nats.errors.NoRespondersError)
+_GONE = {KV_DEL, KV_PURGE}
 
-Token = Callable[[], str]
-Notice = Callable[[str], None]
-
-
-class Login(msgspec.Struct, frozen=True):
-    """How a connection presents itself. `ca` is PEM; `token` is asked again at every reconnect."""
-
-    url: str
-    name: str
-    ca: str
-    user: str = ""
-    password: str = ""
-    token: Token | None = None
-    inbox: str = "_INBOX"
+R = TypeVar("R")
 
 
 class Entry(msgspec.Struct, Generic[T], frozen=True):
@@ -78,60 +82,17 @@ Change = Callable[["Entry[T] | BadEntry | Deleted"], Awaitable[None]]
 
 
 async def connect(login: Login, *, notice: Notice, attempts: int = _NO_LIMIT, closed: Notice | None = None) -> Bus:
-    """Connect, and keep reconnecting for ever with a jittered wait.
+    """Connect, and keep reconnecting for ever with a jittered wait that grows to a few seconds.
 
-    `notice` hears every disconnect, reconnect and asynchronous error as one sentence; `attempts` bounds the first
-    connect only; `closed` hears when the client library gives up for good.
+    `notice` hears `DISCONNECTED`, `RECONNECTED` and every asynchronous error as one sentence, a repeated one once;
+    `attempts` bounds the first connect only; `closed` hears when the connection has ended for good.
 
     Raises:
+        InvalidInput: the CA is no PEM certificate.
         NotPermitted: the server refused the credentials.
         Unreachable: no server answered within `attempts`.
     """
-    client = Client()
-
-    async def heard(what: str) -> None:
-        notice(what)
-
-    async def failed(error: Exception) -> None:
-        notice(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-
-    async def ended() -> None:
-        if closed is not None:
-            closed("connection closed")
-
-    try:
-        await client.connect(
-            login.url,
-            name=login.name,
-            tls=ssl.create_default_context(cadata=login.ca) if login.ca else None,
-            user=login.user or None,
-            password=login.password or None,
-            token=login.token,
-            inbox_prefix=login.inbox,
-            allow_reconnect=True,
-            max_reconnect_attempts=attempts,
-            reconnect_time_wait=random.uniform(*_RECONNECT_WAIT),  # type: ignore[arg-type]  # noqa: S311
-            connect_timeout=3,
-            ping_interval=20,
-            max_outstanding_pings=2,
-            error_cb=failed,
-            disconnected_cb=lambda: heard("disconnected"),
-            reconnected_cb=lambda: heard("reconnected"),
-            closed_cb=ended,
-        )
-    except nats.errors.Error as error:
-        await client.close()
-        if "authorization" in str(error).lower():
-            raise NotPermitted(
-                f"NATS at {login.url} refused the login of {login.name!r}",
-                next_step="see the callout's log for the reason; was the device enrolled, and not revoked?",
-            ) from error
-        raise Unreachable(f"no NATS server at {login.url}: {error}", next_step="is it running there?") from error
-    except (OSError, ssl.SSLError) as error:
-        await client.close()
-        raise Unreachable(f"no NATS server at {login.url}: {error}", next_step="check address and CA") from error
-    client.options["max_reconnect_attempts"] = _NO_LIMIT
-    return Bus(client)
+    return Bus(await open_client(login, notice=notice, attempts=attempts, closed=closed))
 
 
 class Bus:
@@ -151,8 +112,8 @@ class Bus:
         """The typed view of a bucket; asks the server nothing."""
         return KV(self.client, self._js, bucket)
 
-    async def ensure(self, *buckets: Bucket[msgspec.Struct]) -> None:
-        """Create buckets that do not exist yet, with rollup headers off. For the control plane.
+    async def ensure(self, *buckets: Bucket[Any]) -> None:
+        """Make the buckets exist as they must be: rollup headers off, direct gets on. For the control plane.
 
         Raises:
             FleetError: the server refused.
@@ -168,7 +129,15 @@ class Bus:
                 allow_direct=True,
                 allow_rollup_hdrs=False,
             )
-            await _translated(self._js.add_stream(config), f"create bucket {bucket.name}")
+            await _translated(self._make(config), f"create bucket {bucket.name}")
+
+    async def _make(self, config: StreamConfig) -> None:
+        try:
+            await self._js.add_stream(config)
+        except nats.js.errors.APIError as error:
+            if error.err_code != _STREAM_EXISTS:
+                raise
+            await self._js.update_stream(config)
 
     async def reconnect(self) -> None:
         """Drop the connection and log in anew, with a fresh token."""
@@ -187,6 +156,7 @@ class KV(Generic[T]):
         self._client = client
         self._js = js
         self._bucket = bucket
+        self._prefix = len(bucket.subject(""))
 
     async def get(self, key: str) -> Entry[T] | BadEntry | None:
         """The value now, or None when there is none.
@@ -194,17 +164,10 @@ class KV(Generic[T]):
         Raises:
             FleetError: the server did not answer; for a device also when the key is not its own.
         """
-        subject = self._bucket.subject(key)
-        try:
-            message = await self._js.get_msg(self._bucket.stream, subject=subject, direct=True)
-        except nats.js.errors.NotFoundError:
+        message = await self._last(key)
+        if message is None or _deleted(message):
             return None
-        except (nats.errors.Error, TimeoutError) as error:
-            raise _lost(f"read {self._bucket.name}/{key}", error) from error
-        headers = message.headers or {}
-        if headers.get(KV_OP) in {KV_DEL, KV_PURGE}:
-            return None
-        return self._parse(key, message.data or b"", message.seq or 0, _server_time(headers))
+        return self._parse(key, message.data or b"", message.seq or 0, _server_time(message))
 
     async def put(self, key: str, value: T) -> int:
         """Write a value; returns its revision.
@@ -220,13 +183,10 @@ class KV(Generic[T]):
         Raises:
             Conflict: there is one already.
         """
-        try:
-            return await self.update(key, value, revision=0)
-        except Conflict:
-            if await self.get(key) is not None:
-                raise
-            raw = await self._js.get_msg(self._bucket.stream, subject=self._bucket.subject(key), direct=True)
-            return await self.update(key, value, revision=raw.seq or 0)
+        message = await self._last(key)
+        if message is not None and not _deleted(message):
+            raise Conflict(f"{self._bucket.name}/{key} exists already", next_step="read it, then decide again")
+        return await self.update(key, value, revision=message.seq or 0 if message else 0)
 
     async def update(self, key: str, value: T, *, revision: int) -> int:
         """Write a value only over the given revision (compare-and-set); returns the new one.
@@ -241,9 +201,12 @@ class KV(Generic[T]):
         await self._publish(key, b"", {KV_OP: KV_DEL})
 
     async def read_all(self, pattern: str = ">") -> list[Entry[T] | BadEntry]:
-        """Every live key that matches. For the control plane: it needs a consumer, which no device may have."""
-        found: list[Entry[T] | BadEntry] = []
-        prefix = len(self._bucket.subject(""))
+        """Every live key that matches. For the control plane: it needs a consumer, which no device may have.
+
+        Raises:
+            FleetError: the server did not answer, or the bucket does not exist.
+        """
+        found: dict[str, Entry[T] | BadEntry] = {}
         try:
             subscription = await self._js.subscribe(
                 self._bucket.subject(pattern),
@@ -251,35 +214,52 @@ class KV(Generic[T]):
                 ordered_consumer=True,
                 deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
             )
-            pending = (await subscription.consumer_info()).num_pending or 0
-            pending += subscription.pending_msgs
-            for _ in range(pending):
-                message = await subscription.next_msg(timeout=_REQUEST_TIMEOUT)
-                if (message.headers or {}).get(KV_OP) in {KV_DEL, KV_PURGE}:
-                    continue
-                meta = message.metadata
-                stored = meta.timestamp.timestamp()
-                found.append(self._parse(message.subject[prefix:], message.data, meta.sequence.stream, stored))
-            await subscription.unsubscribe()
+            try:
+                async for message in _until_read(subscription):
+                    key = message.subject[self._prefix :]
+                    if _deleted(message):
+                        found.pop(key, None)
+                        continue
+                    meta = message.metadata
+                    found[key] = self._parse(key, message.data, meta.sequence.stream, meta.timestamp.timestamp())
+            finally:
+                await subscription.unsubscribe()
         except (nats.errors.Error, TimeoutError) as error:
             raise _lost(f"list {self._bucket.name}", error) from error
-        return found
+        return list(found.values())
 
     async def follow(self, pattern: str, changed: Change[T]) -> None:
-        """Call `changed` for every write from now on (a core subscription: at most once, so re-read as a backstop).
+        """Call `changed` for every write from now on; the subscription survives reconnects.
 
-        The subscription survives reconnects. Its entries carry revision 0 and the time of receipt.
+        A core subscription, the only kind a device may hold: at most once, so re-read at `RECONNECTED` and by a timer.
+        It hears what is published, just before the stream stores it and also when the stream then refuses it (a lost
+        compare-and-set), so the change carries revision 0 and the time of receipt, and a `get` made in the same
+        instant may still see the value before.
+
+        Raises:
+            FleetError: the server did not answer.
         """
-        prefix = len(self._bucket.subject(""))
 
         async def heard(message: Msg) -> None:
-            key = message.subject[prefix:]
-            if (message.headers or {}).get(KV_OP) in {KV_DEL, KV_PURGE}:
+            key = message.subject[self._prefix :]
+            if _deleted(message):
                 await changed(Deleted(key))
             else:
                 await changed(self._parse(key, message.data, 0, time.time()))
 
-        await self._client.subscribe(self._bucket.subject(pattern), cb=heard)
+        try:
+            await self._client.subscribe(self._bucket.subject(pattern), cb=heard)
+            await self._client.flush()
+        except (nats.errors.Error, TimeoutError) as error:
+            raise _lost(f"follow {self._bucket.name}", error) from error
+
+    async def _last(self, key: str) -> RawStreamMsg | None:
+        try:
+            return await self._js.get_msg(self._bucket.stream, subject=self._bucket.subject(key), direct=True)
+        except nats.js.errors.NotFoundError:
+            return None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise _lost(f"read {self._bucket.name}/{key}", error) from error
 
     def _parse(self, key: str, data: bytes, revision: int, stored: float) -> Entry[T] | BadEntry:
         try:
@@ -293,23 +273,43 @@ class KV(Generic[T]):
         return (await _translated(publish, doing)).seq
 
 
-async def _translated(request: Awaitable[msgspec.Struct], doing: str):  # noqa: ANN202
+async def _until_read(subscription: JetStreamContext.PushSubscription) -> AsyncIterator[Msg]:
+    """What the consumer had when asked, and what was written meanwhile."""
+    info = await subscription.consumer_info()
+    left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+    while left:
+        message = await subscription.next_msg(timeout=_REQUEST_TIMEOUT)
+        yield message
+        left = message.metadata.num_pending
+
+
+async def _translated(request: Awaitable[R], doing: str) -> R:
     try:
         return await request
     except nats.js.errors.APIError as error:
-        if error.err_code in {10071, 10164}:  # JSStreamWrongLastSequence, with and without the number
+        if error.err_code in _WRONG_LAST:
             raise Conflict(f"{doing}: changed in between", next_step="read again, then decide again") from error
         raise FleetError(f"{doing}: {error.description}", next_step="see the NATS server's log") from error
     except (nats.errors.Error, TimeoutError) as error:
         raise _lost(doing, error) from error
 
 
-def _lost(doing: str, error: Exception) -> Unreachable:
-    return Unreachable(
-        f"{doing}: NATS did not answer ({type(error).__name__})", next_step="is the server up, and is this key ours?"
-    )
+def _lost(doing: str, error: Exception) -> FleetError:
+    if isinstance(error, _NO_BUCKET):
+        return Unreachable(f"{doing}: there is no such bucket", next_step="is the fleet server installed, and up?")
+    why = f"NATS did not answer ({type(error).__name__})"
+    return Unreachable(f"{doing}: {why}", next_step="is the server up, and is this key ours?")
 
 
-def _server_time(headers: dict[str, str]) -> float:
-    stamp = headers.get("Nats-Time-Stamp")
-    return datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00").timestamp() if stamp else 0.0
+def _deleted(message: Msg | RawStreamMsg) -> bool:
+    return _header(message, KV_OP) in _GONE
+
+
+def _server_time(message: RawStreamMsg) -> float:
+    stamp = _header(message, "Nats-Time-Stamp")
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
+
+
+def _header(message: Msg | RawStreamMsg, name: str) -> str | None:
+    headers = cast("dict[str, str] | None", message.headers)
+    return headers.get(name) if headers else None

@@ -1,0 +1,212 @@
+"""nats-py's client, held to what a fleet needs: it never gives up, waits with jitter, and speaks no word in clear.
+
+Left alone, nats-py 2.16 closes for good when the server names an error such as an expired login, waits the same time
+before every attempt, ends its reconnect loop when a credential cannot be had, and sends the credential in clear when
+whoever answers offers no TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client, Server
+from nats.aio.transport import TcpTransport
+from nats.protocol.parser import PERMISSIONS_ERR
+
+from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 4.0
+"""Seconds: upper bounds of the random wait before a first and before a late attempt."""
+_GROWTH = 1.5
+_CLOSE_LIMIT = 0.2
+"""Seconds that a closed stream has to say good-bye."""
+
+Token = Callable[[], str]
+Notice = Callable[[str], None]
+
+DISCONNECTED = "disconnected"
+RECONNECTED = "reconnected"
+"""The two notices that a reader may have to act on: what was written in between was not heard."""
+
+
+class Login(msgspec.Struct, frozen=True):
+    """How a connection presents itself. `ca` is PEM, and its presence demands TLS.
+
+    `token` is asked again at every reconnect; a token that cannot be had is a `FleetError`, and is asked for again.
+    """
+
+    url: str
+    name: str
+    ca: str
+    user: str = ""
+    password: str = ""
+    token: Token | None = None
+    inbox: str = "_INBOX"
+
+    def __repr__(self) -> str:
+        return f"Login({self.name!r} at {self.url})"
+
+
+class _Transport(TcpTransport):
+    def __bool__(self) -> bool:
+        """Always true, or nats-py would put its own kind in this one's place."""
+        return True
+
+    async def wait_closed(self) -> None:
+        """Wait for the good-bye, but not for long: then drop the socket.
+
+        A peer that is gone never says it, and after a failed TLS handshake asyncio (3.11) never tells.
+        """
+        try:
+            async with asyncio.timeout(_CLOSE_LIMIT):
+                await super().wait_closed()
+        except TimeoutError:
+            if self._io_writer:
+                self._io_writer.transport.abort()
+
+
+class _Client(Client):
+    def __init__(self) -> None:
+        super().__init__()
+        self._transport = _Transport()
+
+    async def _process_err(self, err_msg: str) -> None:
+        """Log in anew after whatever the server named; nats-py would close for good."""
+        if PERMISSIONS_ERR in err_msg:
+            await super()._process_err(err_msg)
+        else:
+            error = nats.errors.Error(f"nats: {err_msg}")
+            await self._error_cb(error)
+            await self._process_op_err(error)
+
+    def _connect_command(self) -> bytes:
+        """Turn a credential that cannot be had into what the reconnect loop survives."""
+        try:
+            return super()._connect_command()
+        except FleetError as error:
+            raise nats.errors.Error(f"nothing to log in with: {error.what}") from error
+
+
+class _Ears:
+    """What a connection has to say, as sentences; a sentence repeated is told once."""
+
+    def __init__(self, notice: Notice, closed: Notice | None) -> None:
+        self._notice = notice
+        self._closed = closed
+        self._last = ""
+        self.error: Exception | None = None
+        self.live = False
+
+    def _say(self, what: str) -> None:
+        if what != self._last:
+            self._last = what
+            self._notice(what)
+
+    async def failed(self, error: Exception) -> None:
+        self.error = error
+        self._say(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+    async def disconnected(self) -> None:
+        if self.live:
+            self._say(DISCONNECTED)
+
+    async def reconnected(self) -> None:
+        self._say(RECONNECTED)
+
+    async def closed(self) -> None:
+        if self.live and self._closed is not None:
+            self._closed("connection closed")
+
+
+async def open_client(login: Login, *, notice: Notice, attempts: int, closed: Notice | None) -> Client:
+    """A client that is logged in and stays so.
+
+    Raises:
+        InvalidInput: the CA is no PEM certificate.
+        NotPermitted: the server refused the login in the last of `attempts`.
+        Unreachable: no server answered in the last of `attempts`.
+    """
+    tls = _trust(login.ca)
+    tried = 0
+    while True:
+        tried += 1
+        client, ears = _Client(), _Ears(notice, closed)
+        error = await _log_in(client, login, tls, ears)
+        if error is None:
+            return client
+        await client.close()
+        if tried == attempts:
+            raise _refusal(login, error)
+        await asyncio.sleep(_wait(tried))
+
+
+async def _log_in(client: Client, login: Login, tls: ssl.SSLContext | None, ears: _Ears) -> Exception | None:
+    try:
+        await client.connect(
+            login.url,
+            name=login.name,
+            tls=tls,
+            # Without it, nats-py trusts whoever answers to say whether there is TLS.
+            tls_handshake_first=tls is not None,
+            user=login.user or None,
+            password=login.password or None,
+            token=login.token,
+            inbox_prefix=login.inbox,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=3,
+            ping_interval=20,
+            max_outstanding_pings=2,
+            reconnect_to_server_handler=_next_server,
+            error_cb=ears.failed,
+            disconnected_cb=ears.disconnected,
+            reconnected_cb=ears.reconnected,
+            closed_cb=ears.closed,
+        )
+    except nats.errors.NoServersError as error:
+        return ears.error or error
+    except (nats.errors.Error, OSError) as error:
+        return error
+    if not client.is_connected:
+        # The server's own PING came before its decision; nats-py takes that for success.
+        return TimeoutError("it did not decide on the login in time")
+    ears.live = True
+    client.options["allow_reconnect"] = True
+    client.options["max_reconnect_attempts"] = -1
+    return None
+
+
+def _trust(ca: str) -> ssl.SSLContext | None:
+    try:
+        return ssl.create_default_context(cadata=ca) if ca else None
+    except ssl.SSLError as error:
+        raise InvalidInput(
+            "the CA is no PEM certificate", next_step="give the file the server was made with"
+        ) from error
+
+
+def _refusal(login: Login, error: Exception) -> FleetError:
+    if "authorization violation" in str(error).lower():
+        return NotPermitted(
+            f"NATS at {login.url} refused the login of {login.name!r}",
+            next_step="see the callout's log for the reason; was the device enrolled, and not revoked?",
+        )
+    why = str(error) or type(error).__name__
+    return Unreachable(f"no NATS server at {login.url}: {why}", next_step="is it running there? check address and CA")
+
+
+def _next_server(servers: list[Server], _info: dict[str, object]) -> tuple[Server, float]:
+    server = min(servers, key=lambda known: known.reconnects)
+    return server, _wait(server.reconnects)
+
+
+def _wait(tried: int) -> float:
+    """Seconds before the next attempt: random, for a fleet that comes back at once is a storm."""
+    return random.uniform(0.05, min(_FIRST_WAIT * _GROWTH**tried, _LONGEST_WAIT))  # noqa: S311

@@ -1,0 +1,144 @@
+"""The connection itself: what is refused, what is survived, what is never said in clear."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Deleted, Entry, Login, connect
+from fleet.contract.buckets import APP_USER, DEVICE_STATE
+from fleet.contract.errors import InvalidInput, NotPermitted, Unreachable
+from fleet.contract.wire import DeviceState, Phase, Reason
+from tests.support.nats import Nats, free_port
+from tests.support.tls import make_tls
+from tests.support.waiting import eventually
+
+STATE = DeviceState(generation=1, phase=Phase.RUNNING, reason=Reason.STARTED)
+
+
+def refused(login: Login) -> NotPermitted | Unreachable:
+    with pytest.raises((NotPermitted, Unreachable)) as error:
+        asyncio.run(connect(login, notice=lambda _: None, attempts=1))
+    return error.value
+
+
+def test_a_wrong_password_is_not_permitted(nats: Nats) -> None:
+    error = refused(msgspec.structs.replace(nats.login(APP_USER), password="wrong"))
+    assert isinstance(error, NotPermitted)
+    assert "wrong" not in str(error)
+
+
+def test_a_login_says_no_secret(nats: Nats) -> None:
+    login = nats.login(APP_USER)
+    assert login.password not in repr(login)
+
+
+def test_nobody_listening_is_unreachable(nats: Nats) -> None:
+    error = refused(msgspec.structs.replace(nats.login(APP_USER), url=f"tls://127.0.0.1:{free_port()}"))
+    assert isinstance(error, Unreachable)
+    assert "127.0.0.1" in error.what
+
+
+def test_a_server_of_another_ca_is_unreachable(nats: Nats, tmp_path: Path) -> None:
+    error = refused(msgspec.structs.replace(nats.login(APP_USER), ca=make_tls(tmp_path).ca))
+    assert isinstance(error, Unreachable)
+    assert "certificate" in error.what.lower()
+    assert "CA" in error.next_step
+
+
+def test_a_ca_that_is_none_is_refused_before_anything_is_contacted() -> None:
+    login = Login("tls://192.0.2.1:4222", "x", "no certificate")
+    with pytest.raises(InvalidInput, match="PEM"):
+        asyncio.run(connect(login, notice=lambda _: None))
+
+
+def test_a_login_that_nobody_decides_is_unreachable(nats: Nats) -> None:
+    """No callout answers: nats-py alone would call this connected."""
+    error = refused(Login(nats.url, "pi-1", nats.tls.ca, token=lambda: "token"))
+    assert isinstance(error, Unreachable)
+    assert "did not decide" in error.what
+
+
+def test_no_secret_is_sent_to_a_server_without_tls(nats: Nats) -> None:
+    """Whoever sits in between may answer in clear, and must not learn the token by it."""
+    received = bytearray()
+
+    async def impostor(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.15.2","auth_required":true,"max_payload":1048576}\r\n')
+        try:
+            while data := await reader.read(4096):
+                received.extend(data)
+                writer.write(b"PONG\r\n")
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(impostor, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        login = Login(f"tls://127.0.0.1:{port}", "pi-1", nats.tls.ca, token=lambda: "the-secret-token")
+        with pytest.raises(Unreachable):
+            await connect(login, notice=lambda _: None, attempts=1)
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(run())
+    assert received, "the impostor was contacted"
+    assert b"the-secret-token" not in received
+    assert b"CONNECT" not in received
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_of_the_server_is_survived(tmp_path: Path, how: signal.Signals) -> None:
+    """The same connection, its subscriptions and what was stored are there again."""
+    nats = Nats(tmp_path / "nats", make_tls(tmp_path))
+    nats.start()
+    notices: list[str] = []
+    heard: list[Entry[DeviceState] | BadEntry | Deleted] = []
+
+    async def changed(change: Entry[DeviceState] | BadEntry | Deleted) -> None:
+        heard.append(change)
+
+    async def run() -> None:
+        bus = await connect(nats.login(APP_USER), notice=notices.append, attempts=1)
+        await bus.ensure(DEVICE_STATE)
+        kv = bus.kv(DEVICE_STATE)
+        await kv.follow(">", changed)
+        await kv.put("pi-1.web", STATE)
+        await eventually(lambda: heard, "the write was heard")
+        assert nats.process
+        nats.process.send_signal(how)
+        nats.process.wait()
+        await eventually(lambda: not bus.connected, "the loss was noticed")
+        asked_meanwhile = asyncio.create_task(kv.get("pi-1.web"))
+        await asyncio.to_thread(nats.start)
+        await eventually(lambda: RECONNECTED in notices, "the connection came back", within=10)
+        assert isinstance(await asked_meanwhile, Entry)
+        await kv.put("pi-1.web", STATE)
+        await eventually(lambda: len(heard) == 2, "the subscription came back too")
+        await bus.close()
+
+    try:
+        asyncio.run(run())
+    finally:
+        nats.stop()
+    assert notices[0] in {DISCONNECTED, "UnexpectedEOF: nats: unexpected EOF"}
+    assert len(notices) < 20, "a repeated sentence is told once"
+
+
+def test_closing_ends_it_for_good(nats: Nats) -> None:
+    ends: list[str] = []
+
+    async def run() -> None:
+        bus = await connect(nats.login(APP_USER), notice=lambda _: None, attempts=1, closed=ends.append)
+        assert bus.connected
+        await bus.close()
+        assert not bus.connected
+
+    asyncio.run(run())
+    assert len(ends) == 1

@@ -1,0 +1,147 @@
+"""What a fleet server consists of: one pure plan, applied by every topology in its own way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fleet.scores.rbac import operator_rbac
+
+from fleet.contract.buckets import CALLOUT_USER
+from fleet.contract.config import CalloutConfig, OperatorConfig, render_config
+from fleet.contract.crd import deployment_crd, device_crd
+from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
+from fleet.contract.wire import encode
+from fleet.scores.nats import NatsServer, nats_config
+from fleet.scores.secrets import ServerSecrets
+from fleet.topology.capabilities import Endpoints, Service
+
+Json = dict[str, Any]
+
+SERVER_INFO_KEY = "server.json"
+_LABELS = {"app.kubernetes.io/part-of": "fleet", "app.kubernetes.io/managed-by": "fleet"}
+
+
+class ServerSettings(msgspec.Struct, frozen=True):
+    """What an install was told or found out. `issuer_ca` is PEM; empty where the public authorities are trusted."""
+
+    namespace: str
+    issuer: str
+    issuer_ca: str
+    project_id: str
+    cli_client_id: str
+    version: str
+
+
+class ServerPlan(msgspec.Struct, frozen=True):
+    """`objects` come first, then `services`, and `announcement` last: where it is, a server is installed."""
+
+    objects: tuple[Json, ...]
+    services: tuple[Service, ...]
+    announcement: Json
+
+
+def server_plan(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints) -> ServerPlan:
+    """The whole plan of a server."""
+    trusted = secrets.authority + settings.issuer_ca
+    return ServerPlan(
+        objects=server_objects(settings.namespace),
+        services=(
+            _nats(secrets, endpoints),
+            _callout(settings, secrets, endpoints, trusted),
+            _operator(settings, secrets, endpoints),
+        ),
+        announcement=_announcement(settings, endpoints, trusted),
+    )
+
+
+def server_objects(namespace: str) -> tuple[Json, ...]:
+    """The Kubernetes objects that every place needs, in the order in which they depend on each other."""
+    home: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": _LABELS}}
+    return (home, device_crd(), deployment_crd(), *operator_rbac(namespace))
+
+
+def _nats(secrets: ServerSecrets, endpoints: Endpoints) -> Service:
+    config = nats_config(
+        NatsServer(
+            name="fleet-nats",
+            host=endpoints.listen_host,
+            port=endpoints.nats.port,
+            monitor_port=endpoints.nats_monitor,
+            tls_cert_file="{files}/tls.crt",
+            tls_key_file="{files}/tls.key",
+            store_dir="{data}",
+            passwords=secrets.passwords,
+            issuer=secrets.issuer,
+            xkey=secrets.xkey,
+        )
+    )
+    return Service(
+        name="nats",
+        program="nats-server",
+        args=("--config", "{files}/nats.json"),
+        files={"nats.json": config.encode(), "tls.crt": secrets.nats_certificate, "tls.key": secrets.nats_key},
+        ports={"nats": endpoints.nats.port, "monitor": endpoints.nats_monitor},
+        health_port=endpoints.nats_monitor,
+        ready="/healthz",
+    )
+
+
+def _callout(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints, trusted: str) -> Service:
+    config = CalloutConfig(
+        nats_url=f"tls://{endpoints.nats}",
+        nats_user=CALLOUT_USER,
+        nats_auth_pass=secrets.passwords.callout,
+        ca=trusted,
+        issuer=settings.issuer,
+        project_id=settings.project_id,
+        issuer_seed=secrets.issuer_seed,
+        xkey_seed=secrets.xkey_seed,
+        health_host=endpoints.listen_host,
+        health_port=endpoints.callout_health,
+    )
+    return _ours("callout", endpoints.callout_health, render_config(config))
+
+
+def _operator(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints) -> Service:
+    config = OperatorConfig(
+        nats_url=f"tls://{endpoints.nats}",
+        nats_app_pass=secrets.passwords.app,
+        nats_control_pass=secrets.passwords.control,
+        nats_system_pass=secrets.passwords.system,
+        ca=secrets.authority,
+        namespace=settings.namespace,
+        kubeconfig=endpoints.operator_kubeconfig,
+        health_host=endpoints.listen_host,
+        health_port=endpoints.operator_health,
+    )
+    return _ours("operator", endpoints.operator_health, render_config(config))
+
+
+def _ours(name: str, port: int, config: bytes) -> Service:
+    return Service(
+        name=name,
+        program=f"fleet-{name}",
+        args=("--config", f"{{files}}/{name}.json"),
+        files={f"{name}.json": config},
+        ports={"health": port},
+        health_port=port,
+        ready="/readyz",
+    )
+
+
+def _announcement(settings: ServerSettings, endpoints: Endpoints, trusted: str) -> Json:
+    info = ServerInfo(
+        issuer=settings.issuer,
+        project_id=settings.project_id,
+        cli_client_id=settings.cli_client_id,
+        nats_url=f"tls://{endpoints.nats_public}",
+        ca=trusted,
+        version=settings.version,
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": SERVER_CONFIG_MAP, "namespace": settings.namespace, "labels": _LABELS},
+        "data": {SERVER_INFO_KEY: encode(info).decode()},
+    }

@@ -1,0 +1,72 @@
+"""The secrets of an install, each made once by the place's store."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import msgspec
+
+from fleet.nkey import Role, new_seed, public_key
+from fleet.scores.nats import NatsPasswords
+from fleet.scores.tls import covers, new_authority, new_key, new_server_certificate
+from fleet.secrets.store import SecretStore
+
+_PASSWORD_BYTES = 32
+
+
+class ServerSecrets(msgspec.Struct, frozen=True):
+    """All that an install generates. `authority` and the certificate are PEM; seeds and keys are secrets."""
+
+    passwords: NatsPasswords
+    issuer_seed: str
+    xkey_seed: str
+    authority: str
+    nats_key: bytes
+    nats_certificate: bytes
+
+    def __repr__(self) -> str:
+        return "ServerSecrets(...)"
+
+    @property
+    def issuer(self) -> str:
+        """The public key that nats-server trusts decisions of."""
+        return public_key(self.issuer_seed)
+
+    @property
+    def xkey(self) -> str:
+        """The public key that nats-server seals its questions for."""
+        return public_key(self.xkey_seed)
+
+
+def server_secrets(store: SecretStore, nats_hosts: Sequence[str]) -> ServerSecrets:
+    """Get what the store has, and make what it lacks. `nats_hosts` are the names clients reach NATS by.
+
+    A kept certificate that lacks one of the names is signed again by the same authority, for the same key: what
+    devices trust stays the same.
+    """
+    authority_key = store.get_or_create("ca_key", new_key)
+    authority = store.get_or_create("ca_cert", lambda: new_authority(authority_key, "fleet"))
+    key = store.get_or_create("nats_tls_key", new_key)
+
+    def sign() -> bytes:
+        return new_server_certificate(key, authority_key, authority, nats_hosts)
+
+    certificate = store.get_or_create("nats_tls_cert", sign)
+    return ServerSecrets(
+        passwords=NatsPasswords(
+            app=_password(store, "nats_app_pass"),
+            control=_password(store, "nats_control_pass"),
+            callout=_password(store, "nats_auth_pass"),
+            system=_password(store, "nats_system_pass"),
+        ),
+        issuer_seed=store.get_or_create("nats_issuer_seed", lambda: new_seed(Role.ACCOUNT).encode()).decode(),
+        xkey_seed=store.get_or_create("nats_xkey_seed", lambda: new_seed(Role.CURVE).encode()).decode(),
+        authority=authority.decode(),
+        nats_key=key,
+        nats_certificate=certificate if covers(certificate, nats_hosts) else sign(),
+    )
+
+
+def _password(store: SecretStore, name: str) -> str:
+    return store.get_or_create(name, lambda: secrets.token_urlsafe(_PASSWORD_BYTES).encode()).decode()

@@ -1,8 +1,7 @@
 """Play scenarios: type their commands, check what came of them, and say whose fault a failure is.
 
-A step that fails asks the world once what is wrong with it. If something is, the failure is the world's and a
-`HarnessError` lists it; if nothing is, the failure is the product's and a `StepFailed` says which step, which command,
-what was seen, and which parts' logs to read.
+A step that fails lets the world judge whose failure it is (`World.judge`): a `HarnessError` when the world is broken,
+else a `StepFailed`, which says which step, which command, what was seen, and which parts' logs to read.
 """
 
 from __future__ import annotations
@@ -14,17 +13,20 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import allure
 from allure_commons.types import AttachmentType
 
 from harness import commands
 from harness.commands import Result
-from harness.errors import HarnessError, Misused, WorldBroken
+from harness.errors import HarnessError, Misused
 from harness.recorder import Outcome, Recorder, StepRecord
 from harness.redact import Redactor
-from harness.scenario import Command, Scenario, Step, Value
+from harness.scenario import Command, Scenario, Step, Value, fill
+
+if TYPE_CHECKING:
+    from harness.world import World
 
 _log = logging.getLogger("fleet.step")
 _USER_CODE = re.compile(r"\b[A-Z0-9]{4}-[A-Z0-9]{4}\b")
@@ -33,24 +35,11 @@ _USER_CODE = re.compile(r"\b[A-Z0-9]{4}-[A-Z0-9]{4}\b")
 T = TypeVar("T")
 
 
-class Stage(Protocol):
-    """What playing needs of a world."""
-
-    @property
-    def root(self) -> Path: ...  # noqa: D102 - the folder that holds logs/<part>.log
-    @property
-    def target(self) -> str: ...  # noqa: D102 - the kind of world
-    @property
-    def env(self) -> Mapping[str, str]: ...  # noqa: D102 - what an operator's shell has
-    def approve(self, user_code: str) -> None: ...  # noqa: D102 - sign in and approve, as a person in a browser
-    def problems(self) -> list[str]: ...  # noqa: D102 - what is broken in the world itself
-
-
 class Terminal(Protocol):
     """Where a command is typed other than at the admin's terminal: a device's host."""
 
     @property
-    def env(self) -> Mapping[str, str]: ...  # noqa: D102
+    def env(self) -> Mapping[str, str]: ...  # noqa: D102 - what a shell there has
 
 
 class StepFailed(AssertionError):  # noqa: N818 - the product was not what it should be
@@ -69,7 +58,7 @@ class Run:
         redact: Takes secrets out of what is shown.
     """
 
-    world: Stage
+    world: World
     names: dict[str, Value]
     folder: Path
     terminals: Mapping[str, Terminal] = field(default_factory=dict[str, Terminal])
@@ -162,6 +151,10 @@ def judge(command: Command, result: Result) -> str:
 
 def _play_step(scenario: Scenario, step: Step, run: Run) -> None:
     last = ""
+    for name, content in step.files.items():
+        text = fill(content, run.names)
+        (run.folder / name).write_text(text)
+        allure.attach(text, name=name, attachment_type=AttachmentType.TEXT)
     try:
         results: list[Result] = []
         for command in step.commands:
@@ -173,25 +166,26 @@ def _play_step(scenario: Scenario, step: Step, run: Run) -> None:
             results.append(result)
         step.check(run, *results)
     except AssertionError as error:
-        raise _verdict(scenario, step, run, last, error) from error
+        raise run.world.judge(_explained(scenario, step, run, last, error)) from error
 
 
-def _verdict(scenario: Scenario, step: Step, run: Run, last: str, error: AssertionError) -> Exception:
-    """Whose failure it is, told by what is wrong with the world."""
-    problems = run.world.problems()
+def _explained(scenario: Scenario, step: Step, run: Run, last: str, error: AssertionError) -> StepFailed:
+    """The failure in words: which step, what should be, what was seen, and where to read on."""
     logs = run.world.root / "logs"
     parts = [_log_of(part, run) for part in step.look_at]
-    lines = [
-        f"{scenario.title}: the step «{step.title}» failed ({scenario.id}, step {scenario.steps.index(step) + 1})",
-        f"  should be: {step.expected}",
-        f"  seen: {run.redact(str(error)) or type(error).__name__}",
-        *(f"  | {line}" for line in last.splitlines()),
-    ]
-    if problems:
-        lines += ["  the world is broken, so this says nothing about the product:", *(f"  - {it}" for it in problems)]
-        return WorldBroken("\n".join(lines), next_step=f"mend the world and run again; its logs are in {logs}")
-    lines.append("  read: " + (", ".join(f"the log of {part} ({logs / part}.log)" for part in parts) or str(logs)))
-    return StepFailed("\n".join(lines))
+    read = ", ".join(f"the log of {part} ({logs / part}.log)" for part in parts) or str(logs)
+    number = scenario.steps.index(step) + 1
+    return StepFailed(
+        "\n".join(
+            [
+                f"{scenario.title}: the step «{step.title}» failed ({scenario.id}, step {number})",
+                f"  should be: {step.expected}",
+                f"  seen: {run.redact(str(error)) or type(error).__name__}",
+                *(f"  | {line}" for line in last.splitlines()),
+                f"  read: {read}",
+            ]
+        )
+    )
 
 
 def _log_of(part: str, run: Run) -> str:
@@ -220,7 +214,6 @@ def _recorded(scenario: Scenario, number: int, step: Step, run: Run, recorder: R
         raise
     finally:
         typed = tuple(run.redact(command.text(run.names)) for command in step.commands)
-        engine = run.names.get("engine", "")
         recorder.add(
             StepRecord(
                 scenario=scenario.id,
@@ -232,7 +225,7 @@ def _recorded(scenario: Scenario, number: int, step: Step, run: Run, recorder: R
                 seconds=time.monotonic() - monotonic,
                 outcome=outcome,
                 target=run.world.target,
-                engine=engine if isinstance(engine, str) else "",
+                engine=run.world.engine,
                 message=run.redact(message),
             )
         )
@@ -241,7 +234,7 @@ def _recorded(scenario: Scenario, number: int, step: Step, run: Run, recorder: R
 class _Approval:
     """Approves the first device code that a command prints, once."""
 
-    def __init__(self, world: Stage) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
         self._done = False
         self.problem: HarnessError | None = None

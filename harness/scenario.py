@@ -59,7 +59,7 @@ class Command:
 
     def placeholders(self) -> set[str]:
         """The names that must be known to fill it in."""
-        return set(_PLACEHOLDER.findall(self.template)) | ({self.on} if self.on else set())
+        return placeholders(self.template) | ({self.on} if self.on else set())
 
     def argv(self, names: Mapping[str, Value]) -> list[str]:
         """The arguments to run; a value is never split, a tuple becomes several.
@@ -97,12 +97,14 @@ class Step:
         title: What happens, in the imperative.
         commands: What is typed, in order.
         check: Called with their results; its docstring says what one should see.
+        files: What lies beside the operator before the commands, by name; contents hold placeholders too.
         look_at: The parts whose logs explain a failure, the likeliest first.
     """
 
     title: str
     commands: tuple[Command, ...]
     check: StepFunction
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
     look_at: tuple[str, ...] = ()
 
     @property
@@ -133,7 +135,11 @@ class Scenario:
     steps: list[Step] = field(default_factory=list[Step])
 
     def step(
-        self, title: str, *commands: str | Command, look_at: tuple[str, ...] = ()
+        self,
+        title: str,
+        *commands: str | Command,
+        files: Mapping[str, str] | None = None,
+        look_at: tuple[str, ...] = (),
     ) -> Callable[[StepFunction], StepFunction]:
         """Add a step; the decorated function checks what its commands brought about.
 
@@ -145,7 +151,7 @@ class Scenario:
         typed = tuple(Command(command) if isinstance(command, str) else command for command in commands)
 
         def add(check: StepFunction) -> StepFunction:
-            step = Step(title, typed, check, look_at)
+            step = Step(title, typed, check, files or {}, look_at)
             if not step.expected:
                 raise Misused(f"{self.id}, {title!r}: no docstring", next_step="say in it what one should see")
             self.steps.append(step)
@@ -163,11 +169,25 @@ class Scenario:
         return "an installed fleet server and " + ("a device" if self.devices == 1 else f"{self.devices} devices")
 
 
+def fill(text: str, names: Mapping[str, Value]) -> str:
+    """A text with its placeholders replaced.
+
+    Raises:
+        Misused: a placeholder has no value, or stands for several arguments.
+    """
+    return _PLACEHOLDER.sub(lambda found: _single(found.group(1), names), text)
+
+
+def placeholders(text: str) -> set[str]:
+    """The names that must be known to fill a text in."""
+    return set(_PLACEHOLDER.findall(text))
+
+
 def _fill(word: str, names: Mapping[str, Value]) -> tuple[str, ...]:
     whole = _PLACEHOLDER.fullmatch(word)
     if whole is not None and isinstance(several := _value(whole.group(1), names), tuple):
         return several
-    return (_PLACEHOLDER.sub(lambda found: _single(found.group(1), names), word),)
+    return (fill(word, names),)
 
 
 def _single(name: str, names: Mapping[str, Value]) -> str:

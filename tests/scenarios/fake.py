@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
-from harness.errors import IdentityProviderDown
+from harness.errors import IdentityProviderDown, WorldBroken
 from harness.redact import Redactor
 from harness.runbook import Run
+from harness.world import World
 
 
 class FakeWorld:
     target = "fake"
+    engine = "none"
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -26,8 +29,8 @@ class FakeWorld:
         self.approved.append(user_code)
         (self.root / "approved").touch()
 
-    def problems(self) -> list[str]:
-        return self.wrong
+    def judge(self, error: Exception) -> Exception:
+        return WorldBroken("\n".join(self.wrong), next_step="mend it") if self.wrong else error
 
 
 class FakeHost:
@@ -36,6 +39,10 @@ class FakeHost:
 
 
 def run_in(root: Path, **names: str) -> Run:
-    world = FakeWorld(root)
+    world = cast("World", FakeWorld(root))
     values = {"device": "pi-1", **names}
     return Run(world, dict(values), root, terminals={"device": FakeHost()}, redact=Redactor(["very-secret-value"]))
+
+
+def fake(run: Run) -> FakeWorld:
+    return cast("FakeWorld", run.world)

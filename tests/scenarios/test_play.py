@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import msgspec
 import pytest
@@ -13,7 +12,7 @@ from harness.errors import BinaryMissing, IdentityProviderDown, Misused, WorldBr
 from harness.recorder import Recorder, read_records
 from harness.runbook import Run, StepFailed, play
 from harness.scenario import Command, Scenario, Step, on_device, refused, signed_in
-from tests.scenarios.fake import FakeWorld, run_in
+from tests.scenarios.fake import fake, run_in
 
 
 class Answer(msgspec.Struct):
@@ -84,8 +83,8 @@ def test_a_wrong_exit_code_is_the_products_failure(tmp_path: Path) -> None:
 
 def test_the_same_failure_in_a_broken_world_is_the_worlds(tmp_path: Path) -> None:
     run = run_in(tmp_path)
-    cast("FakeWorld", run.world).wrong = ["the issuer hangs"]
-    with pytest.raises(WorldBroken, match="- the issuer hangs"):
+    fake(run).wrong = ["the issuer hangs"]
+    with pytest.raises(WorldBroken, match="the issuer hangs"):
         play(one_step("false"), run, Recorder(None))
 
 
@@ -135,12 +134,12 @@ WAITING_FOR_APPROVAL = "echo open http://id/device and enter FWRK-JGWK; until [ 
 def test_a_sign_in_is_approved_while_the_command_runs(tmp_path: Path) -> None:
     run = run_in(tmp_path)
     play(one_step(signed_in(shell(WAITING_FOR_APPROVAL))), run, Recorder(None))
-    assert cast("FakeWorld", run.world).approved == ["FWRK-JGWK"]
+    assert fake(run).approved == ["FWRK-JGWK"]
 
 
 def test_a_sign_in_that_nobody_can_approve_is_the_worlds_failure(tmp_path: Path) -> None:
     run = run_in(tmp_path)
-    cast("FakeWorld", run.world).issuer_down = True
+    fake(run).issuer_down = True
     with pytest.raises(IdentityProviderDown):
         play(one_step(signed_in(shell("echo FWRK-JGWK"))), run, Recorder(None))
 
@@ -191,3 +190,15 @@ def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     with (tmp_path / "gw0.jsonl").open("a") as file:
         file.write('{"scenario": "de')
     assert [record.step for record in read_records(tmp_path)] == ["Look"]
+
+
+def test_a_steps_files_lie_where_its_commands_run(tmp_path: Path) -> None:
+    demo = scenario()
+
+    @demo.step("Read", "cat web.yaml", files={"web.yaml": "name: {device}\nlabels: {}\n"})
+    def read(_run: Run, result: Result) -> None:
+        """The file names the device."""
+        assert result.stdout == "name: pi-1\nlabels: {}\n"
+
+    assert read
+    play(demo, run_in(tmp_path), Recorder(None))

@@ -1,0 +1,134 @@
+"""Play one test with one fault planted, in a process of its own, and look at what is left afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.faults import scratch, verdict
+from harness.faults.fault import REPOSITORY, Fault
+from harness.folders import parent
+from harness.process import tail
+from harness.wait import WaitTimeout, wait_until
+
+_PR_SET_CHILD_SUBREAPER = 36
+_DEADLINE = 180.0
+"""Seconds that one test may take with a fault planted."""
+_ENDED = 10.0
+"""Seconds after the test's end by which its last process must be gone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a planted fault. `problem` is empty when everything was as it must be."""
+
+    fault: Fault
+    verdict: str
+    points_at: str
+    seconds: float
+    problem: str
+
+
+def play(fault: Fault) -> Outcome:
+    """Plant a fault, play its test, and compare what came with what must come.
+
+    Raises:
+        HarnessError: a patch does not apply.
+    """
+    if fault.patch is None:
+        return _play(fault, REPOSITORY, ("-p", "harness.faults.plugin", "--fleet-fault", fault.name))
+    with scratch.copied(fault.name, fault.patch) as tree:
+        outcome = _play(fault, tree, ())
+        unused = scratch.not_loaded(fault.patch, tree)
+    if unused and not outcome.problem:
+        return Outcome(fault, outcome.verdict, "", outcome.seconds, f"never imported from the copy: {unused}")
+    return outcome
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever our children leave behind, so that it can be seen (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _play(fault: Fault, tree: Path, options: Sequence[str]) -> Outcome:
+    results, log = parent() / f"fault-{fault.name}-results", parent() / f"fault-{fault.name}.log"
+    shutil.rmtree(results, ignore_errors=True)
+    started = time.monotonic()
+    code = _run_pytest(fault, tree, results, log, options)
+    left = _left_behind()
+    seen = verdict.read(results)
+    pointed = verdict.pointed_at(fault, seen)
+    problem = _problem(fault, seen, pointed, left, code)
+    if problem:
+        problem += f"\n  its output ({log}):\n{tail(log, 40)}"
+    else:
+        log.unlink()
+    shutil.rmtree(results, ignore_errors=True)
+    return Outcome(fault, seen.verdict, pointed, time.monotonic() - started, problem)
+
+
+def _problem(fault: Fault, seen: verdict.Seen, pointed: str, left: Sequence[str], code: int | None) -> str:
+    if code is None:
+        return f"had not ended after {_DEADLINE:g} s"
+    if seen.verdict != fault.verdict:
+        return f"the verdict was {seen.verdict}, and should be {fault.verdict}: {seen.message.strip()}"
+    if not pointed:
+        return f"the report does not point at {fault.points_at!r}: {seen.message.strip()}"
+    if left:
+        return "left running: " + "; ".join(left)
+    return ""
+
+
+def _run_pytest(fault: Fault, tree: Path, results: Path, log: Path, options: Sequence[str]) -> int | None:
+    argv = [sys.executable, "-m", "pytest", fault.test, *options, f"--alluredir={results}"]
+    argv += ["-W", "error", "-p", "no:randomly", "-p", "no:cacheprovider", "--no-header", "-q"]
+    # Ours alone: not what an outer pytest says to its workers, and no word against compiled files, which are the proof.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
+    # An engine of its own, which a fault may kill.
+    env |= {"PYTHONPATH": str(tree), "FLEET_ENGINE_SOCKET": "double"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv, cwd=tree, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            return process.wait(_DEADLINE)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            # As Ctrl-C would: the world is taken down in order.
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_ENDED)
+            process.kill()
+            process.wait()
+
+
+def _left_behind() -> list[str]:
+    """The command lines of descendants that are still there after their time; they are killed."""
+    with contextlib.suppress(WaitTimeout):
+        wait_until(_descendants, "no process is left", timeout=_ENDED, until=lambda found: not found)
+    left = _descendants()
+    lines = [" ".join([str(pid), *Path(f"/proc/{pid}/cmdline").read_text().split("\0")])[:160] for pid in left]
+    while remaining := _descendants():
+        for pid in remaining:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    return lines
+
+
+def _descendants() -> list[int]:
+    """Children of ours, born or adopted, that have not ended; those that have are reaped."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    tasks = Path("/proc/self/task").iterdir()
+    return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]

@@ -1,0 +1,63 @@
+"""A scratch copy of the tree with a patch applied, and the proof that what ran came from there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.faults.fault import REPOSITORY
+from harness.folders import parent
+
+_LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "node_modules", "out", "build", "__pycache__", "*.egg-info", ".*_cache", "allure-*"
+)
+
+
+@contextmanager
+def copied(name: str, patch: Path | None) -> Generator[Path]:
+    """A copy of the tree, patched; removed at the end.
+
+    Raises:
+        HarnessError: the patch does not apply: the code it changes has moved on.
+    """
+    tree = parent() / f"fault-{name}"
+    shutil.rmtree(tree, ignore_errors=True)
+    try:
+        shutil.copytree(REPOSITORY, tree, ignore=_LEFT_OUT, symlinks=True)
+        if patch is not None:
+            apply(patch, tree)
+        yield tree
+    finally:
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+def apply(patch: Path, tree: Path, *, check: bool = False) -> None:
+    """Apply a patch to a tree, or only see whether it would apply.
+
+    Raises:
+        HarnessError: it does not.
+    """
+    argv = ["git", "apply", *(["--check"] if check else []), str(patch)]
+    # Without this, git would look at the repository around the copy instead of the copy.
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    done = subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HarnessError(
+            f"{patch.name} does not apply: {done.stderr.strip()}",
+            next_step="the code it breaks has changed: make the patch anew, so that it plants the same fault",
+        )
+
+
+def touched(patch: Path) -> list[Path]:
+    """The files that a patch changes, relative to the tree."""
+    return [Path(line[6:].strip()) for line in patch.read_text().splitlines() if line.startswith("+++ b/")]
+
+
+def not_loaded(patch: Path, tree: Path) -> list[str]:
+    """The patched modules that nothing imported from the scratch copy; each import leaves its compiled form there."""
+    modules = [path for path in touched(patch) if path.suffix == ".py"]
+    return [str(path) for path in modules if not list((tree / path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))]

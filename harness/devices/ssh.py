@@ -1,0 +1,169 @@
+"""A real board over SSH: commands and files, one connection that is made anew when it was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import paramiko
+
+from harness.commands import Result
+from harness.errors import CommandHung, DeviceUnreachable, HarnessError
+from harness.wait import WaitTimeout, wait_until
+
+_CONNECT = 10.0
+_BOOT = 180.0
+"""Seconds that a board has to come back: a Raspberry Pi takes 20 to 60."""
+_CHUNK = 65536
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a board is. `known_hosts` names the file that holds its host key: an unknown host is refused."""
+
+    host: str
+    user: str
+    key: Path
+    known_hosts: Path
+    port: int = 22
+
+
+class SshDevice:
+    """Satisfies `Device` and `HasLogs`; of `Killable`, a board without a power switch can only reboot."""
+
+    kind = "pi"
+    env: Mapping[str, str] = {}
+
+    def __init__(self, name: str, address: Address) -> None:
+        """Nothing is contacted before the first command."""
+        self.id = name
+        self._address = address
+        self._client: paramiko.SSHClient | None = None
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """The arguments of `fleet device setup` that lead to it."""
+        return ("--ssh", f"{self._address.user}@{self._address.host}")
+
+    def run(self, argv: Sequence[str], *, timeout: float = 60) -> Result:
+        """As `Device.run`."""
+        line, started = shlex.join(argv), time.monotonic()
+        channel = self._channel()
+        channel.exec_command(line)
+        # Both outputs and the exit status are read under one deadline: waiting for one alone can block on the other.
+        out, err = bytearray(), bytearray()
+
+        def ended() -> bool:
+            while channel.recv_ready():
+                out.extend(channel.recv(_CHUNK))
+            while channel.recv_stderr_ready():
+                err.extend(channel.recv_stderr(_CHUNK))
+            return channel.exit_status_ready() and not channel.recv_ready() and not channel.recv_stderr_ready()
+
+        try:
+            wait_until(ended, f"`{line}` has ended on {self.id}", timeout=timeout, interval=0.02)
+        except WaitTimeout as error:
+            raise CommandHung(f"{error}\n{out.decode(errors='replace')}", next_step="look at the board") from error
+        finally:
+            channel.close()
+        said = out.decode(errors="replace")
+        seconds = time.monotonic() - started
+        return Result(line, channel.recv_exit_status(), said, err.decode(errors="replace"), seconds)
+
+    def read(self, path: str) -> bytes:
+        """As `Device.read`."""
+        with self._files() as files, files.open(path, "rb") as file:
+            return file.read()
+
+    def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
+        """As `Device.write`."""
+        partial = f"{path}.partial"
+        with self._files() as files:
+            with files.open(partial, "wb") as file:
+                file.chmod(mode)
+                file.write(data)
+            files.posix_rename(partial, path)
+
+    def reboot(self) -> None:
+        """Restart the board, and wait until its boot id is another one.
+
+        Raises:
+            DeviceUnreachable: it did not come back in time.
+        """
+        boot_id = "/proc/sys/kernel/random/boot_id"
+        before = self.read(boot_id)
+        with contextlib.suppress(HarnessError, OSError):
+            self.run(["sudo", "systemctl", "reboot"], timeout=5)
+        self.close()
+
+        def back() -> bool:
+            try:
+                return self.read(boot_id) != before
+            except (HarnessError, OSError):
+                self.close()
+                return False
+
+        try:
+            wait_until(back, f"{self.id} has booted anew", timeout=_BOOT, interval=1)
+        except WaitTimeout as error:
+            raise DeviceUnreachable(str(error), next_step="look at the board's power and network") from error
+
+    def logs(self) -> Mapping[str, str]:
+        """As `HasLogs.logs`: the journal of the agent."""
+        return {"journal": self.run(["journalctl", "-u", "fleet-agent", "-n", "1000", "--no-pager"]).stdout}
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _channel(self) -> paramiko.Channel:
+        transport = self._connected().get_transport()
+        if transport is None:
+            raise self._lost("the connection ended")
+        try:
+            return transport.open_session(timeout=_CONNECT)
+        except (paramiko.SSHException, OSError) as error:
+            self.close()
+            raise self._lost(error) from error
+
+    def _files(self) -> paramiko.SFTPClient:
+        try:
+            return self._connected().open_sftp()
+        except (paramiko.SSHException, OSError) as error:
+            self.close()
+            raise self._lost(error) from error
+
+    def _connected(self) -> paramiko.SSHClient:
+        if self._client is not None:
+            return self._client
+        address, client = self._address, paramiko.SSHClient()
+        try:
+            client.load_host_keys(str(address.known_hosts))
+            client.connect(
+                address.host,
+                address.port,
+                address.user,
+                key_filename=str(address.key),
+                timeout=_CONNECT,
+                banner_timeout=_CONNECT,
+                auth_timeout=_CONNECT,
+                allow_agent=False,
+                look_for_keys=False,
+            )
+        except (paramiko.SSHException, OSError) as error:
+            client.close()
+            raise self._lost(error) from error
+        self._client = client
+        return client
+
+    def _lost(self, why: object) -> DeviceUnreachable:
+        address = self._address
+        return DeviceUnreachable(
+            f"{self.id} does not answer at {address.user}@{address.host}:{address.port}: {why}",
+            next_step=f"ssh -i {address.key} -p {address.port} {address.user}@{address.host}",
+        )

@@ -1,0 +1,220 @@
+"""The pytest plugin: options, markers, the run's life. Fixtures are in `harness.fixtures`.
+
+It loads in every pytest run, so it imports nothing heavy; what needs a world imports it then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import uuid
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.world import World
+
+MARKERS = {
+    "embedded": "runs in a world of local processes, the default target",
+    "k3d": "runs in a k3d cluster with the product as pods",
+    "staging": "runs against the cluster that a description names; never without being asked for",
+    "libvirt": "needs a device that is a libvirt virtual machine",
+    "pi": "needs a device that is a board reached over SSH",
+}
+"""What this harness adds to a test's vocabulary. A test without a target's marker runs on every target."""
+
+_TARGETS = ("embedded", "k3d", "staging")
+_DEVICES = ("libvirt", "pi")
+
+WORLD: pytest.StashKey[World] = pytest.StashKey()
+"""The world of this worker, once a test wanted one."""
+HANDED = pytest.StashKey[str]()
+"""On the controller: what its workers get, as JSON."""
+CLEANUP = pytest.StashKey[contextlib.ExitStack]()
+KEPT = pytest.StashKey[list[str]]()
+"""How to enter the worlds that outlive the run."""
+RUN_ID = pytest.StashKey[str]()
+
+
+# A help text says what is chosen, the values, and the default; every option has a metavar.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options under one prefix; an option wins over its environment variable, and that over the default."""
+    group = parser.getgroup("fleet", "fleet: where scenarios run")
+    group.addoption(
+        "--fleet-target",
+        metavar="TARGET",
+        default=None,
+        help="where to run: embedded, node, k3d, or staging:FILE (environment: FLEET_TARGET; default: embedded, or "
+        "what -m asks for)",
+    )
+    group.addoption(
+        "--fleet-keep",
+        action="store_true",
+        default=False,
+        help="let the world live on after the run, and say how to enter it",
+    )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Hooks for replacement: another kind of world, for example in the harness' own tests."""
+    from harness import hooks  # noqa: PLC0415
+
+    pluginmanager.add_hookspecs(hooks)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers and fixtures; a worker dies with its controller, however that ends."""
+    for name, sentence in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {sentence}")
+    config.pluginmanager.import_plugin("harness.fixtures.world")
+    config.pluginmanager.import_plugin("harness.fixtures.scenario")
+    config.stash[KEPT] = []
+    given = worker_input(config)
+    config.stash[RUN_ID] = given.get("testrunuid") or uuid.uuid4().hex
+    if given:
+        from harness.process import die_with  # noqa: PLC0415
+
+        die_with(os.getppid())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what belongs to another target, and what needs a device that nobody asked for."""
+    target = chosen_target(config).partition(":")[0]
+    wanted = _named_in_expression(config)
+    chosen = [item for item in items if _belongs(item, target, wanted)]
+    if len(chosen) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """On the xdist controller, before any worker starts: make once what all their worlds share."""
+    config = session.config
+    if worker_input(config) or config.getoption("dist", "no") == "no" or not _wants_worlds(config):
+        return
+    from harness.provisions import Handed, Missing, provisioned, to_json  # noqa: PLC0415
+
+    cleanup = config.stash[CLEANUP] = contextlib.ExitStack()
+    try:
+        handed = Handed(provisions=cleanup.enter_context(provisioned(say_on_terminal)))
+    except HarnessError as error:
+        handed = Handed(missing=Missing(error.what, error.next_step))
+    config.stash[HANDED] = to_json(handed)
+
+
+class Node(Protocol):
+    """What we use of xdist's `WorkerController`."""
+
+    config: pytest.Config
+    workerinput: dict[str, Any]
+    workeroutput: dict[str, Any]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Node) -> None:
+    """Hand what the controller made to a worker that is about to start."""
+    node.workerinput["fleet"] = node.config.stash.get(HANDED, "")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Node) -> None:
+    """Take over what a worker has to say at the end."""
+    node.config.stash[KEPT] += getattr(node, "workeroutput", {}).get("fleet_kept", [])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what the controller made; hand over what a worker has to say."""
+    session.config.stash.get(CLEANUP, contextlib.ExitStack()).close()
+    if worker_input(session.config):
+        output: dict[str, Any] = session.config.workeroutput  # type: ignore[attr-defined]
+        output["fleet_kept"] = session.config.stash[KEPT]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how to enter the worlds that live on."""
+    for text in config.stash[KEPT]:
+        terminalreporter.section("world kept")
+        terminalreporter.write_line(text)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    """Judge a failed set-up: product or world."""
+    with _judged(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Judge a failed test: product or world."""
+    with _judged(item):
+        return (yield)
+
+
+@contextlib.contextmanager
+def _judged(item: pytest.Item) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        world = item.config.stash.get(WORLD, None)
+        if world is None or "world" not in getattr(item, "fixturenames", ()):
+            raise
+        verdict = world.judge(error)
+        if verdict is error:
+            raise
+        raise verdict from error
+
+
+def worker_input(config: pytest.Config) -> dict[str, Any]:
+    """What the xdist controller gave to this worker; empty on the controller and without xdist."""
+    return getattr(config, "workerinput", {})
+
+
+def worker_name(config: pytest.Config) -> str:
+    """The xdist worker, such as `gw0`; `main` without one."""
+    return worker_input(config).get("workerid", "main")
+
+
+def chosen_target(config: pytest.Config) -> str:
+    """The option, else FLEET_TARGET, else a target that `-m` names, else embedded."""
+    given = config.getoption("fleet_target") or os.environ.get("FLEET_TARGET")
+    if given:
+        return given
+    named = [target for target in _TARGETS if target in _named_in_expression(config)]
+    return named[0] if len(named) == 1 else "embedded"
+
+
+def say_on_terminal(line: str) -> None:
+    """Progress that a person sees while pytest captures output."""
+    print(line, file=sys.__stderr__, flush=True)
+
+
+def _named_in_expression(config: pytest.Config) -> set[str]:
+    words = str(config.getoption("markexpr", "")).replace("(", " ").replace(")", " ").split()
+    return {word for before, word in zip(["", *words], words, strict=False) if before != "not"}
+
+
+def _belongs(item: pytest.Item, target: str, wanted: set[str]) -> bool:
+    marks = {mark.name for mark in item.iter_markers()}
+    targets, devices = marks & set(_TARGETS), marks & set(_DEVICES)
+    return (not targets or target in targets) and devices <= wanted
+
+
+def _wants_worlds(config: pytest.Config) -> bool:
+    """Whether the run may hold a test that wants a world: a target was named, or `e2e` is among what is collected.
+
+    A worker that turns out to want one all the same makes what it needs itself.
+    """
+    if config.getoption("fleet_target"):
+        return True
+    folders = [Path(str(argument).partition("::")[0]).absolute() for argument in config.args]
+    e2e = config.rootpath / "e2e"
+    return any(folder == e2e or folder in e2e.parents or e2e in folder.parents for folder in folders)

@@ -1,0 +1,44 @@
+"""A look at a container engine over its Docker-compatible API: what runs for a device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fleet.contract.names import DeviceId
+from harness.engine_client import EngineClient
+from harness.errors import HarnessError
+
+DEVICE_LABEL = "io.fleet.device"
+"""Carried by every container that an agent creates."""
+
+
+class EngineProbe:
+    """Looks at one engine through its unix socket; every call can raise `Unanswered`."""
+
+    def __init__(self, socket: str) -> None:
+        """Nothing is contacted before the first look."""
+        self._client = EngineClient(socket)
+
+    def containers(self, device: DeviceId | str) -> list[dict[str, Any]]:
+        """Every container of a device, running or not, as the engine lists them."""
+        filters = msgspec.json.encode({"label": [f"{DEVICE_LABEL}={device}"]}).decode()
+        return self._client.call("GET", "/containers/json", params={"all": "true", "filters": filters}).json()
+
+    def remove(self, device: DeviceId | str) -> None:
+        """Remove every container of a device, running or not.
+
+        Raises:
+            HarnessError: the engine refused.
+        """
+        for container in self.containers(device):
+            path = f"/containers/{container['Id']}"
+            answer = self._client.call("DELETE", path, params={"force": "true", "v": "true"})
+            # 404 and 409: gone, or going, since it was listed.
+            if answer.is_error and answer.status_code not in {404, 409}:
+                raise HarnessError(f"the engine keeps {path}: {answer.text.strip()}", next_step="see the engine's log")
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()

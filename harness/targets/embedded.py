@@ -1,0 +1,129 @@
+"""The default target: a real API server, identity provider double and, once installed, the product, as processes.
+
+The world comes without a fleet server; a scenario installs one with the command that an operator types. That command
+finds `harness.targets.process` through FLEET_TOPOLOGY, and runs NATS, callout and operator as more parts of this world.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from harness import folders
+from harness.devices import HasEngine
+from harness.devices.process import ProcessDevice
+from harness.errors import HarnessError, Unanswered
+from harness.parts import PartSpec, put, write_atomic
+from harness.ports import Ports
+from harness.probes.engine import EngineProbe
+from harness.provisions import Provisions
+from harness.targets import control_plane, identity
+from harness.targets.certificates import Authority
+from harness.targets.local import LocalParts, inherited
+from harness.world import World
+
+NAMESPACE = "fleet-system"
+_SERVICE_PORTS = 12
+"""Ports set aside for what `fleet server install` will run."""
+
+
+@contextlib.contextmanager
+def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
+    """A world from nothing, ended and removed after the `with`, or kept alive when told so.
+
+    Raises:
+        HarnessError: it did not come up; nothing is left of it.
+    """
+    folders.sweep()
+    root, lock = folders.create()
+    ports = Ports.acquire()
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(ports.release)
+        cleanup.callback(lock.close)
+        if not keep:
+            cleanup.callback(folders.remove, root)
+        authority = Authority(root / "tls")
+        plane = control_plane.prepare(root, provisions.binaries, ports, authority)
+        zitadel = identity.prepare(root, ports, authority)
+        parts = _start(root, lock, [*plane.parts, zitadel.part], ports)
+        cleanup.callback(parts.detach if keep else parts.close)
+        parts.await_ready([spec.name for spec in [*plane.parts, zitadel.part]])
+        env = _operator_env(root, plane, zitadel, provisions)
+        device_env = {name: value for name, value in env.items() if name in inherited()}
+        world = World(
+            root=root,
+            run_id=run_id,
+            worker=worker,
+            target="embedded",
+            env=env,
+            namespace=NAMESPACE,
+            identity=zitadel,
+            parts=parts,
+            engine=provisions.engine_name,
+            make_device=lambda name: ProcessDevice(root, name, device_env, provisions.engine),
+            secret=lambda name: (root / "secrets" / name).read_text().strip(),
+            how_to_enter=_how_to_enter(root, worker),
+        )
+        cleanup.callback(world.close)
+        if not keep:
+            cleanup.callback(_remove_containers, world)
+        yield world
+
+
+def _how_to_enter(root: Path, worker: str) -> str:
+    return (
+        f"the world of worker {worker} lives on in {root}\n"
+        f"  enter: . {root}/env.sh\n"
+        f"  end:   python -m harness.supervisor --end {root}"
+    )
+
+
+def _start(root: Path, lock: IO[bytes], specs: list[PartSpec], ports: Ports) -> LocalParts:
+    for spec in specs:
+        put(root, spec)
+    pool = [ports.take() for _ in range(_SERVICE_PORTS)]
+    write_atomic(root / "ports.json", msgspec.json.encode({"free": pool, "given": {}}))
+    return LocalParts(root, lock)
+
+
+def _operator_env(
+    root: Path, plane: control_plane.ControlPlane, zitadel: identity.ZitadelDouble, provisions: Provisions
+) -> dict[str, str]:
+    home = root / "home"
+    home.mkdir(mode=0o700)
+    env = {
+        **inherited(),
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "KUBECONFIG": str(plane.kubeconfig),
+        "FLEET_NAMESPACE": NAMESPACE,
+        "FLEET_ADMIN_TOKEN_FILE": str(zitadel.admin_token_file),
+        "FLEET_TOPOLOGY": "process",
+        "FLEET_PROCESS_ROOT": str(root),
+        "KUBEBUILDER_ASSETS": str(provisions.binaries["kube-apiserver"].parent),
+        "NATS_SERVER": str(provisions.binaries["nats-server"]),
+        "NO_COLOR": "1",
+    }
+    lines = "".join(f"export {name}='{value}'\n" for name, value in env.items())
+    write_atomic(root / "env.sh", lines.encode())
+    return env
+
+
+def _remove_containers(world: World) -> None:
+    """What agents created on an engine that outlives the world."""
+    sockets: Mapping[str, str] = {
+        name: os.path.realpath(device.engine_socket)
+        for name, device in world.devices().items()
+        if isinstance(device, HasEngine)
+    }
+    for socket in set(sockets.values()):
+        engine = EngineProbe(socket)
+        with contextlib.suppress(Unanswered, HarnessError):
+            for name in sockets:
+                engine.remove(name)
+        engine.close()

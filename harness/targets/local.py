@@ -1,0 +1,169 @@
+"""A world's parts as local processes under a supervisor: start it, speak to it, end it without a trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from msgspec.structs import replace
+
+from harness import folders, triage
+from harness.errors import HarnessError, PartDied, PartNotReady, PortTaken
+from harness.parts import Event, PartStatus, ask, history, put, record, specs, statuses, unready
+from harness.process import tail
+from harness.wait import WaitFailed, WaitTimeout, wait_until
+
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "XDG_CACHE_HOME")
+"""Of our own environment; nothing of it may steer the product."""
+_START = 60.0
+"""Seconds that parts have to answer: 20 times the usual, for a machine that is busy with something else."""
+_CRASHES = 5
+"""Ends in a row, before it was ever ready, after which a part will not come."""
+
+
+def inherited() -> dict[str, str]:
+    """The part of our environment that a world may see."""
+    found = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    beside_python = str(Path(sys.executable).parent)
+    return {**found, "PATH": os.pathsep.join([beside_python, found.get("PATH", os.defpath)]), "LANG": "C.UTF-8"}
+
+
+class LocalParts:
+    """Satisfies `harness.world.Parts`; owns the supervisor of a world's folder."""
+
+    def __init__(self, root: Path, lock: IO[bytes]) -> None:
+        """Start the supervisor; parts whose specifications are there already start with it."""
+        self._root = root
+        self._offset = time.time() - time.monotonic()
+        (root / "logs").mkdir(exist_ok=True)
+        with (root / "logs" / "supervisor.log").open("ab") as log:
+            # Its standard input is the pipe that ends when we do, and it shares our lock on the folder.
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-m", "harness.supervisor", str(root)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**inherited(), "FLEET_WORLD": str(root)},
+                pass_fds=[lock.fileno()],
+                start_new_session=True,
+            )
+
+    def await_ready(self, names: Sequence[str], timeout: float = _START) -> None:
+        """Until the parts answer.
+
+        Raises:
+            HarnessError: they do not in time, or keep dying; the message holds their last words.
+        """
+        condition = f"{', '.join(names)} answer"
+        try:
+            wait_until(
+                lambda: unready(statuses(self._root), names),
+                condition,
+                timeout=timeout,
+                until=lambda missing: not missing,
+                error=self._hopeless,
+                interval=0.02,
+            )
+        except WaitTimeout as error:
+            raise PartNotReady(
+                f"{error}\n{self._last_words(names)}",
+                next_step=f"see {self._root}/logs, and whether the machine is busy",
+            ) from error
+        except WaitFailed as error:
+            raise self._death(error.why, names) from error
+
+    def statuses(self) -> Mapping[str, PartStatus]:
+        """As `Parts.statuses`."""
+        return statuses(self._root)
+
+    def kill(self, name: str) -> None:
+        """As `Parts.kill`."""
+        ask(self._root, "kill", name)
+
+    def stop(self, name: str) -> None:
+        """As `Parts.stop`."""
+        self._want(name, run=False)
+
+    def start(self, name: str) -> None:
+        """As `Parts.start`."""
+        self._want(name, run=True)
+        self.await_ready([name])
+
+    def pause(self, name: str) -> None:
+        """As `Parts.pause`."""
+        ask(self._root, "pause", name)
+
+    def resume(self, name: str) -> None:
+        """As `Parts.resume`."""
+        ask(self._root, "resume", name)
+
+    def problems(self, since: float) -> list[str]:
+        """As `Parts.problems`."""
+        return triage.problems(self._root, since, self._offset)
+
+    def product_deaths(self, since: float) -> list[str]:
+        """As `Parts.product_deaths`."""
+        return triage.product_deaths(self._root, since)
+
+    def history(self, since: float) -> list[Event]:
+        """As `Parts.history`."""
+        return history(self._root, since)
+
+    def record(self, what: str, part: str) -> None:
+        """As `Parts.record`."""
+        record(self._root, what, part=part, asked=True)
+
+    def detach(self) -> None:
+        """Let the world live on without us."""
+        ask(self._root, "detach")
+
+    def close(self) -> None:
+        """End every part and the supervisor, and make sure that nothing is left.
+
+        Raises:
+            HarnessError: something outlived it all the same; it has been killed.
+        """
+        if self._supervisor.stdin is not None:
+            self._supervisor.stdin.close()
+        try:
+            self._supervisor.wait(15)
+        except subprocess.TimeoutExpired:
+            self._supervisor.kill()
+            self._supervisor.wait()
+        left = folders.members(self._root)
+        if left:
+            folders.kill_members(self._root)
+            raise HarnessError(
+                f"processes outlived {self._root}: {left}", next_step="they were killed; see who started them"
+            )
+
+    def _want(self, name: str, *, run: bool) -> None:
+        known = specs(self._root)
+        if name not in known:
+            raise HarnessError(f"there is no part {name!r}", next_step=f"use one of {', '.join(sorted(known))}")
+        put(self._root, replace(known[name], run=run))
+        ask(self._root, "look")
+
+    def _hopeless(self, missing: Mapping[str, str]) -> str | None:
+        if self._supervisor.poll() is not None:
+            return f"the supervisor ended with code {self._supervisor.returncode}"
+        now = statuses(self._root)
+        for status in (now[name] for name in missing if name in now):
+            unasked = [end for end in status.exits if not end.asked]
+            if len(unasked) >= _CRASHES:
+                return f"{status.name} keeps ending, last with code {unasked[-1].code}"
+        return None
+
+    def _death(self, why: str, names: Sequence[str]) -> HarnessError:
+        words = self._last_words([*names, "supervisor"])
+        if "address already in use" in words.lower():
+            return PortTaken(f"{why}: its port is taken\n{words}", next_step="see who listens there (ss -ltnp)")
+        return PartDied(f"{why}\n{words}", next_step=f"see {self._root}/logs")
+
+    def _last_words(self, names: Sequence[str]) -> str:
+        return "\n".join(f"  {name}:\n{tail(self._root / 'logs' / f'{name}.log', 8)}" for name in names)

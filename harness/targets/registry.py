@@ -1,0 +1,86 @@
+"""From the name of a target to a world of it; what is asked for and not available fails, and says what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import msgspec
+
+from harness.errors import Misused, TargetUnavailable
+from harness.provisions import Provisions
+from harness.world import World
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What a run asked for.
+
+    Attributes:
+        target: As given to `--fleet-target`.
+        run_id: Names the run.
+        worker: Names the xdist worker; `main` without one.
+        keep: Whether the world outlives the run.
+        provisions: Finds what is made once per run, when a target needs it.
+    """
+
+    target: str
+    run_id: str
+    worker: str
+    keep: bool
+    provisions: Callable[[], Provisions]
+
+
+@contextlib.contextmanager
+def open_world(settings: Settings) -> Generator[World]:
+    """The world that `--fleet-target` names.
+
+    Raises:
+        TargetUnavailable: what the target needs is missing.
+        Misused: there is no such target.
+    """
+    name, _, argument = settings.target.partition(":")
+    if name == "embedded":
+        from harness.targets.embedded import embedded  # noqa: PLC0415 - a target loads only what it needs
+
+        opened = embedded(settings.provisions(), run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
+    elif name == "staging":
+        from harness.targets.cluster import cluster  # noqa: PLC0415
+
+        opened = cluster(_description(argument), run_id=settings.run_id, worker=settings.worker)
+    elif name in _PODS:
+        raise TargetUnavailable(
+            _missing_for_pods(name), next_step="use --fleet-target embedded, which needs none of it"
+        )
+    else:
+        raise Misused(
+            f"there is no target {settings.target!r}",
+            next_step="use embedded, node, k3d or staging:FILE with --fleet-target",
+        )
+    with opened as world:
+        yield world
+
+
+_PODS = {"k3d": ("k3d", "docker", "kubectl"), "node": ("containerd", "runc", "ctr", "nsenter", "mmdebstrap")}
+"""Targets that run the product in pods, and the programs that they need."""
+
+
+def _missing_for_pods(name: str) -> str:
+    missing = [program for program in _PODS[name] if shutil.which(program) is None]
+    programs = f" and these programs, which are not on the PATH: {', '.join(missing)}" if missing else ""
+    return f"the target {name} needs a container image of the product, which nothing builds yet{programs}"
+
+
+def _description(argument: str) -> Path:
+    if not argument:
+        raise TargetUnavailable(
+            "staging was asked for, but no description of it was given",
+            next_step="--fleet-target staging:FILE, with the fields of `Description` in harness/targets/cluster.py",
+        )
+    path = Path(argument)
+    if not path.is_file():
+        raise TargetUnavailable(
+            f"the description of staging, {path}, does not exist", next_step="give the path of a file that exists"
+        )
+    return path

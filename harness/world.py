@@ -1,0 +1,267 @@
+"""A world: one place where the product is installed and run, the same to a scenario wherever it is."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from harness.devices import Device
+from harness.errors import HarnessError, Misused, WorldBroken
+from harness.parts import Event, PartStatus
+from harness.probes.kube import KubeProbe
+from harness.probes.nats import NatsLogin, NatsProbe
+
+_LONGEST_NAME = 63
+
+
+class Identity(Protocol):
+    """The identity provider of a world."""
+
+    @property
+    def issuer(self) -> str: ...  # noqa: D102 - its URL
+    @property
+    def ca(self) -> Path: ...  # noqa: D102 - PEM file of the authority that signed its certificate
+    @property
+    def admin_token_file(self) -> Path: ...  # noqa: D102 - an administrator's personal access token
+
+    def approve(self, user_code: str) -> None:
+        """Sign in and allow a device code, as a person in a browser does."""
+        ...
+
+
+class Parts(Protocol):
+    """The servers of a world, as far as the target lets us touch them."""
+
+    def statuses(self) -> Mapping[str, PartStatus]:
+        """What runs, by name."""
+        ...
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and whatever the part's restart policy says."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """End it; it stays down until `start`."""
+        ...
+
+    def start(self, name: str) -> None:
+        """Start it again after `stop`; returns once it answers."""
+        ...
+
+    def pause(self, name: str) -> None:
+        """Freeze it."""
+        ...
+
+    def resume(self, name: str) -> None:
+        """Let it go on."""
+        ...
+
+    def problems(self, since: float) -> list[str]:
+        """What is broken in the world itself now, or ended unasked since a monotonic time."""
+        ...
+
+    def product_deaths(self, since: float) -> list[str]:
+        """Which parts of the product ended unasked since a monotonic time, with their last words."""
+        ...
+
+    def history(self, since: float) -> list[Event]:
+        """What happened since a monotonic time, oldest first."""
+        ...
+
+    def record(self, what: str, part: str) -> None:
+        """Add something that was asked for to the history."""
+        ...
+
+
+class World:
+    """What a scenario may know and do. Every call is synchronous, and ends by a deadline.
+
+    Attributes:
+        root: The world's folder: `logs/<part>.log`, `devices/<id>/`, and what the target keeps there.
+        run_id: Names this run among others on the same cluster.
+        worker: Names the xdist worker; `main` without one.
+        target: The kind of place, such as `embedded`.
+        env: What an operator's shell has: PATH, KUBECONFIG, FLEET_NAMESPACE and the like.
+        namespace: Where the fleet server is, or will be, installed.
+        identity: The identity provider.
+        engine: What runs the workloads, in words for the report.
+        how_to_enter: What to type to look round once it was kept.
+        broken: Why it refuses further tests; empty while it does not.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a fact about the place, and named
+        self,
+        *,
+        root: Path,
+        run_id: str,
+        worker: str,
+        target: str,
+        env: Mapping[str, str],
+        namespace: str,
+        identity: Identity,
+        parts: Parts,
+        engine: str,
+        make_device: Callable[[str], Device],
+        secret: Callable[[str], str],
+        how_to_enter: str = "",
+    ) -> None:
+        """Put together by a target."""
+        self.root = root
+        self.run_id = run_id
+        self.worker = worker
+        self.target = target
+        self.env = dict(env)
+        self.namespace = namespace
+        self.identity = identity
+        self.engine = engine
+        self.how_to_enter = how_to_enter
+        self.broken = ""
+        self._probes = contextlib.ExitStack()
+        self._parts = parts
+        self._make_device = make_device
+        self._secret = secret
+        self._devices: dict[str, Device] = {}
+        self._numbers = itertools.count(1)
+        self._test = ""
+        self._since = time.monotonic()
+
+    @property
+    def issuer(self) -> str:
+        """The identity provider's URL."""
+        return self.identity.issuer
+
+    @property
+    def issuer_ca(self) -> Path:
+        """The PEM file that its certificate is checked against."""
+        return self.identity.ca
+
+    @property
+    def admin_token_file(self) -> Path:
+        """An administrator's personal access token."""
+        return self.identity.admin_token_file
+
+    @cached_property
+    def kube(self) -> KubeProbe:
+        """Typed looks at Kubernetes."""
+        return self._probes.enter_context(contextlib.closing(KubeProbe(Path(self.env["KUBECONFIG"]), self.namespace)))
+
+    @cached_property
+    def nats(self) -> NatsProbe:
+        """Typed looks at NATS, once a server is installed."""
+        return self._probes.enter_context(contextlib.closing(NatsProbe(self._nats_login)))
+
+    def approve(self, user_code: str) -> None:
+        """Sign in and allow a device code; safe to call from any thread."""
+        self.identity.approve(user_code)
+
+    def unique(self, name: str) -> str:
+        """A name that no other test, worker or run uses: an RFC 1123 label.
+
+        Raises:
+            Misused: `name` is so long that nothing can be added.
+        """
+        made = f"{name}-{self.run_id[:4]}{self.worker.removeprefix('gw')[:4]}-{next(self._numbers)}".lower()
+        if len(made) > _LONGEST_NAME:
+            raise Misused(f"{name!r} is too long to be made unique", next_step=f"use {len(name) - 20} characters")
+        return made
+
+    def device(self, name: str) -> Device:
+        """The machine of that name; the first call makes it, nothing runs on it yet."""
+        if name not in self._devices:
+            self._devices[name] = self._make_device(name)
+        return self._devices[name]
+
+    def devices(self) -> Mapping[str, Device]:
+        """Every machine made so far."""
+        return dict(self._devices)
+
+    def parts(self) -> Mapping[str, PartStatus]:
+        """The servers of this world."""
+        return self._parts.statuses()
+
+    def kill(self, part: str) -> None:
+        """SIGKILL a part, because the scenario asks for it."""
+        self._parts.kill(part)
+
+    def stop(self, part: str) -> None:
+        """End a part; it stays down until `start`."""
+        self._parts.stop(part)
+
+    def start(self, part: str) -> None:
+        """Start a stopped part; returns once it answers."""
+        self._parts.start(part)
+
+    def pause(self, part: str) -> None:
+        """Freeze a part."""
+        self._parts.pause(part)
+
+    def resume(self, part: str) -> None:
+        """Let a frozen part go on."""
+        self._parts.resume(part)
+
+    def note(self, what: str, part: str = "") -> None:
+        """Add something that the scenario did to the history."""
+        self._parts.record(what, part)
+
+    @property
+    def history(self) -> list[Event]:
+        """What happened since the test began: starts, ends (asked or not), notes; on both clocks."""
+        return self._parts.history(self._since)
+
+    def begin(self, test: str) -> None:
+        """A test begins: what happened before is not its failure.
+
+        Raises:
+            WorldBroken: an earlier test left the world unfit.
+        """
+        if self.broken:
+            raise WorldBroken(
+                f"this world is not used any more: {self.broken}",
+                next_step=f"read the first failure; logs: {self.root}/logs",
+            )
+        self._test, self._since = test, time.monotonic()
+
+    def problems(self) -> list[str]:
+        """What is broken in the world itself, now or unasked since the test began; empty when it is sound."""
+        return self._parts.problems(self._since)
+
+    def product_deaths(self) -> list[str]:
+        """Parts of the product that ended unasked since the test began: the product's failure."""
+        return self._parts.product_deaths(self._since)
+
+    def judge(self, error: Exception) -> Exception:
+        """Whose failure `error` is: itself, or a `WorldBroken` when the world turns out to be broken.
+
+        From then on the world refuses further tests.
+        """
+        if isinstance(error, Misused):
+            return error
+        if isinstance(error, HarnessError):
+            self.broken = self.broken or f"{self._test or 'its start'}: {error.what}"
+            return error
+        problems = self.problems()
+        if not problems:
+            for death in self.product_deaths():
+                error.add_note(death)
+            return error
+        said = "\n".join(f"  - {problem}" for problem in problems)
+        self.broken = self.broken or f"{self._test}:\n{said}"
+        return WorldBroken(
+            f"the world is broken, so this says nothing about the product:\n{said}\n  the test said: {error}",
+            next_step=f"mend the world and run again; its logs are in {self.root}/logs",
+        )
+
+    def close(self) -> None:
+        """End the probes; the target ends the rest."""
+        self._probes.close()
+
+    def _nats_login(self) -> NatsLogin:
+        server = self.kube.server()
+        if server is None:
+            raise Misused(f"no fleet server is installed in {self.namespace}", next_step="install one before looking")
+        return NatsLogin(server.nats_url, server.ca, "fleet-app", self._secret("nats_app_pass"))

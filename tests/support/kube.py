@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class Kube:
 
 
 @contextlib.contextmanager
-def running_kube(root: Path) -> Iterator[Kube]:
+def running_kube(root: Path) -> Generator[Kube]:
     """The servers for the length of a `with`; about 2 s until they are ready."""
     ports = Ports.acquire()
     authority = Authority(root / "tls")

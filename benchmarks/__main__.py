@@ -1,0 +1,50 @@
+"""`python -m benchmarks [--list] [--seconds N] [NAME ...]`: print a table each, and write `out/benchmarks/*.json`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks import agent, callout, help, revoke, rollout, runbook, storm  # noqa: A004 - a benchmark's name
+from benchmarks.report import Table, publish, this_machine
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmarks named, or all of them."""
+    options = _arguments(argv)
+    every: dict[str, Callable[[], Table]] = {
+        "help": help.run,
+        "runbook": runbook.run,
+        "revoke": revoke.run,
+        "rollout": rollout.run,
+        "callout": callout.run,
+        "storm": storm.run,
+        "agent": lambda: agent.run(options.seconds),
+    }
+    unknown = [name for name in options.names if name not in every]
+    if unknown:
+        print(f"there is no benchmark {', '.join(unknown)}\n  next: use {', '.join(every)}", file=sys.stderr)
+        return 2
+    if options.list:
+        print("\n".join(every))
+        return 0
+    for name in options.names or every:
+        machine, started = this_machine(), time.monotonic()
+        publish(every[name](), machine, started)
+    return 0
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what the README claims.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which; all of them without a name")
+    parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument(
+        "--seconds", type=float, default=agent.SECONDS, metavar="N", help="how long the idle agent is watched (300)"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""The whole embedded runbook as `scripts/e2e-prod-shape.sh` plays it, and where its time goes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from benchmarks.report import Table
+from harness.recorder import StepRecord, read_records
+
+_STEPS_SHOWN = 12
+
+
+def run() -> Table:
+    """Play it once, warm, in one process; the parts of its time are told by the step records."""
+    records = Path("out/steps")
+    shutil.rmtree(records, ignore_errors=True)
+    argv = [sys.executable, "-m", "pytest", "e2e", "-W", "error", "-p", "no:randomly", "-q"]
+    started = time.monotonic()
+    subprocess.run(argv, check=True, stdout=sys.stderr)
+    wall = time.monotonic() - started
+    steps = read_records(records)
+    return Table("runbook", ("what", "seconds", "share"), tuple(_rows(steps, wall)), (f"{len(steps)} steps.",))
+
+
+def _rows(steps: list[StepRecord], wall: float) -> list[tuple[str, ...]]:
+    scenarios: dict[str, float] = defaultdict(float)
+    for step in steps:
+        scenarios[step.scenario] += step.seconds
+    slowest = sorted(steps, key=lambda step: step.seconds, reverse=True)[:_STEPS_SHOWN]
+    parts = [("everything", wall), ("outside of steps (start of the world, report)", wall - sum(scenarios.values()))]
+    parts += [(f"scenario {name}", seconds) for name, seconds in scenarios.items()]
+    parts += [(f"step {step.scenario} {step.number}: {step.step}", step.seconds) for step in slowest]
+    return [(what, f"{seconds:.1f}", f"{seconds / wall:.0%}") for what, seconds in parts]

@@ -19,7 +19,10 @@ _UNCHECKED = _unchecked()
 
 
 async def why_not(url: str, within: float = 1.0) -> str:
-    """Look at `http(s)://host:port/path` or `tcp://host:port`; empty when it answers (HTTP: 2xx), else the reason."""
+    """Look at `http(s)://host:port/path`, `tcp://host:port` or `unix:path` of a container engine.
+
+    Returns nothing when it answers (HTTP: 2xx), else the reason.
+    """
     try:
         return await asyncio.wait_for(_look(url), within)
     except TimeoutError:
@@ -30,12 +33,16 @@ async def why_not(url: str, within: float = 1.0) -> str:
 
 async def _look(url: str) -> str:
     parts = urlsplit(url)
-    secure = _UNCHECKED if parts.scheme == "https" else None
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=secure)
+    if parts.scheme == "unix":
+        reader, writer = await asyncio.open_unix_connection(parts.path)
+    else:
+        secure = _UNCHECKED if parts.scheme == "https" else None
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=secure)
     try:
         if parts.scheme == "tcp":
             return ""
-        writer.write(f"GET {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+        path = "/_ping" if parts.scheme == "unix" else parts.path or "/"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {parts.netloc or 'engine'}\r\nConnection: close\r\n\r\n".encode())
         status = (await reader.readline()).split(maxsplit=2)
         if len(status) < 2:
             return f"{url} closed the connection without an answer"

@@ -17,8 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from harness.errors import HarnessError, of_os_error
+from harness.errors import DiskFull, HarnessError, of_os_error
 
+_LEAST_FREE = 64 * 2**20
+"""Bytes: what etcd, JetStream and the logs of one world take, with room to spare."""
 _LONGEST_BELOW = len("/devices//run/docker.sock") + 63
 _SOCKET_PATH_LIMIT = 107
 """Bytes of a unix socket's path (unix(7)); a device id has up to 63 of them."""
@@ -51,6 +53,13 @@ def create() -> tuple[Path, IO[bytes]]:
         (root / "new-lock").rename(root / "lock")
     except OSError as error:
         raise of_os_error(error, "making a world's folder", base) from error
+    free = shutil.disk_usage(root).free
+    if free < _LEAST_FREE:
+        remove(root)
+        raise DiskFull(
+            f"only {free / 2**20:.0f} MiB are free at {base}; a world needs {_LEAST_FREE // 2**20}",
+            next_step=f"free space (df {base}), or set TMPDIR",
+        )
     if len(os.fsencode(root)) + _LONGEST_BELOW > _SOCKET_PATH_LIMIT:
         remove(root)
         raise HarnessError(

@@ -7,12 +7,15 @@ problem of the world; neither is the death of a part of the product, which is th
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import msgspec
 
 from harness.answers import why_not
 from harness.errors import HarnessError
@@ -25,26 +28,44 @@ _CLOCK_JUMP = 2.0
 """Seconds by which the wall clock may drift from the monotonic one during a run."""
 _HUNG = 2.0
 """Seconds that a server has to answer the triage."""
-_PORT_TAKEN = "address already in use"
+PORT_TAKEN = re.compile(r"address already in use|\S+:\d+ is taken", re.IGNORECASE)
+"""What servers say of a port that somebody else has: Go's and Python's own words, and our double's."""
 
 
-def problems(root: Path, since: float, clock_offset: float) -> list[str]:
-    """Everything wrong with a local world now, or that ended unasked since a monotonic time; empty when it is sound.
+class Triage:
+    """Knows how a local world was when it was made, and so what is wrong with it now."""
 
-    `clock_offset` is the wall clock minus the monotonic clock when the world was made.
-    """
-    try:
-        wanted, found, happened = specs(root), statuses(root), history(root, since)
-    except (HarnessError, OSError) as error:
-        return [f"the world's folder cannot be read: {error}"]
-    return [
-        *supervisor_gone(root),
-        *unasked_ends(found, happened, root, side="world"),
-        *not_answering(wanted, found),
-        *ports_taken(wanted, found, root),
-        *disk_full(root),
-        *clock_jumped(clock_offset),
-    ]
+    def __init__(self, root: Path, engine: str) -> None:
+        """`engine` is the socket of the engine that runs the workloads of the world's devices."""
+        self._root = root
+        self._engine = engine
+        self._clock_offset = time.time() - time.monotonic()
+        self._vital: dict[Path, bytes] = {}
+
+    def remember(self, files: Sequence[Path]) -> None:
+        """These must stay as they are now."""
+        self._vital |= {path: path.read_bytes() for path in files}
+
+    def problems(self, since: float) -> list[str]:
+        """Everything wrong now, or that ended unasked since a monotonic time; empty when the world is sound."""
+        root = self._root
+        if not root.is_dir():
+            return [f"the world's folder {root} is gone"]
+        try:
+            gone = supervisor_gone(root)
+            wanted, found, happened = specs(root), statuses(root), history(root, since)
+        except (HarnessError, OSError, msgspec.DecodeError) as error:
+            return [f"the world's folder cannot be read: {error}"]
+        return [
+            *gone,
+            *unasked_ends(found, happened, root, side="world"),
+            *([] if gone else not_answering(wanted, found)),
+            *ports_taken(wanted, found, root),
+            *files_changed(self._vital),
+            *engine_gone(root, self._engine),
+            *disk_full(root),
+            *clock_jumped(self._clock_offset),
+        ]
 
 
 def product_deaths(root: Path, since: float) -> list[str]:
@@ -107,8 +128,28 @@ def ports_taken(wanted: Mapping[str, PartSpec], found: Mapping[str, PartStatus],
         if name in wanted
         and not status.ready
         and status.exits
-        and _PORT_TAKEN in tail(root / "logs" / f"{name}.log", 20).lower()
+        and PORT_TAKEN.search(tail(root / "logs" / f"{name}.log", 20))
     ]
+
+
+def files_changed(vital: Mapping[Path, bytes]) -> list[str]:
+    """Files that everything depends on, and that nobody may change."""
+    found: list[str] = []
+    for path, content in vital.items():
+        try:
+            if path.read_bytes() != content:
+                found.append(f"{path} is not as it was made")
+        except OSError:
+            found.append(f"{path} is gone")
+    return found
+
+
+def engine_gone(root: Path, socket: str) -> list[str]:
+    """The engine that runs the workloads of the world's devices, where there are devices."""
+    if not any((root / "devices").glob("*")):
+        return []
+    (why,) = _in_own_loop([f"unix:{socket}"])
+    return [f"the engine {socket} does not answer: {why}"] if why else []
 
 
 def disk_full(root: Path) -> list[str]:

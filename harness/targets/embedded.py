@@ -50,9 +50,10 @@ def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = F
         authority = Authority(root / "tls")
         plane = control_plane.prepare(root, provisions.binaries, ports, authority)
         zitadel = identity.prepare(root, ports, authority)
-        parts = _start(root, lock, [*plane.parts, zitadel.part], ports)
+        parts = _start(root, lock, [*plane.parts, zitadel.part], ports, provisions)
         cleanup.callback(parts.detach if keep else parts.close)
         parts.await_ready([spec.name for spec in [*plane.parts, zitadel.part]])
+        parts.triage.remember([plane.kubeconfig, authority.certificate, zitadel.admin_token_file])
         env = _operator_env(root, plane, zitadel, provisions)
         device_env = {name: value for name, value in env.items() if name in inherited()}
         world = World(
@@ -83,12 +84,12 @@ def _how_to_enter(root: Path, worker: str) -> str:
     )
 
 
-def _start(root: Path, lock: IO[bytes], specs: list[PartSpec], ports: Ports) -> LocalParts:
+def _start(root: Path, lock: IO[bytes], specs: list[PartSpec], ports: Ports, provisions: Provisions) -> LocalParts:
     for spec in specs:
         put(root, spec)
     pool = [ports.take() for _ in range(_SERVICE_PORTS)]
     write_atomic(root / "ports.json", msgspec.json.encode({"free": pool, "given": {}}))
-    return LocalParts(root, lock)
+    return LocalParts(root, lock, provisions.engine)
 
 
 def _operator_env(

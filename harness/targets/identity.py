@@ -64,5 +64,5 @@ def prepare(root: Path, ports: Ports, authority: Authority) -> ZitadelDouble:
     issuer = f"https://{_DOMAIN}:{port}"
     argv = (sys.executable, "-m", "harness.doubles.zitadel", "--state", str(state), "--port", str(port))
     argv += ("--tls-cert", str(certificate), "--tls-key", str(key))
-    part = PartSpec(ZITADEL, argv, "world", ready=f"{issuer}/debug/ready")
+    part = PartSpec(ZITADEL, argv, "world", ready=f"{issuer}/.well-known/openid-configuration")
     return ZitadelDouble(part, issuer, authority.certificate, state)

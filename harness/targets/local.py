@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from msgspec.structs import replace
 
-from harness import folders, triage
+from harness import folders
 from harness.errors import HarnessError, PartDied, PartNotReady, PortTaken
 from harness.parts import Event, PartStatus, ask, history, put, record, specs, statuses, unready
 from harness.process import tail
+from harness.triage import PORT_TAKEN, Triage, product_deaths
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "XDG_CACHE_HOME")
@@ -36,10 +36,13 @@ def inherited() -> dict[str, str]:
 class LocalParts:
     """Satisfies `harness.world.Parts`; owns the supervisor of a world's folder."""
 
-    def __init__(self, root: Path, lock: IO[bytes]) -> None:
-        """Start the supervisor; parts whose specifications are there already start with it."""
+    def __init__(self, root: Path, lock: IO[bytes], engine: str) -> None:
+        """Start the supervisor; parts whose specifications are there already start with it.
+
+        `engine` is the socket of the container engine, for the triage.
+        """
         self._root = root
-        self._offset = time.time() - time.monotonic()
+        self.triage = Triage(root, engine)
         (root / "logs").mkdir(exist_ok=True)
         with (root / "logs" / "supervisor.log").open("ab") as log:
             # Its standard input is the pipe that ends when we do, and it shares our lock on the folder.
@@ -104,11 +107,11 @@ class LocalParts:
 
     def problems(self, since: float) -> list[str]:
         """As `Parts.problems`."""
-        return triage.problems(self._root, since, self._offset)
+        return self.triage.problems(since)
 
     def product_deaths(self, since: float) -> list[str]:
         """As `Parts.product_deaths`."""
-        return triage.product_deaths(self._root, since)
+        return product_deaths(self._root, since)
 
     def history(self, since: float) -> list[Event]:
         """As `Parts.history`."""
@@ -155,13 +158,15 @@ class LocalParts:
         now = statuses(self._root)
         for status in (now[name] for name in missing if name in now):
             unasked = [end for end in status.exits if not end.asked]
+            if unasked and PORT_TAKEN.search(self._last_words([status.name])):
+                return f"{status.name} does not start"
             if len(unasked) >= _CRASHES:
                 return f"{status.name} keeps ending, last with code {unasked[-1].code}"
         return None
 
     def _death(self, why: str, names: Sequence[str]) -> HarnessError:
         words = self._last_words([*names, "supervisor"])
-        if "address already in use" in words.lower():
+        if PORT_TAKEN.search(words):
             return PortTaken(f"{why}: its port is taken\n{words}", next_step="see who listens there (ss -ltnp)")
         return PartDied(f"{why}\n{words}", next_step=f"see {self._root}/logs")
 

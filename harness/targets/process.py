@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from fleet.contract.errors import FleetError, InvalidInput, TimedOut, Unreachable
-from fleet.scores.rbac import OPERATOR_ACCOUNT
 from fleet.secrets.file import FileSecretStore
 from fleet.topology.capabilities import Applied, Endpoint, Endpoints, Json, Service, ServiceStatus
 from fleet.topology.kube import KubeClient, wait_for
@@ -49,6 +48,7 @@ class ProcessTopology:
         """Attach to the world in `root`; the API server is the one that KUBECONFIG names."""
         self._root = root
         self._kube = KubeClient()
+        self._account = ("", "")
         self.secrets = FileSecretStore(root / "secrets")
 
     @classmethod
@@ -68,6 +68,8 @@ class ProcessTopology:
 
     def apply(self, objects: Sequence[Json]) -> list[Applied]:
         """As `AppliesObjects.apply`."""
+        for meta in (item["metadata"] for item in objects if item["kind"] == "ServiceAccount"):
+            self._account = (meta["name"], meta["namespace"])
         return self._kube.apply(objects)
 
     def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
@@ -92,7 +94,7 @@ class ProcessTopology:
         return done
 
     def endpoints(self, namespace: str) -> Endpoints:
-        """As `RunsServices.endpoints`; makes the operator's kubeconfig path, but not yet the file."""
+        """As `RunsServices.endpoints`; the operator's kubeconfig is written by `run`."""
         del namespace
         port = self._ports("nats", "nats-monitor", "callout-health", "operator-health")
         nats = Endpoint("localhost", port["nats"])
@@ -140,7 +142,8 @@ class ProcessTopology:
 
     @property
     def _operator_kubeconfig(self) -> Path:
-        return self._root / "kubernetes" / "operator.kubeconfig"
+        # Beside the operator's own files, so that it goes with them: a new account makes an old token worthless.
+        return self._files("operator") / "kubeconfig"
 
     def _files(self, name: str) -> Path:
         return self._root / "services" / name / "files"
@@ -182,14 +185,11 @@ class ProcessTopology:
 
     def _grant_operator(self, services: Sequence[Service]) -> None:
         """The operator logs in as its own ServiceAccount, so that its RBAC is real; once, since nothing renews it."""
-        path = str(self._operator_kubeconfig)
-        needed = any(path.encode() in content for service in services for content in service.files.values())
-        if not needed or self._operator_kubeconfig.exists():
-            return
-        namespace = OPERATOR_ACCOUNT
-        token = self._kube.token(OPERATOR_ACCOUNT, namespace, seconds=_TOKEN_LIFETIME)
-        ca = self._root / "tls" / "ca.crt"
-        write_atomic(self._operator_kubeconfig, render_kubeconfig(self._kube.host, ca, token))
+        path = self._operator_kubeconfig
+        needed = any(str(path).encode() in content for service in services for content in service.files.values())
+        if needed and not path.exists():
+            token = self._kube.token(*self._account, seconds=_TOKEN_LIFETIME)
+            write_atomic(path, render_kubeconfig(self._kube.host, self._root / "tls" / "ca.crt", token))
 
     def _await_ready(self, names: Sequence[str]) -> None:
         try:

@@ -71,13 +71,12 @@ class Kube:
         return path
 
     def start(self) -> None:
-        self._run(self.plane.parts[1])
+        process = self._running.enter_context(_process(self.plane.parts[1], self.root))
+        # Killed at the end: it would take its leave for seconds, and etcd keeps the data anyway.
+        self._running.callback(process.kill)
 
     def stop(self) -> None:
         self._running.close()
-
-    def _run(self, part: PartSpec) -> None:
-        self._running.enter_context(_process(part, self.root))
 
 
 @contextlib.contextmanager
@@ -96,7 +95,7 @@ def running_kube(root: Path) -> Generator[Kube]:
         yield kube
 
 
-def _process(part: PartSpec, root: Path) -> contextlib.AbstractContextManager[object]:
+def _process(part: PartSpec, root: Path) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     return running(
         part.argv,
         name=part.name,

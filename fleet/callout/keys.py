@@ -1,0 +1,155 @@
+"""The issuer's signing keys: found by discovery, fetched once for many askers, and seldom."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import msgspec
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+from fleet.callout.metrics import Metrics
+from fleet.contract.errors import InvalidInput, Unreachable
+
+REFRESH = 300.0
+"""Seconds between regular fetches: the `max-age` that Zitadel gives, after which a withdrawn key stops working."""
+COOLDOWN = 10.0
+"""Seconds after a fetch for an unknown key in which no other one is made: a storm of them must not reach the issuer."""
+_FIRST_RETRY = 1.0
+_TIMEOUT = 5.0
+_MAX_BYTES = 256 * 1024
+
+log = structlog.get_logger()
+
+
+class _Discovery(msgspec.Struct, frozen=True):
+    issuer: str
+    jwks_uri: str
+
+
+class _KeySet(msgspec.Struct, frozen=True):
+    keys: list[dict[str, Any]]
+
+
+class Keys:
+    """The keys by `kid`; keeps the last good ones while the issuer does not answer."""
+
+    def __init__(self, issuer: str, ca: str, metrics: Metrics) -> None:
+        """Prepare to ask `issuer`, whose certificate `ca` (PEM) signs."""
+        self._issuer = issuer
+        self._metrics = metrics
+        self._tls = ssl.create_default_context(cadata=ca) if ca else ssl.create_default_context()
+        self._keys: Mapping[str, RSAKey] = {}
+        self._fetch: asyncio.Task[None] | None = None
+        self._asked = -COOLDOWN
+        self.loaded = asyncio.Event()
+        self.changed: Callable[[], None] = lambda: None
+        """Called when the set is another one, so that what was verified with a withdrawn key is verified anew."""
+
+    async def find(self, kid: str) -> RSAKey | None:
+        """The key, fetching the set anew when it is unknown; None when the issuer has none of that name.
+
+        Raises:
+            Unreachable: it is unknown here, and the issuer did not answer.
+        """
+        if kid not in self._keys:
+            await self._look_again()
+        return self._keys.get(kid)
+
+    async def keep_fresh(self) -> None:
+        """Fetch now and then regularly, for ever."""
+        while True:
+            try:
+                await self._shared_fetch()
+                wait = REFRESH
+            except Unreachable as error:
+                log.warning("keys not fetched", why=error.what)
+                wait = REFRESH / 10 if self._keys else _FIRST_RETRY
+            await asyncio.sleep(wait)
+
+    async def _look_again(self) -> None:
+        if self._fetch is None and time.monotonic() < self._asked + COOLDOWN:
+            return
+        if self._fetch is None:
+            self._asked = time.monotonic()
+        await self._shared_fetch()
+
+    async def _shared_fetch(self) -> None:
+        """Join the fetch that runs, or start one; a caller that gives up does not end it for the others."""
+        if self._fetch is None:
+            self._fetch = asyncio.create_task(self._fetch_keys())
+            self._fetch.add_done_callback(self._fetched)
+        await asyncio.shield(self._fetch)
+
+    def _fetched(self, task: asyncio.Task[None]) -> None:
+        self._fetch = None
+        failed = task.cancelled() or task.exception() is not None
+        self._metrics.key_fetches.labels("failed" if failed else "ok").inc()
+
+    async def _fetch_keys(self) -> None:
+        try:
+            async with httpx.AsyncClient(verify=self._tls, timeout=_TIMEOUT) as http:
+                url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+                found = msgspec.json.decode(await _get(http, url), type=_Discovery)
+                self._check(found)
+                answer = msgspec.json.decode(await _get(http, found.jwks_uri), type=_KeySet)
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
+            why = str(error) or type(error).__name__
+            raise Unreachable(f"no keys from {self._issuer}: {why}", next_step="check the issuer and its CA") from error
+        keys = {str(key["kid"]): imported for key in answer.keys if "kid" in key and (imported := _usable(key))}
+        if {kid: key.thumbprint() for kid, key in keys.items()} != self._thumbprints():
+            self._keys = keys
+            self.changed()
+            log.info("keys loaded", kids=sorted(keys))
+        if keys:
+            self.loaded.set()
+
+    def _thumbprints(self) -> dict[str, str]:
+        return {kid: key.thumbprint() for kid, key in self._keys.items()}
+
+    def _check(self, found: _Discovery) -> None:
+        if found.issuer != self._issuer:
+            raise Unreachable(
+                f"the issuer at {self._issuer} calls itself {found.issuer}", next_step="configure the name it uses"
+            )
+        if self._issuer.startswith("https:") and not found.jwks_uri.startswith("https:"):
+            raise Unreachable(f"{self._issuer} publishes its keys in clear", next_step="correct its external domain")
+
+
+async def _get(http: httpx.AsyncClient, url: str) -> bytes:
+    async with http.stream("GET", url) as response:
+        response.raise_for_status()
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _MAX_BYTES:
+                raise httpx.DecodingError(f"{url} answers more than {_MAX_BYTES} bytes")
+        return bytes(body)
+
+
+def _usable(key: dict[str, Any]) -> RSAKey | None:
+    if key.get("kty") != "RSA" or key.get("use", "sig") != "sig" or key.get("alg", "RS256") != "RS256":
+        return None
+    try:
+        return RSAKey.import_key(key)
+    except (JoseError, ValueError) as error:
+        log.warning("key skipped", kid=str(key.get("kid")), why=str(error))
+        return None
+
+
+def check_ca(ca: str) -> None:
+    """Refuse a CA that is none.
+
+    Raises:
+        InvalidInput: not PEM certificates.
+    """
+    try:
+        ssl.create_default_context(cadata=ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidInput("the configured CA is no PEM certificate", next_step="install the server again") from error

@@ -1,0 +1,125 @@
+"""The responder: hears the NATS server's questions, answers each of them, in time and sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from fleet.callout.claims import AuthRequest, Signer, parse_request
+from fleet.callout.decide import Allow, Deny, Reason, decide
+from fleet.callout.metrics import Metrics
+from fleet.callout.registry import Registry
+from fleet.callout.seal import XKEY_HEADER, ClearRequest, Envelope
+from fleet.callout.tokens import Tokens
+from fleet.contract.buckets import AUTH_SUBJECT, CALLOUT_QUEUE
+from fleet.contract.config import CalloutConfig
+from fleet.contract.errors import InvalidInput
+from fleet.nkey import curve_key, signing_key
+
+_REFUSED = b""
+"""The answer when no signed one can be made; nats-server takes it for a refusal at once instead of waiting."""
+
+log = structlog.get_logger()
+
+
+class Responder:
+    """Decides on logins, each in a task of its own, at most `max_concurrent` at a time."""
+
+    def __init__(self, config: CalloutConfig, tokens: Tokens, registry: Registry, metrics: Metrics) -> None:
+        """Prepare to answer.
+
+        Raises:
+            InvalidInput: a seed in the configuration is none.
+        """
+        self._config = config
+        self._tokens = tokens
+        self._registry = registry
+        self._metrics = metrics
+        self._signer = Signer(signing_key(config.issuer_seed))
+        self._envelope = Envelope(curve_key(config.xkey_seed) if config.xkey_seed else None)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscription: Subscription | None = None
+
+    async def start(self, client: Client) -> None:
+        """Take a share of the questions from now on."""
+        self._subscription = await client.subscribe(AUTH_SUBJECT, queue=CALLOUT_QUEUE, cb=self._heard)
+        await client.flush()
+
+    async def stop(self) -> None:
+        """Take no more questions, and answer those that were taken."""
+        if self._subscription:
+            await self._subscription.drain()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._config.answer_within)
+
+    async def _heard(self, message: Msg) -> None:
+        # One task per question: a wait in here would serialise all of them.
+        overloaded = len(self._tasks) >= self._config.max_concurrent
+        task = asyncio.create_task(self._handle(message, overloaded=overloaded))
+        self._tasks.add(task)
+        self._metrics.in_flight.inc()
+        task.add_done_callback(self._handled)
+
+    def _handled(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._metrics.in_flight.dec()
+        if not task.cancelled() and task.exception():
+            log.error("answer not sent", why=repr(task.exception()))
+
+    async def _handle(self, message: Msg, *, overloaded: bool) -> None:
+        started = time.perf_counter()
+        server_xkey = (message.headers or {}).get(XKEY_HEADER, "")
+        try:
+            request = parse_request(self._envelope.open(message.data, server_xkey))
+        except InvalidInput as error:
+            await message.respond(_REFUSED)
+            reason = Reason.CLEAR_REQUEST if isinstance(error, ClearRequest) else Reason.UNDECODABLE_REQUEST
+            self._record(Deny(reason), started, why=error.what)
+            return
+        outcome = Deny(Reason.OVERLOADED) if overloaded else await self._judge_in_time(request)
+        match outcome:
+            case Allow():
+                answer = self._signer.allow(request, outcome)
+            case Deny(reason=reason):
+                answer = self._signer.deny(request, reason)
+        await message.respond(self._envelope.seal(answer, server_xkey))
+        self._record(outcome, started, client=request.client_name, host=request.client_host, server=request.server_name)
+
+    async def _judge_in_time(self, request: AuthRequest) -> Allow | Deny:
+        try:
+            async with asyncio.timeout(self._config.answer_within):
+                return await self._judge(request)
+        except TimeoutError:
+            # The two things that can be waited for; the server must not be left without an answer for either.
+            fresh = self._registry.fresh.is_set()
+            return Deny(Reason.KEYS_UNAVAILABLE if fresh else Reason.REGISTRY_UNAVAILABLE)
+        except Exception:
+            log.exception("decision failed")
+            return Deny(Reason.INTERNAL_ERROR)
+
+    async def _judge(self, request: AuthRequest) -> Allow | Deny:
+        claims = await self._tokens.verify(request.token)
+        if isinstance(claims, Deny):
+            return claims
+        await self._registry.fresh.wait()
+        return decide(
+            claims,
+            self._registry.identities,
+            issuer=self._config.issuer,
+            project=self._config.project_id,
+            now=time.time(),
+        )
+
+    def _record(self, outcome: Allow | Deny, started: float, **facts: str) -> None:
+        seconds = time.perf_counter() - started
+        reason = outcome.reason if isinstance(outcome, Deny) else Reason.ALLOWED
+        device = str(outcome.device) if isinstance(outcome, Allow) else ""
+        self._metrics.decisions.labels(reason.value).inc()
+        self._metrics.seconds.observe(seconds)
+        shown = {name: text[:200] for name, text in facts.items()}
+        log.info("decision", reason=reason.value, device=device, milliseconds=round(seconds * 1000, 2), **shown)

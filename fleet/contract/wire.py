@@ -207,6 +207,20 @@ def decode(data: bytes, kind: type[T]) -> T:
         ) from error
 
 
+def from_builtins(value: object, kind: type[T]) -> T:
+    """Parse what a JSON library already took apart, such as a Kubernetes object.
+
+    Raises:
+        InvalidInput: not of this kind.
+    """
+    try:
+        return msgspec.convert(value, kind, dec_hook=_from_builtin)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(
+            f"not a valid {kind.__name__}: {error}", next_step="correct what the message names"
+        ) from error
+
+
 _NAMES = (AgentVersion, DeviceId, Digest, TokenSubject)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from fleet.scores.rbac import operator_rbac
 
 from fleet.contract.buckets import CALLOUT_USER
 from fleet.contract.config import CalloutConfig, OperatorConfig, render_config
@@ -13,6 +12,7 @@ from fleet.contract.crd import deployment_crd, device_crd
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
 from fleet.contract.wire import encode
 from fleet.scores.nats import NatsServer, nats_config
+from fleet.scores.rbac import operator_rbac
 from fleet.scores.secrets import ServerSecrets
 from fleet.topology.capabilities import Endpoints, Service
 

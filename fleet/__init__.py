@@ -1,0 +1,30 @@
+"""Fleet: containers on fleets of small Linux devices. These five names are the façade; all else may move."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleet.contract.config import FleetDeviceAuth
+    from fleet.scores.enroll import FleetDeviceEnrollScore
+    from fleet.scores.server import FleetServerScore
+    from fleet.scores.setup import FleetDeviceSetupScore
+    from fleet.topology.admin import AdminAuth
+
+__all__ = ["AdminAuth", "FleetDeviceAuth", "FleetDeviceEnrollScore", "FleetDeviceSetupScore", "FleetServerScore"]
+
+_HOMES = {
+    "AdminAuth": "fleet.topology.admin",
+    "FleetDeviceAuth": "fleet.contract.config",
+    "FleetDeviceEnrollScore": "fleet.scores.enroll",
+    "FleetDeviceSetupScore": "fleet.scores.setup",
+    "FleetServerScore": "fleet.scores.server",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use: an agent imports `fleet` too, and must not pay for the Scores."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

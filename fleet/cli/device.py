@@ -1,0 +1,300 @@
+"""`fleet device enroll|setup|list|show|revoke|delete`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleet.cli.context import (
+    DEFAULT_NAMESPACE,
+    ClientIdOption,
+    NamespaceOption,
+    TokenFileOption,
+    admin_auth,
+    as_json,
+    cluster,
+    installed,
+    pairs,
+    read,
+    read_all,
+    status_of,
+    tell,
+)
+from fleet.cli.output import Output, OutputOption, answer, details, progress, table
+from fleet.contract.config import AgentConfig, load_config, render_config
+from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotPermitted, TimedOut
+from fleet.contract.names import DeviceId
+from fleet.contract.objects import Device, ServerInfo
+
+if TYPE_CHECKING:
+    from fleet.topology.capabilities import RunsCommands
+    from fleet.topology.kube import KubeClient
+    from fleet.topology.zitadel import Zitadel
+
+    Act = Callable[[Zitadel, str], None]
+
+app = typer.Typer(
+    help="Enroll, set up, inspect, revoke and delete devices.", no_args_is_help=True, rich_markup_mode=None
+)
+
+DeviceArgument = Annotated[str, typer.Argument(metavar="ID", help="the device's id")]
+TimeoutOption = Annotated[float, typer.Option(min=0.1, help="seconds to wait for the operator")]
+
+
+@app.command()
+def enroll(
+    device_id: Annotated[str, typer.Option(metavar="ID", help="an RFC 1123 label, such as pi-1")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="where the agent's configuration goes; it holds a secret")],
+    label: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="for selectors; may be repeated")] = [],  # noqa: B006
+    heartbeat_interval: Annotated[float, typer.Option(min=0.1, max=3600, help="seconds")] = 10,
+    replace: Annotated[bool, typer.Option(help="give a known device a new identity, and lift a revocation")] = False,
+    admin_oidc_client_id: ClientIdOption = "",
+    admin_token_file: TokenFileOption = "",
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Give a device an identity, and write its agent's configuration (mode 0600).
+
+    \b
+    Examples:
+      fleet device enroll --device-id pi-1 --out pi-1.json --label site=lab
+      fleet device enroll --device-id pi-1 --out pi-1.json --replace
+    """  # noqa: D301
+    device, labels = DeviceId(device_id), pairs("--label", label)
+    _check_out(out, device)
+    from fleet.scores.enroll import FleetDeviceEnrollScore  # noqa: PLC0415
+
+    kube = cluster()
+    server = installed(kube, namespace)
+    auth = admin_auth(server, admin_oidc_client_id, admin_token_file)
+    score = FleetDeviceEnrollScore(device, server, auth, namespace, labels, heartbeat_interval, replace)
+    config = score.interpret(kube, tell=tell, save=lambda config: _save(out, config))
+    value = {"device": str(device), "subject": config.auth.machine_key.user_id, "config": str(out)}
+    answer(
+        output,
+        value,
+        f"{device} is enrolled; its agent's configuration is {out}\nnext: fleet device setup --config {out}",
+    )
+
+
+@app.command()
+def setup(
+    config: Annotated[Path, typer.Option(metavar="FILE", help="what `fleet device enroll` wrote")],
+    root: Annotated[Path, typer.Option(metavar="DIR", help="the device's root folder on this machine")] = Path("/"),
+    ssh: Annotated[str, typer.Option(metavar="USER@HOST", help="a machine over SSH instead of this one")] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put the configuration and the unit on a device, and start its agent.
+
+    \b
+    Examples:
+      fleet device setup --config pi-1.json
+      fleet device setup --config pi-1.json --ssh pi@10.0.0.7
+    """  # noqa: D301
+    from fleet.topology.host import LocalHost, SshHost  # noqa: PLC0415
+
+    loaded = load_config(config, AgentConfig)
+    if ssh:
+        with SshHost(ssh) as host:
+            _set_up(host, loaded, output)
+    else:
+        _set_up(LocalHost(root), loaded, output)
+
+
+@app.command("list")
+def list_devices(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption = Output.TABLE) -> None:
+    """List the devices.
+
+    \b
+    Example:
+      fleet device list
+    """  # noqa: D301
+    devices = read_all(cluster(), Device, namespace)
+    rows = [
+        [
+            item.metadata.name,
+            *status_of(item, "Online"),
+            "yes" if item.spec.revoked else "no",
+            _version(item),
+            _labels(item),
+        ]
+        for item in devices
+    ]
+    text = table(["ID", "ONLINE", "REASON", "REVOKED", "AGENT", "LABELS"], rows) if devices else "no devices"
+    answer(output, [as_json(item) for item in devices], text)
+
+
+@app.command()
+def show(
+    device: DeviceArgument, namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption = Output.TABLE
+) -> None:
+    """Show one device.
+
+    \b
+    Example:
+      fleet device show pi-1
+    """  # noqa: D301
+    name = DeviceId(device)
+    item = read(cluster(), Device, name, namespace)
+    info = item.status.info
+    shown: list[tuple[str, object]] = [
+        ("device", item.metadata.name),
+        ("labels", _labels(item)),
+        ("agent", _version(item)),
+    ]
+    if info is not None:
+        shown += [
+            ("system", f"{info.os}, kernel {info.kernel}, {info.arch}"),
+            ("memory", f"{info.memory / 2**20:.0f} MiB"),
+        ]
+        shown += [("disk", f"{info.disk / 2**30:.0f} GiB"), ("engine", info.engine or "none"), ("boot", info.boot_id)]
+    shown += [(known.type, f"{known.status} ({known.reason}) {known.message}") for known in item.status.conditions]
+    answer(output, as_json(item), details(shown))
+
+
+@app.command()
+def revoke(
+    device: DeviceArgument,
+    timeout: TimeoutOption = 30,
+    admin_oidc_client_id: ClientIdOption = "",
+    admin_token_file: TokenFileOption = "",
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Shut a lost device out: its session is dropped when this returns, and it is never let in again.
+
+    Its identity at the provider is deactivated as well, when you are logged in there.
+
+    \b
+    Example:
+      fleet device revoke pi-1
+    """  # noqa: D301
+    name = DeviceId(device)
+    kube = cluster()
+    server = installed(kube, namespace)
+    read(kube, Device, name, namespace)
+    kube.patch("Device", name, namespace, {"spec": {"revoked": True}})
+    _await_revoked(kube, name, namespace, timeout)
+    identity = _at_provider(
+        lambda zitadel, user: zitadel.deactivate(user), name, server, admin_oidc_client_id, admin_token_file
+    )
+    value = {"device": str(name), "revoked": True, "sessions": "dropped", "identity": identity or "deactivated"}
+    answer(output, value, f"{name} is revoked, and its session dropped; its identity: {value['identity']}")
+
+
+@app.command()
+def delete(
+    device: DeviceArgument,
+    timeout: TimeoutOption = 30,
+    admin_oidc_client_id: ClientIdOption = "",
+    admin_token_file: TokenFileOption = "",
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Remove a device: its session, its keys in NATS, and its identity when you are logged in at the provider.
+
+    \b
+    Example:
+      fleet device delete pi-1
+    """  # noqa: D301
+    from fleet.topology.kube import wait_for  # noqa: PLC0415
+
+    name = DeviceId(device)
+    kube = cluster()
+    server = installed(kube, namespace)
+    item = read(kube, Device, name, namespace)
+    kube.delete([{"kind": "Device", "metadata": {"name": item.metadata.name, "namespace": namespace}}])
+    gone = f"{name} to be cleaned up by the operator"
+    wait_for(lambda: None if kube.find("Device", name, namespace) else True, gone, timeout)
+    identity = _at_provider(
+        lambda zitadel, user: zitadel.delete_user(user), name, server, admin_oidc_client_id, admin_token_file
+    )
+    value = {"device": str(name), "deleted": True, "identity": identity or "deleted"}
+    answer(output, value, f"{name} is deleted; its identity: {value['identity']}")
+
+
+def _check_out(path: Path, device: DeviceId) -> None:
+    """Refuse to write over something that is not this device's configuration."""
+    if not path.parent.is_dir():
+        raise InvalidInput(f"--out {path}: there is no folder {path.parent}", next_step="make it first")
+    if not path.exists():
+        return
+    try:
+        mine = load_config(path, AgentConfig).device_id == device
+    except FleetError:
+        mine = False
+    if not mine:
+        raise Conflict(f"--out {path} exists, and is not {device}'s configuration", next_step="give another file name")
+
+
+def _save(path: Path, config: AgentConfig) -> None:
+    from fleet.topology.host import write_atomic  # noqa: PLC0415
+
+    try:
+        write_atomic(path, render_config(config), 0o600)
+    except OSError as error:
+        raise NotPermitted(
+            f"cannot write {path}: {error.strerror}", next_step="free space or choose another file, then enroll again"
+        ) from error
+
+
+def _set_up(host: RunsCommands, config: AgentConfig, output: Output) -> None:
+    from fleet.scores.setup import FleetDeviceSetupScore  # noqa: PLC0415
+
+    changed = [item.name for item in FleetDeviceSetupScore(config).interpret(host) if item.changed]
+    what = f"changed {', '.join(changed)}" if changed else "nothing changed"
+    answer(
+        output, {"device": str(config.device_id), "changed": changed}, f"the agent of {config.device_id} runs; {what}"
+    )
+
+
+def _await_revoked(kube: KubeClient, name: DeviceId, namespace: str, timeout: float) -> None:
+    from fleet.topology.kube import wait_for  # noqa: PLC0415
+
+    last = ["nothing yet"]
+
+    def dropped() -> bool | None:
+        status, reason = status_of(read(kube, Device, name, namespace), "Revoked")
+        last[0] = f"Revoked={status} ({reason})"
+        return True if status == "True" else None
+
+    try:
+        wait_for(dropped, f"the operator to drop the sessions of {name}", timeout)
+    except TimedOut as error:
+        raise TimedOut(
+            f"{error.what}; last seen: {last[0]}",
+            next_step="the revocation is recorded and holds once the operator runs: see `fleet server status`",
+        ) from error
+
+
+def _at_provider(act: Act, name: DeviceId, server: ServerInfo, client_id: str, token_file: str) -> str:
+    """Do something to the device's machine user; returns why it was left alone, or nothing."""
+    from fleet.cli.store import stored_token  # noqa: PLC0415
+    from fleet.scores.enroll import machine_user  # noqa: PLC0415
+    from fleet.topology.zitadel import Zitadel  # noqa: PLC0415
+
+    if not (client_id or token_file or stored_token(server.issuer)):
+        return "left as it is, since nobody is logged in at the provider (`fleet login`)"
+    try:
+        token = admin_auth(server, client_id, token_file).access_token(server.issuer, server.ca, tell)
+        with Zitadel(server.issuer, server.ca, token.text) as zitadel:
+            user = zitadel.find_user(machine_user(name))
+            if user is None:
+                return "was gone already"
+            act(zitadel, user.id)
+    except FleetError as error:
+        # The device is out already; what failed is the second lock, and the admin must know.
+        progress(f"warning: {error}")
+        return f"left as it is: {error.what}"
+    return ""
+
+
+def _version(item: Device) -> str:
+    return str(item.status.info.agent_version) if item.status.info else "-"
+
+
+def _labels(item: Device) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(item.spec.labels.items())) or "-"

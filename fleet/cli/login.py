@@ -1,0 +1,26 @@
+"""`fleet login`."""
+
+from __future__ import annotations
+
+from fleet.cli.context import DEFAULT_NAMESPACE, ClientIdOption, NamespaceOption, cluster, installed, tell
+from fleet.cli.output import Output, OutputOption, answer
+
+
+def login(
+    admin_oidc_client_id: ClientIdOption = "",
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Log in at the server's identity provider, in a browser, and keep the token.
+
+    \b
+    Example:
+      fleet login
+    """  # noqa: D301 - \b is click's mark
+    from fleet.cli.store import store  # noqa: PLC0415
+    from fleet.topology.admin import AdminAuth  # noqa: PLC0415
+
+    server = installed(cluster(), namespace)
+    auth = AdminAuth(oidc_client_id=admin_oidc_client_id or server.cli_client_id)
+    path = store(server.issuer, auth.access_token(server.issuer, server.ca, tell))
+    answer(output, {"issuer": server.issuer, "tokenFile": str(path)}, f"logged in at {server.issuer}")

@@ -1,0 +1,153 @@
+"""`fleet server install|status|uninstall`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from fleet.cli.context import (
+    DEFAULT_NAMESPACE,
+    ClientIdOption,
+    NamespaceOption,
+    TokenFileOption,
+    admin_auth,
+    cluster,
+    installed,
+    place,
+    tell,
+)
+from fleet.cli.output import Output, OutputOption, answer, details, progress
+from fleet.contract.errors import FleetError, InvalidInput, TimedOut
+from fleet.contract.objects import SERVER_CONFIG_MAP
+
+app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
+
+_REMOVAL = 30.0
+"""Seconds for the operator to clean up after deleted devices and deployments."""
+
+
+@app.command()
+def install(
+    issuer: Annotated[str, typer.Option(metavar="URL", help="the identity provider, exactly as it calls itself")],
+    issuer_ca: Annotated[
+        str, typer.Option(metavar="FILE", help="PEM of its authority, if that is not a public one")
+    ] = "",
+    admin_oidc_client_id: ClientIdOption = "",
+    admin_token_file: TokenFileOption = "",
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Install a fleet server, or bring one up to date. A repeat without a change changes nothing.
+
+    \b
+    Example:
+      fleet server install --issuer https://id.example.org --admin-token-file admin.pat
+    """  # noqa: D301
+    from fleet.scores.server import FleetServerScore  # noqa: PLC0415
+
+    auth = admin_auth(None, admin_oidc_client_id, admin_token_file)
+    score = FleetServerScore(_url(issuer), auth, _pem(issuer_ca), namespace)
+    done = score.interpret(place(), tell=tell, progress=progress)
+    changed = [item.name for item in done if item.changed]
+    lines = [f"  {'changed  ' if item.changed else 'unchanged'}  {item.name}" for item in done]
+    summary = f"{len(changed)} of {len(done)} changed" if changed else "nothing changed"
+    text = "\n".join([*lines, f"fleet server in {namespace}: ready, {summary}"])
+    answer(output, {"namespace": namespace, "changed": changed, "parts": msgspec.to_builtins(done)}, text)
+
+
+@app.command()
+def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption = Output.TABLE) -> None:
+    """Show what is installed, and whether it is ready. Ends with code 1 when a part is not.
+
+    \b
+    Example:
+      fleet server status --output json
+    """  # noqa: D301
+    where = place()
+    info = installed(cluster(), namespace)
+    parts = where.services()
+    value: dict[str, Any] = {
+        "namespace": namespace,
+        "version": info.version,
+        "issuer": info.issuer,
+        "projectId": info.project_id,
+        "cliClientId": info.cli_client_id,
+        "natsUrl": info.nats_url,
+        "ready": all(part.ready for part in parts),
+        "parts": msgspec.to_builtins(parts),
+    }
+    shown = [(name, value[name]) for name in ("namespace", "version", "issuer", "projectId", "cliClientId", "natsUrl")]
+    shown += [(part.name, "ready" if part.ready else f"not ready: {part.why}") for part in parts]
+    answer(output, value, details(shown))
+    if not value["ready"]:
+        waiting = ", ".join(part.name for part in parts if not part.ready)
+        raise FleetError(f"not ready: {waiting}", next_step="read the log of the part; it says what it waits for")
+
+
+@app.command()
+def uninstall(
+    delete_data: Annotated[
+        bool, typer.Option(help="also delete devices, deployments, keys, secrets and NATS' data")
+    ] = False,
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Remove the server. Data and secrets stay, so that a later install goes on where this one stopped.
+
+    \b
+    Example:
+      fleet server uninstall --delete-data
+    """  # noqa: D301
+    from fleet.scores.server import uninstall as remove  # noqa: PLC0415
+
+    kube = cluster()
+    installed(kube, namespace)
+    if delete_data:
+        _delete_objects(namespace)
+    done = remove(place(), namespace, SERVER_CONFIG_MAP, delete_data=delete_data)
+    removed = [item.name for item in done if item.changed]
+    kept = "" if delete_data else "; devices, deployments, secrets and NATS' data stay"
+    answer(output, {"namespace": namespace, "removed": removed}, f"removed {len(removed)} parts of {namespace}{kept}")
+
+
+def _delete_objects(namespace: str) -> None:
+    from fleet.topology.kube import wait_for  # noqa: PLC0415
+
+    kube = cluster()
+    for kind in ("FleetDeployment", "Device"):
+        progress(f"deleting every {kind}")
+        kube.delete(kube.list(kind, namespace))
+        try:
+            wait_for(
+                lambda kind=kind: None if kube.list(kind, namespace) else True, f"every {kind} to be gone", _REMOVAL
+            )
+        except TimedOut as error:
+            left = [item["metadata"]["name"] for item in kube.list(kind, namespace)]
+            raise TimedOut(
+                f"{error.what}; left: {', '.join(left)}",
+                next_step="the operator cleans up: see `fleet server status`, then repeat",
+            ) from error
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("https://", "http://")) or text.endswith("/") or any(mark.isspace() for mark in text):
+        raise InvalidInput(
+            f"--issuer {text!r} is not an issuer's URL",
+            next_step="give it as its discovery document does: https://HOST[:PORT], without a slash at the end",
+        )
+    return text
+
+
+def _pem(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        text = Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read --issuer-ca {path}", next_step="give a PEM file") from error
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise InvalidInput(f"--issuer-ca {path} holds no certificate", next_step="give a PEM file")
+    return text

@@ -1,0 +1,56 @@
+"""The desired state of a device's host: the agent's configuration and unit in place, and the agent running."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fleet.contract.config import AgentConfig, render_config
+from fleet.topology.capabilities import Applied, RunsCommands
+
+CONFIG_PATH = "/etc/fleet/agent.json"
+UNIT = "fleet-agent.service"
+UNIT_PATH = f"/etc/systemd/system/{UNIT}"
+AGENT = "/usr/local/bin/fleet-agent"
+_SECRET, _PUBLIC = 0o600, 0o644
+
+# Workloads belong to the engine, so ending the agent leaves them.
+_UNIT_TEXT = f"""\
+[Unit]
+Description=Fleet agent
+Documentation=man:fleet-agent(1)
+After=network-online.target docker.service podman.socket
+Wants=network-online.target
+
+[Service]
+Type=exec
+ExecStart={AGENT} run
+Restart=always
+RestartSec=1
+KillMode=mixed
+TimeoutStopSec=10
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
+    """A device that runs its agent, as the configuration says. The agent itself is installed at `/usr/local/bin`."""
+
+    config: AgentConfig
+
+    def interpret(self, host: RunsCommands) -> list[Applied]:
+        """Set the host up; an agent whose configuration and unit did not change goes on undisturbed.
+
+        Raises:
+            FleetError: the host does not let us; the message holds what the command said.
+        """
+        done = [
+            host.put(CONFIG_PATH, render_config(self.config), _SECRET),
+            host.put(UNIT_PATH, _UNIT_TEXT.encode(), _PUBLIC),
+        ]
+        host.execute(["systemctl", "daemon-reload"])
+        host.execute(["systemctl", "enable", "--now", UNIT])
+        if any(item.changed for item in done):
+            host.execute(["systemctl", "restart", UNIT])
+        return done

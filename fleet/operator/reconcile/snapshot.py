@@ -1,0 +1,72 @@
+"""What a reconcile sees: everything known at one moment, parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fleet.contract.objects import FINALIZER, Device, FleetDeployment
+from fleet.contract.wire import Desired, DesiredIndex, DeviceInfo, DeviceState, Heartbeat, Identity
+
+_SHORTEST_INTERVAL = 0.1
+_LONGEST_INTERVAL = 3600.0
+"""Seconds. A device says its own interval: one that says a year must not stay online for it."""
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """A heartbeat, and when it reached us: monotonic seconds of this process, never the device's clock."""
+
+    heartbeat: Heartbeat
+    at: float
+    revision: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Everything known. Keys are device ids, deployment names and token subjects; names in the maps are valid.
+
+    `now` is Unix time in seconds, for people; `clock` is monotonic seconds, for decisions. `dropped` holds, for each
+    device whose sessions were ended and seen to be gone, the subjects that were denied at that time.
+    """
+
+    now: float
+    clock: float
+    offline_after: float
+    devices: Mapping[str, Device]
+    deployments: Mapping[str, FleetDeployment]
+    indexes: Mapping[str, DesiredIndex]
+    desired: Mapping[str, Mapping[str, Desired]]
+    states: Mapping[str, Mapping[str, DeviceState]]
+    infos: Mapping[str, DeviceInfo]
+    heard: Mapping[str, Heard]
+    identities: Mapping[str, Identity]
+    dropped: Mapping[str, frozenset[str]]
+
+    def online(self, device: str) -> bool:
+        """Whether the device's last heartbeat is recent enough."""
+        heard = self.heard.get(device)
+        return heard is not None and deadline(heard, self.offline_after) > self.clock
+
+
+def deadline(heard: Heard, offline_after: float) -> float:
+    """When a device counts as offline unless it is heard again, on the clock of `Heard.at`.
+
+    `offline_after` is a number of the device's own heartbeat intervals.
+    """
+    interval = min(max(heard.heartbeat.interval, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)
+    return heard.at + offline_after * interval
+
+
+def held(item: Device | FleetDeployment) -> bool:
+    """Whether our finalizer is on the object: only then may anything be written for it."""
+    return FINALIZER in item.metadata.finalizers
+
+
+def deleting(item: Device | FleetDeployment) -> bool:
+    """Whether somebody asked for its deletion."""
+    return item.metadata.deletion_timestamp is not None
+
+
+def live(item: Device | FleetDeployment) -> bool:
+    """Whether the object is ours to carry out."""
+    return held(item) and not deleting(item)

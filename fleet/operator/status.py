@@ -1,0 +1,54 @@
+"""Conditions: what is true of an object, since when, and what to tell in an Event when it changes."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from fleet.contract.objects import Condition
+from fleet.operator.reconcile.actions import Note
+
+Truth = Literal["True", "False", "Unknown"]
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A condition without its history."""
+
+    type: str
+    status: Truth
+    reason: str
+    message: str
+
+
+def settle(old: Sequence[Condition], claims: Sequence[Claim], generation: int, now: float) -> tuple[Condition, ...]:
+    """The conditions that `claims` make of `old`; `last_transition_time` moves only when the status does.
+
+    Equal to `old` when nothing changed. Conditions of other writers are not kept: the status is the operator's alone.
+    """
+    before = {condition.type: condition for condition in old}
+    return tuple(_settled(before.get(claim.type), claim, generation, now) for claim in claims)
+
+
+def _settled(old: Condition | None, claim: Claim, generation: int, now: float) -> Condition:
+    since = old.last_transition_time if old is not None and old.status == claim.status else timestamp(now)
+    return Condition(claim.type, claim.status, claim.reason, claim.message, since, generation)
+
+
+def timestamp(moment: float) -> str:
+    """Unix seconds as Kubernetes writes a time: RFC 3339, UTC, whole seconds."""
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def notes(
+    old: Sequence[Condition], new: Sequence[Condition], told: Mapping[str, Literal["Normal", "Warning"]]
+) -> tuple[Note, ...]:
+    """An Event for each condition that just came to a reason listed in `told`."""
+    before = {condition.type: condition.reason for condition in old}
+    return tuple(
+        Note(told[condition.reason], condition.reason, condition.message)
+        for condition in new
+        if condition.reason in told and before.get(condition.type) != condition.reason
+    )

@@ -1,0 +1,137 @@
+"""A Docker daemon of our own: nothing of it touches one that the machine has, and nothing of it outlives us.
+
+It runs in pid and mount namespaces of its own: when it ends, however it ends, the kernel ends its containers, their
+shims and its mounts. Its bridge and its cgroups carry the number of a slot, so that the next owner of the slot removes
+what a killed one left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+from harness.engine_client import EngineClient
+from harness.errors import EngineUnavailable, HarnessError, Unanswered
+from harness.process import running
+
+_SLOTS = 32
+_PACKAGES = {
+    "dockerd": "docker.io",
+    "containerd": "containerd",
+    "runc": "runc",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "iptables": "iptables",
+}
+"""The programs it takes, and the Debian packages that hold them."""
+
+
+def why_not() -> EngineUnavailable | None:
+    """What keeps us from starting one; None if nothing does."""
+    if os.geteuid() != 0:
+        return EngineUnavailable(
+            "a container engine of our own needs root", next_step="run as root, or start docker or podman yourself"
+        )
+    missing = sorted({package for program, package in _PACKAGES.items() if shutil.which(program) is None})
+    if missing:
+        return EngineUnavailable(
+            f"no container engine: {' '.join(missing)} not installed", next_step=f"apt-get install {' '.join(missing)}"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def dockerd(root: Path) -> Generator[Path]:
+    """A fresh daemon with its data below `root`, for the length of a `with`; yields its socket.
+
+    Raises:
+        EngineUnavailable: it cannot run here; the message says what to install.
+        PartDied: it ended before it answered; the message holds its log.
+        PartNotReady: it did not answer in time.
+    """
+    reason = why_not()
+    if reason is not None:
+        raise reason
+    socket = root / "docker.sock"
+    client = EngineClient(str(socket))
+    with _slot() as slot, contextlib.closing(client):
+        bridge = _bridge(slot)
+        cgroup = f"/fleet-engine-{slot}"
+        argv = _argv(root, socket, bridge, cgroup)
+        env = {**os.environ, "FLEET_WORLD": str(root), "TMPDIR": str(root)}
+        try:
+            with running(argv, name="dockerd", log=root / "dockerd.log", ready=lambda: _answers(client), env=env):
+                yield socket
+        finally:
+            _run("ip", "link", "delete", bridge)
+            _remove_cgroups(cgroup)
+
+
+def _argv(root: Path, socket: Path, bridge: str, cgroup: str) -> list[str]:
+    return [
+        *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"),
+        "dockerd",
+        *("--host", f"unix://{socket}", "--pidfile", str(root / "dockerd.pid")),
+        *("--data-root", str(root / "data"), "--exec-root", str(root / "exec")),
+        *("--bridge", bridge, "--cgroup-parent", cgroup, "--shutdown-timeout", "1"),
+        # Ports are published by its proxy alone: the machine's packet filter is not ours to change.
+        *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
+    ]
+
+
+def _answers(client: EngineClient) -> bool:
+    with contextlib.suppress(Unanswered):
+        return bool(client.version())
+    return False
+
+
+@contextlib.contextmanager
+def _slot() -> Generator[int]:
+    for number in range(_SLOTS):
+        with (Path(tempfile.gettempdir()) / f"fleet-engine-{number}.lock").open("wb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield number
+            return
+    raise HarnessError(f"{_SLOTS} engines run here already", next_step="end other runs of the harness")
+
+
+def _bridge(slot: int) -> str:
+    name = f"fleet-br{slot}"
+    with contextlib.suppress(EngineUnavailable):
+        _must("ip", "link", "delete", name)
+    _must("ip", "link", "add", name, "type", "bridge")
+    _must("ip", "address", "add", f"10.213.{slot}.1/24", "dev", name)
+    _must("ip", "link", "set", name, "up")
+    return name
+
+
+def _run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+def _must(*argv: str) -> None:
+    done = _run(*argv)
+    if done.returncode != 0:
+        raise EngineUnavailable(
+            f"{' '.join(argv)}: {done.stderr.strip()}", next_step="may this machine make bridges (CAP_NET_ADMIN)?"
+        )
+
+
+def _remove_cgroups(name: str) -> None:
+    """Remove the empty folders that containers leave in each hierarchy (version 1, or the one of version 2)."""
+    base = Path("/sys/fs/cgroup")
+    for top in [base / name.lstrip("/"), *base.glob(f"*/{name.lstrip('/')}")]:
+        for folder in sorted(top.rglob("*/"), reverse=True):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            top.rmdir()

@@ -1,0 +1,134 @@
+"""Images: docker archives unpacked below the double's folder, and a registry that is a folder of archives."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import IO, cast
+
+import msgspec
+
+from harness.doubles.engine.errors import Refused, no_such_image
+from harness.doubles.engine.records import Config
+
+
+class _Manifest(msgspec.Struct, frozen=True, rename="pascal"):
+    config: str
+    layers: list[str]
+    repo_tags: list[str] | None = None
+
+
+class Image(msgspec.Struct, frozen=True, rename="pascal"):
+    """An image: its id, its names, and what its containers get where they do not say otherwise."""
+
+    id: str
+    repo_tags: list[str]
+    config: Config
+
+
+class _ImageFile(msgspec.Struct, frozen=True):
+    config: Config = Config()
+
+
+class Images:
+    """Images on disk: `<folder>/<digest>/{image.json,root/}`."""
+
+    def __init__(self, folder: Path, registry: Path) -> None:
+        """Use what earlier runs left there."""
+        self._folder = folder
+        self._registry = registry
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def find(self, name: str) -> Image:
+        """The image of a name, tag or id.
+
+        Raises:
+            Refused: 404 there is none; 400 the name cannot be one.
+        """
+        if not name or name != name.lower().strip("/") or " " in name:
+            raise Refused(400, "invalid reference format")
+        wanted = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+        for file in self._folder.glob("*/image.json"):
+            image = msgspec.json.decode(file.read_bytes(), type=Image)
+            if wanted in image.repo_tags or name in {image.id, image.id.removeprefix("sha256:")}:
+                return image
+        raise no_such_image(name)
+
+    def root(self, image: Image) -> Path:
+        """The unpacked file system; for copying, not for running in."""
+        return self._folder / image.id.removeprefix("sha256:") / "root"
+
+    def load(self, archive: bytes) -> list[str]:
+        """Import a docker archive; returns the names it brought.
+
+        Raises:
+            Refused: 400 it is none.
+        """
+        try:
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                entries = msgspec.json.decode(_read(tar, "manifest.json"), type=list[_Manifest])
+                return [name for entry in entries for name in self._add(tar, entry)]
+        except (tarfile.TarError, KeyError, msgspec.DecodeError) as error:
+            raise Refused(400, f"invalid archive: {error}") from error
+
+    def pull(self, name: str, tag: str) -> str:
+        """Fetch `name:tag` from the registry; returns what it is called here.
+
+        Raises:
+            Refused: 404 the registry does not have it.
+        """
+        wanted = f"{name}:{tag}"
+        for file in sorted(self._registry.glob("*.tar")):
+            archive = file.read_bytes()
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                entries = msgspec.json.decode(_read(tar, "manifest.json"), type=list[_Manifest])
+            if any(wanted in (entry.repo_tags or []) for entry in entries):
+                self.load(archive)
+                return wanted
+        raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")
+
+    def remove(self, name: str) -> None:
+        """Forget an image.
+
+        Raises:
+            Refused: 404 there is none.
+        """
+        shutil.rmtree(self._folder / self.find(name).id.removeprefix("sha256:"))
+
+    def _add(self, tar: tarfile.TarFile, entry: _Manifest) -> list[str]:
+        config = _read(tar, entry.config)
+        digest = hashlib.sha256(config).hexdigest()
+        names = entry.repo_tags or []
+        for other in self._folder.glob("*/image.json"):
+            self._untag(other, set(names))
+        home = self._folder / digest
+        if not home.exists():
+            for layer in entry.layers:
+                with tarfile.open(fileobj=io.BytesIO(_read(tar, layer))) as files:
+                    files.extractall(home / "root", filter="tar")
+            null = home / "root/dev/null"
+            null.parent.mkdir(exist_ok=True)
+            null.touch()
+        # An image's configuration repeats the container's shape (OCI image specification, `config`).
+        image = Image(f"sha256:{digest}", names, msgspec.json.decode(config, type=_ImageFile).config)
+        (home / "image.json").write_bytes(msgspec.json.encode(image))
+        return names
+
+    def _untag(self, file: Path, names: set[str]) -> None:
+        image = msgspec.json.decode(file.read_bytes(), type=Image)
+        kept = [name for name in image.repo_tags if name not in names]
+        if kept != image.repo_tags:
+            file.write_bytes(msgspec.json.encode(msgspec.structs.replace(image, repo_tags=kept)))
+
+
+def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    return cast("IO[bytes]", tar.extractfile(name)).read()
+
+
+def progress(*lines: dict[str, str]) -> bytes:
+    """A pull's or load's answer: one JSON object a line."""
+    return b"".join(json.dumps(line).encode() + b"\r\n" for line in lines)

@@ -1,0 +1,124 @@
+"""The container engine of a run: one that is given, one that answers, one of our own, or else the double."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from harness import dockerd, folders
+from harness.engine_client import EngineClient
+from harness.errors import EngineUnavailable, Unanswered
+from harness.images import IMAGE, busybox_archive
+from harness.process import running
+
+VARIABLE = "FLEET_ENGINE_SOCKET"
+"""Names the socket of the engine to use; `double` asks for the double, `own` for a daemon of our own."""
+
+
+class FoundEngine(msgspec.Struct, frozen=True):
+    """An engine that answers and holds the test image: its socket's path, and what it is in words for the report."""
+
+    socket: str
+    name: str
+
+
+@contextlib.contextmanager
+def engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngine]:
+    """An engine with the test image; what was started for it ends after the `with`.
+
+    Raises:
+        EngineUnavailable: the one that was asked for does not answer, or cannot run here.
+    """
+    given = environ.get(VARIABLE, "")
+    if given == "double":
+        with double_engine() as found:
+            yield found
+    elif given and given != "own":
+        yield _given(given)
+    elif (there := None if given else _answering(environ)) is not None:
+        yield _prepared(there, "")
+    elif not given and dockerd.why_not() is not None:
+        with double_engine() as found:
+            yield found
+    else:
+        with own_engine() as found:
+            yield found
+
+
+@contextlib.contextmanager
+def own_engine() -> Generator[FoundEngine]:
+    """A Docker daemon of our own.
+
+    Raises:
+        EngineUnavailable: it cannot run here; the message says what to install.
+    """
+    with _folder() as root, dockerd.dockerd(root) as socket:
+        yield _prepared(str(socket), ", started for this run")
+
+
+@contextlib.contextmanager
+def double_engine() -> Generator[FoundEngine]:
+    """The engine double, which runs anywhere."""
+    with _folder() as root, running_double(root) as socket:
+        yield _prepared(str(socket), " (a double: containers are plain processes)")
+
+
+@contextlib.contextmanager
+def running_double(root: Path) -> Generator[Path]:
+    """The double with its state below `root`, for the length of a `with`; yields its socket."""
+    socket = root / "docker.sock"
+    argv = [sys.executable, "-m", "harness.doubles.engine", "--socket", str(socket), "--state", str(root / "state")]
+    env = {**os.environ, "FLEET_WORLD": str(root)}
+    with (
+        contextlib.closing(EngineClient(str(socket))) as client,
+        running(argv, name="engine double", log=root / "engine.log", ready=lambda: _version(client), env=env),
+    ):
+        yield socket
+
+
+@contextlib.contextmanager
+def _folder() -> Generator[Path]:
+    folders.sweep()
+    root, lock = folders.create()
+    try:
+        yield root
+    finally:
+        lock.close()
+        folders.remove(root)
+
+
+def _given(socket: str) -> FoundEngine:
+    try:
+        return _prepared(socket, f", given by {VARIABLE}")
+    except Unanswered as error:
+        raise EngineUnavailable(error.what, next_step=f"start the engine that {VARIABLE} names, or unset it") from error
+
+
+def _answering(environ: Mapping[str, str]) -> str | None:
+    runtime = environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    for socket in ("/run/docker.sock", "/run/podman/podman.sock", f"{runtime}/podman/podman.sock"):
+        if Path(socket).exists():
+            with contextlib.closing(EngineClient(socket)) as client:
+                if _version(client):
+                    return socket
+    return None
+
+
+def _version(client: EngineClient) -> str:
+    try:
+        return client.version()
+    except Unanswered:
+        return ""
+
+
+def _prepared(socket: str, origin: str) -> FoundEngine:
+    with contextlib.closing(EngineClient(socket)) as client:
+        name = client.version()
+        if not client.has_image(IMAGE):
+            client.load(busybox_archive())
+    return FoundEngine(socket, f"{name}{origin}")

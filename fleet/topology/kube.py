@@ -6,11 +6,13 @@ The library is imported when a client is made, for it takes half a second.
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import stamina
 
@@ -18,14 +20,23 @@ from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP, VERSION
 from fleet.topology.capabilities import Applied, Json
 
+if TYPE_CHECKING:
+    from kubernetes.client import Configuration
+
 MANAGER = "fleet"
 """Our field manager: what we apply is ours, and what others set stays theirs."""
 _REQUEST_TIMEOUT = (3, 20)
 """Seconds to connect, and to read an answer."""
+_PAGE = 500
+"""Objects in one answer to a list."""
 _OUTAGE = 20.0
 """Seconds for which an API server may be away before we give up."""
 _SETTLE = 20.0
 """Seconds for a definition to be established, and for a deleted object to go."""
+
+_IN_POD = "KUBERNETES_SERVICE_HOST"
+"""The variable that every pod has."""
+_KUBECONFIG_STEP = "point KUBECONFIG at a file that `kubectl get namespaces` works with"
 
 # kind: API path prefix, plural, whether it lives in a namespace
 _KINDS = {
@@ -67,18 +78,12 @@ class KubeClient:
         Raises:
             InvalidInput: there is no usable configuration.
         """
-        from kubernetes import client, config  # noqa: PLC0415 - half a second, paid by those who need it
+        from kubernetes import client  # noqa: PLC0415 - half a second, paid by those who need it
         from kubernetes.client import exceptions  # noqa: PLC0415
 
         configuration = client.Configuration()
         configuration.retries = False  # type: ignore[assignment] - urllib3 takes False for "none"; ours are below
-        try:
-            config.load_config(context=context or None, client_configuration=configuration)
-        except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
-            raise InvalidInput(
-                f"no usable kubeconfig: {error}",
-                next_step="point KUBECONFIG at a file that `kubectl get namespaces` works with",
-            ) from error
+        _load_config(configuration, context)
         self.host = str(configuration.host)
         self._configuration: Any = configuration
         self._api: Any = client.ApiClient(configuration)
@@ -118,7 +123,7 @@ class KubeClient:
         items: list[Json] = []
         token = ""
         while True:
-            page = self.request("GET", f"{_path(kind, '', namespace)}?limit=500&continue={token}")
+            page = self.request("GET", f"{_path(kind, '', namespace)}?limit={_PAGE}&continue={token}")
             items += page["items"]
             token = page["metadata"].get("continue", "")
             if not token:
@@ -166,7 +171,7 @@ class KubeClient:
     def _await_established(self, name: str) -> None:
         def established() -> str | None:
             found = self.find("CustomResourceDefinition", name) or {}
-            conditions = found.get("status", {}).get("conditions", [])
+            conditions = found.get("status", {}).get("conditions") or []  # null at first
             served = any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
             return name if served else None
 
@@ -199,26 +204,27 @@ class KubeClient:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - comes with the library
 
         headers = {"Accept": "application/json", "Content-Type": content}
-        if authorization := self._configuration.get_api_key_with_prefix("authorization"):
-            headers["authorization"] = authorization
-        elif basic := self._configuration.auth_settings().get("BasicToken"):
-            headers["authorization"] = str(basic["value"])
+        headers |= {login["key"]: login["value"] for login in self._configuration.auth_settings().values()}
         try:
             answer = self._api.call_api(method, f"{self.host}/{path}", headers, body, _request_timeout=_REQUEST_TIMEOUT)
             data: bytes = answer.read()
         except self._refusal as error:
-            status, said = int(error.status or 0), error.body or b""
-            raise self._refused(status, said, f"{method} {path.partition('?')[0]}") from error
+            if not error.status:  # how the library wraps a failed handshake
+                raise self._silent(str(error.reason)) from error
+            raise self._refused(error.status, error.body or b"", f"{method} {path.partition('?')[0]}") from error
         except (HTTPError, OSError) as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise InvalidInput(
-                    f"Kubernetes at {self.host} shows a certificate that the kubeconfig's CA did not sign",
-                    next_step="get a fresh kubeconfig for this cluster",
-                ) from error
-            raise _Away(_brief(error)) from error
+            raise self._silent(_brief(error)) from error
         if answer.status >= HTTPStatus.BAD_REQUEST:
             raise self._refused(answer.status, data, f"{method} {path.partition('?')[0]}")
         return json.loads(data or b"{}")
+
+    def _silent(self, why: str) -> Exception:
+        if "CERTIFICATE_VERIFY_FAILED" not in why:
+            return _Away(why)
+        return InvalidInput(
+            f"Kubernetes at {self.host} shows a certificate that the kubeconfig's CA did not sign",
+            next_step="get a fresh kubeconfig for this cluster",
+        )
 
     def _refused(self, status: int, data: bytes, what: str) -> Exception:
         message = _message(data)
@@ -229,6 +235,28 @@ class KubeClient:
             return _conflict(what)
         kind, next_step = _REFUSALS.get(status, (FleetError, "see the API server's log"))
         return kind(f"{what} ({status})", next_step=next_step)
+
+
+def _load_config(configuration: Configuration, context: str) -> None:
+    """Find and read the kubeconfig as kubectl does.
+
+    The library's own search remembers the KUBECONFIG of the moment it was imported, and prints to standard output.
+    """
+    from kubernetes import config  # noqa: PLC0415
+    from yaml import YAMLError  # noqa: PLC0415 - comes with the library
+
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    try:
+        if any(Path(file).is_file() for file in files.split(os.pathsep)):
+            config.load_kube_config(files, context or None, configuration, persist_config=False)
+        elif _IN_POD in os.environ:
+            config.load_incluster_config(configuration)
+        else:
+            raise InvalidInput(f"there is no kubeconfig {files}", next_step=_KUBECONFIG_STEP)
+    except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"the kubeconfig {files} is not usable: {error}", next_step=_KUBECONFIG_STEP) from error
 
 
 def wait_for(look: Callable[[], T | None], condition: str, seconds: float, *, interval: float = 0.05) -> T:

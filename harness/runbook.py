@@ -137,13 +137,13 @@ def play(
             _play_step(scenario, step, run)
 
 
-def judge(command: Command, result: Result) -> str:
+def judge(command: Command, result: Result, names: Mapping[str, Value]) -> str:
     """What is wrong with a command's result: empty when it is as the scenario says."""
     if result.code is None:
         return f"it had not ended after {command.deadline:g} s"
     if result.code != command.exit_code:
         return f"it ended with exit code {result.code}; {command.exit_code} is right"
-    missing = [text for text in command.contains if text not in result.output]
+    missing = [text for text in (fill(it, names) for it in command.contains) if text not in result.output]
     if missing:
         return f"its output does not say {missing[0]!r}"
     return ""
@@ -161,7 +161,7 @@ def _play_step(scenario: Scenario, step: Step, run: Run) -> None:
             result = run.type(command)
             last = run.redact(str(result))
             allure.attach(last, name=f"$ {result.line}", attachment_type=AttachmentType.TEXT)
-            wrong = judge(command, result)
+            wrong = judge(command, result, run.names)
             assert not wrong, wrong
             results.append(result)
         step.check(run, *results)

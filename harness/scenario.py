@@ -44,7 +44,7 @@ class Command:
     Attributes:
         template: Split as a shell splits words, but never given to a shell.
         exit_code: The code it must end with.
-        contains: Texts that its output must hold.
+        contains: Texts that its output must hold; with placeholders.
         sso: It prints a code that somebody approves in a browser.
         on: The placeholder of the device on whose host it is typed; empty: at the admin's own terminal.
         deadline: Seconds until it counts as hung.
@@ -59,7 +59,8 @@ class Command:
 
     def placeholders(self) -> set[str]:
         """The names that must be known to fill it in."""
-        return placeholders(self.template) | ({self.on} if self.on else set())
+        texts = (self.template, *self.contains)
+        return {name for text in texts for name in placeholders(text)} | ({self.on} if self.on else set())
 
     def argv(self, names: Mapping[str, Value]) -> list[str]:
         """The arguments to run; a value is never split, a tuple becomes several.

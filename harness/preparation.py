@@ -1,0 +1,169 @@
+"""What a scenario finds when it begins: an installed server, devices that are online, and names for its commands."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import allure
+
+from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device
+from harness.commands import Result, run
+from harness.devices import Device as Host
+from harness.devices import HasEngine, Killable
+from harness.errors import HarnessError
+from harness.images import IMAGE
+from harness.probes.engine import EngineProbe
+from harness.redact import Redactor
+from harness.runbook import Run
+from harness.scenario import Command, Scenario, Value
+from harness.wait import wait_until
+from harness.world import World
+
+INSTALL = Command(
+    "fleet server install --issuer {issuer} --issuer-ca {issuer_ca} --admin-token-file {admin_token_file}", deadline=60
+)
+"""The one command that installs a server; again, it changes nothing."""
+UNINSTALL = Command("fleet server uninstall --delete-data", deadline=60)
+"""Leaves nothing; without `--delete-data` everything the server knows stays."""
+_ENROLL = Command(
+    "fleet device enroll --device-id {device} --label site={site} --heartbeat-interval 1"
+    " --admin-token-file {admin_token_file} --out {config}"
+)
+_SET_UP = Command("fleet device setup --config {config} {where}")
+_ONLINE = 20.0
+"""Seconds from the set-up to the first heartbeat seen in Kubernetes."""
+
+
+@contextlib.contextmanager
+def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
+    """Bring a world to where a scenario begins; afterwards its devices are switched off and its objects deleted.
+
+    Args:
+        scenario: Says what it needs.
+        world: Where.
+        folder: The working directory for its commands; empty.
+
+    Raises:
+        AssertionError: a command of the preparation failed, or a device did not come online.
+        HarnessError: the world cannot do it.
+    """
+    with allure.step(f"Preparation: {scenario.needs}"):
+        if scenario.server:
+            ensure_installed(world, folder)
+        else:
+            ensure_bare(world, folder)
+        ids = [world.unique("pi") for _ in range(scenario.devices or 1)]
+        hosts = [world.device(name) for name in ids]
+        made = Run(
+            world,
+            names_for(world, hosts),
+            folder,
+            terminals={f"device{_suffix(number)}": host for number, host in enumerate(hosts)},
+            redact=Redactor([world.admin_token_file.read_text().strip()]),
+        )
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(_clean_up, made, hosts)
+            if scenario.devices:
+                with ThreadPoolExecutor(len(hosts)) as pool:
+                    list(pool.map(partial(_enroll, made), range(scenario.devices)))
+            undo = cleanup.pop_all()
+    with undo:
+        yield made
+
+
+def names_for(world: World, hosts: list[Host]) -> dict[str, Value]:
+    """What the placeholders of a scenario's commands stand for."""
+    server = world.kube.server()
+    names: dict[str, Value] = {
+        "issuer": world.issuer,
+        "issuer_ca": str(world.issuer_ca),
+        "admin_token_file": str(world.admin_token_file),
+        "namespace": world.namespace,
+        "site": world.unique("site"),
+        "deployment": world.unique("web"),
+        "deployment2": world.unique("job"),
+        "image": IMAGE,
+        "port": str(free_port()),
+        "client": server.cli_client_id if server else "",
+    }
+    for number, host in enumerate(hosts):
+        names |= {
+            f"device{_suffix(number)}": host.id,
+            f"config{_suffix(number)}": f"{host.id}.json",
+            f"where{_suffix(number)}": host.where,
+        }
+    return names
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now, for a workload of a device that shares the machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ensure_installed(world: World, folder: Path) -> None:
+    """Install a fleet server unless there is one."""
+    if world.kube.server() is None:
+        type_one(INSTALL, names_for(world, []), world.env, folder)
+
+
+def ensure_bare(world: World, folder: Path) -> None:
+    """Uninstall the fleet server if there is one."""
+    if world.kube.server() is not None:
+        type_one(UNINSTALL, {}, world.env, folder)
+
+
+def type_one(command: Command, names: Mapping[str, Value], env: Mapping[str, str], folder: Path) -> Result:
+    """Type a command of the preparation; it must succeed.
+
+    Raises:
+        AssertionError: it did not.
+    """
+    line = command.text(names)
+    result = run(
+        command.argv(names), line, env=env, folder=folder, deadline=command.deadline, on_line=lambda _text: None
+    )
+    assert result.code == command.exit_code, f"the preparation failed:\n{result}"
+    return result
+
+
+def _enroll(made: Run, number: int) -> None:
+    """Enroll one device, set it up, and wait until it is online."""
+    suffix = _suffix(number)
+    names = {**made.names, **{name: made.names[f"{name}{suffix}"] for name in ("device", "config", "where")}}
+    type_one(_ENROLL, names, made.world.env, made.folder)
+    type_one(_SET_UP, names, made.terminals[f"device{suffix}"].env, made.folder)
+    device = made.name(f"device{suffix}")
+    wait_until(lambda: made.world.kube.device(device), f"{device} is online", timeout=_ONLINE, until=is_online)
+
+
+def is_online(device: Device | None) -> bool:
+    """Whether the operator says that it hears the device."""
+    return device is not None and any(it.type == "Online" and it.status == "True" for it in device.status.conditions)
+
+
+def _clean_up(made: Run, hosts: list[Host]) -> None:
+    """Leave nothing that costs the next scenario time; what is broken stays for whoever looks into it."""
+    for host in hosts:
+        with contextlib.suppress(HarnessError):
+            if isinstance(host, Killable):
+                host.power_off()
+            if isinstance(host, HasEngine):
+                with contextlib.closing(EngineProbe(host.engine_socket)) as engine:
+                    engine.remove(host.id)
+    kube = made.world.kube
+    for plural, placeholder in ((DEPLOYMENTS, "deployment"), (DEVICES, "device")):
+        for name in [key for key in made.names if key.rstrip("0123456789") == placeholder]:
+            with contextlib.suppress(HarnessError):
+                kube.delete(kube.path(plural, made.name(name)))
+
+
+def _suffix(number: int) -> str:
+    """`{device}`, `{device2}`, `{device3}`: the first has no number."""
+    return str(number + 1) if number else ""

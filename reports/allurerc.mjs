@@ -1,0 +1,36 @@
+// Allure 3: one HTML file, grouped as the runbook is, with a category that says whose failure each is.
+// An unknown key here ends Allure with an error, so keep to those of its documentation.
+export default {
+  name: "Fleet",
+  output: process.env.FLEET_REPORT_OUTPUT ?? "out/html",
+  plugins: {
+    awesome: {
+      options: {
+        reportName: "Fleet",
+        singleFile: true,
+        groupBy: ["epic", "feature", "story"],
+        timeline: { minDuration: 0 },
+      },
+    },
+  },
+  categories: {
+    rules: [
+      {
+        name: "World: the environment was broken, this says nothing about the product",
+        matchers: { statuses: ["broken"], labels: { verdict: "world" } },
+        groupByMessage: true,
+      },
+      {
+        name: "Product: it did not do what the runbook says",
+        matchers: { statuses: ["failed"] },
+        groupBy: [{ label: "feature" }],
+        groupByMessage: true,
+      },
+      {
+        name: "Test: a scenario or a fixture raised something else",
+        matchers: { statuses: ["broken"] },
+        groupByMessage: true,
+      },
+    ],
+  },
+};

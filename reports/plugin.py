@@ -1,0 +1,179 @@
+"""pytest plugin: `--fleet-report DIR` leaves the whole report of a run there.
+
+    DIR/index.html      Allure's report, one file
+    DIR/coverage.json   which steps of the runbook the run has proven (`reports.coverage.Coverage`)
+    DIR/results/        Allure's raw results
+    DIR/steps/          a JSON line for each step played, a file per process
+
+A failed test that has a world gets its timeline and every part's log attached. The controller writes the pages at the
+session's end, when every worker has written its results; pytest's own summary still comes last.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import allure
+import msgspec
+import pytest
+from allure_commons.types import AttachmentType
+
+from harness.errors import HarnessError
+from harness.recorder import StepRecord, read_records
+from harness.redact import Redactor
+from harness.world import World
+from reports import html, timeline
+from reports.coverage import Coverage, measure, table
+from reports.facts import versions
+
+_BEFORE = 1.0
+"""Seconds of the timeline before the failed test began."""
+_STARTED = pytest.StashKey[float]()
+_ATTACHED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """One option."""
+    group = parser.getgroup("fleet", "worlds for the fleet, and the report")
+    group.addoption("--fleet-report", metavar="DIR", type=Path, help="leave the report of the run in DIR")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Before Allure's plugin reads its options."""
+    folder: Path | None = config.getoption("--fleet-report")
+    if folder is None:
+        return
+    folder = config.invocation_params.dir / folder
+    config.option.allure_report_dir = str(folder / "results")
+    if not _is_worker(config):
+        # Not --clean-alluredir: with xdist it has deleted the results of a running session.
+        for stale in ("results", "steps", "history"):
+            shutil.rmtree(folder / stale, ignore_errors=True)
+        (folder / "results").mkdir(parents=True, exist_ok=True)
+    config.pluginmanager.register(Report(folder), "fleet-report")
+
+
+class Report:
+    """The hooks of a run that leaves a report."""
+
+    def __init__(self, folder: Path) -> None:
+        """Leave it in `folder`."""
+        self.folder = folder
+        self._built = html.Built(None)
+        self._coverage: Coverage | None = None
+        self._tests: set[str] = set()
+        self._seconds = 0.0
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Remember when the test began."""
+        item.stash[_STARTED] = time.time()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach what explains a failure, while Allure's test is still open."""
+        report = yield
+        if report.failed and not item.stash.get(_ATTACHED, False):
+            item.stash[_ATTACHED] = True
+            if call.excinfo is not None and call.excinfo.errisinstance(HarnessError):
+                allure.dynamic.label("verdict", "world")
+            world = _world_of(item)
+            if world is not None:
+                self._explain(world, item)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count what ran: Allure must have a result of each."""
+        if report.when == "setup":
+            self._tests.add(report.nodeid)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the pages once every result is there."""
+        if _is_worker(session.config) or not self._tests:
+            return
+        from scenarios import BOOK  # noqa: PLC0415 - a run without a report needs no scenario
+
+        started = time.monotonic()
+        records = read_records(self.folder / "steps")
+        self._coverage = measure(BOOK, records)
+        (self.folder / "coverage.json").write_bytes(msgspec.json.format(msgspec.json.encode(self._coverage)))
+        _write_environment(self.folder / "results", records)
+        self._built = html.build(self.folder / "results", self.folder, tests=len(self._tests))
+        self._seconds = time.monotonic() - started
+        if self._built.gate and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Steps proven, time of each, where the report lies."""
+        if self._coverage is None:
+            return
+        from scenarios import BOOK  # noqa: PLC0415
+
+        if any(step.runs for step in self._coverage.steps):
+            terminalreporter.write_sep("=", "runbook")
+            for line in table(BOOK, self._coverage):
+                terminalreporter.write_line(line, red="FAILED" in line)
+        terminalreporter.write_sep("=", "report")
+        if self._built.page is not None:
+            terminalreporter.write_line(f"{self._built.page} (written in {self._seconds:.1f} s)")
+        for problem in filter(None, (self._built.problem, self._built.gate)):
+            terminalreporter.write_line(problem, red=True)
+
+    def _explain(self, world: World, item: pytest.Item) -> None:
+        """The timeline, then each part's log."""
+        redact = Redactor(_secrets(world))
+        now = time.time()
+        logs = {path.stem: timeline.tail(path) for path in sorted((world.root / "logs").glob("*.log"))}
+        text = timeline.render(
+            timeline.merge(
+                [
+                    timeline.of_steps(read_records(self.folder / "steps")),
+                    timeline.of_events(world.history, timeline.wall_offset()),
+                    *(timeline.of_log(name, log) for name, log in logs.items()),
+                ],
+                item.stash.get(_STARTED, now) - _BEFORE,
+                now,
+            )
+        )
+        allure.attach(redact(text), name="timeline", attachment_type=AttachmentType.TEXT)
+        for name, log in logs.items():
+            if log.strip():
+                allure.attach(redact(log), name=f"{name}.log", attachment_type=AttachmentType.TEXT)
+
+
+def _world_of(item: pytest.Item) -> World | None:
+    found: dict[str, Any] = getattr(item, "funcargs", {})
+    return next((value for value in found.values() if isinstance(value, World)), None)
+
+
+def _secrets(world: World) -> list[str]:
+    try:
+        return [world.admin_token_file.read_text().strip()]
+    except OSError:
+        return []
+
+
+def _write_environment(results: Path, records: list[StepRecord]) -> None:
+    """What the run ran on: Allure shows it beside the results."""
+    facts = {
+        "target": ", ".join(sorted({record.target for record in records})) or "none",
+        "engine": ", ".join(sorted({record.engine for record in records})) or "none",
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        **versions(),
+    }
+    lines = "".join(f"{name}={value}\n" for name, value in facts.items())
+    (results / "environment.properties").write_text(lines)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")

@@ -58,6 +58,11 @@ class _Transport(TcpTransport):
         """Always true, or nats-py would put its own kind in this one's place."""
         return True
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS stands; nats-py trusts whoever answers to say whether there is to be any."""
+        return self._io_writer is not None and self._io_writer.get_extra_info("ssl_object") is not None
+
     async def wait_closed(self) -> None:
         """Wait for the good-bye, but not for long: then drop the socket.
 
@@ -74,7 +79,7 @@ class _Transport(TcpTransport):
 class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
-        self._transport = _Transport()
+        self._transport = self._link = _Transport()
 
     async def _process_err(self, err_msg: str) -> None:
         """Log in anew after whatever the server named; nats-py would close for good."""
@@ -86,7 +91,9 @@ class _Client(Client):
             await self._process_op_err(error)
 
     def _connect_command(self) -> bytes:
-        """Turn a credential that cannot be had into what the reconnect loop survives."""
+        """Say nothing in clear, and turn a credential that cannot be had into what the reconnect loop survives."""
+        if "tls" in self.options and not self._link.encrypted:
+            raise nats.errors.Error("nats: the server offers no TLS, and a login is a secret")
         try:
             return super()._connect_command()
         except FleetError as error:
@@ -152,8 +159,6 @@ async def _log_in(client: Client, login: Login, tls: ssl.SSLContext | None, ears
             login.url,
             name=login.name,
             tls=tls,
-            # Without it, nats-py trusts whoever answers to say whether there is TLS.
-            tls_handshake_first=tls is not None,
             user=login.user or None,
             password=login.password or None,
             token=login.token,

@@ -38,12 +38,13 @@ class Callout:
         check_ca(config.ca)
         self._config = config
         self._metrics = Metrics()
-        self._registry = Registry(self._metrics)
+        self.registry = Registry(self._metrics)
         self._keys = Keys(config.issuer, config.ca, self._metrics)
         tokens = Tokens(self._keys, config.project_id)
-        self._responder = Responder(config, tokens, self._registry, self._metrics)
+        self._responder = Responder(config, tokens, self.registry, self._metrics)
         self._bus: Bus | None = None
         self._answering = False
+        self.health_port = config.health_port
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set.
@@ -52,6 +53,7 @@ class Callout:
             Conflict: the health port is taken.
         """
         with health.listen(self._config.health_host, self._config.health_port) as listener:
+            self.health_port = listener.getsockname()[1]
             web = health.server(listener, self.unready, self._metrics)
             page = asyncio.create_task(web.serve([listener]))
             work = asyncio.create_task(self._work())
@@ -66,7 +68,7 @@ class Callout:
         """Why logins are not decided now; empty when they are."""
         if not (self._bus and self._bus.connected):
             return "not connected to NATS"
-        if not self._registry.fresh.is_set():
+        if not self.registry.fresh.is_set():
             return "the identity registry is not loaded"
         if not self._keys.loaded.is_set():
             return "the issuer's keys are not loaded"
@@ -76,9 +78,9 @@ class Callout:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keys.keep_fresh())
             self._bus = await connect(self._login(), notice=self._notice)
-            tasks.create_task(self._registry.keep(self._bus.kv(IDENTITIES)))
+            tasks.create_task(self.registry.keep(self._bus.kv(IDENTITIES)))
             # In the queue group only once there is something to decide with: a replica that is not ready hears nothing.
-            await self._registry.fresh.wait()
+            await self.registry.fresh.wait()
             await self._keys.loaded.wait()
             await self._responder.start(self._bus.client)
             self._answering = True
@@ -98,9 +100,9 @@ class Callout:
     def _notice(self, what: str) -> None:
         log.info("nats", what=what)
         if what == DISCONNECTED:
-            self._registry.lost()
+            self.registry.lost()
         elif what == RECONNECTED:
-            self._registry.regained()
+            self.registry.regained()
 
     def _login(self) -> Login:
         config = self._config

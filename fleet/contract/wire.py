@@ -231,6 +231,8 @@ def _to_builtin(value: object) -> str:
 
 
 def _from_builtin(kind: type[object], value: object) -> object:
-    if issubclass(kind, _NAMES) and isinstance(value, str):
-        return kind(value)
-    raise NotImplementedError(kind)
+    if not issubclass(kind, _NAMES):
+        raise NotImplementedError(kind)
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {type(value).__name__}")
+    return kind(value)

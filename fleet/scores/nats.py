@@ -77,13 +77,7 @@ def nats_config(server: NatsServer) -> str:
         "port": server.port,
         "http": f"{server.host}:{server.monitor_port}",
         "max_control_line": _MAX_CONTROL_LINE,
-        "tls": {
-            "cert_file": server.tls_cert_file,
-            "key_file": server.tls_key_file,
-            "timeout": _AUTH_TIMEOUT,
-            # Ours shake hands before a word is said; "auto" lets in clients that wait for the server's greeting.
-            "handshake_first": "auto",
-        },
+        "tls": {"cert_file": server.tls_cert_file, "key_file": server.tls_key_file, "timeout": _AUTH_TIMEOUT},
         "jetstream": {"store_dir": server.store_dir},
         "accounts": _accounts(server.passwords),
         "system_account": SYSTEM_ACCOUNT,

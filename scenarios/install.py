@@ -55,14 +55,9 @@ def healthy(_run: Run, status: Result) -> None:
     "See that the cluster knows devices and deployments",
     "kubectl get devices,fleetdeployments --namespace {namespace}",
 )
-def kinds_known(_run: Run, listed: Result) -> None:
+def kinds_known(run: Run, listed: Result) -> None:
     """There are none yet, and that is no error."""
     assert "No resources found" in listed.output
-
-
-@install.step("Remember what the install has left")
-def remembered(run: Run) -> None:
-    """Every object, every secret and every running part is noted, to compare with after the next step."""
     run.keep(before=installed_now(run.world))
 
 

@@ -1,0 +1,81 @@
+"""The runbook, a test per scenario; each finds what it needs made fresh, so they run in any order and side by side."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.fixtures.scenario import Play
+from scenarios.bad_input import bad_ids, bad_workloads, stray_keys
+from scenarios.deploy import deploy
+from scenarios.enroll import enroll
+from scenarios.install import install, uninstall
+from scenarios.observe import observe
+from scenarios.re_enroll import re_enroll
+from scenarios.remove import remove
+from scenarios.restart import restart
+from scenarios.revoke import revoke
+from scenarios.update import roll_out, update
+
+
+@pytest.mark.embedded
+@pytest.mark.k3d
+def test_install(play: Play) -> None:
+    play(install)
+
+
+def test_enroll(play: Play) -> None:
+    play(enroll)
+
+
+def test_deploy(play: Play) -> None:
+    play(deploy)
+
+
+def test_update(play: Play) -> None:
+    play(update)
+
+
+def test_roll_out(play: Play) -> None:
+    play(roll_out)
+
+
+def test_observe(play: Play) -> None:
+    play(observe)
+
+
+@pytest.mark.embedded
+@pytest.mark.k3d
+def test_restart(play: Play) -> None:
+    play(restart)
+
+
+def test_bad_ids(play: Play) -> None:
+    play(bad_ids)
+
+
+@pytest.mark.embedded
+@pytest.mark.k3d
+def test_stray_keys(play: Play) -> None:
+    play(stray_keys)
+
+
+def test_bad_workloads(play: Play) -> None:
+    play(bad_workloads)
+
+
+def test_revoke(play: Play) -> None:
+    play(revoke)
+
+
+def test_re_enroll(play: Play) -> None:
+    play(re_enroll)
+
+
+def test_remove(play: Play) -> None:
+    play(remove)
+
+
+@pytest.mark.embedded
+@pytest.mark.k3d
+def test_uninstall(play: Play) -> None:
+    play(uninstall)

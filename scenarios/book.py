@@ -1,0 +1,97 @@
+"""`python -m scenarios.book`: write `docs/runbook.md` from the scenarios, without running anything."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from pathlib import Path
+
+from harness.scenario import Command, Scenario, Step, Value, fill
+from scenarios import BOOK
+
+PAGE = Path(__file__).parent.parent / "docs" / "runbook.md"
+
+EXAMPLES: dict[str, Value] = {
+    "issuer": "https://id.example.org",
+    "issuer_ca": "issuer-ca.pem",
+    "admin_token_file": "admin.pat",
+    "namespace": "fleet-system",
+    "client": "2911573",
+    "site": "lab",
+    "deployment": "web",
+    "deployment2": "job",
+    "image": "registry.example.org/web:1",
+    "port": "8080",
+    **{f"device{suffix}": f"pi-{number}" for number, suffix in enumerate(("", "2", "3"), start=1)},
+    **{f"config{suffix}": f"pi-{number}.json" for number, suffix in enumerate(("", "2", "3"), start=1)},
+    **{f"where{suffix}": ("--ssh", f"pi@pi-{number}") for number, suffix in enumerate(("", "2", "3"), start=1)},
+}
+"""What the page shows for each placeholder."""
+
+_INTRO = """\
+# Runbook
+
+<!-- Written by `make docs` from scenarios/*.py; a test holds it current. Do not edit. -->
+
+Everything an operator does, with the exact commands. Each section is a scenario of `scenarios/`, which
+`./scripts/e2e-prod-shape.sh` plays against real servers; its report says which steps it has proven.
+
+The examples say `pi-1` where a device's id stands, and `lab` for its site. Exit codes other than 0 are refusals that
+the step expects.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    lines = [_INTRO]
+    for chapter, scenarios in groupby(_by_chapter(), key=lambda it: it.chapter):
+        lines.append(f"## {chapter}\n")
+        for scenario in scenarios:
+            lines += _section(scenario)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _by_chapter() -> list[Scenario]:
+    """In the order of the book, the chapters in the order of their first scenario."""
+    chapters = list(dict.fromkeys(scenario.chapter for scenario in BOOK))
+    return sorted(BOOK, key=lambda it: chapters.index(it.chapter))
+
+
+def _section(scenario: Scenario) -> list[str]:
+    head = [f"### {scenario.title}\n", f"{scenario.why}\n", f"Needs: {scenario.needs}. Scenario: `{scenario.id}`.\n"]
+    return [*head, *(line for number, step in enumerate(scenario.steps, 1) for line in _step(number, step))]
+
+
+def _step(number: int, step: Step) -> list[str]:
+    lines = [f"{number}. **{step.title}.** {step.expected}\n"]
+    for name, content in step.files.items():
+        lines.append(f"   `{name}`:\n")
+        lines += _fenced(fill(content, EXAMPLES).splitlines(), "yaml" if name.endswith(".yaml") else "json")
+    if step.commands:
+        lines += _fenced([line for command in step.commands for line in _typed(command)], "console")
+    return lines
+
+
+def _typed(command: Command) -> list[str]:
+    line = f"$ {command.text(EXAMPLES)}"
+    if command.sso:
+        return [line, "# sign in at the address it prints, and confirm the code"]
+    if command.exit_code:
+        said = ", ".join(f"«{fill(text, EXAMPLES)}»" for text in command.contains)
+        return [line, f"# exit code {command.exit_code}: {said}"]
+    return [line]
+
+
+def _fenced(lines: list[str], language: str) -> list[str]:
+    return [f"   ```{language}", *(f"   {line}".rstrip() for line in lines), "   ```\n"]
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(render())
+    print(f"wrote {PAGE}", file=sys.stderr)  # noqa: T201 - this is the command's answer
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,6 +18,7 @@ from harness.process import running
 
 VARIABLE = "FLEET_ENGINE_SOCKET"
 """Names the socket of the engine to use; `double` asks for the double, `own` for a daemon of our own."""
+_DOUBLE, _OWN = "double", "own"
 
 
 class FoundEngine(msgspec.Struct, frozen=True):
@@ -29,22 +30,30 @@ class FoundEngine(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngine]:
-    """An engine with the test image; what was started for it ends after the `with`.
+    """An engine with the test image, the double where no real one can be had; what was started ends after the `with`.
 
     Raises:
         EngineUnavailable: the one that was asked for does not answer, or cannot run here.
     """
-    given = environ.get(VARIABLE, "")
-    if given == "double":
-        with double_engine() as found:
-            yield found
-    elif given and given != "own":
-        yield _given(given)
-    elif (there := None if given else _answering(environ)) is not None:
+    asked = environ.get(VARIABLE, "")
+    none_real = not asked and _answering(environ) is None and dockerd.why_not() is not None
+    with double_engine() if asked == _DOUBLE or none_real else real_engine(environ) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def real_engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngine]:
+    """The engine that the variable names, one that answers, or a daemon of our own.
+
+    Raises:
+        EngineUnavailable: there is none, and none can be started; the message says what to install.
+    """
+    asked = environ.get(VARIABLE, "")
+    there = _answering(environ) if not asked else None
+    if asked not in {"", _OWN, _DOUBLE}:
+        yield _given(asked)
+    elif there is not None:
         yield _prepared(there, "")
-    elif not given and dockerd.why_not() is not None:
-        with double_engine() as found:
-            yield found
     else:
         with own_engine() as found:
             yield found

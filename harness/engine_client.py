@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import httpx
@@ -25,11 +26,11 @@ class _Version(msgspec.Struct, rename="pascal"):
 class EngineClient:
     """A synchronous client of one engine's Docker-compatible API."""
 
-    def __init__(self, socket: str) -> None:
+    def __init__(self, path: str) -> None:
         """Contact nothing yet."""
-        self.socket = socket
+        self.socket = path
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=socket), base_url="http://engine", timeout=_DEADLINE, trust_env=False
+            transport=httpx.HTTPTransport(uds=path), base_url="http://engine", timeout=_DEADLINE, trust_env=False
         )
 
     def close(self) -> None:
@@ -75,8 +76,11 @@ class EngineClient:
             Unanswered: nobody answers.
         """
         try:
+            # httpcore leaves the socket open when nobody listens.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(self.socket)
             return self._http.request(method, path, **options)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, OSError) as error:
             raise Unanswered(
                 f"no container engine answers at {self.socket}: {error or type(error).__name__}",
                 next_step="is it running?",

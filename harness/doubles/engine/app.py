@@ -183,7 +183,7 @@ def _summary(record: Record) -> dict[str, object]:
 
 def _filters(request: Request) -> dict[str, list[str]]:
     """The `filters` parameter: JSON, values in a list or, in the older form, the keys of a mapping."""
-    given = _parse(request.query_params.get("filters", "{}").encode(), dict[str, "list[str] | dict[str, bool]"])
+    given = _parse(request.query_params.get("filters", "{}").encode(), dict[str, list[str] | dict[str, bool]])
     return {name: list(values) for name, values in given.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -14,6 +15,12 @@ import msgspec
 
 from harness.doubles.engine.errors import Refused, no_such_image
 from harness.doubles.engine.records import Config
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_COMPONENT}(?:/{_COMPONENT})*(?::[A-Za-z0-9_.-]+)?(?:@?sha256:[0-9a-f]{{64}})?"
+)
+"""An image's name (OCI distribution specification, and the host and tag that engines add), or its id."""
 
 
 class _Manifest(msgspec.Struct, frozen=True, rename="pascal"):
@@ -49,7 +56,7 @@ class Images:
         Raises:
             Refused: 404 there is none; 400 the name cannot be one.
         """
-        if not name or name != name.lower().strip("/") or " " in name:
+        if not _REFERENCE.fullmatch(name):
             raise Refused(400, "invalid reference format")
         wanted = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
         for file in self._folder.glob("*/image.json"):

@@ -9,6 +9,7 @@ new one is entered, and relay into it afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -185,10 +186,8 @@ def _serve(spec: Spec, process: int, keeper: int) -> None:
 
 
 def _signal(process: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended, and its keeper is about to tell
         os.kill(process, number)
-    except ProcessLookupError:
-        pass  # it has just ended, and its keeper is about to tell
 
 
 def _check(spec: Spec, argv: list[str], limit: float) -> None:

@@ -20,8 +20,8 @@ DISCOVERY_PATH = "/.well-known/openid-configuration"
 MAX_SKEW = 25 * 60
 """Seconds a clock may be off: an assertion is made to hold 30 minutes either side of now."""
 
-_NOT_YET_VALID, _EXPIRED, _WRONG_HOST = 9, 10, 62
-"""X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED, X509_V_ERR_HOSTNAME_MISMATCH (OpenSSL)."""
+_NOT_YET_VALID, _EXPIRED, _WRONG_HOST, _WRONG_ADDRESS = 9, 10, 62, 64
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH."""
 _LOOPBACK = {"localhost": "127.0.0.1", "127.0.0.1": "localhost", "::1": "localhost"}
 
 
@@ -67,7 +67,7 @@ def trust(ca: str) -> ssl.SSLContext:
     """
     try:
         return ssl.create_default_context(cadata=ca or None)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:
         raise InvalidInput(
             f"the CA is not a PEM certificate: {error}",
             next_step="give the file that begins with -----BEGIN CERTIFICATE-----",
@@ -103,7 +103,7 @@ def _untrusted(issuer: str, cause: ssl.SSLCertVerificationError, now: float) -> 
             f"the certificate of {issuer} is {when} by this machine's clock, which says {clock:%Y-%m-%d %H:%M} UTC",
             next_step="set the clock (timedatectl set-ntp true); if it is right, renew the issuer's certificate",
         )
-    if cause.verify_code == _WRONG_HOST:
+    if cause.verify_code in {_WRONG_HOST, _WRONG_ADDRESS}:
         return InvalidInput(
             f"the certificate of {issuer} is for another host name: {cause.verify_message}",
             next_step=f"use the name in the certificate{_other_name(issuer)}",

@@ -21,7 +21,7 @@ from fleet.contract.config import MachineKey
 from fleet.contract.errors import Conflict, InvalidInput, NotFound, TimedOut
 from fleet.tokens import parse_machine_key_file
 from fleet.topology import zitadel_wire as wire
-from fleet.topology.zitadel_api import Api
+from fleet.topology.zitadel_api import AlreadyExists, Api
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -220,10 +220,10 @@ class Zitadel:
             return seen
         try:
             return create()
-        except Conflict as exists:
+        except AlreadyExists as exists:
             return self._once_seen(what, find, exists)
 
-    def _once_seen(self, what: str, find: Callable[[], T | None], exists: Conflict) -> T:
+    def _once_seen(self, what: str, find: Callable[[], T | None], exists: AlreadyExists) -> T:
         try:
             return stamina.RetryingCaller(
                 attempts=None, timeout=self._catch_up, wait_initial=0.1, wait_max=1, wait_jitter=0.1

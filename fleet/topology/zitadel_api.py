@@ -14,11 +14,16 @@ from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, 
 Json = dict[str, Any]
 T = TypeVar("T")
 
+
+class AlreadyExists(Conflict):
+    """The one conflict that ends well: somebody made it already."""
+
+
 _UNAUTHENTICATED = 16
 _MEANING: dict[int, tuple[type[FleetError], str]] = {
     3: (InvalidInput, "correct the value that is named"),
     5: (NotFound, "was it removed in Zitadel meanwhile? run the command again"),
-    6: (Conflict, "see the object in Zitadel's console"),
+    6: (AlreadyExists, "see the object in Zitadel's console"),
     7: (NotPermitted, "make the admin an Org Owner in Zitadel, or use another's token"),
     9: (Conflict, "see the object in Zitadel's console"),
     _UNAUTHENTICATED: (NotPermitted, "log in again or create a new token; is this the instance it was made for?"),

@@ -98,9 +98,18 @@ class Running(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def running(state: Path, *, domains: Sequence[str] = DOMAINS, audit: Audit = to_stderr) -> Generator[Running]:
-    """The double on a thread of this process, with HTTPS by a CA made for it; ended after the `with`."""
-    ca, certificate, key = make_certificate(domains)
+def running(
+    state: Path,
+    *,
+    domains: Sequence[str] = DOMAINS,
+    audit: Audit = to_stderr,
+    made: datetime.datetime | None = None,
+) -> Generator[Running]:
+    """The double on a thread of this process, with HTTPS by a CA made for it; ended after the `with`.
+
+    `made` is when its certificates claim to have been made: now, unless told otherwise.
+    """
+    ca, certificate, key = make_certificate(domains, made)
     files = (state / "tls.crt", state / "tls.key")
     for path, text in zip(files, (certificate, key), strict=True):
         write_secret(path, text.encode())
@@ -118,12 +127,13 @@ def running(state: Path, *, domains: Sequence[str] = DOMAINS, audit: Audit = to_
         taken.close()
 
 
-def make_certificate(domains: Sequence[str]) -> tuple[str, str, str]:
-    """A throw-away CA, and a certificate and key that it signed for the domains, as PEM."""
+def make_certificate(domains: Sequence[str], made: datetime.datetime | None = None) -> tuple[str, str, str]:
+    """A throw-away CA, and a certificate and key that it signed for the domains, as PEM; good for 30 days."""
+    made = made or datetime.datetime.now(datetime.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Zitadel double CA")])
     ca = (
-        _builder(ca_name, ca_name, ca_key)
+        _builder(ca_name, ca_name, ca_key, made)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_ca_usage(), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
@@ -131,7 +141,7 @@ def make_certificate(domains: Sequence[str]) -> tuple[str, str, str]:
     )
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, domains[0])])
     leaf = (
-        _builder(name, ca_name, key)
+        _builder(name, ca_name, key, made)
         .add_extension(x509.SubjectAlternativeName([_san(domain) for domain in domains]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
@@ -143,16 +153,17 @@ def make_certificate(domains: Sequence[str]) -> tuple[str, str, str]:
     return ca.public_bytes(pem).decode(), leaf.public_bytes(pem).decode(), private.decode()
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, made: datetime.datetime
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
+        .not_valid_before(made - datetime.timedelta(days=1))
+        .not_valid_after(made + datetime.timedelta(days=30))
     )
 
 

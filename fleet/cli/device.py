@@ -94,7 +94,8 @@ def setup(
       fleet device setup --config pi-1.json
       fleet device setup --config pi-1.json --ssh pi@10.0.0.7
     """  # noqa: D301
-    from fleet.topology.host import LocalHost, SshHost  # noqa: PLC0415
+    from fleet.topology.host import LocalHost  # noqa: PLC0415
+    from fleet.topology.ssh import SshHost  # noqa: PLC0415
 
     loaded = load_config(config, AgentConfig)
     if ssh:

@@ -171,7 +171,7 @@ class KubeClient:
     def _await_established(self, name: str) -> None:
         def established() -> str | None:
             found = self.find("CustomResourceDefinition", name) or {}
-            conditions = found.get("status", {}).get("conditions") or []  # null at first
+            conditions: list[Json] = found.get("status", {}).get("conditions") or []  # null at first
             served = any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
             return name if served else None
 

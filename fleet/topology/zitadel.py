@@ -193,8 +193,18 @@ class Zitadel:
         self._unless(Conflict, "POST", f"/users/{user}/_reactivate")
 
     def delete_user(self, user: str) -> None:
-        """Remove a user with its keys and grants; nothing if it is gone."""
+        """Remove a user with its keys and grants, and return once it is no longer listed; nothing if it is gone."""
         self._unless(NotFound, "DELETE", f"/users/{user}")
+
+        def gone() -> bool | None:
+            try:
+                self.api.call("GET", f"/users/{user}", None, wire.Done)
+            except NotFound:
+                return True
+            return None
+
+        # Else a search for its name, before a new enrollment, might still find the old user.
+        self._caught_up(gone, f"user {user} was removed at {self.api.issuer}, but was still listed")
 
     def _unless(self, known: type[NotFound | Conflict], method: str, path: str, body: Json | None = None) -> None:
         """Call, and take it as done if the API says by `known` that it was."""
@@ -220,19 +230,20 @@ class Zitadel:
             return seen
         try:
             return create()
-        except AlreadyExists as exists:
-            return self._once_seen(what, find, exists)
+        except AlreadyExists:
+            return self._caught_up(find, f"{what} exists at {self.api.issuer}, but did not show")
 
-    def _once_seen(self, what: str, find: Callable[[], T | None], exists: AlreadyExists) -> T:
+    def _caught_up(self, look: Callable[[], T | None], what: str) -> T:
+        patient = stamina.RetryingCaller(
+            attempts=None, timeout=self._catch_up, wait_initial=0.1, wait_max=1, wait_jitter=0.1
+        )
         try:
-            return stamina.RetryingCaller(
-                attempts=None, timeout=self._catch_up, wait_initial=0.1, wait_max=1, wait_jitter=0.1
-            )(_NotSeen, _must_see, find)
-        except _NotSeen:
+            return patient(_NotSeen, _must_see, look)
+        except _NotSeen as error:
             raise TimedOut(
-                f"{what} exists at {self.api.issuer}, but did not show within {self._catch_up:g} s ({exists.what})",
+                f"{what} within {self._catch_up:g} s",
                 next_step="run the command again once Zitadel has caught up; does it belong to another organisation?",
-            ) from exists
+            ) from error
 
 
 class _NotSeen(Exception):  # noqa: N818 - a step of the wait

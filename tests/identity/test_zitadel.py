@@ -122,6 +122,15 @@ def test_a_user_is_deleted_once_or_more(zitadel: Zitadel) -> None:
             change(user)
 
 
+def test_a_user_is_deleted_only_once_it_is_no_longer_listed(idp: Idp, zitadel: Zitadel) -> None:
+    name = unique("user")
+    old = zitadel.ensure_machine_user(name, "Pi", "")
+    idp.set(lag=0.4)
+    zitadel.delete_user(old.id)
+    new = zitadel.ensure_machine_user(name, "Pi", "")
+    assert (new.id != old.id, new.created) == (True, True)
+
+
 def test_keys_are_made_listed_and_removed_however_often(idp: Idp, zitadel: Zitadel) -> None:
     user = _user(zitadel)
     expires = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0)

@@ -40,7 +40,8 @@ class Fault(msgspec.Struct):
 class Modes(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """All modes. The defaults play a healthy Zitadel of the newest version. Times in seconds; not kept on restart.
 
-    `latency` delays every call. `lag` is how long a new user, key, grant, project, role or application stays unseen.
+    `latency` delays every call. `lag` is how long a new user, key, grant, project, role or application stays unseen,
+    and a removed user listed.
     `clock_offset` moves the double's clock, in tokens and in the Date header. `slow_down` is how many polls of
     the device flow are still answered so.
     """

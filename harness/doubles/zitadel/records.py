@@ -39,7 +39,7 @@ class UserKey(Record, kw_only=True):
 
 
 class User(Record, kw_only=True):
-    """A human or a machine. `admin` stands for IAM_OWNER."""
+    """A human or a machine. `admin` stands for IAM_OWNER. Once removed, it is still listed until `gone`."""
 
     user_name: str
     name: str
@@ -50,6 +50,7 @@ class User(Record, kw_only=True):
     admin: bool = False
     password: str = ""
     visible: float = 0
+    gone: float = 0
     keys: dict[str, UserKey] = {}
 
 
@@ -139,6 +140,7 @@ class Instance(msgspec.Struct, kw_only=True):
     last_id: int = 0
     web_keys: list[WebKey] = []
     users: dict[str, User] = {}
+    ghosts: dict[str, User] = {}
     pats: dict[str, Pat] = {}
     projects: dict[str, Project] = {}
     grants: dict[str, Grant] = {}

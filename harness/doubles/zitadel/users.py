@@ -65,12 +65,14 @@ async def search_users(call: Call) -> Json:
     """`POST /users/_search`."""
     search = await call.json(Search)
     users = [user for user in call.instance.users.values() if call.visible(user.visible)]
-    return result(call, [({"userNameQuery": user.user_name}, _shown(call, user)) for user in users], search)
+    ghosts = [user for user in call.instance.ghosts.values() if not call.visible(user.gone)]
+    return result(call, [({"userNameQuery": user.user_name}, _shown(call, user)) for user in users + ghosts], search)
 
 
 async def get_user(call: Call) -> Json:
     """`GET /users/{id}`."""
-    return {"user": _shown(call, user_of(call))}
+    ghost = call.instance.ghosts.get(call.param("user"))
+    return {"user": _shown(call, ghost if ghost and not call.visible(ghost.gone) else user_of(call))}
 
 
 def _shown(call: Call, user: User) -> Json:
@@ -121,6 +123,10 @@ async def remove_user(call: Call) -> Json:
     instance.pats = {key: pat for key, pat in instance.pats.items() if pat.user != user.id}
     instance.grants = {key: grant for key, grant in instance.grants.items() if grant.user != user.id}
     instance.touch(user)
+    user.gone = call.appears()
+    instance.ghosts = {key: old for key, old in instance.ghosts.items() if not call.visible(old.gone)}
+    if call.modes.lag:
+        instance.ghosts[user.id] = user
     await call.save()
     return {"details": details(call, user)}
 

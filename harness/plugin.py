@@ -6,6 +6,7 @@ It loads in every pytest run, so it imports nothing heavy; what needs a world im
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import uuid
@@ -74,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {sentence}")
     config.pluginmanager.import_plugin("harness.fixtures.world")
     config.pluginmanager.import_plugin("harness.fixtures.scenario")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look of a probe would bury the steps
     config.stash[KEPT] = []
     given = worker_input(config)
     config.stash[RUN_ID] = given.get("testrunuid") or uuid.uuid4().hex
@@ -217,4 +219,4 @@ def _wants_worlds(config: pytest.Config) -> bool:
         return True
     folders = [Path(str(argument).partition("::")[0]).absolute() for argument in config.args]
     e2e = config.rootpath / "e2e"
-    return any(folder == e2e or folder in e2e.parents or e2e in folder.parents for folder in folders)
+    return e2e.is_dir() and any(folder == e2e or folder in e2e.parents or e2e in folder.parents for folder in folders)

@@ -162,7 +162,8 @@ def _play_step(scenario: Scenario, step: Step, run: Run) -> None:
             last = run.redact(str(result))
             allure.attach(last, name=f"$ {result.line}", attachment_type=AttachmentType.TEXT)
             wrong = judge(command, result, run.names)
-            assert not wrong, wrong
+            if wrong:
+                raise AssertionError(wrong)  # noqa: TRY301 - judged below, like a failed check
             results.append(result)
         step.check(run, *results)
     except AssertionError as error:

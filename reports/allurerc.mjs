@@ -8,7 +8,7 @@ export default {
       options: {
         reportName: "Fleet",
         singleFile: true,
-        groupBy: ["epic", "feature", "story"],
+        groupBy: ["epic", "feature"],
         timeline: { minDuration: 0 },
       },
     },

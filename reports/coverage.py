@@ -25,7 +25,7 @@ class StepCoverage(msgspec.Struct, frozen=True, rename="camel"):
         seconds: How long it took on average.
         at: Unix time of the last time, in seconds; 0 if never.
         targets: The kinds of world it was played in.
-        why: Whose failure it was, and the message's first line; empty when proven.
+        why: Whose failure it was, and what was seen; empty when proven.
     """
 
     scenario: str
@@ -75,8 +75,14 @@ def _step(scenario: str, title: str, runs: Sequence[StepRecord]) -> StepCoverage
         seconds=sum(run.seconds for run in runs) / len(runs),
         at=max(run.started for run in runs),
         targets=tuple(sorted({run.target for run in runs})),
-        why=f"{wrong.outcome}: {wrong.message.partition(chr(10))[0]}" if wrong else "",
+        why=f"{wrong.outcome}: {_gist(wrong.message)}" if wrong else "",
     )
+
+
+def _gist(message: str) -> str:
+    """What was seen, or else the first line."""
+    lines = [line.strip() for line in message.splitlines()] or [""]
+    return next((line.removeprefix("seen: ") for line in lines if line.startswith("seen: ")), lines[0])
 
 
 def table(book: Sequence[Scenario], coverage: Coverage) -> list[str]:

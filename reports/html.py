@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,12 @@ def build(results: Path, folder: Path, *, tests: int) -> Built:
     page = _start([node, str(_CLI), "generate", *_config(), str(results)], folder / "html")
     code, said = _end(page)
     gate_code, gate_said = _end(gate)
+    shutil.rmtree(folder / "gate", ignore_errors=True)
     missing = "" if gate_code == 0 else f"the report lacks results: {gate_said or gate_code}"
     if code != 0:
         return Built(None, f"no HTML: allure generate ended with {code}: {said}", missing)
     (folder / "html" / "index.html").replace(folder / "index.html")
+    shutil.rmtree(folder / "html")
     return Built(folder / "index.html", gate=missing)
 
 

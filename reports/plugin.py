@@ -21,7 +21,7 @@ from typing import Any
 import allure
 import msgspec
 import pytest
-from allure_commons.types import AttachmentType
+from allure_commons.types import AttachmentType, LabelType
 
 from harness.errors import HarnessError
 from harness.recorder import StepRecord, read_records
@@ -33,6 +33,7 @@ from reports.facts import versions
 
 _BEFORE = 1.0
 """Seconds of the timeline before the failed test began."""
+_TALKATIVE = {"kube-apiserver", "etcd"}
 _STARTED = pytest.StashKey[float]()
 _ATTACHED = pytest.StashKey[bool]()
 
@@ -69,6 +70,13 @@ class Report:
         self._coverage: Coverage | None = None
         self._tests: set[str] = set()
         self._seconds = 0.0
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Group tests that are no scenario by their folder, beside the runbook."""
+        for item in items:
+            if item.path.parent.name != "e2e":
+                item.add_marker(pytest.mark.allure_label("Tests", label_type=LabelType.EPIC))
+                item.add_marker(pytest.mark.allure_label(item.path.parent.name, label_type=LabelType.FEATURE))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -138,7 +146,7 @@ class Report:
                 [
                     timeline.of_steps(read_records(self.folder / "steps")),
                     timeline.of_events(world.history, timeline.wall_offset()),
-                    *(timeline.of_log(name, log) for name, log in logs.items()),
+                    *(_telling(timeline.of_log(name, log)) for name, log in logs.items()),
                 ],
                 item.stash.get(_STARTED, now) - _BEFORE,
                 now,
@@ -148,6 +156,11 @@ class Report:
         for name, log in logs.items():
             if log.strip():
                 allure.attach(redact(log), name=f"{name}.log", attachment_type=AttachmentType.TEXT)
+
+
+def _telling(entries: list[timeline.Entry]) -> list[timeline.Entry]:
+    """Without the small talk of servers that are not ours; it is in their logs, which are attached too."""
+    return [entry for entry in entries if entry.source not in _TALKATIVE or entry.level not in {"info", "debug", ""}]
 
 
 def _world_of(item: pytest.Item) -> World | None:

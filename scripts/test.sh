@@ -5,4 +5,4 @@ source "$(dirname "$0")/lib.sh"
 prepare
 lint
 say "tests"
-exec python -m pytest -W error "$@"
+exec python -m pytest -W error --fleet-report out "$@"

@@ -6,12 +6,11 @@ import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from fleet.cli import deployment, device, login, server
 from fleet.cli.output import progress
-from fleet.contract.errors import FleetError
+from fleet.contract.errors import FleetError, InvalidInput
 
 _EPILOG = """\b
 Exit codes: 0 done, 1 failed, 2 refused input, 3 no server installed, 4 not found,
@@ -58,18 +57,13 @@ def main() -> None:
 def _run() -> int:  # noqa: PLR0911 - one return an outcome
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        progress(error.format_message())
-        return 2
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "fleet"
-        progress(f"error: {error.format_message()}\n  next: see `{command} --help`")
-        return 2
+    except typer.TyperException as error:
+        progress(_usage(error))
+        return InvalidInput.exit_code
     except FleetError as error:
         progress(f"error: {error}")
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         progress("interrupted; what was done stays, and a repeat goes on from there")
         return 130
     except BrokenPipeError:
@@ -80,3 +74,13 @@ def _run() -> int:  # noqa: PLR0911 - one return an outcome
         progress(f"error: unexpected {type(error).__name__}: {error}\n  next: repeat with FLEET_DEBUG=1, and report it")
         return 1
     return code or 0
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What to say of words that are no command line."""
+    said = error.format_message()
+    if said.startswith("Usage:"):  # a group alone, which is a question for its help
+        return said
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context else "fleet"
+    return f"error: {said}\n  next: see `{command} --help`"

@@ -1,0 +1,75 @@
+"""Documents that are wrong are worse than none: links lead somewhere, verbs and markers exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from harness.plugin import MARKERS
+
+ROOT = Path(__file__).parents[2]
+_LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+
+
+@cache
+def tracked() -> list[Path]:
+    """Every file of the repository."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def pages() -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".md"]
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as its renderer names them: lower case, without punctuation, `-` for spaces."""
+    headings = _HEADING.findall(_FENCE.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    broken: list[str] = []
+    for link in _LINK.findall(_FENCE.sub("", page.read_text())):
+        path, _, anchor = link.partition("#")
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_verbs_that_documents_name_exist(page: Path) -> None:
+    verbs = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z0-9]+)", page.read_text(), re.MULTILINE))
+    assert named <= verbs
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_that_documents_name_exist(page: Path) -> None:
+    """A path in backquotes that begins with a folder of the repository is a promise."""
+    folders = "|".join(sorted({path.relative_to(ROOT).parts[0] for path in tracked() if path.parent != ROOT}))
+    named = re.findall(rf"`(?:\./)?((?:{folders})/[\w./-]*)`", _FENCE.sub("", page.read_text()))
+    gone = [name for name in named if not (ROOT / name).exists() and not list(ROOT.glob(f"{name.rstrip('/')}*"))]
+    assert not gone
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_every_marker_is_documented(marker: str) -> None:
+    assert MARKERS[marker]
+    assert any(f"`{marker}`" in page.read_text() for page in pages()), f"no document explains the marker {marker}"
+
+
+def test_every_make_verb_explains_itself() -> None:
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    verbs = re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [line.split()[1] for line in shown.splitlines() if line.strip()] == verbs

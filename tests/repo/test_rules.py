@@ -1,0 +1,79 @@
+"""Rules of the repository that no other tool holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import fleet
+from tests.repo.test_documents import ROOT, tracked
+
+FACADE = {"AdminAuth", "FleetDeviceAuth", "FleetDeviceEnrollScore", "FleetDeviceSetupScore", "FleetServerScore"}
+
+
+def test_the_facade_is_exactly_five_names() -> None:
+    assert set(fleet.__all__) == FACADE
+    assert all(isinstance(getattr(fleet, name), type) for name in FACADE)
+
+
+def test_lock_files_hold_hashes_and_no_addresses() -> None:
+    python = (ROOT / "requirements" / "dev.txt").read_text()
+    assert "://" not in python
+    pinned = re.findall(r"^([a-z0-9][\w.-]*)==", python, re.MULTILINE)
+    assert len(pinned) > 50
+    for block in re.split(r"^(?=[a-z0-9][\w.-]*==)", python, flags=re.MULTILINE)[1:]:
+        assert "--hash=sha256:" in block, f"no hash: {block.splitlines()[0]}"
+    packages = json.loads((ROOT / "reports" / "package-lock.json").read_text())["packages"]
+    for name, package in packages.items():
+        assert "resolved" not in package, f"{name} holds an address"
+        assert not name or package.get("integrity"), f"{name} has no checksum"
+
+
+def test_the_servers_are_pinned_with_checksums() -> None:
+    sums = (ROOT / "harness" / "binaries" / "go.sum").read_text()
+    for module in ("k8s.io/kubernetes ", "go.etcd.io/etcd/server/v3 ", "github.com/nats-io/nats-server/v2 "):
+        assert module in sums
+
+
+def test_no_file_names_a_folder_of_one_machine() -> None:
+    named = re.compile(rb"/(?:home|Users)/[a-z]+/|/work/")
+    mine = Path(__file__)
+    guilty = [str(path.relative_to(ROOT)) for path in tracked() if path != mine and named.search(path.read_bytes())]
+    assert not guilty
+
+
+def test_nobody_sleeps_in_a_test() -> None:
+    """A test waits for a named condition under a deadline (`harness.wait`), so that it is neither slow nor flaky."""
+    sleeps = re.compile(r"\b(?:time|asyncio)\.sleep\((?!0\))")
+    folders = ("tests", "e2e", "scenarios")
+    guilty = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tracked()
+        if path.name.startswith("test_") and path.relative_to(ROOT).parts[0] in folders and path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if sleeps.search(line)
+    ]
+    assert not guilty
+
+
+def test_scripts_can_be_run_and_parse() -> None:
+    scripts = [path for path in tracked() if path.suffix == ".sh" or path == ROOT / ".ci" / "run"]
+    assert {path.name for path in scripts} >= {"test.sh", "e2e-prod-shape.sh", "run"}
+    for path in scripts:
+        subprocess.run(["bash", "-n", str(path)], check=True)
+        sourced = path.name == "lib.sh"
+        assert sourced or path.stat().st_mode & 0o111, f"{path.name} cannot be executed"
+
+
+def test_sources_stay_small() -> None:
+    """A file is about one thing; well beyond 300 lines it is about two."""
+    folders = ("fleet", "harness", "scenarios", "reports")
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in tracked()
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in folders
+        if (count := len(path.read_text().splitlines())) > 320
+    }
+    assert not long

@@ -65,7 +65,8 @@ def _status(snapshot: Snapshot, device: Device, admission: Admission, deployment
     revoked = _revoked(device, admission)
     claims = (_enrolled(device, admission), _online(snapshot, name, revoked), revoked)
     conditions = settle(old.conditions, claims, device.metadata.generation, snapshot.now)
-    info = snapshot.infos.get(name)
+    # What a device was stays told until it says something else.
+    info = snapshot.infos.get(name, old.info)
     if (old.conditions, old.info, old.deployments) == (conditions, info, deployments):
         return []
     heard = snapshot.heard.get(name)

@@ -1,0 +1,81 @@
+"""Writing and deleting keys in NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import structlog
+from msgspec import Struct
+
+from fleet.bus import Bus
+from fleet.contract.buckets import APP_BUCKETS, DESIRED_INDEX, DESIRED_STATE, DEVICE_STATE, IDENTITIES, Bucket
+from fleet.operator.reconcile.actions import (
+    DeleteDesired,
+    DeleteIdentity,
+    DeleteState,
+    Purge,
+    WriteDesired,
+    WriteIdentity,
+    WriteIndex,
+)
+from fleet.operator.store import Store
+
+log = structlog.get_logger()
+
+KeyAction = WriteIdentity | WriteDesired | WriteIndex | DeleteDesired | DeleteState | DeleteIdentity | Purge
+
+
+class Keys:
+    """The buckets, and what the store knows of them."""
+
+    def __init__(self, app: Bus, control: Bus, store: Store) -> None:
+        """`app` and `control` are logged in to the accounts of these names."""
+        self._app = app
+        self._store = store
+        self._identities = control.kv(IDENTITIES)
+        self._indexes = app.kv(DESIRED_INDEX)
+        self._entries = app.kv(DESIRED_STATE)
+        self._states = app.kv(DEVICE_STATE)
+
+    async def do(self, action: KeyAction) -> None:
+        """Carry out one.
+
+        Raises:
+            FleetError: NATS did not acknowledge it.
+        """
+        match action:
+            case WriteIdentity(subject, identity):
+                await self._identities.put(subject, identity)
+                self._store.put_identity(subject, identity)
+                log.info("identity written", device=identity.device, state=identity.state.value)
+            case WriteDesired(device, deployment, desired):
+                await self._entries.put(f"{device}.{deployment}", desired)
+                self._store.put_desired(device, deployment, desired)
+            case WriteIndex(device, index):
+                await self._indexes.put(device, index)
+                self._store.put_index(device, index)
+                log.info("desired state written", device=device, deployments=index.deployments)
+            case DeleteDesired(device, deployment):
+                await self._entries.delete(f"{device}.{deployment}")
+                self._store.put_desired(device, deployment, None)
+            case DeleteState(device, deployment):
+                await self._states.delete(f"{device}.{deployment}")
+                self._store.put_state(device, deployment, None)
+            case DeleteIdentity(subject):
+                await self._identities.delete(subject)
+                self._store.put_identity(subject, None)
+            case Purge(device):
+                await self._purge(device)
+
+    async def _purge(self, device: str) -> None:
+        """Every key, also those that we do not understand."""
+        views = [self._app.kv(bucket) for bucket in cast("tuple[Bucket[Struct], ...]", APP_BUCKETS)]
+        patterns = (device, f"{device}.>")
+        found = await asyncio.gather(*(view.read_all(pattern) for view in views for pattern in patterns))
+        owners = [view for view in views for _ in patterns]
+        for view, entries in zip(owners, found, strict=True):
+            for entry in entries:
+                await view.delete(entry.key)
+        self._store.forget_device(device)
+        log.info("device's keys deleted", device=device, keys=sum(len(entries) for entries in found))

@@ -1,0 +1,135 @@
+"""From the buckets into the store: every key read in full, and every change as it is heard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic, cast
+
+import msgspec
+
+from fleet.bus import BadEntry, Bus, Deleted, Entry
+from fleet.contract.buckets import (
+    AGENT_LEASE,
+    AGENT_TARGET,
+    DESIRED_INDEX,
+    DESIRED_STATE,
+    DEVICE_HEARTBEAT,
+    DEVICE_INFO,
+    DEVICE_STATE,
+    IDENTITIES,
+    Bucket,
+)
+from fleet.contract.errors import InvalidInput
+from fleet.contract.names import DeploymentName, DeviceId, TokenSubject
+from fleet.contract.wire import Heartbeat, Identity, T
+from fleet.operator.metrics import Metrics
+from fleet.operator.store import Store
+from fleet.operator.strays import Strays
+
+Change = Entry[T] | BadEntry | Deleted
+Take = Callable[[str, Change[T]], bool]
+"""Puts a key's value into the store, or takes it out; says whether that is news. Refuses a key with InvalidInput."""
+
+
+class Feed(Generic[T]):
+    """The keys of one bucket that match one pattern.
+
+    What is heard while a complete read is under way is newer than the read. A subscription may miss a write, and may
+    hear one that the stream then refused: the next read corrects both.
+    """
+
+    def __init__(self, bucket: Bucket[T], pattern: str, take: Take[T], strays: Strays) -> None:
+        """Nothing is read yet."""
+        self.bucket = bucket
+        self._pattern = pattern
+        self._take = take
+        self._strays = strays
+        self._keys: set[str] = set()
+        self._heard: set[str] = set()
+
+    async def follow(self, bus: Bus, news: Callable[[], None]) -> None:
+        """Call `news` whenever something that matters was heard, from now on.
+
+        Raises:
+            FleetError: NATS did not answer.
+        """
+
+        async def changed(change: Change[T]) -> None:
+            self._heard.add(change.key)
+            if self._taken(change):
+                news()
+
+        await bus.kv(self.bucket).follow(self._pattern, changed)
+
+    async def read(self, bus: Bus) -> bool:
+        """Read every key; says whether that was news.
+
+        Raises:
+            FleetError: NATS did not answer.
+        """
+        self._heard.clear()
+        found = await bus.kv(self.bucket).read_all(self._pattern)
+        news = [self._taken(entry) for entry in found if entry.key not in self._heard]
+        vanished = self._keys - {entry.key for entry in found} - self._heard
+        news += [self._taken(Deleted(key)) for key in vanished]
+        return any(news)
+
+    def _taken(self, change: Change[T]) -> bool:
+        place, key = self.bucket.name, change.key
+        if isinstance(change, Deleted):
+            self._keys.discard(key)
+        else:
+            self._keys.add(key)
+        try:
+            news = self._take(key, change)
+        except InvalidInput as error:
+            why = error.what
+            news = False
+        else:
+            why = change.why if isinstance(change, BadEntry) else ""
+        if why and not isinstance(change, Deleted):
+            self._strays.note(place, key, why)
+        else:
+            self._strays.forget(place, key)
+        return news
+
+
+def app_feeds(store: Store, strays: Strays, metrics: Metrics) -> Sequence[Feed[msgspec.Struct]]:
+    """What the operator reads in the devices' account."""
+
+    def heartbeat(key: str, change: Change[Heartbeat]) -> bool:
+        device = DeviceId(key)
+        if isinstance(change, Entry):
+            metrics.heartbeats.inc()
+            return store.put_heartbeat(device, change.value, time.time() - change.stored, change.revision)
+        # One that does not parse is no sign of life, and none of death.
+        return isinstance(change, Deleted) and store.forget_heartbeat(device)
+
+    feeds = (
+        Feed(DESIRED_INDEX, "*", lambda key, change: store.put_index(DeviceId(key), _value(change)), strays),
+        Feed(DESIRED_STATE, "*.*", lambda key, change: store.put_desired(*_pair(key), _value(change)), strays),
+        # Longer keys mean nothing here; they are read only to be told.
+        Feed(DESIRED_STATE, "*.*.>", lambda key, _: bool(_pair(key)), strays),
+        Feed(DEVICE_STATE, ">", lambda key, change: store.put_state(*_pair(key), _value(change)), strays),
+        Feed(DEVICE_INFO, ">", lambda key, change: store.put_info(DeviceId(key), _value(change)), strays),
+        Feed(DEVICE_HEARTBEAT, ">", heartbeat, strays),
+        # Upgrades are not the operator's yet; what does not belong there is told all the same.
+        Feed(AGENT_TARGET, ">", lambda key, _: not DeviceId(key), strays),
+        Feed(AGENT_LEASE, ">", lambda key, _: not DeviceId(key), strays),
+    )
+    return cast("Sequence[Feed[msgspec.Struct]]", feeds)
+
+
+def registry_feed(store: Store, strays: Strays) -> Feed[Identity]:
+    """What the operator reads in the control account."""
+    return Feed(IDENTITIES, ">", lambda key, change: store.put_identity(TokenSubject(key), _value(change)), strays)
+
+
+def _value(change: Change[T]) -> T | None:
+    return change.value if isinstance(change, Entry) else None
+
+
+def _pair(key: str) -> tuple[DeviceId, DeploymentName]:
+    device, _, deployment = key.partition(".")
+    return DeviceId(device), DeploymentName(deployment)

@@ -1,0 +1,131 @@
+"""kopf's part: watches on `Device` and `FleetDeployment`, and nothing but to hand on what they tell.
+
+kopf runs in a thread and an event loop of its own: it takes over signals in the main thread, and when it ends it
+cancels every task of its loop. No index, no finalizer, no annotation of kopf's is used (see the conventions'
+measurements): lists, finalizers and status are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import kopf
+import msgspec
+import structlog
+
+from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP, VERSION
+from fleet.operator.credentials import Credentials
+from fleet.operator.reconcile.actions import Kind
+
+log = structlog.get_logger()
+
+Told = Callable[[Kind, bytes, bool], None]
+"""Takes an object as a watch tells it, as JSON, and whether it was deleted."""
+Ended = Callable[[str], None]
+"""Takes the reason for which watching ended."""
+
+_SERVER_TIMEOUT = 300
+_CLIENT_TIMEOUT = 330
+"""Seconds of one watch request: without them, a connection that died silently is never noticed."""
+_BACKOFFS = (0.2, 0.4, 0.8)
+"""Seconds between attempts while the API server is away, and before a refusal ends the watcher."""
+PROVEN = 2 * sum(_BACKOFFS)
+"""Seconds after which a watcher that has not ended works."""
+_JOIN = 5.0
+
+
+class Watcher:
+    """Watches one namespace until it is stopped or fails; then a new one is made."""
+
+    def __init__(self, read: Callable[[], Credentials], namespace: str, told: Told, ended: Ended) -> None:
+        """`told` and `ended` are called in the event loop that makes the watcher."""
+        self._loop = asyncio.get_running_loop()
+        self._read = read
+        self._namespace = namespace
+        self._told = told
+        self._ended = ended
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+
+    def start(self) -> None:
+        """Begin watching."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join, _JOIN)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._watch())
+        except Exception as error:
+            self._say_ended(str(error.args[0]) if error.args else type(error).__name__)
+        else:
+            self._say_ended("kopf ended")
+
+    def _say_ended(self, why: str) -> None:
+        if not self._stop.is_set():
+            self._loop.call_soon_threadsafe(self._ended, why)
+
+    async def _watch(self) -> None:
+        await kopf.operator(
+            registry=_registry(self._read, self._tell),
+            settings=_settings(),
+            namespaces=[self._namespace],
+            standalone=True,
+            identity=cast("Any", "fleet-operator"),
+            stop_flag=self._stop,
+        )
+
+    def _tell(self, kind: Kind, data: bytes, deleted: bool) -> None:
+        self._loop.call_soon_threadsafe(self._told, kind, data, deleted)
+
+
+def _registry(read: Callable[[], Credentials], told: Told) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: object) -> kopf.ConnectionInfo:
+        credentials = read()
+        return kopf.ConnectionInfo(server=credentials.url, ca_data=credentials.ca, token=credentials.token)
+
+    @kopf.on.event(GROUP, VERSION, DEVICES, registry=registry)
+    async def device(event: Any, **_: object) -> None:  # noqa: ANN401 - kopf hands on what Kubernetes sent
+        told("Device", msgspec.json.encode(event["object"]), event["type"] == "DELETED")
+
+    @kopf.on.event(GROUP, VERSION, DEPLOYMENTS, registry=registry)
+    async def deployment(event: Any, **_: object) -> None:  # noqa: ANN401
+        told("FleetDeployment", msgspec.json.encode(event["object"]), event["type"] == "DELETED")
+
+    return registry
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.watching.server_timeout = _SERVER_TIMEOUT
+    settings.watching.client_timeout = _CLIENT_TIMEOUT
+    settings.networking.error_backoffs = _BACKOFFS
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    return settings
+
+
+class _KopfLog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("kopf", said=record.getMessage())
+
+
+def quiet_kopf() -> None:
+    """Send kopf's warnings through our log, without tracebacks and without those that we tell ourselves."""
+    logger = logging.getLogger("kopf")
+    logger.handlers = [_KopfLog(logging.WARNING)]
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    # A failed request comes back as the reason for which watching ended; signals are not kopf's here.
+    for told_otherwise in ("kopf._cogs.clients", "kopf._core.reactor.running"):
+        logging.getLogger(told_otherwise).setLevel(logging.CRITICAL)

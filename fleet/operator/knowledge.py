@@ -1,0 +1,119 @@
+"""Keeping the store complete: everything is read at the start, after every outage, and now and then in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from fleet.contract.buckets import DESIRED_STATE, DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
+from fleet.contract.errors import FleetError, InvalidInput
+from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device, FleetDeployment
+from fleet.operator.feeds import app_feeds, registry_feed
+from fleet.operator.kube import KubeApi
+from fleet.operator.links import Links
+from fleet.operator.metrics import Metrics
+from fleet.operator.objects import K, Shelf, parse, version
+from fleet.operator.readiness import Readiness
+from fleet.operator.reconcile.actions import Kind
+from fleet.operator.store import Store
+from fleet.operator.strays import Strays
+
+_HOMELESS = "there is no Device of this name"
+
+
+class _Meta(msgspec.Struct):
+    name: str = "?"
+
+
+class _Anything(msgspec.Struct):
+    metadata: _Meta = _Meta()
+
+
+class Knowledge:
+    """What fills the store."""
+
+    def __init__(
+        self, store: Store, strays: Strays, api: KubeApi, links: Links, readiness: Readiness, metrics: Metrics
+    ) -> None:
+        """Nothing is read yet."""
+        self._store = store
+        self._strays = strays
+        self._api = api
+        self._links = links
+        self._readiness = readiness
+        self._feeds = app_feeds(store, strays, metrics)
+        self._registry = registry_feed(store, strays)
+
+    async def follow(self, news: Callable[[], None]) -> None:
+        """Hear of every change in NATS from now on.
+
+        Raises:
+            FleetError: NATS did not answer.
+        """
+        for feed in self._feeds:
+            await feed.follow(self._links.app, news)
+        await self._registry.follow(self._links.control, news)
+
+    async def read(self) -> bool:
+        """Read everything; says whether that was news.
+
+        Raises:
+            FleetError: NATS or the API server did not answer, or refused. Then nothing may be concluded from absence.
+        """
+        news = [await feed.read(self._links.app) for feed in self._feeds]
+        news.append(await self._registry.read(self._links.control))
+        news.append(await self._list("Device", DEVICES, Device, self._store.devices))
+        news.append(await self._list("FleetDeployment", DEPLOYMENTS, FleetDeployment, self._store.deployments))
+        self._tell_homeless()
+        return any(news)
+
+    def take(self, kind: Kind, data: bytes, deleted: bool) -> bool:
+        """An object as a watch tells it, as JSON; says whether it was news."""
+        if kind == "Device":
+            return self._take(kind, data, deleted, Device, self._store.devices)
+        return self._take(kind, data, deleted, FleetDeployment, self._store.deployments)
+
+    async def _list(self, kind: Kind, plural: str, model: type[K], shelf: Shelf[K]) -> bool:
+        right = f"list {plural}"
+        try:
+            items, at = await self._api.list(kind)
+        except FleetError as error:
+            self._readiness.wrong(right, error.what)
+            raise
+        self._readiness.settled(right)
+        parsed = [self._parsed(kind, item, model) for item in items]
+        return shelf.replace([item for item in parsed if item is not None], at)
+
+    def _take(self, kind: Kind, data: bytes, deleted: bool, model: type[K], shelf: Shelf[K]) -> bool:
+        item = self._parsed(kind, data, model)
+        if item is None:
+            return False
+        if deleted:
+            return shelf.remove(item.metadata.name, version(item))
+        return shelf.put(item)
+
+    def _parsed(self, kind: Kind, data: bytes, model: type[K]) -> K | None:
+        try:
+            item = parse(data, model)
+        except InvalidInput as error:
+            self._strays.note(kind, msgspec.json.decode(data, type=_Anything).metadata.name, error.what)
+            return None
+        self._strays.forget(kind, item.metadata.name)
+        return item
+
+    def _tell_homeless(self) -> None:
+        """What belongs to no device is left alone: see `reconcile`."""
+        store = self._store
+        owned: tuple[tuple[str, Mapping[str, object]], ...] = (
+            (DESIRED_STATE.name, store.indexes),
+            (DEVICE_INFO.name, store.infos),
+            (DEVICE_HEARTBEAT.name, store.heard),
+        )
+        for place, known in owned:
+            for device in known.keys() - store.devices.items.keys():
+                self._strays.note(place, device, _HOMELESS)
+        for place, nested in ((DESIRED_STATE.name, store.desired), (DEVICE_STATE.name, store.states)):
+            for device in nested.keys() - store.devices.items.keys():
+                for deployment in nested[device]:
+                    self._strays.note(place, f"{device}.{deployment}", _HOMELESS)

@@ -1,0 +1,63 @@
+"""The operator's three connections to NATS, and the buckets it answers for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+import structlog
+
+from fleet.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
+from fleet.contract.buckets import APP_BUCKETS, APP_USER, CONTROL_USER, IDENTITIES, SYSTEM_USER, Bucket
+from fleet.contract.config import OperatorConfig
+from fleet.operator.readiness import Readiness
+
+log = structlog.get_logger()
+
+
+class Links(msgspec.Struct, frozen=True):
+    """Each is logged in to the account of its name."""
+
+    app: Bus
+    control: Bus
+    system: Bus
+
+    async def close(self) -> None:
+        """End all three."""
+        await asyncio.gather(self.app.close(), self.control.close(), self.system.close())
+
+
+async def open_links(config: OperatorConfig, readiness: Readiness, missed: Callable[[], None]) -> Links:
+    """Connect, however long it takes, and make the buckets; `missed` is called after every outage.
+
+    Raises:
+        InvalidInput: the CA is no PEM certificate.
+        FleetError: NATS refused a bucket.
+    """
+
+    async def link(user: str, password: str) -> Bus:
+        def notice(said: str) -> None:
+            if said == RECONNECTED:
+                readiness.settled(subject)
+                missed()
+            elif said == DISCONNECTED or not connected:
+                readiness.wrong(subject, said)
+            else:
+                log.info("NATS says", user=user, said=said)
+
+        subject, connected = f"NATS as {user}", False
+        bus = await connect(Login(config.nats_url, user, config.ca, user=user, password=password), notice=notice)
+        connected = True
+        readiness.settled(subject)
+        return bus
+
+    links = Links(
+        app=await link(APP_USER, config.nats_app_pass),
+        control=await link(CONTROL_USER, config.nats_control_pass),
+        system=await link(SYSTEM_USER, config.nats_system_pass),
+    )
+    await links.app.ensure(*cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS))
+    await links.control.ensure(cast("Bucket[msgspec.Struct]", IDENTITIES))
+    return links

@@ -1,0 +1,34 @@
+"""`fleet-operator --config FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from fleet import logs
+from fleet.contract.config import OperatorConfig, load_config
+from fleet.contract.errors import FleetError
+from fleet.operator.service import serve
+
+
+def main() -> None:
+    """Run until SIGTERM; exit codes are those of `fleet.contract.errors`."""
+    parser = argparse.ArgumentParser(
+        prog="fleet-operator",
+        description="Turns Device and FleetDeployment objects into desired state in NATS, and reports into status.",
+        epilog="example: fleet-operator --config /etc/fleet/operator.json",
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="configuration, mode 0600")
+    arguments = parser.parse_args()
+    logs.configure("operator")
+    try:
+        asyncio.run(serve(load_config(arguments.config, OperatorConfig)))
+    except FleetError as error:
+        sys.stderr.write(f"fleet-operator: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

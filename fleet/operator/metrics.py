@@ -1,0 +1,35 @@
+"""What the operator counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """One set of counters, in a registry of its own so that two operators can live in one process."""
+
+    def __init__(self) -> None:
+        """Register them all."""
+        self.registry = CollectorRegistry()
+        self.passes = Histogram(
+            "fleet_operator_pass_seconds", "Reconciles, with their actions", buckets=_BUCKETS, registry=self.registry
+        )
+        self.planning = Histogram(
+            "fleet_operator_plan_seconds", "Reconciles, the decision alone", buckets=_BUCKETS, registry=self.registry
+        )
+        self.actions = Counter(
+            "fleet_operator_actions", "Actions by kind and outcome", ["kind", "outcome"], registry=self.registry
+        )
+        self.strays = Counter(
+            "fleet_operator_strays", "Foreign or unreadable keys and values seen", ["place"], registry=self.registry
+        )
+        self.strays_now = Gauge(
+            "fleet_operator_strays_present", "Foreign or unreadable keys and values", ["place"], registry=self.registry
+        )
+        self.devices = Gauge("fleet_operator_devices", "Devices known", registry=self.registry)
+        self.devices_online = Gauge("fleet_operator_devices_online", "Devices online", registry=self.registry)
+        self.deployments = Gauge("fleet_operator_deployments", "Deployments known", registry=self.registry)
+        self.heartbeats = Counter("fleet_operator_heartbeats", "Heartbeats heard", registry=self.registry)
+        self.kicked = Counter("fleet_operator_sessions_kicked", "Sessions ended", registry=self.registry)

@@ -1,0 +1,116 @@
+"""The operator put together, and its life from start to signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from functools import partial
+
+import structlog
+
+from fleet.contract.config import OperatorConfig
+from fleet.health import listen, server
+from fleet.operator.act import Actor
+from fleet.operator.act.drops import Drops
+from fleet.operator.act.keys import Keys
+from fleet.operator.act.objects import Objects
+from fleet.operator.credentials import read_credentials
+from fleet.operator.handlers import quiet_kopf
+from fleet.operator.knowledge import Knowledge
+from fleet.operator.kube import KubeApi
+from fleet.operator.links import open_links
+from fleet.operator.loop import Bell, Loop
+from fleet.operator.metrics import Metrics
+from fleet.operator.readiness import Readiness
+from fleet.operator.reconcile.actions import Kind
+from fleet.operator.sessions import Sessions
+from fleet.operator.store import Store
+from fleet.operator.strays import Strays
+from fleet.operator.watching import keep_watching
+
+log = structlog.get_logger()
+
+
+class Operator:
+    """One operator, until `stop` is set."""
+
+    def __init__(self, config: OperatorConfig) -> None:
+        """Listen for health checks; contact nobody yet.
+
+        Raises:
+            Conflict: the health port is taken.
+            NotFound, InvalidInput: the kubeconfig is missing, or of no use.
+        """
+        self.stop = asyncio.Event()
+        self.readiness = Readiness("reconcile")
+        self._config = config
+        self._metrics = Metrics()
+        self._bell = Bell()
+        self._store = Store(config.offline_after_intervals)
+        self._read = partial(read_credentials, config.kubeconfig)
+        self._read().trust()
+        self._listener = listen(config.health_host, config.health_port)
+        self.port: int = self._listener.getsockname()[1]
+
+    async def run(self) -> None:
+        """Work until `stop` is set.
+
+        Raises:
+            FleetError: what does not come back by itself, such as a bucket that NATS refuses to make.
+        """
+        health = server(self._listener, self.readiness.reason, self._metrics.registry)
+        pages = asyncio.create_task(health.serve([self._listener]), name="health")
+        work = asyncio.create_task(self._work(), name="work")
+        stop = asyncio.create_task(self.stop.wait(), name="stop")
+        try:
+            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            work.cancel()
+            stop.cancel()
+            await asyncio.gather(work, stop, return_exceptions=True)
+            health.should_exit = True
+            await pages
+        log.info("stopped")
+
+    async def _work(self) -> None:
+        async with contextlib.AsyncExitStack() as cleanup:
+            links = await open_links(self._config, self.readiness, self._bell.read_again)
+            cleanup.push_async_callback(links.close)
+            api = KubeApi(self._read, self._config.namespace)
+            cleanup.push_async_callback(api.close)
+            sessions = Sessions(links.system, self._metrics.kicked.inc)
+            drops = Drops(sessions, self._store, self._bell.wake)
+            cleanup.push_async_callback(drops.stop)
+            strays = Strays(self._metrics)
+            knowledge = Knowledge(self._store, strays, api, links, self.readiness, self._metrics)
+            objects = Objects(api, self._store, self.readiness, strays)
+            actor = Actor(Keys(links.app, links.control, self._store), objects, drops, self._metrics)
+            await knowledge.follow(self._bell.wake)
+            await sessions.guard(self._store.barred)
+            loop = Loop(
+                self._bell, self._store, knowledge, actor, self.readiness, self._metrics, self._config.resync_interval
+            )
+            await self._watch_and_reconcile(knowledge, loop)
+
+    async def _watch_and_reconcile(self, knowledge: Knowledge, loop: Loop) -> None:
+        def told(kind: Kind, data: bytes, deleted: bool) -> None:
+            if knowledge.take(kind, data, deleted):
+                self._bell.wake()
+
+        watch = keep_watching(self._read, self._config.namespace, told, self.readiness, self._bell.read_again)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch, name="watch")
+            tasks.create_task(loop.run(), name="reconcile")
+
+
+async def serve(config: OperatorConfig) -> None:
+    """Run the operator until SIGTERM or SIGINT."""
+    quiet_kopf()
+    operator = Operator(config)
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, operator.stop.set)
+    await operator.run()

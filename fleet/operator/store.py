@@ -1,0 +1,155 @@
+"""Our own store of everything known, from Kubernetes and from NATS, and whether it changed in a way that matters.
+
+One thread writes it, between two reconciles. A writer is told whether what came is news: an echo of our own write, a
+heartbeat of a device that is online, and a value as it was before are none.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TypeVar
+
+from fleet.contract.objects import Device, FleetDeployment
+from fleet.contract.wire import (
+    Desired,
+    DesiredIndex,
+    DeviceInfo,
+    DeviceState,
+    Heartbeat,
+    Identity,
+    IdentityState,
+)
+from fleet.operator.objects import RESERVED, Shelf
+from fleet.operator.reconcile.snapshot import Heard, Snapshot, deadline
+
+V = TypeVar("V")
+
+
+class Store:
+    """Everything known."""
+
+    def __init__(self, offline_after: float) -> None:
+        """Begin knowing nothing. `offline_after` is in heartbeat intervals."""
+        self._offline_after = offline_after
+        self.devices: Shelf[Device] = Shelf()
+        self.deployments: Shelf[FleetDeployment] = Shelf()
+        self.indexes: dict[str, DesiredIndex] = {}
+        self.desired: dict[str, dict[str, Desired]] = {}
+        self.states: dict[str, dict[str, DeviceState]] = {}
+        self.infos: dict[str, DeviceInfo] = {}
+        self.heard: dict[str, Heard] = {}
+        self.identities: dict[str, Identity] = {}
+        self.dropped: dict[str, frozenset[str]] = {}
+
+    def snapshot(self) -> Snapshot:
+        """All of it, now. It shares our maps, so it is valid until the next change."""
+        return Snapshot(
+            now=time.time(),
+            clock=time.monotonic(),
+            offline_after=self._offline_after,
+            devices=self.devices.items,
+            deployments=self.deployments.items,
+            indexes=self.indexes,
+            desired=self.desired,
+            states=self.states,
+            infos=self.infos,
+            heard=self.heard,
+            identities=self.identities,
+            dropped=self.dropped,
+        )
+
+    def next_deadline(self) -> float | None:
+        """When the next device goes offline unless it is heard, on the monotonic clock."""
+        clock = time.monotonic()
+        known = (
+            deadline(heard, self._offline_after) for name, heard in self.heard.items() if name in self.devices.items
+        )
+        return min((moment for moment in known if moment > clock), default=None)
+
+    def put_index(self, device: str, index: DesiredIndex | None) -> bool:
+        """An index as it is; None when there is none that parses."""
+        return _put(self.indexes, device, index)
+
+    def put_desired(self, device: str, deployment: str, desired: Desired | None) -> bool:
+        """An entry as it is; None when there is none that parses."""
+        return _put_nested(self.desired, device, deployment, desired)
+
+    def put_state(self, device: str, deployment: str, state: DeviceState | None) -> bool:
+        """A report as it is; only another verdict is news."""
+        before = self.states.get(device, {}).get(deployment)
+        _put_nested(self.states, device, deployment, state)
+        if before is None or state is None:
+            return before is not state
+        return _verdict(before) != _verdict(state)
+
+    def put_info(self, device: str, info: DeviceInfo | None) -> bool:
+        """What a device is."""
+        return _put(self.infos, device, info)
+
+    def put_identity(self, subject: str, identity: Identity | None) -> bool:
+        """An entry of the registry as it is. Who is let in has sessions again."""
+        if identity is not None and identity.state is IdentityState.ACTIVE:
+            self.dropped.pop(identity.device, None)
+        return _put(self.identities, subject, identity)
+
+    def put_heartbeat(self, device: str, heartbeat: Heartbeat, age: float, revision: int) -> bool:
+        """A heartbeat that reached the server `age` seconds ago; news when the device was offline before.
+
+        One that was read before, by its revision, is not taken again: then a step of a clock cannot make it younger.
+        """
+        before = self.heard.get(device)
+        if before is not None and revision and before.revision == revision:
+            return False
+        clock = time.monotonic()
+        at = clock - max(0.0, age)
+        if before is not None and before.at > at:
+            self.heard[device] = Heard(before.heartbeat, before.at, revision)
+            return False
+        self.heard[device] = Heard(heartbeat, at, revision)
+        return before is None or deadline(before, self._offline_after) <= clock
+
+    def forget_heartbeat(self, device: str) -> bool:
+        """A device's heartbeat was deleted."""
+        return self.heard.pop(device, None) is not None
+
+    def forget_device(self, device: str) -> None:
+        """A device's keys were deleted."""
+        for known in (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped):
+            known.pop(device, None)
+
+    def sessions_gone(self, device: str, denied: frozenset[str]) -> bool:
+        """A device has no session, after the registry denied `denied`; ignored if it was let in meanwhile."""
+        for subject in denied:
+            identity = self.identities.get(subject)
+            if identity is not None and (identity.device, identity.state) != (device, IdentityState.REVOKED):
+                return False
+        before = self.dropped.get(device)
+        self.dropped[device] = denied | (before or frozenset())
+        return before != self.dropped[device]
+
+    def barred(self, user: str) -> bool:
+        """Whether a NATS user of this name may have no session in the devices' account."""
+        if user in RESERVED:
+            return False
+        known = self.devices.items.get(user)
+        return known is None or known.spec.revoked or known.metadata.deletion_timestamp is not None
+
+
+def _verdict(state: DeviceState) -> object:
+    return state.generation, state.phase, state.reason, state.message
+
+
+def _put(known: dict[str, V], key: str, value: V | None) -> bool:
+    if value is None:
+        return known.pop(key, None) is not None
+    if known.get(key) == value:
+        return False
+    known[key] = value
+    return True
+
+
+def _put_nested(known: dict[str, dict[str, V]], outer: str, inner: str, value: V | None) -> bool:
+    changed = _put(known.setdefault(outer, {}), inner, value)
+    if not known[outer]:
+        del known[outer]
+    return changed

@@ -40,7 +40,7 @@ def test_a_scenario_uses_only_the_devices_it_needs(scenario: Scenario) -> None:
 def test_every_scenario_is_in_the_book_and_played() -> None:
     defined = _names_of_scenarios(ROOT / "scenarios")
     played = _first_arguments(ROOT / "e2e", "play")
-    assert defined == played
+    assert defined <= played, f"no test plays {sorted(defined - played)}"
     assert len(defined) == len(BOOK)
 
 

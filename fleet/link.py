@@ -14,16 +14,14 @@ from collections.abc import Callable
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Client, Server, Srv
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import PERMISSIONS_ERR
 
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
 
-_FIRST_WAIT = 0.5
-_LONGEST_WAIT = 4.0
-"""Seconds: upper bounds of the random wait before a first and before a late attempt."""
 _GROWTH = 1.5
+"""The factor by which each attempt makes the next wait longer."""
 _CLOSE_LIMIT = 0.2
 """Seconds that a closed stream has to say good-bye."""
 
@@ -33,6 +31,19 @@ Notice = Callable[[str], None]
 DISCONNECTED = "disconnected"
 RECONNECTED = "reconnected"
 """The two notices that a reader may have to act on: what was written in between was not heard."""
+
+
+class _Waits(msgspec.Struct, frozen=True):
+    """Seconds before an attempt: at least, at most before the first, at most before any."""
+
+    least: float
+    first: float
+    longest: float
+
+
+_SERVICE = _Waits(0.02, 0.1, 0.5)
+_DEVICE = _Waits(0.2, 0.5, 4.0)
+"""Devices come back after the services: until the callout is there, the server leaves a login waiting for seconds."""
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -48,6 +59,16 @@ class Login(msgspec.Struct, frozen=True):
     password: str = ""
     token: Token | None = None
     inbox: str = "_INBOX"
+
+    @property
+    def waits(self) -> _Waits:
+        """How long to wait between attempts."""
+        return _DEVICE if self.token else _SERVICE
+
+    def next_server(self, servers: list[Server], _info: dict[str, object]) -> tuple[Server, float]:
+        """nats-py's question where to reconnect, and after how many seconds."""
+        server = min(servers, key=lambda known: known.reconnects)
+        return server, _wait(self.waits, server.reconnects)
 
     def __repr__(self) -> str:
         return f"Login({self.name!r} at {self.url})"
@@ -72,14 +93,23 @@ class _Transport(TcpTransport):
             async with asyncio.timeout(_CLOSE_LIMIT):
                 await super().wait_closed()
         except TimeoutError:
-            if self._io_writer:
-                self._io_writer.transport.abort()
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the socket without ceremony; nothing when there is none."""
+        if self._io_writer:
+            self._io_writer.transport.abort()
 
 
 class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
         self._transport = self._link = _Transport()
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Close what the attempt before has left open; nats-py leaves that to the garbage collector."""
+        self._link.drop()
+        await super()._connect_to_server(s)
 
     async def _process_err(self, err_msg: str) -> None:
         """Log in anew after whatever the server named; nats-py would close for good."""
@@ -150,7 +180,7 @@ async def open_client(login: Login, *, notice: Notice, attempts: int, closed: No
         await client.close()
         if tried == attempts:
             raise _refusal(login, error)
-        await asyncio.sleep(_wait(tried))
+        await asyncio.sleep(_wait(login.waits, tried))
 
 
 async def _log_in(client: Client, login: Login, tls: ssl.SSLContext | None, ears: _Ears) -> Exception | None:
@@ -169,7 +199,7 @@ async def _log_in(client: Client, login: Login, tls: ssl.SSLContext | None, ears
             connect_timeout=3,
             ping_interval=20,
             max_outstanding_pings=2,
-            reconnect_to_server_handler=_next_server,
+            reconnect_to_server_handler=login.next_server,
             error_cb=ears.failed,
             disconnected_cb=ears.disconnected,
             reconnected_cb=ears.reconnected,
@@ -207,11 +237,6 @@ def _refusal(login: Login, error: Exception) -> FleetError:
     return Unreachable(f"no NATS server at {login.url}: {why}", next_step="is it running there? check address and CA")
 
 
-def _next_server(servers: list[Server], _info: dict[str, object]) -> tuple[Server, float]:
-    server = min(servers, key=lambda known: known.reconnects)
-    return server, _wait(server.reconnects)
-
-
-def _wait(tried: int) -> float:
-    """Seconds before the next attempt: random, for a fleet that comes back at once is a storm."""
-    return random.uniform(0.05, min(_FIRST_WAIT * _GROWTH**tried, _LONGEST_WAIT))  # noqa: S311
+def _wait(waits: _Waits, tried: int) -> float:
+    """Random, for a fleet that comes back at once is a storm."""
+    return random.uniform(waits.least, min(waits.first * _GROWTH**tried, waits.longest))  # noqa: S311

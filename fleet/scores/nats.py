@@ -25,8 +25,11 @@ from fleet.contract.buckets import (
 
 Json = dict[str, Any]
 
-_AUTH_TIMEOUT = 5
-"""Seconds a client has to log in, and the server waits for the callout; its own default of 2 fails in storms."""
+_AUTH_TIMEOUT = 3
+"""Seconds a client has to log in, and the server waits for the callout.
+
+Its own default of 2 fails in storms; but who asks while no callout is there waits that long in vain.
+"""
 _MAX_CONTROL_LINE = 16 * 1024
 """Bytes of a CONNECT line; the default of 4 KB refuses tokens with many roles."""
 

@@ -79,7 +79,7 @@ class Issuer:
             return {"keys": [key.as_dict(private=False) for key in self.keys]}
         return {"issuer": self.name, "jwks_uri": f"{self.url}/oauth/v2/keys"}
 
-    def claims(self, subject: str, **changes: object) -> Json:
+    def claims(self, subject: str, /, **changes: object) -> Json:
         """What a good token says; `changes` replace claims, and None takes one away."""
         now = int(time.time())
         claims: Json = {
@@ -94,9 +94,9 @@ class Issuer:
         }
         return {name: value for name, value in claims.items() if value is not None}
 
-    def token(self, subject: str, key: RSAKey | None = None, **changes: object) -> str:
-        """A signed token of `subject`."""
-        key = key or self.keys[0]
+    def token(self, subject: str, /, signer: RSAKey | None = None, **changes: object) -> str:
+        """A token of `subject`, signed by `signer` or the issuer's first key."""
+        key = signer or self.keys[0]
         return jwt.encode({"alg": "RS256", "kid": key.kid}, self.claims(subject, **changes), key, ["RS256"])
 
     def unsigned(self, subject: str) -> str:

@@ -23,7 +23,15 @@ from fleet.cli.context import (
 from fleet.cli.output import Output, OutputOption, answer, details, table
 from fleet.contract.errors import FleetError, InvalidInput, TimedOut
 from fleet.contract.names import DeploymentName
-from fleet.contract.objects import DeploymentSpec, FleetDeployment, Metadata, Selector, Strategy, StrategyType
+from fleet.contract.objects import (
+    API_VERSION,
+    DeploymentSpec,
+    FleetDeployment,
+    Metadata,
+    Selector,
+    Strategy,
+    StrategyType,
+)
 from fleet.contract.wire import Container, Health, Port, Restart, from_builtins
 
 if TYPE_CHECKING:
@@ -88,7 +96,7 @@ def apply(
         )
         strategy = Strategy(StrategyType.ROLLING, rolling) if rolling else Strategy()
         spec = DeploymentSpec(workload, Selector(pairs("--selector", selector)), strategy)
-        wanted = FleetDeployment(Metadata(_required("--name", name)), spec)
+        wanted = from_builtins(as_json(FleetDeployment(Metadata(_required("--name", name)), spec)), FleetDeployment)
     deployment = DeploymentName(wanted.metadata.name)
     kube = cluster()
     installed(kube, namespace)
@@ -211,13 +219,21 @@ def _why(item: FleetDeployment) -> str:
 
 def _from_file(path: Path) -> FleetDeployment:
     try:
-        return from_builtins(msgspec.json.decode(path.read_bytes()), FleetDeployment)
+        wanted = from_builtins(msgspec.json.decode(path.read_bytes()), FleetDeployment)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error.what}", next_step="see `fleet deployment show NAME -o json`") from error
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}", next_step="give a file that exists") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(
             f"{path} is not JSON: {error}", next_step="see `fleet deployment show NAME -o json`"
         ) from error
+    if (wanted.api_version, wanted.kind) != (API_VERSION, FleetDeployment.__name__):
+        raise InvalidInput(
+            f"{path} holds a {wanted.kind} of {wanted.api_version}",
+            next_step=f"give a FleetDeployment of {API_VERSION}",
+        )
+    return wanted
 
 
 def _required(option: str, value: str) -> str:

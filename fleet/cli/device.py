@@ -27,7 +27,8 @@ from fleet.cli.output import Output, OutputOption, answer, details, progress, ta
 from fleet.contract.config import AgentConfig, load_config, render_config
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotPermitted, TimedOut
 from fleet.contract.names import DeviceId
-from fleet.contract.objects import Device, ServerInfo
+from fleet.contract.objects import Device, DeviceSpec, ServerInfo
+from fleet.contract.wire import from_builtins
 
 if TYPE_CHECKING:
     from fleet.topology.capabilities import RunsCommands
@@ -63,7 +64,7 @@ def enroll(
       fleet device enroll --device-id pi-1 --out pi-1.json --label site=lab
       fleet device enroll --device-id pi-1 --out pi-1.json --replace
     """  # noqa: D301
-    device, labels = DeviceId(device_id), pairs("--label", label)
+    device, labels = DeviceId(device_id), _label_values(label)
     _check_out(out, device)
     from fleet.scores.enroll import FleetDeviceEnrollScore  # noqa: PLC0415
 
@@ -215,6 +216,14 @@ def delete(
     )
     value = {"device": str(name), "deleted": True, "identity": identity or "deleted"}
     answer(output, value, f"{name} is deleted; its identity: {value['identity']}")
+
+
+def _label_values(words: list[str]) -> dict[str, str]:
+    labels = pairs("--label", words)
+    try:
+        return from_builtins({"labels": labels}, DeviceSpec).labels
+    except InvalidInput as error:
+        raise InvalidInput(f"--label: {error.what}", next_step="use values of at most 63 characters") from error
 
 
 def _check_out(path: Path, device: DeviceId) -> None:

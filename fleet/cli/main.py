@@ -20,6 +20,9 @@ Exit codes: 0 done, 1 failed, 2 refused input, 3 no server installed, 4 not foun
 Environment: KUBECONFIG, FLEET_NAMESPACE, FLEET_ADMIN_TOKEN_FILE,
 FLEET_ADMIN_OIDC_CLIENT_ID; FLEET_DEBUG=1 shows where an unexpected error came from."""
 
+_INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells have it."""
+
 app = typer.Typer(
     name="fleet",
     help="Containers on fleets of small Linux devices.",
@@ -51,29 +54,33 @@ def _root(
 
 def main() -> None:
     """The console script."""
-    sys.exit(_run())
-
-
-def _run() -> int:  # noqa: PLR0911 - one return an outcome
+    code = _run()
     try:
-        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it is gone, and Python would complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        code: int = app(standalone_mode=False) or 0
     except typer.TyperException as error:
         progress(_usage(error))
         return InvalidInput.exit_code
     except FleetError as error:
         progress(f"error: {error}")
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        progress("interrupted; what was done stays, and a repeat goes on from there")
-        return 130
-    except BrokenPipeError:
-        return 0
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
     except Exception as error:
         if os.environ.get("FLEET_DEBUG"):
             raise
         progress(f"error: unexpected {type(error).__name__}: {error}\n  next: repeat with FLEET_DEBUG=1, and report it")
         return 1
-    return code or 0
+    if code == _INTERRUPTED:  # typer makes this of a Ctrl-C
+        progress("interrupted; what was done stays, and a repeat goes on from there")
+    return code
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -46,10 +46,11 @@ def install(
     Example:
       fleet server install --issuer https://id.example.org --admin-token-file admin.pat
     """  # noqa: D301
+    from fleet.issuer import parse_issuer  # noqa: PLC0415
     from fleet.scores.server import FleetServerScore  # noqa: PLC0415
 
     auth = admin_auth(None, admin_oidc_client_id, admin_token_file)
-    score = FleetServerScore(_url(issuer), auth, _pem(issuer_ca), namespace)
+    score = FleetServerScore(parse_issuer(issuer), auth, _pem(issuer_ca), namespace)
     done = score.interpret(place(), tell=tell, progress=progress)
     changed = [item.name for item in done if item.changed]
     lines = [f"  {'changed  ' if item.changed else 'unchanged'}  {item.name}" for item in done]
@@ -132,22 +133,17 @@ def _delete_objects(namespace: str) -> None:
             ) from error
 
 
-def _url(text: str) -> str:
-    if not text.startswith(("https://", "http://")) or text.endswith("/") or any(mark.isspace() for mark in text):
-        raise InvalidInput(
-            f"--issuer {text!r} is not an issuer's URL",
-            next_step="give it as its discovery document does: https://HOST[:PORT], without a slash at the end",
-        )
-    return text
-
-
 def _pem(path: str) -> str:
+    from fleet.issuer import trust  # noqa: PLC0415
+
     if not path:
         return ""
     try:
         text = Path(path).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"cannot read --issuer-ca {path}", next_step="give a PEM file") from error
-    if "-----BEGIN CERTIFICATE-----" not in text:
-        raise InvalidInput(f"--issuer-ca {path} holds no certificate", next_step="give a PEM file")
+        trust(text or "an empty file would mean this machine's authorities")
+    except (OSError, UnicodeDecodeError, InvalidInput) as error:
+        raise InvalidInput(
+            f"--issuer-ca {path} is no file of PEM certificates",
+            next_step="give the authority that signed the issuer's",
+        ) from error
     return text

@@ -22,7 +22,7 @@ from fleet.operator.strays import Strays
 _HOMELESS = "there is no Device of this name"
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, frozen=True):
     name: str = "?"
 
 

@@ -44,8 +44,8 @@ class _Connection(msgspec.Struct):
     cid: int
 
 
-class _Connections(msgspec.Struct):
-    connections: list[_Connection] = []
+class _Connections(msgspec.Struct, frozen=True):
+    connections: tuple[_Connection, ...] = ()
 
 
 class _Connz(msgspec.Struct):

@@ -1,0 +1,232 @@
+"""A world in memory: what every action of the operator does to it, and what people and devices do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from fleet.contract.names import AgentVersion, DeviceId
+from fleet.contract.objects import (
+    FINALIZER,
+    DeploymentSpec,
+    Device,
+    DeviceSpec,
+    FleetDeployment,
+    Metadata,
+    Selector,
+    Strategy,
+)
+from fleet.contract.wire import (
+    Container,
+    Desired,
+    DesiredIndex,
+    DeviceInfo,
+    DeviceState,
+    Heartbeat,
+    Identity,
+    IdentityState,
+    Phase,
+    Reason,
+)
+from fleet.operator.reconcile import Action, Snapshot, reconcile
+from fleet.operator.reconcile.actions import (
+    AddFinalizer,
+    DeleteDesired,
+    DeleteIdentity,
+    DeleteState,
+    Kick,
+    PatchDeploymentStatus,
+    PatchDeviceStatus,
+    Purge,
+    RemoveFinalizer,
+    WriteDesired,
+    WriteIdentity,
+    WriteIndex,
+)
+from fleet.operator.reconcile.snapshot import Heard
+
+K = TypeVar("K", Device, FleetDeployment)
+
+INTERVAL = 10.0
+INFO = DeviceInfo(AgentVersion("v0.1.0"), "arm64", "Debian 12", "6.1", 1, 1, "boot")
+
+
+def metadata(name: str, *, generation: int = 1, created: str = "2026-01-01T00:00:00Z") -> Metadata:
+    return Metadata(name, "fleet", f"uid-{name}", "1", generation, created)
+
+
+@dataclass
+class World:
+    """Devices, deployments and buckets, and a clock that only tests move."""
+
+    now: float = 1_800_000_000.0
+    devices: dict[str, Device] = field(default_factory=dict[str, Device])
+    deployments: dict[str, FleetDeployment] = field(default_factory=dict[str, FleetDeployment])
+    indexes: dict[str, DesiredIndex] = field(default_factory=dict[str, DesiredIndex])
+    desired: dict[str, dict[str, Desired]] = field(default_factory=dict[str, dict[str, Desired]])
+    states: dict[str, dict[str, DeviceState]] = field(default_factory=dict[str, dict[str, DeviceState]])
+    infos: dict[str, DeviceInfo] = field(default_factory=dict[str, DeviceInfo])
+    heard: dict[str, Heard] = field(default_factory=dict[str, Heard])
+    identities: dict[str, Identity] = field(default_factory=dict[str, Identity])
+    dropped: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    sessions: set[str] = field(default_factory=set[str])
+
+    # What the operator sees and does.
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            now=self.now,
+            clock=self.now,
+            offline_after=3,
+            devices=self.devices,
+            deployments=self.deployments,
+            indexes=self.indexes,
+            desired=self.desired,
+            states=self.states,
+            infos=self.infos,
+            heard=self.heard,
+            identities=self.identities,
+            dropped=self.dropped,
+        )
+
+    def plan(self) -> tuple[Action, ...]:
+        return reconcile(self.snapshot())
+
+    def step(self, cut: int | None = None) -> tuple[Action, ...]:
+        """One pass, of which only the first `cut` actions are carried out."""
+        actions = self.plan()[:cut]
+        for action in actions:
+            self.apply(action)
+        return actions
+
+    def settle(self, passes: int = 12) -> list[Action]:
+        """Pass after pass until nothing is left to do; all the actions."""
+        done: list[Action] = []
+        for _ in range(passes):
+            actions = self.step()
+            if not actions:
+                return done
+            done += actions
+        raise AssertionError(f"still busy after {passes} passes: {self.plan()}")
+
+    def apply(self, action: Action) -> None:  # noqa: C901, PLR0912 - one case for each action
+        match action:
+            case AddFinalizer("Device", name):
+                self.devices[name] = _held(self.devices[name])
+            case AddFinalizer(_, name):
+                self.deployments[name] = _held(self.deployments[name])
+            case WriteIdentity(subject, identity):
+                self.identities[subject] = identity
+                if identity.state is IdentityState.ACTIVE:
+                    self.dropped.pop(identity.device, None)
+            case Kick(device, denied):
+                for subject in denied:
+                    assert self.identities[subject] == Identity(DeviceId(device), IdentityState.REVOKED), "deny first"
+                self.sessions.discard(device)
+                self.dropped[device] = denied | self.dropped.get(device, frozenset())
+            case WriteDesired(device, deployment, desired):
+                self.desired.setdefault(device, {})[deployment] = desired
+            case WriteIndex(device, index):
+                missing = index.deployments.keys() - self.desired.get(device, {}).keys()
+                assert not missing, f"the index of {device} names entries that are not there: {missing}"
+                self.indexes[device] = index
+            case DeleteDesired(device, deployment):
+                named = self.indexes.get(device, DesiredIndex()).deployments
+                assert deployment not in named, "index first"
+                del self.desired[device][deployment]
+            case DeleteState(device, deployment):
+                del self.states[device][deployment]
+            case DeleteIdentity(subject):
+                device = self.identities.pop(subject).device
+                assert device not in self.sessions or device in self.devices, "no session may be left"
+            case Purge(device):
+                for known in (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped):
+                    known.pop(device, None)
+            case RemoveFinalizer("Device", name):
+                del self.devices[name]
+            case RemoveFinalizer(_, name):
+                del self.deployments[name]
+            case PatchDeviceStatus(name, status):
+                self.devices[name] = msgspec.structs.replace(self.devices[name], status=status)
+            case PatchDeploymentStatus(name, status):
+                self.deployments[name] = msgspec.structs.replace(self.deployments[name], status=status)
+
+    # What people do.
+
+    def add_device(self, name: str, *, subject: str = "", created: str = "2026-01-01T00:00:00Z", **labels: str) -> None:
+        self.devices[name] = Device(metadata(name, created=created), DeviceSpec(subject=subject, labels=labels))
+
+    def edit_device(self, name: str, **fields: object) -> None:
+        device = self.devices[name]
+        self.devices[name] = msgspec.structs.replace(
+            device, spec=msgspec.structs.replace(device.spec, **fields), metadata=_next(device.metadata)
+        )
+
+    def deploy(
+        self,
+        name: str,
+        image: str = "app:1",
+        *,
+        select: Mapping[str, str] | None = None,
+        strategy: Strategy | None = None,
+    ) -> None:
+        """Create a deployment, or change it."""
+        spec = DeploymentSpec(Container(image), Selector(dict(select or {})), strategy or Strategy())
+        known = self.deployments.get(name)
+        self.deployments[name] = (
+            msgspec.structs.replace(known, spec=spec, metadata=_next(known.metadata))
+            if known
+            else FleetDeployment(metadata(name), spec)
+        )
+
+    def delete_device(self, name: str) -> None:
+        self.devices[name] = _deleting(self.devices[name])
+
+    def delete_deployment(self, name: str) -> None:
+        self.deployments[name] = _deleting(self.deployments[name])
+
+    # What devices do.
+
+    def beat(self, *devices: str) -> None:
+        for device in devices:
+            heartbeat = Heartbeat(AgentVersion("v0.1.0"), "instance", "boot", 1, INTERVAL)
+            self.heard[device] = Heard(heartbeat, self.now)
+            self.infos[device] = INFO
+
+    def report(self, device: str, deployment: str, phase: Phase = Phase.RUNNING) -> None:
+        """The device did, or failed to do, what its keys say now."""
+        reason = Reason.STARTED if phase is Phase.RUNNING else Reason.IMAGE_NOT_FOUND
+        generation = self.desired[device][deployment].generation
+        self.states.setdefault(device, {})[deployment] = DeviceState(generation, phase, reason, "no such image")
+
+    def report_all(self, devices: Iterable[str], deployment: str) -> None:
+        for device in devices:
+            if deployment in self.desired.get(device, {}):
+                self.report(device, deployment)
+
+    # What tests ask.
+
+    def condition(self, name: str, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition of a device or a deployment."""
+        item = self.devices.get(name) or self.deployments[name]
+        found = next(condition for condition in item.status.conditions if condition.type == kind)
+        return found.status, found.reason
+
+    def runs(self, device: str) -> dict[str, int]:
+        return dict(self.indexes[device].deployments)
+
+
+def _held(item: K) -> K:
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, finalizers=(FINALIZER,)))
+
+
+def _deleting(item: K) -> K:
+    deletion = msgspec.structs.replace(item.metadata, deletion_timestamp="2026-02-01T00:00:00Z")
+    return msgspec.structs.replace(item, metadata=deletion)
+
+
+def _next(meta: Metadata) -> Metadata:
+    return msgspec.structs.replace(meta, generation=meta.generation + 1)

@@ -28,6 +28,8 @@ def configure(part: str, *, level: int = logging.INFO) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(part=part)
+    # It warns, in words of its own, of every NATS stream over TLS that ends.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

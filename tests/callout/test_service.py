@@ -16,7 +16,7 @@ import structlog.testing
 
 from fleet.bus import RECONNECTED, Bus, Entry, Login, connect
 from fleet.callout.main import Callout
-from fleet.contract.buckets import APP_BUCKETS, APP_USER, AUTH_SUBJECT, CALLOUT_USER, DEVICE_INFO
+from fleet.contract.buckets import APP_BUCKETS, APP_USER, AUTH_SUBJECT, CALLOUT_USER, CONTROL_USER, DEVICE_INFO
 from fleet.contract.errors import FleetError, NotPermitted, Unreachable
 from fleet.contract.names import AgentVersion, DeviceId
 from fleet.contract.permissions import inbox_prefix
@@ -349,24 +349,21 @@ def test_a_request_in_clear_is_refused_when_a_key_is_set(tls: Tls, issuer: Issue
         clear.stop()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"{}", b"a.b.c", b"xkv1" + b"\0" * 64, b"\xff" * 100],
-    ids=["empty", "json", "parts", "sealed", "bytes"],
-)
-def test_a_request_that_does_not_decode_is_answered(nats: Nats, issuer: Issuer, data: bytes) -> None:
-    """Whoever waits for the answer must not wait in vain."""
+def test_only_the_server_can_ask_and_only_the_callout_can_listen(nats: Nats) -> None:
+    heard: list[str] = []
 
-    async def body() -> None:
-        await enroll(nats)
-        async with answering(callout_config(nats, issuer)):
-            # Only the server can ask in the CONTROL account; the callout's own user may answer itself here.
-            asker = await connect(nats.login(CALLOUT_USER), notice=lambda _: None, attempts=1)
-            with pytest.raises(Exception, match="timeout"):
-                await asker.client.request(AUTH_SUBJECT, data, timeout=0.2)
-            await asker.close()
+    async def body(user: str, *, listens: bool) -> None:
+        bus = await connect(nats.login(user), notice=heard.append, attempts=1)
+        await bus.client.publish(AUTH_SUBJECT, b"x", reply="_INBOX.x")
+        await eventually(lambda: any("publish" in line for line in heard), f"the question of {user} was refused")
+        if not listens:
+            await bus.client.subscribe(AUTH_SUBJECT)
+            await eventually(lambda: any("subscription" in line for line in heard), f"{user} may not listen")
+        await bus.close()
 
-    assert decisions(run(body)) == []
+    asyncio.run(body(CONTROL_USER, listens=False))
+    heard.clear()
+    asyncio.run(body(CALLOUT_USER, listens=True))
 
 
 def test_two_replicas_share_the_questions_and_one_may_end(nats: Nats, issuer: Issuer) -> None:

@@ -1,0 +1,58 @@
+"""The decision itself: pure, and every way in or out of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fleet.callout.decide import CLOCK_LEEWAY, Allow, Claims, Deny, Reason, decide
+from fleet.contract.names import DeviceId
+from tests.support.callout import active, revoked
+
+NOW = 1_800_000_000.0
+GOOD = Claims(
+    issuer="https://id.example",
+    subject="274001",
+    audience=("project", "another"),
+    expires=NOW + 60,
+    not_before=NOW - 1,
+    issued=NOW - 1,
+    roles=frozenset({"device"}),
+)
+REGISTRY = {"274001": active("pi-1"), "274002": revoked("pi-2")}
+
+
+def outcome(**changes: object) -> Allow | Deny:
+    claims = msgspec.structs.replace(GOOD, **changes)
+    return decide(claims, REGISTRY, issuer="https://id.example", project="project", now=NOW)
+
+
+def test_who_is_known_and_active_gets_in_until_the_token_expires() -> None:
+    assert outcome() == Allow(DeviceId("pi-1"), NOW + 60)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"issuer": "https://id.example/"}, Reason.WRONG_ISSUER),
+        ({"audience": ("another",)}, Reason.WRONG_AUDIENCE),
+        ({"audience": ()}, Reason.WRONG_AUDIENCE),
+        ({"expires": NOW}, Reason.EXPIRED),
+        ({"expires": NOW - 10 * 365 * 86400}, Reason.EXPIRED),
+        ({"not_before": NOW + CLOCK_LEEWAY + 1}, Reason.NOT_YET_VALID),
+        ({"issued": NOW + CLOCK_LEEWAY + 1}, Reason.NOT_YET_VALID),
+        ({"roles": frozenset[str]()}, Reason.ROLE_MISSING),
+        ({"roles": frozenset({"viewer", "Device"})}, Reason.ROLE_MISSING),
+        ({"subject": "274009"}, Reason.NOT_ENROLLED),
+        ({"subject": ""}, Reason.NOT_ENROLLED),
+        ({"subject": "274002"}, Reason.REVOKED),
+    ],
+)
+def test_anything_wrong_keeps_the_client_out(changes: dict[str, Any], reason: Reason) -> None:
+    assert outcome(**changes) == Deny(reason)
+
+
+def test_a_clock_a_little_behind_the_issuers_is_no_reason() -> None:
+    assert isinstance(outcome(issued=NOW + CLOCK_LEEWAY, not_before=NOW + CLOCK_LEEWAY), Allow)

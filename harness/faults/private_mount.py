@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 from harness.errors import TargetUnavailable
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
+PLACE = Path("/mnt")
+"""There on every Linux (FHS 3.0), and short enough for the sockets of devices below it."""
 
 
 def tmpfs(options: str) -> Path:
@@ -21,12 +22,11 @@ def tmpfs(options: str) -> Path:
         TargetUnavailable: this machine allows neither root nor an unprivileged user to mount.
     """
     _unshare()
-    place = Path(tempfile.mkdtemp(prefix="f-", dir="/tmp"))
-    for argv in (["mount", "--make-rprivate", "/"], ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]):
+    for argv in (["mount", "--make-rprivate", "/"], ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(PLACE)]):
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise TargetUnavailable(f"{' '.join(argv)}: {done.stderr.strip()}", next_step="run as root")
-    return place
+    return PLACE
 
 
 def _unshare() -> None:

@@ -1,0 +1,84 @@
+"""A look at the identity provider as a device and as an administrator, over its HTTP API: tokens, users, grants."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from fleet.contract.config import DEVICE_ROLE, MachineKey
+from harness.errors import HarnessError, IdentityProviderDown
+from harness.world import World
+
+Json = dict[str, Any]
+
+_JWT_PROFILE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+class IdentityProbe:
+    """Asks the world's identity provider. Every call has a deadline of 10 s."""
+
+    def __init__(self, world: World) -> None:
+        """Contact nothing yet."""
+        self._issuer = world.issuer
+        self._admin_token_file: Path = world.admin_token_file
+        trust = ssl.create_default_context(cafile=str(world.issuer_ca))
+        self._http = httpx.Client(base_url=world.issuer, verify=trust, timeout=10, trust_env=False)
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
+
+    def token(self, key: MachineKey, project: str) -> str:
+        """An access token for a machine key, with the project's audience and whatever roles its user has there.
+
+        Raises:
+            HarnessError: the provider refused the key.
+            IdentityProviderDown: it does not answer.
+        """
+        now = int(time.time())
+        claims = {"iss": key.user_id, "sub": key.user_id, "aud": self._issuer, "iat": now, "exp": now + 300}
+        assertion = jwt.encode({"alg": "RS256", "kid": key.key_id}, claims, RSAKey.import_key(key.key))
+        scope = f"openid urn:zitadel:iam:org:project:id:{project}:aud urn:zitadel:iam:org:projects:roles"
+        form = {"grant_type": _JWT_PROFILE, "assertion": assertion, "scope": scope}
+        return self._ask("POST", "/oauth/v2/token", data=form)["access_token"]
+
+    def add_machine(self, name: str, project: str) -> MachineKey:
+        """A machine user with the device role, as enrollment makes one, and its key; as `token` for errors."""
+        user = self._manage("/users/machine", {"userName": name, "name": name, "accessTokenType": 1})["userId"]
+        self._manage(f"/users/{user}/grants", {"projectId": project, "roleKeys": [DEVICE_ROLE]})
+        made = self._manage(f"/users/{user}/keys", {"type": "KEY_TYPE_JSON"})
+        return msgspec.json.decode(base64.b64decode(made["keyDetails"]), type=MachineKey)
+
+    def take_roles(self, user: str) -> None:
+        """Remove every grant of a user, and so its roles in every project; as `token` for errors."""
+        query = {"queries": [{"userIdQuery": {"userId": user}}]}
+        for grant in self._manage("/users/grants/_search", query).get("result", []):
+            self._ask("DELETE", f"/management/v1/users/{user}/grants/{grant['id']}", headers=self._as_admin())
+
+    def _manage(self, path: str, body: Json) -> Json:
+        return self._ask("POST", f"/management/v1{path}", json=body, headers=self._as_admin())
+
+    def _as_admin(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._admin_token_file.read_text().strip()}"}
+
+    def _ask(self, method: str, path: str, **options: Any) -> Json:  # noqa: ANN401 - httpx's own options
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise IdentityProviderDown(
+                f"{self._issuer}{path} does not answer: {error}", next_step="see the log of zitadel"
+            ) from error
+        if answer.is_error:
+            raise HarnessError(
+                f"{method} {self._issuer}{path}: {answer.status_code} {answer.text[:300]}",
+                next_step="see the words of the identity provider",
+            )
+        return answer.json()

@@ -98,8 +98,9 @@ def read_all(kube: KubeClient, kind: type[K], namespace: str) -> list[K]:
     try:
         found = kube.list(kind.__name__, namespace)
     except NotFound:
+        found = []
+    if not found:
         installed(kube, namespace)
-        raise
     return sorted((from_builtins(item, kind) for item in found), key=lambda item: item.metadata.name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -20,11 +20,15 @@ from fleet.cli.context import (
     tell,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress
-from fleet.contract.errors import FleetError, InvalidInput, TimedOut
-from fleet.contract.objects import SERVER_CONFIG_MAP
+from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
+
+if TYPE_CHECKING:
+    from fleet.topology.capabilities import Json
+    from fleet.topology.kube import KubeClient
 
 app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
 
+_KINDS = ("FleetDeployment", "Device")
 _REMOVAL = 30.0
 """Seconds for the operator to clean up after deleted devices and deployments."""
 
@@ -107,26 +111,40 @@ def uninstall(
     kube = cluster()
     installed(kube, namespace)
     if delete_data:
-        _delete_objects(namespace)
-    done = remove(place(), namespace, SERVER_CONFIG_MAP, delete_data=delete_data)
+        _delete_objects(kube, namespace)
+    done = remove(place(), namespace, delete_data=delete_data, delete_definitions=delete_data and _is_alone(kube))
     removed = [item.name for item in done if item.changed]
     kept = "" if delete_data else "; devices, deployments, secrets and NATS' data stay"
     answer(output, {"namespace": namespace, "removed": removed}, f"removed {len(removed)} parts of {namespace}{kept}")
 
 
-def _delete_objects(namespace: str) -> None:
+def _is_alone(kube: KubeClient) -> bool:
+    """Whether nobody else in the cluster uses our definitions, as far as we may see."""
+    try:
+        return not any(_all(kube, kind, "") for kind in _KINDS)
+    except NotPermitted:
+        return False
+
+
+def _all(kube: KubeClient, kind: str, namespace: str) -> list[Json]:
+    try:
+        return kube.list(kind, namespace)
+    except NotFound:  # an uninstall that broke off has removed the definition already
+        return []
+
+
+def _delete_objects(kube: KubeClient, namespace: str) -> None:
     from fleet.topology.kube import wait_for  # noqa: PLC0415
 
-    kube = cluster()
-    for kind in ("FleetDeployment", "Device"):
+    for kind in _KINDS:
         progress(f"deleting every {kind}")
-        kube.delete(kube.list(kind, namespace))
+        kube.delete(_all(kube, kind, namespace))
         try:
             wait_for(
-                lambda kind=kind: None if kube.list(kind, namespace) else True, f"every {kind} to be gone", _REMOVAL
+                lambda kind=kind: None if _all(kube, kind, namespace) else True, f"every {kind} to be gone", _REMOVAL
             )
         except TimedOut as error:
-            left = [item["metadata"]["name"] for item in kube.list(kind, namespace)]
+            left = [item["metadata"]["name"] for item in _all(kube, kind, namespace)]
             raise TimedOut(
                 f"{error.what}; left: {', '.join(left)}",
                 next_step="the operator cleans up: see `fleet server status`, then repeat",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from fleet.contract.config import DEVICE_ROLE
+from fleet.contract.objects import SERVER_CONFIG_MAP
 from fleet.scores.plan import ServerPlan, ServerSettings, server_objects, server_plan
 from fleet.scores.secrets import server_secrets
 from fleet.topology.admin import AdminAuth, Tell
@@ -62,15 +63,19 @@ class FleetServerScore(msgspec.Struct, frozen=True):
         return server_plan(settings, server_secrets(place.secrets, hosts), endpoints)
 
 
-def uninstall(place: ServerPlace, namespace: str, announcement: str, *, delete_data: bool) -> list[Applied]:
-    """Remove what an install made; the namespace stays, and unless `delete_data` so does everything that is data.
+def uninstall(place: ServerPlace, namespace: str, *, delete_data: bool, delete_definitions: bool) -> list[Applied]:
+    """Remove what an install made; a repeat goes on where it broke off. The namespace stays.
 
-    Data are definitions, devices, deployments, secrets and what NATS stores. Callers who delete them delete devices and
-    deployments first, for it is the operator that cleans up after those.
+    Args:
+        place: Where it was installed.
+        namespace: And in which namespace.
+        delete_data: Also what NATS keeps. Without devices the operator has nothing left to clean up, so callers
+            delete those first.
+        delete_definitions: Also the definitions, and with them every server's devices in the whole cluster.
     """
-    config_map = {"kind": "ConfigMap", "metadata": {"name": announcement, "namespace": namespace}}
-    done = place.delete([config_map])
-    done += place.stop(_SERVICES, delete_data=delete_data)
-    kept = {"Namespace"} if delete_data else {"Namespace", "CustomResourceDefinition"}
+    config_map = {"kind": "ConfigMap", "metadata": {"name": SERVER_CONFIG_MAP, "namespace": namespace}}
+    done = place.stop(_SERVICES, delete_data=delete_data)
+    kept = {"Namespace"} if delete_definitions else {"Namespace", "CustomResourceDefinition"}
     objects = [item for item in reversed(server_objects(namespace)) if item["kind"] not in kept]
-    return done + place.delete(objects)
+    # Last, as it came last: while it is there, the command can be repeated.
+    return done + place.delete([*objects, config_map])

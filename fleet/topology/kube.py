@@ -115,7 +115,7 @@ class KubeClient:
             return None
 
     def list(self, kind: str, namespace: str) -> list[Json]:
-        """All objects of a kind in a namespace.
+        """All objects of a kind in a namespace, or in all of them where it is empty.
 
         Raises:
             NotFound: the server does not know the kind.
@@ -284,7 +284,7 @@ def _identify(item: Json) -> tuple[str, str, str]:
 
 def _path(kind: str, name: str, namespace: str) -> str:
     prefix, plural, namespaced = _KINDS[kind]
-    inside = f"namespaces/{namespace}/" if namespaced else ""
+    inside = f"namespaces/{namespace}/" if namespaced and namespace else ""
     return f"{prefix}/{inside}{plural}" + (f"/{name}" if name else "")
 
 

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ import pytest
 from fleet.cli.main import main
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.names import DeviceId
+from fleet.secrets.file import FileSecretStore
+from fleet.topology.capabilities import Applied, Endpoint, Endpoints, Service, ServiceStatus
+from fleet.topology.kube import KubeClient, wait_for
+from harness.probes.kube import KubeProbe
+from tests.doubles.zitadel.idp import Idp, double_at, healthy
+from tests.support.kube import Kube
 
 Json = dict[str, Any]
 
@@ -70,3 +77,124 @@ def agent_config(tmp_path: Path) -> Path:
     path.touch(0o600)
     path.write_bytes(render_config(AgentConfig(DeviceId("pi-1"), "tls://nats.example.org:4222", auth)))
     return path
+
+
+@dataclass
+class Place:
+    """A real API server, real secrets, and services that only say that they run."""
+
+    kube: KubeClient
+    secrets: FileSecretStore
+    running: dict[str, Service] = field(default_factory=dict[str, Service])
+    unready: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        self.apply, self.find = self.kube.apply, self.kube.find
+
+    def delete(self, objects: Sequence[Json]) -> list[Applied]:
+        done = self.kube.delete(objects)
+        for item in objects:
+            kind, name, namespace = item["kind"], item["metadata"]["name"], item["metadata"].get("namespace", "")
+            wait_for(
+                lambda kind=kind, name=name, namespace=namespace: self.find(kind, name, namespace) is None or None,
+                f"{kind} {name} to go",
+                20,
+            )
+        return done
+
+    def endpoints(self, namespace: str) -> Endpoints:
+        del namespace
+        nats = Endpoint("nats.example.org", 4222)
+        return Endpoints("127.0.0.1", nats, nats, 1, 2, 3)
+
+    def run(self, services: Sequence[Service]) -> list[Applied]:
+        done = [Applied(f"Service {item.name}", self.running.get(item.name) != item) for item in services]
+        self.running |= {item.name: item for item in services}
+        return done
+
+    def services(self) -> list[ServiceStatus]:
+        return [ServiceStatus(name, name not in self.unready, self.unready.get(name, "")) for name in self.running]
+
+    def stop(self, names: Sequence[str], *, delete_data: bool) -> list[Applied]:
+        del delete_data
+        return [Applied(f"Service {name}", self.running.pop(name, None) is not None) for name in names]
+
+
+@pytest.fixture
+def namespace(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where this test's server is or will be; the shell knows it and the cluster."""
+    name = kube.fresh("fleet")
+    monkeypatch.setenv("KUBECONFIG", str(kube.kubeconfig))
+    monkeypatch.setenv("FLEET_NAMESPACE", name)
+    return name
+
+
+@pytest.fixture
+def place(namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where `fleet server install` installs."""
+    del namespace
+    made = Place(KubeClient(), FileSecretStore(tmp_path / "secrets"))
+    monkeypatch.setattr("fleet.cli.server.place", lambda: made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def _one_double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    with double_at(tmp_path_factory.mktemp("zitadel")) as idp:
+        yield idp
+
+
+@pytest.fixture
+def idp(_one_double: Idp, tmp_path: Path) -> Iterator[Idp]:
+    """The Zitadel double, healthy; `ca.pem` and `admin.pat` lie in the folder in which commands are typed."""
+    healthy(_one_double)
+    (tmp_path / "ca.pem").write_text(_one_double.ca)
+    (tmp_path / "admin.pat").touch(0o600)
+    (tmp_path / "admin.pat").write_text(_one_double.admin_token)
+    yield _one_double
+    healthy(_one_double)
+
+
+@pytest.fixture
+def installed(fleet: Fleet, idp: Idp, place: Place) -> Place:
+    """A server, installed by the command."""
+    assert fleet(*install_words(idp)).code == 0
+    return place
+
+
+def install_words(idp: Idp) -> list[str]:
+    return ["server", "install", "--issuer", idp.issuer, "--issuer-ca", "ca.pem", "--admin-token-file", "admin.pat"]
+
+
+@pytest.fixture
+def probe(kube: Kube, namespace: str) -> Iterator[KubeProbe]:
+    """An admin's look at the cluster, not through the product."""
+    look = kube.probe(namespace)
+    yield look
+    look.close()
+
+
+@dataclass
+class Background:
+    """A command that runs while the test plays another part; `answer` waits for its end."""
+
+    thread: threading.Thread
+    answers: list[Answer]
+
+    def answer(self) -> Answer:
+        self.thread.join(30)
+        assert self.answers, "the command did not end within 30 s"
+        return self.answers[0]
+
+
+@pytest.fixture
+def start(fleet: Fleet) -> Callable[..., Background]:
+    """Type a command, and go on without waiting for it."""
+
+    def run(*words: str) -> Background:
+        answers: list[Answer] = []
+        thread = threading.Thread(target=lambda: answers.append(fleet(*words)), daemon=True)
+        thread.start()
+        return Background(thread, answers)
+
+    return run

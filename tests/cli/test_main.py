@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import fleet as facade
 from fleet.cli import device
 from fleet.cli.main import main
 from fleet.contract import errors
@@ -36,14 +35,6 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         raise error
 
     monkeypatch.setattr(device, "cluster", fail)
-
-
-def test_the_facade_is_five_names() -> None:
-    five = {"AdminAuth", "FleetDeviceAuth", "FleetDeviceEnrollScore", "FleetDeviceSetupScore", "FleetServerScore"}
-    assert set(facade.__all__) == five
-    assert all(isinstance(getattr(facade, name), type) for name in five)
-    with pytest.raises(AttributeError, match="DeviceEnrollmentIntent"):
-        _ = facade.DeviceEnrollmentIntent  # type: ignore[attr-defined] - that is what is tested
 
 
 def test_every_verb_is_there_and_no_other(fleet: Fleet) -> None:

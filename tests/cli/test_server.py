@@ -1,0 +1,265 @@
+"""`fleet server` with a real API server and the Zitadel double."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fleet.contract.config import CalloutConfig, OperatorConfig, load_config
+from fleet.contract.errors import Unreachable
+from fleet.scores.server import FleetServerScore
+from fleet.secrets.file import FileSecretStore
+from fleet.topology.admin import AdminAuth
+from fleet.topology.capabilities import Applied
+from fleet.topology.kube import KubeClient
+from harness.probes.kube import KubeProbe
+from tests.cli.conftest import Fleet, Json, Place, install_words
+from tests.doubles.zitadel.idp import Idp
+from tests.support.kube import Kube
+
+API = "fleet.nationtech.io/v1alpha1"
+SECRETS = {
+    "ca_cert",
+    "ca_key",
+    "nats_app_pass",
+    "nats_auth_pass",
+    "nats_control_pass",
+    "nats_issuer_seed",
+    "nats_system_pass",
+    "nats_tls_cert",
+    "nats_tls_key",
+    "nats_xkey_seed",
+}
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    """What is to be done at the end of the test, however it ends."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def values(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_install_and_a_second_one_that_changes_nothing(fleet: Fleet, idp: Idp, place: Place, tmp_path: Path) -> None:
+    first = fleet(*install_words(idp), "--output", "json")
+    assert first.code == 0, first.err
+    assert "ConfigMap fleet-server" in first.json["changed"]
+    before = values(tmp_path / "secrets")
+    assert set(before) == SECRETS
+    second = fleet(*install_words(idp), "--output", "json")
+    assert second.code == 0, second.err
+    assert second.json["changed"] == []
+    assert values(tmp_path / "secrets") == before
+    assert "nothing changed" in fleet(*install_words(idp)).out
+    assert set(place.running) == {"nats", "callout", "operator"}
+
+
+def test_what_an_install_announces(installed: Place, idp: Idp, probe: KubeProbe) -> None:
+    info = probe.server()
+    assert info is not None
+    assert info.issuer == idp.issuer
+    assert info.nats_url == "tls://nats.example.org:4222"
+    assert info.ca.endswith(idp.ca)
+    assert info.ca.count("BEGIN CERTIFICATE") == 2
+    roles = idp.made(f"/projects/{info.project_id}/roles/_search", {})["result"]
+    assert [role["key"] for role in roles] == ["device"]
+
+
+def test_the_parts_can_read_their_configuration(installed: Place, tmp_path: Path) -> None:
+    def write(part: str) -> Path:
+        path = tmp_path / f"{part}.json"
+        path.touch(0o600)
+        path.write_bytes(installed.running[part].files[path.name])
+        return path
+
+    callout = load_config(write("callout"), CalloutConfig)
+    operator = load_config(write("operator"), OperatorConfig)
+    assert callout.nats_url == operator.nats_url == "tls://nats.example.org:4222"
+
+
+def test_no_secret_leaves_the_store(installed: Place, fleet: Fleet, idp: Idp, kube: Kube, tmp_path: Path) -> None:
+    del installed
+    answer = fleet(*install_words(idp), "--output", "json")
+    shown = answer.out + answer.err + kube.kubectl("get", "configmaps,secrets", "-A", "-o", "json")
+    secret = {
+        name: text for name, text in values(tmp_path / "secrets").items() if name not in {"ca_cert", "nats_tls_cert"}
+    }
+    assert not [
+        name for name, text in secret.items() if text.decode().splitlines()[-2 if b"\n" in text else 0] in shown
+    ]
+
+
+def test_two_installs_at_once_agree(idp: Idp, place: Place, namespace: str, tmp_path: Path) -> None:
+    score = FleetServerScore(idp.issuer, AdminAuth(token_file=tmp_path / "admin.pat"), idp.ca, namespace)
+    barrier, errors = threading.Barrier(2), list[BaseException]()
+
+    def install() -> None:
+        mine = Place(KubeClient(), place.secrets)
+        barrier.wait(10)
+        try:
+            score.interpret(mine, tell=lambda _: None, progress=lambda _: None)
+        except BaseException as error:
+            errors.append(error)
+            raise
+        finally:
+            seen.append(mine.running)
+
+    seen: list[object] = []
+    threads = [threading.Thread(target=install) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+    assert seen[0] == seen[1] != {}
+
+
+def test_a_server_that_is_not_installed(fleet: Fleet, place: Place, namespace: str) -> None:
+    del place
+    for words in (
+        ("server", "status"),
+        ("server", "uninstall"),
+        ("login",),
+        ("device", "list"),
+        ("device", "show", "pi-1"),
+        ("device", "revoke", "pi-1"),
+        ("device", "delete", "pi-1"),
+        ("device", "enroll", "--device-id", "pi-1", "--out", "x.json"),
+        ("deployment", "list"),
+        ("deployment", "show", "web"),
+        ("deployment", "delete", "web"),
+        ("deployment", "apply", "--name", "web", "--image", "x"),
+    ):
+        answer = fleet(*words)
+        assert answer.code == 3, (words, answer)
+        assert f"no fleet server is installed in namespace '{namespace}'" in answer.err
+        assert "fleet server install" in answer.err
+
+
+def test_a_kubeconfig_without_rights(
+    fleet: Fleet, idp: Idp, kube: Kube, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kube.service_account("default", kube.fresh("nobody"))))
+    mine = Place(KubeClient(), FileSecretStore(tmp_path / "secrets"))
+    monkeypatch.setattr("fleet.cli.server.place", lambda: mine)
+    for words, verb in (
+        (install_words(idp), "namespaces"),
+        (["device", "list"], "devices"),
+        (["deployment", "list"], "fleetdeployments"),
+        (["server", "status"], "configmaps"),
+    ):
+        answer = fleet(*words)
+        assert answer.code == 7, (words, answer)
+        assert verb in answer.err
+        assert "ask the cluster's admin for this right" in answer.err
+    assert mine.running == {}
+
+
+def test_status_says_what_is_installed_and_what_is_missing(installed: Place, fleet: Fleet, idp: Idp) -> None:
+    good = fleet("server", "status", "--output", "json")
+    assert good.code == 0
+    assert good.json["ready"] is True
+    assert good.json["issuer"] == idp.issuer
+    installed.unready["callout"] = "has not loaded its registry"
+    ill = fleet("server", "status")
+    assert ill.code == 1
+    assert "not ready: has not loaded its registry" in ill.out
+    assert "not ready: callout" in ill.err
+
+
+def test_an_uninstall_keeps_devices_and_secrets(
+    installed: Place, fleet: Fleet, idp: Idp, probe: KubeProbe, tmp_path: Path
+) -> None:
+    probe.create(probe.path("devices"), {"apiVersion": API, "kind": "Device", "metadata": {"name": "pi-1"}, "spec": {}})
+    before = values(tmp_path / "secrets")
+    answer = fleet("server", "uninstall")
+    assert answer.code == 0, answer.err
+    assert installed.running == {}
+    assert probe.server() is None
+    assert probe.device("pi-1") is not None
+    assert fleet("server", "uninstall").code == 3
+    assert fleet(*install_words(idp)).code == 0
+    assert values(tmp_path / "secrets") == before
+
+
+def test_deleting_the_data_leaves_the_devices_of_other_servers(
+    installed: Place, fleet: Fleet, idp: Idp, kube: Kube, probe: KubeProbe, cleanup: ExitStack
+) -> None:
+    """The definitions serve the whole cluster: removing them would remove every server's devices."""
+    del installed
+    other = kube.probe(kube.namespace())
+    cleanup.callback(other.close)
+    device = {"apiVersion": API, "kind": "Device", "metadata": {"name": "theirs"}, "spec": {}}
+    other.create(other.path("devices"), device)
+    probe.create(probe.path("devices"), {**device, "metadata": {"name": "ours"}})
+    answer = fleet("server", "uninstall", "--delete-data")
+    assert answer.code == 0, answer.err
+    assert probe.get(probe.path("devices", "ours")) is None
+    assert other.device("theirs") is not None
+    other.delete(other.path("devices", "theirs"))
+    assert fleet(*install_words(idp)).code == 0
+    assert fleet("server", "uninstall", "--delete-data").code == 0
+    assert other.get(other.path("devices")) is None, "nobody uses the definitions any more"
+
+
+def test_an_identity_provider_that_is_down(fleet: Fleet, idp: Idp, place: Place) -> None:
+    idp.set(faults=[{"path": "/management/v1", "times": 99, "status": 503}])
+    answer = fleet(*install_words(idp))
+    assert answer.code == 6
+    assert idp.issuer in answer.err
+    assert place.running == {}
+
+
+def test_a_token_that_is_no_admins(fleet: Fleet, idp: Idp, place: Place) -> None:
+    Path("admin.pat").write_text("wrong")
+    answer = fleet(*install_words(idp))
+    assert answer.code == 7
+    assert "wrong" not in answer.err
+    assert place.running == {}
+
+
+def test_a_token_file_that_others_can_read(fleet: Fleet, idp: Idp, place: Place) -> None:
+    del place
+    Path("admin.pat").chmod(0o644)
+    answer = fleet(*install_words(idp))
+    assert answer.code == 2
+    assert "chmod 600 admin.pat" in answer.err
+
+
+def test_a_topology_that_nobody_knows(fleet: Fleet, idp: Idp, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    del namespace
+    monkeypatch.setenv("FLEET_TOPOLOGY", "moon")
+    answer = fleet(*install_words(idp))
+    assert answer.code == 2
+    assert "FLEET_TOPOLOGY is 'moon'" in answer.err
+
+
+def test_a_manifest_of_the_server_is_json(installed: Place) -> None:
+    assert msgspec.json.decode(installed.running["nats"].files["nats.json"])["system_account"] == "SYS"
+
+
+def test_an_uninstall_that_breaks_off_can_be_repeated(installed: Place, fleet: Fleet, probe: KubeProbe) -> None:
+    def fail(objects: Sequence[Json]) -> list[Applied]:
+        del objects
+        raise Unreachable("the cluster went away", next_step="wait")
+
+    works, installed.delete = installed.delete, fail
+    assert fleet("server", "uninstall").code == 6
+    installed.delete = works
+    assert fleet("server", "uninstall").code == 0
+    assert probe.server() is None
+
+
+def test_a_repeat_after_the_definitions_are_gone(installed: Place, fleet: Fleet, kube: Kube) -> None:
+    del installed
+    kube.kubectl("delete", "crd", "devices.fleet.nationtech.io", "fleetdeployments.fleet.nationtech.io")
+    answer = fleet("server", "uninstall", "--delete-data")
+    assert answer.code == 0, answer.err

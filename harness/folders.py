@@ -47,12 +47,18 @@ def create() -> tuple[Path, IO[bytes]]:
     base = parent()
     try:
         root = _fresh(base)
+        _check(base, root)
         lock = (root / "new-lock").open("wb")
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Under its name only once held: a sweep that saw it free would remove the folder.
         (root / "new-lock").rename(root / "lock")
     except OSError as error:
         raise of_os_error(error, "making a world's folder", base) from error
+    return root, lock
+
+
+def _check(base: Path, root: Path) -> None:
+    """Whether a world fits there; else the folder is removed again."""
     free = shutil.disk_usage(root).free
     if free < _LEAST_FREE:
         remove(root)
@@ -66,7 +72,6 @@ def create() -> tuple[Path, IO[bytes]]:
             f"{root} is too long: a device's socket below it would exceed {_SOCKET_PATH_LIMIT} bytes",
             next_step="set TMPDIR to a shorter folder, such as /tmp",
         )
-    return root, lock
 
 
 def _fresh(base: Path) -> Path:
@@ -82,7 +87,7 @@ def sweep() -> list[Path]:
     """Remove the folders of dead runs, and what they left running; returns them."""
     removed: list[Path] = []
     for root in parent().iterdir():
-        with contextlib.suppress(FileNotFoundError), (root / "lock").open("rb") as lock:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), (root / "lock").open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

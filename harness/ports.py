@@ -13,7 +13,7 @@ import socket
 from typing import IO
 
 from harness import folders
-from harness.errors import HarnessError, PortTaken
+from harness.errors import HarnessError, PortTaken, of_os_error
 
 _FIRST, _LAST = 20000, 32000
 """Below 32768, where Linux begins to choose ports for outgoing connections (ip_local_port_range)."""
@@ -37,11 +37,14 @@ class Ports:
             HarnessError: every block is locked.
         """
         folder = folders.parent() / "ports"
-        folder.mkdir(exist_ok=True)
         blocks = list(range(_FIRST, _LAST, _SIZE))
         random.shuffle(blocks)
         for first in blocks:
-            lock = (folder / str(first)).open("ab")
+            try:
+                folder.mkdir(exist_ok=True)
+                lock = (folder / str(first)).open("ab")
+            except OSError as error:
+                raise of_os_error(error, "locking ports", folder) from error
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -26,6 +26,9 @@ _LEAST_FREE = 32 * 2**20
 """Bytes: below this, etcd and JetStream begin to fail in ways that look like the product's."""
 _CLOCK_JUMP = 2.0
 """Seconds by which the wall clock may drift from the monotonic one during a run."""
+_LOOKS = 3
+_BETWEEN_LOOKS = 0.1
+"""Seconds; together longer than the supervisor takes to notice an end."""
 _HUNG = 2.0
 """Seconds that a server has to answer the triage."""
 PORT_TAKEN = re.compile(r"address already in use|\S+:\d+ is taken", re.IGNORECASE)
@@ -47,7 +50,17 @@ class Triage:
         self._vital |= {path: path.read_bytes() for path in files}
 
     def problems(self, since: float) -> list[str]:
-        """Everything wrong now, or that ended unasked since a monotonic time; empty when the world is sound."""
+        """Everything wrong now, or that ended unasked since a monotonic time; empty when the world is sound.
+
+        Sound means seen so three times in a row: what was just killed may not have been noticed yet.
+        """
+        for look in range(_LOOKS):
+            time.sleep(_BETWEEN_LOOKS if look else 0)
+            if found := self._look(since):
+                return found
+        return []
+
+    def _look(self, since: float) -> list[str]:
         root = self._root
         if not root.is_dir():
             return [f"the world's folder {root} is gone"]

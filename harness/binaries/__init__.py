@@ -69,6 +69,6 @@ def digest(module: Path, flags: str) -> str:
 
 def linker_flags(go_mod: str) -> str:
     """Strip symbols, and stamp the API server's version, which it otherwise reports as v0.0.0-master."""
-    found = re.search(r"^\s*k8s\.io/kubernetes (v\S+)", go_mod, re.MULTILINE)
+    found = re.search(r"\sk8s\.io/kubernetes (v\S+)", go_mod)
     version = found.group(1) if found else "v0.0.0"
     return f"-s -w -X k8s.io/component-base/version.gitVersion={version}"

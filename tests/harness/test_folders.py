@@ -1,0 +1,90 @@
+"""A world's folder and ports: nobody else's are ever touched."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness import folders, ports
+from harness.errors import HarnessError, PortTaken
+from harness.ports import Ports, is_free
+from harness.wait import wait_until
+
+
+def test_a_sweep_removes_what_dead_runs_left_and_nothing_else() -> None:
+    """A free lock marks the dead; what they left running is killed first."""
+    alive, lock = folders.create()
+    dead, dead_lock = folders.create()
+    with subprocess.Popen(["sleep", "1004"], env={**os.environ, "FLEET_WORLD": str(dead)}) as left:
+        wait_until(lambda: left.pid in folders.members(dead), "it is seen as a member", timeout=5)
+        dead_lock.close()
+        swept = folders.sweep()
+        assert left.wait(5) == -9
+    assert dead in swept
+    assert not dead.exists()
+    assert alive not in swept
+    assert alive.is_dir()
+    lock.close()
+    folders.remove(alive)
+
+
+def test_a_folder_without_a_lock_is_left_alone() -> None:
+    """It is being made at this moment, or not ours."""
+    unknown = folders.parent() / "unknown"
+    unknown.mkdir()
+    folders.sweep()
+    assert unknown.is_dir()
+    unknown.rmdir()
+
+
+def test_a_deep_temporary_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do; a socket's path would fail much later, and say less."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(HarnessError, match=r"(?s)is too long: a device's socket below it.*set TMPDIR"):
+        folders.create()
+    assert list(folders.parent().iterdir()) == []
+
+
+def test_the_folder_of_worlds_is_private() -> None:
+    """It holds keys and tokens."""
+    assert folders.parent().stat().st_mode & 0o077 == 0
+
+
+def test_two_worlds_have_no_port_in_common() -> None:
+    """Also when the first has not bound any of them yet."""
+    first, second = Ports.acquire(), Ports.acquire()
+    mine = {first.take() for _ in range(5)}
+    theirs = {second.take() for _ in range(5)}
+    assert len(mine) == len(theirs) == 5
+    assert not mine & theirs
+    first.release()
+    second.release()
+
+
+def test_a_port_that_a_stranger_has_is_passed_over() -> None:
+    """A block is ours against other worlds only."""
+    block = Ports.acquire()
+    taken = block.take()
+    with socket.create_server(("127.0.0.1", taken + 1)):
+        assert not is_free(taken + 1)
+        assert block.take() == taken + 2
+    block.release()
+
+
+def test_a_used_up_block_says_so() -> None:
+    """Rather than take a port of somebody else's block."""
+    block = Ports.acquire()
+    with pytest.raises(PortTaken, match=r"no port is left in \d+ to \d+"):
+        list(iter(block.take, None))
+    block.release()
+
+
+def test_ports_lie_below_those_of_outgoing_connections() -> None:
+    """Or the kernel could give a stopped server's port away."""
+    first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert first_outgoing >= ports._LAST  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,233 @@
+"""The plugin as its users see it: a real pytest run inside a pytest run, on tiny worlds of real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import folders, plugin
+from harness.targets import cluster
+from harness.wait import wait_until
+
+pytest_plugins = ["pytester"]
+
+TINY = (Path(__file__).parent / "tiny.py").read_text()
+
+
+@pytest.fixture
+def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Function: an inner run whose worlds are tiny, and whose warnings are errors as in the outer one."""
+    monkeypatch.setenv("WORLDS", str(pytester.path / "worlds"))
+    monkeypatch.delenv("FLEET_TARGET", raising=False)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makeconftest(TINY)
+    pytester.makeini("[pytest]\nfilterwarnings = error\nstrict = true\n")
+    return pytester
+
+
+def worlds(inner: pytest.Pytester) -> list[Path]:
+    """Every world that the inner run made."""
+    return [Path(line) for line in (inner.path / "worlds").read_text().splitlines()]
+
+
+def assert_no_process_left(roots: list[Path]) -> None:
+    for root in roots:
+        wait_until(lambda root=root: folders.members(root), f"no process of {root} is left", timeout=5, until=is_empty)
+
+
+def is_empty(found: list[int]) -> bool:
+    return not found
+
+
+LOADED = cluster
+"""Heavy; loaded here, so that not every inner run in this process loads it anew."""
+ALONE = ("--disable-plugin-autoload", "-p", "no:cacheprovider")
+"""No plugin but ours: loading them all takes longer than most of these tests."""
+APART = (*ALONE, "-p", "harness.plugin")
+
+
+def run(inner: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """In this process: a fifth of the time of a new one."""
+    return inner.runpytest_inprocess(*ALONE, *options, plugins=[plugin])
+
+
+def run_apart(inner: pytest.Pytester, *options: str) -> pytest.RunResult:
+    return inner.runpytest_subprocess(*APART, *options, timeout=60)
+
+
+def test_a_world_is_made_once_and_leaves_nothing(inner: pytest.Pytester) -> None:
+    """Two tests share one world; after the run there is neither a process nor a folder of it."""
+    inner.makepyfile("def test_a(world): assert world.root.is_dir()\ndef test_b(world): assert not world.problems()")
+    run(inner).assert_outcomes(passed=2)
+    (root,) = worlds(inner)
+    assert_no_process_left([root])
+    assert not root.exists()
+
+
+def test_workers_have_worlds_and_names_of_their_own(inner: pytest.Pytester) -> None:
+    """With two workers no folder and no name is shared."""
+    body = "def test_it(world):\n    with open('names', 'a') as file: file.write(world.unique('pi') + chr(10))\n"
+    inner.makepyfile(test_one=body, test_two=body)
+    run_apart(inner, "-p", "xdist", "-n", "2", "--dist", "loadfile").assert_outcomes(passed=2)
+    assert len(set(worlds(inner))) == 2
+    assert len(set((inner.path / "names").read_text().split())) == 2
+    assert_no_process_left(worlds(inner))
+
+
+def test_a_crashed_worker_is_replaced_and_its_world_ended(inner: pytest.Pytester) -> None:
+    """A worker that dies takes its world along; the next test gets a new one."""
+    inner.makepyfile("import os\ndef test_a(world): os._exit(7)\ndef test_b(world): assert not world.problems()")
+    result = run_apart(inner, "-p", "xdist", "-n", "1")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*worker 'gw0' crashed*"])
+    assert len(worlds(inner)) == 2
+    assert_no_process_left(worlds(inner))
+
+
+def test_a_world_that_breaks_half_way_refuses_further_tests_and_says_why(inner: pytest.Pytester) -> None:
+    """The failure is the world's, not the product's, and every later test quotes it."""
+    inner.makepyfile(
+        """
+        import os
+        def test_a(world):
+            os.kill(world.parts()["database"].pid, 9)
+            assert False, "the product answered nonsense"
+        def test_b(world): pass
+        """
+    )
+    result = run(inner)
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*WorldBroken: this world is not used any more: *test_a*",
+            "*database ended with code -9 without being asked*",
+            "*WorldBroken: the world is broken, so this says nothing about the product*",
+        ]
+    )
+
+
+def test_a_failure_in_a_sound_world_stays_the_products(inner: pytest.Pytester) -> None:
+    """What a scenario asks for is no problem of the world, and the next test runs."""
+    inner.makepyfile(
+        """
+        def test_a(world):
+            world.kill("database")
+            world.pause("product")
+            assert False, "wrong"
+        def test_b(world): pass
+        """
+    )
+    result = run(inner)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*AssertionError: wrong*"])
+    result.stdout.no_fnmatch_line("*WorldBroken*")
+
+
+def test_a_part_of_the_product_that_dies_is_the_products_failure(inner: pytest.Pytester) -> None:
+    """It stays an AssertionError, which names the part that died unasked."""
+    inner.makepyfile(
+        """
+        import os
+        def test_a(world):
+            os.kill(world.parts()["product"].pid, 11)
+            assert False, "wrong"
+        """
+    )
+    result = run(inner)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*AssertionError: wrong*", "*product ended with code -11 without being asked*"])
+
+
+HANGING = """
+import pathlib, signal
+def test_a(world):
+    pathlib.Path("hanging").write_text("now")
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
+def test_whatever_ends_a_run_leaves_no_process(
+    inner: pytest.Pytester, number: signal.Signals, options: tuple[str, ...]
+) -> None:
+    """Ctrl-C removes the folder too; after kill -9 the next run's sweep does."""
+    inner.makepyfile(HANGING)
+    argv = [sys.executable, "-m", "pytest", *APART, *options]
+    with subprocess.Popen(argv, cwd=inner.path, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        wait_until((inner.path / "hanging").exists, "the inner test hangs", timeout=20)
+        (root,) = worlds(inner)
+        assert len(folders.members(root)) >= 3, "a supervisor and two parts"
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            os.kill(process.pid, number)
+        process.wait(20)
+    assert_no_process_left([root])
+    if number == signal.SIGKILL:
+        folders.sweep()
+    assert not root.exists()
+
+
+def test_a_kept_world_lives_on_until_it_is_told(inner: pytest.Pytester) -> None:
+    """A run that dies of kill -9 after `detach` leaves its world to whoever ends it by hand."""
+    inner.makepyfile(HANGING.replace("signal.pause()", "world._parts.detach(); import os; os.kill(os.getpid(), 9)"))
+    run_apart(inner)
+    (root,) = worlds(inner)
+    assert len(folders.members(root)) == 3
+    assert root not in folders.sweep()
+    ended = subprocess.run([sys.executable, "-m", "harness.supervisor", "--end", str(root)], check=False)
+    assert ended.returncode == 0
+    assert not root.exists()
+    assert_no_process_left([root])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--fleet-target", "staging"), "*TargetUnavailable: staging was asked for, but no description*"),
+        (("-m", "staging"), "*TargetUnavailable: staging was asked for, but no description*"),
+        (("--fleet-target", "staging:/nonexistent"), "*TargetUnavailable: the description of staging*does not exist*"),
+        (("--fleet-target", "k3d"), "*TargetUnavailable: the target k3d needs*"),
+        (("--fleet-target", "mars"), "*Misused: there is no target 'mars'*"),
+    ],
+)
+def test_a_target_that_was_asked_for_fails_when_it_is_missing(
+    inner: pytest.Pytester, options: tuple[str, ...], words: str
+) -> None:
+    """It never skips."""
+    inner.makepyfile("import pytest\n@pytest.mark.staging\n@pytest.mark.k3d\ndef test_a(world): pass")
+    inner.makepyfile(test_any="def test_b(world): pass")
+    result = run(inner, *options)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert not result.parseoutcomes().keys() & {"passed", "skipped"}
+    result.stdout.fnmatch_lines([words])
+
+
+def test_tests_of_other_targets_and_devices_are_deselected(inner: pytest.Pytester) -> None:
+    """A test without a target's marker runs everywhere."""
+    inner.makepyfile(
+        """
+        import pytest
+        @pytest.mark.staging
+        def test_a(world): pass
+        @pytest.mark.pi
+        def test_b(world): pass
+        @pytest.mark.embedded
+        def test_c(world): pass
+        def test_d(world): pass
+        """
+    )
+    run(inner).assert_outcomes(passed=2, deselected=2)
+
+
+def test_options_and_markers_explain_themselves(inner: pytest.Pytester) -> None:
+    """`--help` and `--markers` say what each is for."""
+    shown = run(inner, "--help").stdout.str() + run(inner, "--markers").stdout.str()
+    for words in ("--fleet-target=TARGET", "--fleet-keep", "@pytest.mark.pi: needs a device"):
+        assert words in shown

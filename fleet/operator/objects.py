@@ -15,7 +15,7 @@ from fleet.contract.wire import decode
 
 K = TypeVar("K", Device, FleetDeployment)
 
-RESERVED = frozenset({APP_USER, CALLOUT_USER, CONTROL_USER, SYSTEM_USER})
+_RESERVED = frozenset({APP_USER, CALLOUT_USER, CONTROL_USER, SYSTEM_USER})
 """Names of the server's own NATS users: a device of such a name could not be told from one when sessions end."""
 
 
@@ -31,7 +31,7 @@ def parse(data: bytes, kind: type[K]) -> K:
         item = decode(msgspec.json.encode({**msgspec.json.decode(data, type=dict), "status": {}}), kind)
     # Deployments follow the same grammar.
     name = DeviceId(item.metadata.name)
-    if kind is Device and name in RESERVED:
+    if kind is Device and name in _RESERVED:
         raise InvalidInput(f"{name!r} is the name of a user of the server", next_step="choose another device id")
     return item
 

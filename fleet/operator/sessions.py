@@ -131,10 +131,14 @@ class Sessions:
         return [Session(reply.server.id, one.cid) for reply in replies for one in reply.data.connections]
 
     async def _end(self, session: Session) -> None:
-        # No answer is asked for: whether it is gone shows when the sessions are listed again.
+        # The server ignores a kick that names nobody to answer. The answer is not read: whether the session is gone
+        # shows when the sessions are listed again.
+        client = self._system.client
         try:
-            await self._system.client.publish(
-                f"$SYS.REQ.SERVER.{session.server}.KICK", msgspec.json.encode({"cid": session.cid})
+            await client.publish(
+                f"$SYS.REQ.SERVER.{session.server}.KICK",
+                msgspec.json.encode({"cid": session.cid}),
+                reply=client.new_inbox(),
             )
         except nats.errors.Error as error:
             raise _lost(error) from error

@@ -19,7 +19,7 @@ from fleet.contract.wire import (
     Identity,
     IdentityState,
 )
-from fleet.operator.objects import RESERVED, Shelf
+from fleet.operator.objects import Shelf
 from fleet.operator.reconcile.snapshot import Heard, Snapshot, deadline
 
 V = TypeVar("V")
@@ -128,11 +128,9 @@ class Store:
         return before != self.dropped[device]
 
     def barred(self, user: str) -> bool:
-        """Whether a NATS user of this name may have no session in the devices' account."""
-        if user in RESERVED:
-            return False
+        """Whether a NATS user of this name is a device that may have no session."""
         known = self.devices.items.get(user)
-        return known is None or known.spec.revoked or known.metadata.deletion_timestamp is not None
+        return known is not None and (known.spec.revoked or known.metadata.deletion_timestamp is not None)
 
 
 def _verdict(state: DeviceState) -> object:

@@ -72,7 +72,9 @@ class World:
     heard: dict[str, Heard] = field(default_factory=dict[str, Heard])
     identities: dict[str, Identity] = field(default_factory=dict[str, Identity])
     dropped: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    sessions: set[str] = field(default_factory=set[str])
+    dropping: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    sessions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """Who is connected, by device and subject."""
 
     # What the operator sees and does.
 
@@ -96,7 +98,8 @@ class World:
         return reconcile(self.snapshot())
 
     def step(self, cut: int | None = None) -> tuple[Action, ...]:
-        """One pass, of which only the first `cut` actions are carried out."""
+        """One pass, of which only the first `cut` actions are carried out; sessions end after it."""
+        self._finish_drops()
         actions = self.plan()[:cut]
         for action in actions:
             self.apply(action)
@@ -125,8 +128,7 @@ class World:
             case Kick(device, denied):
                 for subject in denied:
                     assert self.identities[subject] == Identity(DeviceId(device), IdentityState.REVOKED), "deny first"
-                self.sessions.discard(device)
-                self.dropped[device] = denied | self.dropped.get(device, frozenset())
+                self.dropping[device] = denied
             case WriteDesired(device, deployment, desired):
                 self.desired.setdefault(device, {})[deployment] = desired
             case WriteIndex(device, index):
@@ -140,8 +142,8 @@ class World:
             case DeleteState(device, deployment):
                 del self.states[device][deployment]
             case DeleteIdentity(subject):
-                device = self.identities.pop(subject).device
-                assert device not in self.sessions or device in self.devices, "no session may be left"
+                del self.identities[subject]
+                assert subject not in {used for _, used in self.sessions}, "no session may be left"
             case Purge(device):
                 for known in (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped):
                     known.pop(device, None)
@@ -153,6 +155,22 @@ class World:
                 self.devices[name] = msgspec.structs.replace(self.devices[name], status=status)
             case PatchDeploymentStatus(name, status):
                 self.deployments[name] = msgspec.structs.replace(self.deployments[name], status=status)
+
+    def restart(self) -> None:
+        """The operator is killed, and remembers nothing."""
+        self.dropped.clear()
+        self.dropping.clear()
+
+    def _finish_drops(self) -> None:
+        for device, denied in self.dropping.items():
+            states = {self.identities[subject].state for subject in denied if subject in self.identities}
+            known = self.devices.get(device)
+            banned = known is None or known.spec.revoked or known.metadata.deletion_timestamp is not None
+            gone = {one for one in self.sessions if one[0] == device and (banned or one[1] in denied)}
+            if IdentityState.ACTIVE not in states:
+                self.sessions -= gone
+                self.dropped[device] = denied | self.dropped.get(device, frozenset())
+        self.dropping.clear()
 
     # What people do.
 
@@ -189,6 +207,12 @@ class World:
         self.deployments[name] = _deleting(self.deployments[name])
 
     # What devices do.
+
+    def connect(self, device: str) -> None:
+        """The device logs in with every subject that the registry lets in."""
+        for subject, identity in self.identities.items():
+            if identity == Identity(DeviceId(device), IdentityState.ACTIVE):
+                self.sessions.add((device, subject))
 
     def beat(self, *devices: str) -> None:
         for device in devices:

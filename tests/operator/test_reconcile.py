@@ -72,7 +72,8 @@ def test_a_device_without_a_subject_is_not() -> None:
 
 def test_revocation_denies_first_then_ends_sessions_then_says_so() -> None:
     world = fleet("pi-1", "pi-2")
-    world.sessions |= {"pi-1", "pi-2"}
+    world.connect("pi-1")
+    world.connect("pi-2")
     world.edit_device("pi-1", revoked=True)
     denied, kicked, told = world.step()
     assert denied == WriteIdentity("sub-pi-1", identity("pi-1", REVOKED))
@@ -82,7 +83,7 @@ def test_revocation_denies_first_then_ends_sessions_then_says_so() -> None:
     world.settle()
     assert world.condition("pi-1", "Revoked") == ("True", "SessionsDropped")
     assert world.condition("pi-1", "Online") == ("False", "Revoked")
-    assert world.sessions == {"pi-2"}
+    assert world.sessions == {("pi-2", "sub-pi-2")}
     assert world.identities["sub-pi-2"] == identity("pi-2")
 
 
@@ -90,8 +91,8 @@ def test_a_revocation_is_looked_into_again_by_an_operator_that_just_started() ->
     world = fleet("pi-1")
     world.edit_device("pi-1", revoked=True)
     world.settle()
-    world.dropped.clear()
-    world.sessions.add("pi-1")
+    world.restart()
+    world.sessions.add(("pi-1", "sub-pi-1"))
     (kick,) = world.plan()
     assert isinstance(kick, Kick), "without a status that goes back and forth"
     world.settle()
@@ -102,8 +103,9 @@ def test_a_revocation_is_looked_into_again_by_an_operator_that_just_started() ->
 def test_a_device_that_is_let_in_again_can_be_revoked_again() -> None:
     world = fleet("pi-1")
     for _ in range(2):
+        world.connect("pi-1")
+        assert world.sessions
         world.edit_device("pi-1", revoked=True)
-        world.sessions.add("pi-1")
         world.settle()
         assert world.sessions == set()
         world.edit_device("pi-1", revoked=False)
@@ -142,12 +144,13 @@ def test_a_deleted_deployment_leaves_revoked_devices_too() -> None:
 
 def test_enrolling_again_replaces_the_identity_and_ends_the_old_sessions() -> None:
     world = fleet("pi-1")
-    world.sessions.add("pi-1")
+    world.connect("pi-1")
     world.edit_device("pi-1", subject="sub-new")
     actions = world.settle()
     assert WriteIdentity("sub-pi-1", identity("pi-1", REVOKED)) in actions
     assert Kick("pi-1", frozenset({"sub-pi-1"}), banned=False) in actions
     assert world.identities == {"sub-new": identity("pi-1")}
+    assert world.sessions == set()
     assert world.condition("pi-1", "Revoked") == ("False", "NotRevoked")
 
 
@@ -158,16 +161,27 @@ def test_a_subject_belongs_to_the_device_that_had_it_first() -> None:
     world.settle()
     assert world.identities == {"sub": identity("z-early")}
     assert world.condition("a-late", "Enrolled") == ("False", "SubjectTaken")
+    world.connect("z-early")
     world.delete_device("z-early")
     world.settle()
     assert world.identities == {"sub": identity("a-late")}
     assert world.condition("a-late", "Enrolled") == ("True", "IdentityRegistered")
+    assert world.sessions == set()
+
+
+def test_a_subject_stays_with_the_device_that_is_registered_with_it() -> None:
+    world = fleet("pi-1")
+    world.connect("pi-1")
+    world.add_device("a-new", subject="sub-pi-1", created="2020-01-01T00:00:00Z")
+    world.settle()
+    assert world.identities == {"sub-pi-1": identity("pi-1")}
+    assert world.sessions == {("pi-1", "sub-pi-1")}
 
 
 def test_an_identity_of_no_device_is_denied_and_forgotten() -> None:
     world = World()
     world.identities["sub-ghost"] = identity("ghost")
-    world.sessions.add("ghost")
+    world.connect("ghost")
     world.settle()
     assert world.identities == {}
     assert world.sessions == set()
@@ -303,7 +317,8 @@ def test_a_deleted_device_leaves_no_session_no_identity_and_no_key() -> None:
     world = fleet("pi-1", "pi-2")
     world.deploy("web")
     world.settle()
-    world.sessions |= {"pi-1", "pi-2"}
+    world.connect("pi-1")
+    world.connect("pi-2")
     world.delete_device("pi-1")
     actions = world.settle()
     assert [type(action) for action in actions if not isinstance(action, PatchDeviceStatus)][:2] == [
@@ -313,7 +328,7 @@ def test_a_deleted_device_leaves_no_session_no_identity_and_no_key() -> None:
     assert Purge("pi-1") in actions
     assert world.devices.keys() == world.indexes.keys() == world.infos.keys() == {"pi-2"}
     assert world.identities == {"sub-pi-2": identity("pi-2")}
-    assert world.sessions == {"pi-2"}
+    assert world.sessions == {("pi-2", "sub-pi-2")}
     assert world.deployments["web"].status.matched == 1
 
 

@@ -7,7 +7,7 @@ is it forgotten. So at any point the registry itself says what is left to do.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -32,7 +32,7 @@ class Admission(msgspec.Struct, frozen=True):
 
 def admit(snapshot: Snapshot) -> tuple[list[Action], dict[str, Admission]]:
     """What to write into the registry, and where each device stands."""
-    owners = _owners(snapshot.devices.values())
+    owners = _owners(snapshot)
     known: defaultdict[str, list[str]] = defaultdict(list)
     for subject, identity in snapshot.identities.items():
         known[identity.device].append(subject)
@@ -49,12 +49,21 @@ def admit(snapshot: Snapshot) -> tuple[list[Action], dict[str, Admission]]:
     return actions, admissions
 
 
-def _owners(devices: Iterable[Device]) -> dict[str, str]:
-    """Which device has each subject: the oldest, for an admin's slip must not take a device's identity from it."""
+def _owners(snapshot: Snapshot) -> dict[str, str]:
+    """Which device has each subject: who has it in the registry, else the oldest.
+
+    An admin's slip must not take a device's identity from it.
+    """
+
+    def precedence(device: Device) -> tuple[bool, str, str]:
+        holder = snapshot.identities.get(device.spec.subject)
+        holds = holder is not None and holder.device == device.metadata.name
+        return (not holds, device.metadata.creation_timestamp, device.metadata.name)
+
     owners: dict[str, str] = {}
-    for device in sorted(devices, key=lambda item: (item.metadata.creation_timestamp, item.metadata.name)):
-        if device.spec.subject and not deleting(device):
-            owners.setdefault(device.spec.subject, device.metadata.name)
+    claimants = [device for device in snapshot.devices.values() if device.spec.subject and not deleting(device)]
+    for device in sorted(claimants, key=precedence):
+        owners.setdefault(device.spec.subject, device.metadata.name)
     return owners
 
 

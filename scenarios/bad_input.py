@@ -84,7 +84,7 @@ _STRAYS: tuple[tuple[Bucket[Any], str, bytes], ...] = (
     (DEVICE_HEARTBEAT, "huge", b"[" * 900_000),
 )
 """Foreign keys, broken JSON, wrong types, unknown variants, binary, nearly 1 MB."""
-_COUNTER = "fleet_operator_stray_entries_total"
+_COUNTER = "fleet_operator_strays_total"
 
 stray_keys = Scenario(
     id="stray-keys",

@@ -12,18 +12,20 @@ from harness.errors import TargetUnavailable, Unanswered
 from harness.parts import specs
 from harness.world import World
 
-_SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^}]*\})? (\S+)", re.MULTILINE)
+_SAMPLE = re.compile(r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{([^}]*)\})? (\S+)", re.MULTILINE)
 """A line of the Prometheus text format: name, labels, value."""
 
 
-def metric(world: World, part: str, name: str) -> float:
-    """The sum of a metric's samples over all labels; 0 if it has none.
+def metric(world: World, part: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels; 0 if there are none.
 
     Raises:
         Unanswered: the part does not answer.
         TargetUnavailable: this target has no way to ask a part over HTTP.
     """
-    return sum(float(value) for found, value in _SAMPLE.findall(_get(world, part, "/metrics").text) if found == name)
+    samples = _SAMPLE.findall(_get(world, part, "/metrics").text)
+    wanted = [f'{label}="{value}"' for label, value in labels.items()]
+    return sum((float(it) for found, had, it in samples if found == name and all(pair in had for pair in wanted)), 0.0)
 
 
 def sessions(world: World, device: str) -> list[int]:

@@ -69,7 +69,7 @@ def uninstall(place: ServerPlace, namespace: str, *, delete_data: bool, delete_d
     Args:
         place: Where it was installed.
         namespace: And in which namespace.
-        delete_data: Also what NATS keeps. Without devices the operator has nothing left to clean up, so callers
+        delete_data: Also the secrets, and what NATS keeps. Without devices the operator has nothing left to clean up, so callers
             delete those first.
         delete_definitions: Also the definitions, and with them every server's devices in the whole cluster.
     """
@@ -77,5 +77,8 @@ def uninstall(place: ServerPlace, namespace: str, *, delete_data: bool, delete_d
     done = place.stop(_SERVICES, delete_data=delete_data)
     kept = {"Namespace"} if delete_definitions else {"Namespace", "CustomResourceDefinition"}
     objects = [item for item in reversed(server_objects(namespace)) if item["kind"] not in kept]
+    done += place.delete(objects)
+    if delete_data:
+        place.secrets.clear()
     # Last, as it came last: while it is there, the command can be repeated.
-    return done + place.delete([*objects, config_map])
+    return done + place.delete([config_map])

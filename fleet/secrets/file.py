@@ -69,6 +69,20 @@ class FileSecretStore:
             raise InvalidInput(f"the secret {name} vanished", next_step=f"see who else writes to {self._folder}")
         return kept
 
+    def clear(self) -> None:
+        """Remove every secret. See `SecretStore`.
+
+        Raises:
+            NotPermitted: one cannot be removed.
+        """
+        try:
+            for path in self._folder.iterdir():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise NotPermitted(
+                f"cannot empty {self._folder}: {error.strerror}", next_step="run as its owner"
+            ) from error
+
     def _publish(self, name: str, value: bytes) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=self._folder)  # mode 0600 by its contract
         try:

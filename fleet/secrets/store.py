@@ -20,3 +20,7 @@ class SecretStore(Protocol):
     def get(self, name: str) -> bytes | None:
         """The value, or None when it was never made."""
         ...
+
+    def clear(self) -> None:
+        """Forget every secret, for ever: only when what they protect goes too."""
+        ...

@@ -2,6 +2,10 @@
 
 Rendered as JSON, which nats-server's configuration language includes, so that no password needs quoting rules. The
 accounts and limits follow the NATS reference; who may do what as a device is `fleet.contract.permissions`.
+
+Devices and streams live in different accounts. A client may name any subject as its reply-to, past its permissions, and
+a stream takes what arrives there: in one account, a device could have an acknowledgement, or a value of its choice,
+stored under another device's key. Between accounts the server replaces the reply-to.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ from fleet.contract.buckets import (
     CONTROL_ACCOUNT,
     CONTROL_USER,
     IDENTITIES,
+    STORE_ACCOUNT,
     SYSTEM_ACCOUNT,
     SYSTEM_USER,
 )
+from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES
 
 Json = dict[str, Any]
 
@@ -97,10 +103,40 @@ def _accounts(passwords: NatsPasswords) -> Json:
     callout = {"user": CALLOUT_USER, "password": passwords.callout, "permissions": _callout_permissions()}
     system = {"user": SYSTEM_USER, "password": passwords.system, "permissions": _system_permissions()}
     return {
-        APP_ACCOUNT: {"jetstream": "enabled", "users": [app]},
+        STORE_ACCOUNT: {"jetstream": "enabled", "users": [app], "exports": _exports()},
+        APP_ACCOUNT: {"imports": _imports()},
         CONTROL_ACCOUNT: {"jetstream": "enabled", "users": [control, callout]},
         SYSTEM_ACCOUNT: {"users": [system]},
     }
+
+
+def _exports() -> list[Json]:
+    shared: Json = {"accounts": [APP_ACCOUNT]}
+    return [
+        *({"service": subject, **shared} for subject in _services()),
+        *({"stream": subject, **shared} for subject in _watches()),
+    ]
+
+
+def _imports() -> list[Json]:
+    def from_store(subject: str) -> Json:
+        return {"account": STORE_ACCOUNT, "subject": subject}
+
+    return [
+        *({"service": from_store(subject)} for subject in _services()),
+        *({"stream": from_store(subject)} for subject in _watches()),
+    ]
+
+
+def _services() -> list[str]:
+    """What devices ask for: writes, which are acknowledged, and direct gets."""
+    gets = (f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject('>')}" for bucket in DEVICE_READS)
+    return [*(bucket.subject(">") for bucket in DEVICE_WRITES), *gets]
+
+
+def _watches() -> list[str]:
+    """What devices hear of; their own writes they hear without."""
+    return [bucket.subject(">") for bucket in DEVICE_READS if bucket not in DEVICE_WRITES]
 
 
 def _callout_permissions() -> Json:

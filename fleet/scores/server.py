@@ -69,7 +69,7 @@ def uninstall(place: ServerPlace, namespace: str, *, delete_data: bool, delete_d
     Args:
         place: Where it was installed.
         namespace: And in which namespace.
-        delete_data: Also the secrets, and what NATS keeps. Without devices the operator has nothing left to clean up, so callers
+        delete_data: Also the secrets, and what NATS keeps. It is the operator that cleans up after devices, so callers
             delete those first.
         delete_definitions: Also the definitions, and with them every server's devices in the whole cluster.
     """

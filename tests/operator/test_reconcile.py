@@ -154,6 +154,17 @@ def test_enrolling_again_replaces_the_identity_and_ends_the_old_sessions() -> No
     assert world.condition("pi-1", "Revoked") == ("False", "NotRevoked")
 
 
+def test_a_device_that_enrolled_again_can_be_revoked() -> None:
+    world = fleet("pi-1")
+    world.edit_device("pi-1", subject="sub-new")
+    world.settle()
+    world.connect("pi-1")
+    world.edit_device("pi-1", revoked=True)
+    world.settle()
+    assert world.sessions == set()
+    assert world.identities == {"sub-new": identity("pi-1", REVOKED)}
+
+
 def test_a_subject_belongs_to_the_device_that_had_it_first() -> None:
     world = World()
     world.add_device("a-late", subject="sub", created="2026-03-01T00:00:00Z")
@@ -163,6 +174,9 @@ def test_a_subject_belongs_to_the_device_that_had_it_first() -> None:
     assert world.condition("a-late", "Enrolled") == ("False", "SubjectTaken")
     world.connect("z-early")
     world.delete_device("z-early")
+    assert [action for action in world.plan() if isinstance(action, WriteIdentity)] == [
+        WriteIdentity("sub", identity("z-early", REVOKED))
+    ], "it changes hands only when the former owner's sessions are gone"
     world.settle()
     assert world.identities == {"sub": identity("a-late")}
     assert world.condition("a-late", "Enrolled") == ("True", "IdentityRegistered")

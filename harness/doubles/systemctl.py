@@ -60,8 +60,8 @@ class Systemd:
     def disable(self, unit: str) -> None:
         """Remove every such link."""
         self._file(unit, "Failed to disable unit: Unit file {unit} does not exist.", 1)
-        for wants in (self._root / _UNITS).glob(f"*.wants/{unit}"):
-            wants.unlink()
+        for target in (self._root / _UNITS).glob("*.wants"):
+            (target / unit).unlink(missing_ok=True)
 
     def enabled(self) -> list[str]:
         """The units that start at boot."""

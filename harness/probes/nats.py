@@ -147,8 +147,9 @@ class NatsProbe:
         pending = ((await subscription.consumer_info()).num_pending or 0) + subscription.pending_msgs
         messages = [await subscription.next_msg(timeout=_DEADLINE) for _ in range(pending)]
         await subscription.unsubscribe()
-        live = [message for message in messages if (message.headers or {}).get("KV-Operation") not in _DELETED]
-        return sorted(message.subject.removeprefix(bucket.subject("")) for message in live)
+        # A key that was written meanwhile came twice; the later message counts.
+        last = {message.subject.removeprefix(bucket.subject("")): message.headers or {} for message in messages}
+        return sorted(key for key, headers in last.items() if headers.get("KV-Operation") not in _DELETED)
 
     async def _publish(self, bucket: Bucket[Any], key: str, data: bytes, headers: dict[str, str] | None) -> None:
         js = (await self._connected()).jetstream(timeout=_DEADLINE)

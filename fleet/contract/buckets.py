@@ -19,7 +19,9 @@ from fleet.contract.wire import (
 )
 
 APP_ACCOUNT = "APP"
-"""The NATS account of the operator and of every device."""
+"""The NATS account of every device. It holds no stream: a device reaches its keys through what STORE exports."""
+STORE_ACCOUNT = "STORE"
+"""The NATS account of the operator, and of the buckets that it and the devices share."""
 CONTROL_ACCOUNT = "CONTROL"
 """The NATS account of the callout service and the identity registry; no device ever gets in."""
 SYSTEM_ACCOUNT = "SYS"
@@ -27,7 +29,7 @@ SYSTEM_ACCOUNT = "SYS"
 ARTIFACTS = "agent-artifacts"
 """The object store of agent versions."""
 APP_USER = "fleet-app"
-"""The operator in the APP account."""
+"""The operator in the STORE account."""
 CONTROL_USER = "fleet-control"
 """The operator in the CONTROL account: it writes the identity registry."""
 CALLOUT_USER = "fleet-callout"
@@ -47,7 +49,7 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True):
 
     name: str
     kind: type[T]
-    account: str = APP_ACCOUNT
+    account: str = STORE_ACCOUNT
 
     @property
     def stream(self) -> str:
@@ -70,4 +72,4 @@ AGENT_LEASE = Bucket("agent-lease", AgentLease)
 IDENTITIES = Bucket("identities", Identity, CONTROL_ACCOUNT)
 
 APP_BUCKETS = (DESIRED_STATE, DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_TARGET, AGENT_LEASE)
-"""What the operator creates in the APP account."""
+"""What the operator creates in the STORE account."""

@@ -20,6 +20,11 @@ from fleet.contract.buckets import (
 )
 from fleet.contract.names import DeviceId
 
+DEVICE_READS = (DESIRED_STATE, AGENT_TARGET, AGENT_LEASE)
+"""The buckets of which a device reads its own keys."""
+DEVICE_WRITES = (DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_LEASE)
+"""The buckets of which a device writes its own keys."""
+
 
 class Permissions(msgspec.Struct, frozen=True):
     """Subjects that a NATS user may publish and subscribe to; everything else is refused."""

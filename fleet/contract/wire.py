@@ -200,11 +200,15 @@ def decode(data: bytes, kind: type[T]) -> T:
         InvalidInput: not JSON, not of this kind, or with a value outside its grammar; the message says where.
     """
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_from_builtin)
+        value = msgspec.json.decode(data, type=kind, dec_hook=_from_builtin)
+        # msgspec takes a value without a tag; to us an empty object must not be an empty index.
+        if kind.__struct_config__.tag is not None:
+            msgspec.json.decode(data, type=_Tagged)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(
             f"not a valid {kind.__name__}: {error}", next_step="write it with a fleet of the same or a newer version"
         ) from error
+    return value
 
 
 def from_builtins(value: object, kind: type[T]) -> T:
@@ -219,6 +223,10 @@ def from_builtins(value: object, kind: type[T]) -> T:
         raise InvalidInput(
             f"not a valid {kind.__name__}: {error}", next_step="correct what the message names"
         ) from error
+
+
+class _Tagged(msgspec.Struct):
+    type: str
 
 
 _NAMES = (AgentVersion, DeviceId, Digest, TokenSubject)

@@ -46,7 +46,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._end.set)
         first = asyncio.create_task(self._look())
-        server = await asyncio.start_unix_server(self._talk, self._root / "sup.sock")
+        server = await asyncio.start_unix_server(self._talk, self._root / "new-sock")
+        # Under its name only once it listens: between bind and listen a connection is refused.
+        (self._root / "new-sock").rename(self._root / "sup.sock")
         record(self._root, f"supervisor started, pid {os.getpid()}")
         await self._end.wait()
         server.close()

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 from benchmarks import agent, callout, help, revoke, rollout, runbook, storm  # noqa: A004 - a benchmark's name
-from benchmarks.report import Table, publish, this_machine
+from benchmarks.report import Table, publish, this_machine, write_readme
 
 
 def main(argv: list[str]) -> int:
-    """Run the benchmarks named, or all of them."""
+    """Run the benchmarks named; or all of them, and write `benchmarks/README.md` from what they measured."""
     options = _arguments(argv)
     every: dict[str, Callable[[], Table]] = {
         "help": help.run,
@@ -30,9 +30,12 @@ def main(argv: list[str]) -> int:
     if options.list:
         print("\n".join(every))
         return 0
+    shown: list[str] = []
     for name in options.names or every:
         machine, started = this_machine(), time.monotonic()
-        publish(every[name](), machine, started)
+        shown.append(publish(every[name](), machine, started))
+    if not options.names:
+        write_readme(shown)
     return 0
 
 

@@ -11,6 +11,18 @@ from pathlib import Path
 import msgspec
 
 OUT = Path("out/benchmarks")
+README = Path("benchmarks/README.md")
+_INTRODUCTION = """\
+# Benchmarks
+
+Written by `python -m benchmarks` (`make bench`), which measures everything below and prints it; with names it measures
+those only, and leaves this page alone. Every figure is as measured, once, on the machine named under it. `{out}` holds
+the same as JSON.
+
+Real servers, real parts of the product, and the load client share the cores of that one machine, so throughput is that
+of all of them together. `callout` and `storm` run the product's own nats-server configuration, TLS included; `agent`,
+`revoke`, `rollout` and `runbook` run in an embedded world, with a fleet server installed by `fleet server install`.
+"""
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -62,14 +74,19 @@ def this_machine() -> Machine:
     )
 
 
-def publish(table: Table, machine: Machine, started: float) -> Path:
-    """Print the table, and write its JSON; returns where."""
+def publish(table: Table, machine: Machine, started: float) -> str:
+    """Print the table, and write its JSON; returns what was printed."""
     OUT.mkdir(parents=True, exist_ok=True)
-    path = OUT / f"{table.name}.json"
     report = Report(table, machine, time.time(), round(time.monotonic() - started, 1))
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
-    print(f"{render(table)}\n\nOn {machine}.\n", flush=True)
-    return path
+    (OUT / f"{table.name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    shown = f"{render(table)}\n\nOn {machine}.\n"
+    print(shown, flush=True)
+    return shown
+
+
+def write_readme(shown: list[str]) -> None:
+    """The page of all figures of one run."""
+    README.write_text("\n".join([_INTRODUCTION.format(out=OUT), *shown]))
 
 
 def render(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""The whole embedded runbook as `scripts/e2e-prod-shape.sh` plays it, and where its time goes."""
+"""The whole embedded runbook with its report, as `scripts/e2e-prod-shape.sh` plays it, and where its time goes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 
-from benchmarks.report import Table
+from benchmarks.report import OUT, Table
 from harness.recorder import StepRecord, read_records
 
 _STEPS_SHOWN = 12
@@ -17,13 +16,14 @@ _STEPS_SHOWN = 12
 
 def run() -> Table:
     """Play it once, warm, in one process; the parts of its time are told by the step records."""
-    records = Path("out/steps")
-    shutil.rmtree(records, ignore_errors=True)
-    argv = [sys.executable, "-m", "pytest", "e2e", "-W", "error", "-p", "no:randomly", "-q"]
+    report = OUT / "runbook"
+    shutil.rmtree(report, ignore_errors=True)
+    argv = [sys.executable, "-m", "pytest", "e2e/test_runbook.py", "-W", "error", "-p", "no:randomly"]
+    argv += ["--fleet-report", str(report)]
     started = time.monotonic()
     subprocess.run(argv, check=True, stdout=sys.stderr)
     wall = time.monotonic() - started
-    steps = read_records(records)
+    steps = read_records(report / "steps")
     return Table("runbook", ("what", "seconds", "share"), tuple(_rows(steps, wall)), (f"{len(steps)} steps.",))
 
 

@@ -40,15 +40,16 @@ class Fault:
 
 
 def product_faults() -> list[Fault]:
-    """Every patch in `tests/faults/product`, by name.
+    """Every patch in `tests/faults/product`, by name; as `read_patch` for errors."""
+    return [read_patch(path) for path in sorted(PATCHES.glob("*.patch"))]
+
+
+def read_patch(path: Path) -> Fault:
+    """The fault that a patch plants.
 
     Raises:
-        Misused: a patch lacks one of its three header lines.
+        Misused: it lacks one of its three header lines.
     """
-    return [_read(path) for path in sorted(PATCHES.glob("*.patch"))]
-
-
-def _read(path: Path) -> Fault:
     header: dict[str, str] = {}
     for line in path.read_text().splitlines():
         if line.startswith(("--- ", "diff ")):

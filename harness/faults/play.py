@@ -9,15 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.faults import scratch, verdict
 from harness.faults.fault import REPOSITORY, Fault
-from harness.folders import parent
-from harness.process import tail
 from harness.wait import WaitTimeout, wait_until
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -44,14 +43,17 @@ def play(fault: Fault) -> Outcome:
     Raises:
         HarnessError: a patch does not apply.
     """
-    if fault.patch is None:
-        return _play(fault, REPOSITORY, ("-p", "harness.faults.plugin", "--fleet-fault", fault.name))
-    with scratch.copied(fault.name, fault.patch) as tree:
-        outcome = _play(fault, tree, ())
+    with tempfile.TemporaryDirectory(prefix="fleet-fault-") as name:
+        folder = Path(name)
+        if fault.patch is None:
+            return _play(fault, REPOSITORY, folder, ("-p", "harness.faults.plugin", "--fleet-fault", fault.name))
+        tree = folder / "tree"
+        scratch.copy(tree, fault.patch)
+        outcome = _play(fault, tree, folder, ())
         unused = scratch.not_loaded(fault.patch, tree)
-    if unused and not outcome.problem:
-        return Outcome(fault, outcome.verdict, "", outcome.seconds, f"never imported from the copy: {unused}")
-    return outcome
+        if unused and not outcome.problem:
+            return replace(outcome, problem=f"never imported from the scratch copy: {', '.join(unused)}")
+        return outcome
 
 
 def adopt_orphans() -> None:
@@ -59,20 +61,18 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _play(fault: Fault, tree: Path, options: Sequence[str]) -> Outcome:
-    results, log = parent() / f"fault-{fault.name}-results", parent() / f"fault-{fault.name}.log"
-    shutil.rmtree(results, ignore_errors=True)
+def _play(fault: Fault, tree: Path, folder: Path, options: Sequence[str]) -> Outcome:
     started = time.monotonic()
-    code = _run_pytest(fault, tree, results, log, options)
+    code = _run_pytest(fault, tree, folder, options)
     left = _left_behind()
-    seen = verdict.read(results)
+    seen = verdict.read(folder / "results")
     pointed = verdict.pointed_at(fault, seen)
     problem = _problem(fault, seen, pointed, left, code)
     if problem:
-        problem += f"\n  its output ({log}):\n{tail(log, 40)}"
-    else:
-        log.unlink()
-    shutil.rmtree(results, ignore_errors=True)
+        kept = REPOSITORY / "out" / "faults" / f"{fault.name}.log"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "pytest.log", kept)
+        problem += f"\n  what pytest said: {kept}"
     return Outcome(fault, seen.verdict, pointed, time.monotonic() - started, problem)
 
 
@@ -88,14 +88,14 @@ def _problem(fault: Fault, seen: verdict.Seen, pointed: str, left: Sequence[str]
     return ""
 
 
-def _run_pytest(fault: Fault, tree: Path, results: Path, log: Path, options: Sequence[str]) -> int | None:
-    argv = [sys.executable, "-m", "pytest", fault.test, *options, f"--alluredir={results}"]
+def _run_pytest(fault: Fault, tree: Path, folder: Path, options: Sequence[str]) -> int | None:
+    argv = [sys.executable, "-m", "pytest", fault.test, *options, f"--alluredir={folder / 'results'}"]
     argv += ["-W", "error", "-p", "no:randomly", "-p", "no:cacheprovider", "--no-header", "-q"]
     # Ours alone: not what an outer pytest says to its workers, and no word against compiled files, which are the proof.
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHON"))}
     # An engine of its own, which a fault may kill.
     env |= {"PYTHONPATH": str(tree), "FLEET_ENGINE_SOCKET": "double"}
-    with log.open("wb") as output:
+    with (folder / "pytest.log").open("wb") as output:
         process = subprocess.Popen(
             argv, cwd=tree, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )

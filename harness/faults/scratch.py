@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.faults.fault import REPOSITORY
-from harness.folders import parent
 
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "node_modules", "out", "build", "__pycache__", "*.egg-info", ".*_cache", "allure-*"
 )
 
 
-@contextmanager
-def copied(name: str, patch: Path | None) -> Generator[Path]:
-    """A copy of the tree, patched; removed at the end.
+def copy(tree: Path, patch: Path) -> None:
+    """Copy our tree to `tree`, which must not exist, and apply a patch to it.
 
     Raises:
         HarnessError: the patch does not apply: the code it changes has moved on.
     """
-    tree = parent() / f"fault-{name}"
-    shutil.rmtree(tree, ignore_errors=True)
-    try:
-        shutil.copytree(REPOSITORY, tree, ignore=_LEFT_OUT, symlinks=True)
-        if patch is not None:
-            apply(patch, tree)
-        yield tree
-    finally:
-        shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(REPOSITORY, tree, ignore=_LEFT_OUT, symlinks=True)
+    apply(patch, tree)
 
 
 def apply(patch: Path, tree: Path, *, check: bool = False) -> None:

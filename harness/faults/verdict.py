@@ -13,7 +13,6 @@ from harness.faults.fault import Fault
 
 class _Details(msgspec.Struct):
     message: str = ""
-    trace: str = ""
 
 
 class _Result(msgspec.Struct):
@@ -41,7 +40,7 @@ def read(folder: Path) -> Seen:
     if not bad:
         return Seen("passed")
     details = bad[0].statusDetails or _Details()
-    return Seen(_VERDICTS.get(bad[0].status, bad[0].status), f"{details.message}\n{details.trace}")
+    return Seen(_VERDICTS.get(bad[0].status, bad[0].status), details.message)
 
 
 def pointed_at(fault: Fault, seen: Seen) -> str:

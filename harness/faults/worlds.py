@@ -16,7 +16,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,8 +34,12 @@ from harness.world import World
 Moment = Literal["before", "booted", "step"]
 """Before anything of a world exists; once the world runs, without a server; when a test's first command is typed."""
 
-_TEST = "e2e/test_runbook.py"
-"""Any test that uses all parts of a world would do; this one is quick."""
+_ENROLL = "e2e/test_runbook.py::test_enroll"
+"""Uses Kubernetes, the identity provider and NATS, and is quick."""
+_WORKLOADS = "e2e/test_runbook.py::test_bad_workloads"
+"""Uses the engine, without waiting for long."""
+_INSTALL = "e2e/test_runbook.py::test_install"
+"""Uses the administrator's token."""
 
 
 @dataclass(frozen=True)
@@ -75,34 +79,29 @@ def world_fault(name: str) -> WorldFault:
 
 def _before(says: str) -> Callable[[Callable[[], None]], None]:
     def add(plant: Callable[[], None]) -> None:
-        _add(plant.__name__, plant.__doc__, says, "before", lambda _: plant())
+        _FAULTS.append(_fault(plant, says, _ENROLL, "before", lambda _: plant()))
 
     return add
 
 
 def _at(
-    moment: Moment, says: str, *, prepare: Callable[[], None] = lambda: None
+    moment: Moment, says: str, *, test: str = _ENROLL, prepare: Callable[[], None] = lambda: None
 ) -> Callable[[Callable[[World], None]], None]:
     def add(plant: Callable[[World], None]) -> None:
         def with_world(world: World | None) -> None:
             assert world is not None, "there is a world at every moment but the first"
             plant(world)
 
-        _add(plant.__name__, plant.__doc__, says, moment, with_world, prepare)
+        _FAULTS.append(replace(_fault(plant, says, test, moment, with_world), prepare=prepare))
 
     return add
 
 
-def _add(
-    function: str,
-    sentence: str | None,
-    says: str,
-    moment: Moment,
-    plant: Callable[[World | None], None],
-    prepare: Callable[[], None] = lambda: None,
-) -> None:
-    name = function.strip("_").replace("_", "-")
-    _FAULTS.append(WorldFault(name, sentence or "", _TEST, "world", says, None, moment, plant, prepare))
+def _fault(
+    function: Callable[..., None], says: str, test: str, moment: Moment, plant: Callable[[World | None], None]
+) -> WorldFault:
+    name = function.__name__.strip("_").replace("_", "-")
+    return WorldFault(name, function.__doc__ or "", test, "world", says, moment=moment, plant=plant)
 
 
 def _worlds_live_in(folder: Path) -> None:
@@ -197,13 +196,13 @@ def _nats_killed_again_and_again(world: World) -> None:
     _keep_killing(world, "nats")
 
 
-@_at("step", r"the engine \S+ does not answer")
+@_at("step", r"the engine \S+ does not answer", test=_WORKLOADS)
 def _engine_killed(world: World) -> None:
     """The container engine of the devices is killed."""
     _signal_engine(world, signal.SIGKILL)
 
 
-@_at("step", r"the engine \S+ does not answer")
+@_at("step", r"the engine \S+ does not answer", test=_WORKLOADS)
 def _engine_hung(world: World) -> None:
     """The container engine of the devices accepts connections and never answers."""
     _signal_engine(world, signal.SIGSTOP)
@@ -255,7 +254,7 @@ def _ca_file_replaced(world: World) -> None:
     shutil.copyfile(Authority(other).certificate, world.issuer_ca)
 
 
-@_at("step", r"admin\.pat is not as it was made|admin\.pat is gone")
+@_at("step", r"admin\.pat is gone", test=_INSTALL)
 def _admin_token_lost(world: World) -> None:
     """The identity administrator's token file is gone."""
     world.admin_token_file.unlink()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 import msgspec
 import typer
 
+from fleet.cli.output import progress
 from fleet.contract.errors import InvalidInput, NotFound, NotInstalled
 from fleet.contract.objects import SERVER_CONFIG_MAP, Device, FleetDeployment, ServerInfo
 from fleet.contract.wire import decode, from_builtins
@@ -42,7 +43,19 @@ def cluster() -> KubeClient:
     """The cluster of the current kubeconfig."""
     from fleet.topology.kube import KubeClient  # noqa: PLC0415 - imports are paid by those who use them
 
+    _have_patience()
     return KubeClient()
+
+
+def _have_patience() -> None:
+    """Let a wait say once why nothing happens; stamina would say it among the answers, on standard output."""
+    from stamina import instrumentation  # noqa: PLC0415
+
+    def waiting(details: instrumentation.RetryDetails) -> None:
+        if details.retry_num == 1:
+            progress(f"waiting: {details.caused_by}")
+
+    instrumentation.set_on_retry_hooks([waiting])
 
 
 def place() -> ServerPlace:
@@ -53,6 +66,7 @@ def place() -> ServerPlace:
     """
     from importlib.metadata import entry_points  # noqa: PLC0415
 
+    _have_patience()
     wanted = os.environ.get("FLEET_TOPOLOGY", "kubernetes")
     found = {point.name: point for point in entry_points(group="fleet.topologies")}
     if wanted not in found:

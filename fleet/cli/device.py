@@ -178,8 +178,8 @@ def revoke(
     kube = cluster()
     server = installed(kube, namespace)
     read(kube, Device, name, namespace)
-    kube.patch("Device", name, namespace, {"spec": {"revoked": True}})
-    _await_revoked(kube, name, namespace, timeout)
+    patched = from_builtins(kube.patch("Device", name, namespace, {"spec": {"revoked": True}}), Device)
+    _await_revoked(kube, patched, timeout)
     identity = _at_provider(
         lambda zitadel, user: zitadel.deactivate(user), name, server, admin_oidc_client_id, admin_token_file
     )
@@ -261,15 +261,19 @@ def _set_up(host: RunsCommands, config: AgentConfig, output: Output) -> None:
     )
 
 
-def _await_revoked(kube: KubeClient, name: DeviceId, namespace: str, timeout: float) -> None:
+def _await_revoked(kube: KubeClient, revoked: Device, timeout: float) -> None:
     from fleet.topology.kube import wait_for  # noqa: PLC0415
 
-    last = ["nothing yet"]
+    name, last = revoked.id, ["nothing yet"]
 
     def dropped() -> bool | None:
-        status, reason = status_of(read(kube, Device, name, namespace), "Revoked")
-        last[0] = f"Revoked={status} ({reason})"
-        return True if status == "True" else None
+        device = read(kube, Device, name, revoked.metadata.namespace)
+        said = next((known for known in device.status.conditions if known.type == "Revoked"), None)
+        if said is None:
+            return None
+        last[0] = f"Revoked={said.status} ({said.reason})"
+        # An older one is of the life before the last `enroll --replace`.
+        return True if said.status == "True" and said.observed_generation >= revoked.metadata.generation else None
 
     try:
         wait_for(dropped, f"the operator to drop the sessions of {name}", timeout)

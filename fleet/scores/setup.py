@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from fleet.contract.config import AgentConfig, render_config
@@ -10,6 +12,8 @@ from fleet.topology.capabilities import Applied, RunsCommands
 CONFIG_PATH = "/etc/fleet/agent.json"
 UNIT = "fleet-agent.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
+_APPLIED_PATH = "/var/lib/fleet/setup.sha256"
+"""Says which configuration and unit the agent was last started with."""
 AGENT = "/usr/local/bin/fleet-agent"
 _SECRET, _PUBLIC = 0o600, 0o644
 
@@ -45,12 +49,14 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         Raises:
             FleetError: the host does not let us; the message holds what the command said.
         """
-        done = [
-            host.put(CONFIG_PATH, render_config(self.config), _SECRET),
-            host.put(UNIT_PATH, _UNIT_TEXT.encode(), _PUBLIC),
-        ]
+        config, unit = render_config(self.config), _UNIT_TEXT.encode()
+        # Written last: without it, a repeat would take an agent that runs with older files for one with these.
+        applied = hashlib.sha256(config + unit).hexdigest().encode()
+        known = host.read(_APPLIED_PATH) == applied
+        done = [host.put(CONFIG_PATH, config, _SECRET), host.put(UNIT_PATH, unit, _PUBLIC)]
         host.execute(["systemctl", "daemon-reload"])
         host.execute(["systemctl", "enable", "--now", UNIT])
-        if any(item.changed for item in done):
+        if not known or any(item.changed for item in done):
             host.execute(["systemctl", "restart", UNIT])
+            host.put(_APPLIED_PATH, applied, _PUBLIC)
         return done

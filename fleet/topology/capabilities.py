@@ -123,6 +123,10 @@ class RunsCommands(Protocol):
         """Run a command to its end and return its output."""
         ...
 
+    def read(self, path: str) -> bytes | None:
+        """A file's content, or None when there is none."""
+        ...
+
     def put(self, path: str, content: bytes, mode: int) -> Applied:
         """Write a file atomically; an equal one with the same mode stays untouched."""
         ...

@@ -51,6 +51,16 @@ class LocalHost:
             raise failed(argv, str(self), done.returncode, done.stdout + done.stderr)
         return done.stdout.decode(errors="replace")
 
+    def read(self, path: str) -> bytes | None:
+        """As `RunsCommands.read`."""
+        target = self._root / path.lstrip("/")
+        try:
+            return target.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise NotPermitted(f"cannot read {target}: {error.strerror}", next_step="run this as root") from error
+
     def put(self, path: str, content: bytes, mode: int) -> Applied:
         """As `RunsCommands.put`. Missing folders are made."""
         target = self._root / path.lstrip("/")

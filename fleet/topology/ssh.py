@@ -28,6 +28,8 @@ _NO_CODE = -1
 _CHUNK = 64 * 1024
 _ADDRESS = re.compile(r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.:-]*)", re.ASCII)
 
+_READ = '[ ! -e "$1" ] || { printf = && cat "$1"; }'
+"""Prints "=" and the content of the file $1, or nothing when there is none."""
 _PUT = """\
 set -eu
 target=$1 mode=$2 size=$3
@@ -114,15 +116,20 @@ class SshHost:
 
     def execute(self, argv: Sequence[str]) -> str:
         """As `RunsCommands.execute`."""
-        return self._run(argv, b"")
+        return self._run(argv, b"").decode(errors="replace")
+
+    def read(self, path: str) -> bytes | None:
+        """As `RunsCommands.read`."""
+        found = self._run(["sh", "-c", _READ, "read", path], b"", shown=[f"read {path}"])
+        return found[1:] if found else None
 
     def put(self, path: str, content: bytes, mode: int) -> Applied:
         """As `RunsCommands.put`. Missing folders are made."""
         script = ["sh", "-c", _PUT, "put", path, f"{mode:o}", str(len(content))]
         said = self._run(script, content, shown=[f"write {path}"])
-        return Applied(path, changed=said.strip() != "same")
+        return Applied(path, changed=said.strip() != b"same")
 
-    def _run(self, argv: Sequence[str], stdin: bytes, *, shown: Sequence[str] = ()) -> str:
+    def _run(self, argv: Sequence[str], stdin: bytes, *, shown: Sequence[str] = ()) -> bytes:
         line = list(argv) if self._address.user == "root" else ["sudo", "-n", *argv]
         try:
             code, stdout, stderr = self._talk(shlex.join(line), stdin)
@@ -141,7 +148,7 @@ class SshHost:
             )
         if code != 0:
             raise hosts.failed(shown or argv, str(self), code, stdout + stderr)
-        return stdout.decode(errors="replace")
+        return stdout
 
     def _lost(self, why: str) -> Unreachable:
         return Unreachable(f"lost the connection to {self}: {why}", next_step="run this again")

@@ -116,9 +116,17 @@ def test_a_new_content_and_a_new_mode_are_changes(host: RunsCommands, tmp_path: 
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+def test_what_was_put_can_be_read(host: RunsCommands, tmp_path: Path) -> None:
+    content = b"=\x00\xff\n"
+    host.put(str(tmp_path / "file"), content, 0o600)
+    assert host.read(str(tmp_path / "file")) == content
+    assert host.read(str(tmp_path / "none")) is None
+
+
 def test_an_empty_file(host: RunsCommands, tmp_path: Path) -> None:
     assert host.put(str(tmp_path / "file"), b"", 0o644).changed
     assert (tmp_path / "file").read_bytes() == b""
+    assert host.read(str(tmp_path / "file")) == b""
 
 
 def test_a_path_with_a_space_and_a_quote(host: RunsCommands, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def decode(data: bytes, kind: type[T]) -> T:
         # msgspec takes a value without a tag; to us an empty object must not be an empty index.
         if kind.__struct_config__.tag is not None:
             msgspec.json.decode(data, type=_Tagged)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(
             f"not a valid {kind.__name__}: {error}", next_step="write it with a fleet of the same or a newer version"
         ) from error

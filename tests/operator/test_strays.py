@@ -1,0 +1,139 @@
+"""What does not belong in a bucket, or among the objects, is told once, counted, skipped; the operator never ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fleet.contract.buckets import (
+    AGENT_LEASE,
+    AGENT_TARGET,
+    DESIRED_INDEX,
+    DESIRED_STATE,
+    DEVICE_HEARTBEAT,
+    DEVICE_INFO,
+    DEVICE_STATE,
+    IDENTITIES,
+    Bucket,
+)
+from fleet.contract.objects import DEVICES
+from fleet.contract.wire import DesiredIndex
+from harness.wait import wait_until
+from tests.support.kube import Kube
+from tests.support.nats import Nats
+from tests.support.operator import Operator
+
+Name = Callable[[str], str]
+
+BUCKETS = (DESIRED_STATE, DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_TARGET, AGENT_LEASE, IDENTITIES)
+VALUES = {
+    "json": b"{",
+    "utf8": b"\xff\xfe",
+    "empty": b"",
+    "null": b"null",
+    "types": b'{"type":"state","generation":"one","phase":"Running","reason":"Started"}',
+    "variant": b'{"type":"desired","generation":1,"workload":{"type":"spaceship"}}',
+    "kind": b'{"type":"something-else"}',
+    "megabyte": b'{"type":"' + b"x" * (1024 * 1024 - 200) + b'"}',
+}
+
+
+@pytest.fixture(scope="module")
+def operator(kinds: Kube, nats: Nats, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator of this module that reads everything again every half second."""
+    running = Operator(kinds, nats, tmp_path_factory.mktemp("operator"), kinds.namespace(), resync=0.5)
+    running.start_ready()
+    yield running
+    running.close()
+
+
+def plant(operator: Operator, bucket: Bucket[Any], key: str, data: bytes) -> None:
+    probe = operator.registry if bucket is IDENTITIES else operator.keys
+    probe.put_raw(bucket, key, data)
+
+
+def told(operator: Operator, place: str, key: str) -> int:
+    lines = operator.log()
+    return sum((line.get("place"), line.get("key")) == (place, key) for line in lines)
+
+
+def reads(operator: Operator) -> float:
+    return operator.metric("fleet_operator_pass_seconds_count")
+
+
+@pytest.mark.parametrize("bucket", BUCKETS, ids=lambda bucket: bucket.name)
+def test_bad_keys_and_values_are_told_once_and_skipped(operator: Operator, bucket: Bucket[Any], name: Name) -> None:
+    assert operator.process
+    pid, device = operator.process.pid, name("pi")
+    strays = {f"{device}.{value}" if "." in _good(bucket) else f"{device}{value}": VALUES[value] for value in VALUES}
+    strays |= {f"{device}.a.b.c": b"{}", f"UPPER{device}": b"{}", f"{device}-.x": b"x", f"é{device}": b"x"}
+    if bucket is IDENTITIES:
+        # Upper case is fine in a token's subject.
+        del strays[f"UPPER{device}"]
+    before = operator.metric(f'fleet_operator_strays_total{{place="{bucket.name}"}}')
+    for key, data in strays.items():
+        plant(operator, bucket, key, data)
+    counted = f'fleet_operator_strays_total{{place="{bucket.name}"}}'
+    wait_until(
+        lambda: operator.metric(counted) - before, "all are counted", timeout=10, until=lambda n: n == len(strays)
+    )
+    # Read everything again, more than once: nothing is told or counted twice.
+    seen = reads(operator)
+    wait_until(lambda: reads(operator) - seen, "three more passes", timeout=10, until=lambda passes: passes >= 3)
+    assert {key: told(operator, bucket.name, key) for key in strays} == dict.fromkeys(strays, 1)
+    assert operator.metric(counted) - before == len(strays)
+    assert operator.process.poll() is None
+    assert operator.process.pid == pid
+    assert operator.readiness() == ""
+    # And it still does its work.
+    operator.add_device(device, subject=f"sub-{device}")
+    operator.await_condition(DEVICES, device, "Enrolled", ("True", "IdentityRegistered"))
+
+
+def _good(bucket: Bucket[Any]) -> str:
+    return "device.deployment" if bucket in {DESIRED_STATE, DEVICE_STATE} else "device"
+
+
+def test_well_formed_keys_of_nobody_are_told_and_left_alone(operator: Operator, name: Name) -> None:
+    ghost = name("ghost")
+    operator.keys.put(DESIRED_INDEX, ghost, DesiredIndex({"web": 1}))
+    operator.beat(ghost)
+    wait_until(lambda: told(operator, DESIRED_STATE.name, ghost), "its index is told", timeout=10)
+    wait_until(lambda: told(operator, DEVICE_HEARTBEAT.name, ghost), "its heartbeat is told", timeout=10)
+    assert operator.keys.get(DESIRED_INDEX, ghost) == DesiredIndex({"web": 1})
+
+
+def test_a_bad_value_in_a_key_of_ours_is_put_right(operator: Operator, name: Name) -> None:
+    device = name("pi")
+    operator.add_device(device, subject=f"sub-{device}")
+    operator.await_condition(DEVICES, device, "Enrolled", ("True", "IdentityRegistered"))
+    plant(operator, DESIRED_INDEX, device, b"{")
+    plant(operator, IDENTITIES, f"sub-{device}", b"{")
+    wait_until(lambda: operator.keys.raw(DESIRED_INDEX, device), "the index is well", timeout=5, until=_parses)
+    wait_until(lambda: operator.registry.raw(IDENTITIES, f"sub-{device}"), "so is it", timeout=5, until=_parses)
+
+
+def _parses(data: bytes | None) -> bool:
+    return data is not None and data != b"{"
+
+
+def test_a_heartbeat_that_does_not_parse_is_no_sign_of_death(operator: Operator, name: Name) -> None:
+    device = name("pi")
+    operator.add_device(device)
+    operator.beat(device, interval=3600)
+    operator.await_condition(DEVICES, device, "Online", ("True", "HeartbeatReceived"))
+    plant(operator, DEVICE_HEARTBEAT, device, b"{")
+    wait_until(lambda: told(operator, DEVICE_HEARTBEAT.name, device), "it is told", timeout=5)
+    seen = reads(operator)
+    wait_until(lambda: reads(operator) - seen, "two more passes", timeout=10, until=lambda passes: passes >= 2)
+    assert operator.condition(DEVICES, device, "Online") == ("True", "HeartbeatReceived")
+
+
+def test_an_object_with_the_name_of_a_server_user_is_skipped(operator: Operator) -> None:
+    """Its sessions could not be told from the server's own, which a revocation would then end."""
+    operator.add_device("fleet-app", subject="sub-fleet-app")
+    wait_until(lambda: told(operator, "Device", "fleet-app"), "it is told", timeout=10)
+    assert operator.registry.get(IDENTITIES, "sub-fleet-app") is None
+    operator.delete_device("fleet-app")

@@ -18,7 +18,6 @@ import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.js.api import DeliverPolicy
 
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import InvalidInput
@@ -137,19 +136,10 @@ class NatsProbe:
 
     async def _keys(self, bucket: Bucket[Any], pattern: str) -> list[str]:
         js = (await self._connected()).jetstream(timeout=_DEADLINE)
-        subscription = await js.subscribe(
-            bucket.subject(pattern),
-            stream=bucket.stream,
-            ordered_consumer=True,
-            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
-            headers_only=True,
-        )
-        pending = ((await subscription.consumer_info()).num_pending or 0) + subscription.pending_msgs
-        messages = [await subscription.next_msg(timeout=_DEADLINE) for _ in range(pending)]
-        await subscription.unsubscribe()
-        # A key that was written meanwhile came twice; the later message counts.
-        last = {message.subject.removeprefix(bucket.subject("")): message.headers or {} for message in messages}
-        return sorted(key for key, headers in last.items() if headers.get("KV-Operation") not in _DELETED)
+        # By the stream's own list of subjects: a consumer would race with writers, and outlive the look.
+        info = await js.stream_info(bucket.stream, subjects_filter=bucket.subject(pattern))
+        named = [subject.removeprefix(bucket.subject("")) for subject in info.state.subjects or {}]
+        return [key for key in sorted(named) if await self._get(bucket, key) is not None]
 
     async def _publish(self, bucket: Bucket[Any], key: str, data: bytes, headers: dict[str, str] | None) -> None:
         js = (await self._connected()).jetstream(timeout=_DEADLINE)

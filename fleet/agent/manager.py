@@ -79,7 +79,8 @@ class Manager:
                 self._wake.clear()
                 pause = await self._once(group)
                 try:
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
+from fleet.agent.cancel import heed
 from fleet.bus import Bus
 from fleet.contract.buckets import DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
 from fleet.contract.errors import FleetError
@@ -72,6 +73,7 @@ class Reporter:
                 _log.warning("report not sent", why=error.what)
                 await asyncio.sleep(_RETRY)
             else:
+                heed()
                 await self._changed.wait()
 
     async def _send(self, bus: Bus) -> None:
@@ -110,4 +112,5 @@ class Reporter:
                     await kv.put(self._device, beat)
                 except FleetError as error:
                     _log.warning("heartbeat not sent", why=error.what)
+            heed()
             await asyncio.sleep(max(0.0, started + interval - time.monotonic()))

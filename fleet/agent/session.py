@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
+from fleet.agent.cancel import heed
 from fleet.agent.desired import Unclear, read
 from fleet.agent.hints import certificate_trouble, clock_hint, next_step
 from fleet.agent.report import Reporter
@@ -65,6 +66,7 @@ class Session:
                 continue
             backoff.reset()
             try:
+                heed()
                 await self._serve(bus)
             finally:
                 await bus.close()
@@ -117,12 +119,14 @@ class Session:
         while True:
             pause = pauses.pop(0) if pauses else self._config.resync_interval
             try:
-                await asyncio.wait_for(self._nudged.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._nudged.wait()
                 pauses = list(_SETTLE[1:])
             except TimeoutError:
                 pass
             self._nudged.clear()
             await self._read(bus)
+            heed()
 
     async def _follow(self, bus: Bus) -> None:
         async def index(_: Entry[DesiredIndex] | BadEntry | Deleted) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
+from fleet.agent.cancel import heed
 from fleet.agent.hints import next_step
 from fleet.contract.errors import FleetError, Unreachable
 from fleet.tokens import AccessToken
@@ -73,9 +74,11 @@ class TokenKeeper:
         """Renew the token before it expires, or when it is in doubt; `renewed` is to log in anew with it."""
         while True:
             try:
-                await asyncio.wait_for(self._doubted.wait(), max(0.0, self._renew_at - time.monotonic()))
+                async with asyncio.timeout(max(0.0, self._renew_at - time.monotonic())):
+                    await self._doubted.wait()
                 await asyncio.sleep(self._doubts.next())
             except TimeoutError:
                 pass
             await self.obtain()
             await renewed()
+            heed()

@@ -56,7 +56,7 @@ class Workloads:
             stage(Reason.STARTING)
         await self._remove(action.instead_of)
         labels = {
-            DEVICE_LABEL: self._device,
+            DEVICE_LABEL: str(self._device),
             DEPLOYMENT_LABEL: deployment,
             SPEC_LABEL: spec_hash(action.workload),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from fleet.contract.config import AgentConfig, load_config
@@ -35,11 +35,7 @@ def fleet(world: World, *arguments: str) -> Result:
     Raises:
         SystemExit: it did not end with 0.
     """
-    argv = ["fleet", *arguments]
-    result = run(argv, " ".join(argv), env=world.env, folder=world.root, deadline=60, on_line=lambda _: None)
-    if result.code != 0:
-        raise SystemExit(str(result))
-    return result
+    return _typed(["fleet", *arguments], world, world.env)
 
 
 def enroll(world: World, name: str) -> AgentConfig:
@@ -54,9 +50,16 @@ def set_up(world: World, name: str) -> Device:
     """A machine with a running agent that has been enrolled and is online."""
     enroll(world, name)
     device = world.device(name)
-    fleet(world, "device", "setup", "--config", str(_config_file(world, name)), *device.where)
+    _typed(["fleet", "device", "setup", "--config", str(_config_file(world, name)), *device.where], world, device.env)
     wait_until(lambda: _conditions(world, name), f"{name} is online", timeout=30, until=lambda seen: "Online" in seen)
     return device
+
+
+def _typed(argv: Sequence[str], world: World, env: Mapping[str, str]) -> Result:
+    result = run(argv, " ".join(argv), env=env, folder=world.root, deadline=60, on_line=lambda _: None)
+    if result.code != 0:
+        raise SystemExit(str(result))
+    return result
 
 
 def _conditions(world: World, name: str) -> list[str]:

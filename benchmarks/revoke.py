@@ -52,7 +52,7 @@ def run() -> Table:
 async def _revoke(world: World, config: AgentConfig) -> Revocation:
     token = await fetch_token(config.auth)
     door = Door(urlsplit(config.nats_url).port or 4222, unverified_tls())
-    credentials = with_token(token.text, config.device_id)
+    credentials = with_token(token.text, str(config.device_id))
     session = await door.enter(credentials)
     started = time.monotonic()
     command = asyncio.to_thread(fleet, world, "device", "revoke", config.device_id)

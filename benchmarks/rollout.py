@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks.place import installed, set_up
 from benchmarks.report import Table
-from fleet.contract.names import DeploymentName, DeviceId
+from fleet.contract.names import DeviceId
 from fleet.contract.objects import DEPLOYMENTS, DeploymentSpec, FleetDeployment, Metadata, Selector
 from fleet.contract.wire import Container, encode
 from harness.devices import HasEngine
@@ -76,8 +76,9 @@ def apply(world: World, name: str, device: str) -> None:
     """Ask Kubernetes for a container that runs for ever on one device."""
     workload = Container(image=IMAGE, command=("sleep",), args=("86400",))
     spec = DeploymentSpec(workload, Selector({"device": device}))
-    wanted = FleetDeployment(Metadata(DeploymentName(name), world.namespace), spec)
-    world.kube.create(world.kube.path(DEPLOYMENTS), msgspec.json.decode(encode(wanted)))
+    wanted = FleetDeployment(Metadata(name, world.namespace), spec)
+    body: Json = {"apiVersion": wanted.api_version, "kind": wanted.kind, **msgspec.json.decode(encode(wanted))}
+    world.kube.create(world.kube.path(DEPLOYMENTS), body)
 
 
 def ready(world: World, name: str) -> bool:

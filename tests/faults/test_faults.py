@@ -19,8 +19,8 @@ QUICK = (
     "configuration-readable-by-all",
     "callout-ignores-role",
     "nats-server-binary-missing",
-    "kubeconfig-corrupted",
-    "supervisor-killed",
+    "disk-full",
+    "etcd-lost-its-data",
 )
 
 

@@ -61,6 +61,7 @@ class Knowledge:
         Raises:
             FleetError: NATS or the API server did not answer, or refused. Then nothing may be concluded from absence.
         """
+        await self._links.ensure_buckets()
         news = [await feed.read(self._links.app) for feed in self._feeds]
         news.append(await self._registry.read(self._links.control))
         news.append(await self._list("Device", DEVICES, Device, self._store.devices))

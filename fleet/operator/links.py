@@ -24,17 +24,25 @@ class Links(msgspec.Struct, frozen=True):
     control: Bus
     system: Bus
 
+    async def ensure_buckets(self) -> None:
+        """Make the buckets that are not there, or not as they must be: also those that NATS lost with its disk.
+
+        Raises:
+            FleetError: NATS did not answer, or refused.
+        """
+        await self.app.ensure(*cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS))
+        await self.control.ensure(cast("Bucket[msgspec.Struct]", IDENTITIES))
+
     async def close(self) -> None:
         """End all three."""
         await asyncio.gather(self.app.close(), self.control.close(), self.system.close())
 
 
 async def open_links(config: OperatorConfig, readiness: Readiness, missed: Callable[[], None]) -> Links:
-    """Connect, however long it takes, and make the buckets; `missed` is called after every outage.
+    """Connect, however long it takes; `missed` is called after every outage.
 
     Raises:
         InvalidInput: the CA is no PEM certificate.
-        FleetError: NATS refused a bucket.
     """
 
     async def link(user: str, password: str) -> Bus:
@@ -53,11 +61,8 @@ async def open_links(config: OperatorConfig, readiness: Readiness, missed: Calla
         readiness.settled(subject)
         return bus
 
-    links = Links(
+    return Links(
         app=await link(APP_USER, config.nats_app_pass),
         control=await link(CONTROL_USER, config.nats_control_pass),
         system=await link(SYSTEM_USER, config.nats_system_pass),
     )
-    await links.app.ensure(*cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS))
-    await links.control.ensure(cast("Bucket[msgspec.Struct]", IDENTITIES))
-    return links

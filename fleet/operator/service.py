@@ -57,7 +57,7 @@ class Operator:
         """Work until `stop` is set.
 
         Raises:
-            FleetError: what does not come back by itself, such as a bucket that NATS refuses to make.
+            InvalidInput: the CA of NATS is no PEM certificate.
         """
         health = server(self._listener, self.readiness.reason, self._metrics.registry)
         pages = asyncio.create_task(health.serve([self._listener]), name="health")

@@ -128,7 +128,7 @@ def status_of(item: Device | FleetDeployment, condition: str) -> tuple[str, str]
 
 def as_json(item: Device | FleetDeployment) -> Json:
     """The object as a program reads it."""
-    return msgspec.to_builtins(item, enc_hook=str)
+    return {"apiVersion": item.api_version, "kind": item.kind, **msgspec.to_builtins(item, enc_hook=str)}
 
 
 def admin_auth(server: ServerInfo | None, client_id: str, token_file: str) -> AdminAuth:

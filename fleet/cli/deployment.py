@@ -76,33 +76,23 @@ def apply(
       fleet deployment apply --name web --image nginx:1.27 --selector site=lab --port 8080:80 --wait
       fleet deployment apply --file web.json
     """  # noqa: D301
-    if file is not None:
-        if name or image:
-            raise InvalidInput(
-                "--file stands for all of --name, --image and the like", next_step="give one or the other"
-            )
-        wanted = _from_file(file)
-    else:
-        health = (
-            Health(_words("--health-command", health_command), interval=health_interval) if health_command else None
-        )
-        workload = Container(
-            _required("--image", image),
-            command=_words("--command", command),
-            env=pairs("--env", env),
-            ports=tuple(_port(text) for text in port),
-            restart=restart,
-            health=health,
-        )
-        strategy = Strategy(StrategyType.ROLLING, rolling) if rolling else Strategy()
-        spec = DeploymentSpec(workload, Selector(pairs("--selector", selector)), strategy)
-        wanted = from_builtins(as_json(FleetDeployment(Metadata(_required("--name", name)), spec)), FleetDeployment)
+    options = _Options(
+        name,
+        image,
+        command,
+        tuple(selector),
+        tuple(env),
+        tuple(port),
+        restart,
+        health_command,
+        health_interval,
+        rolling,
+    )
+    wanted = options.deployment() if file is None else _from_file(file, options)
     deployment = DeploymentName(wanted.metadata.name)
     kube = cluster()
     installed(kube, namespace)
-    item = as_json(wanted) | {"apiVersion": wanted.api_version, "kind": wanted.kind}
-    item["metadata"] = {"name": str(deployment), "namespace": namespace}
-    (done,) = kube.apply([item])
+    (done,) = kube.apply([as_json(wanted) | {"metadata": {"name": str(deployment), "namespace": namespace}}])
     stands = (
         _await_ready(kube, deployment, namespace, timeout)
         if wait
@@ -110,6 +100,46 @@ def apply(
     )
     text = f"{deployment}: {'changed' if done.changed else 'nothing changed'}; {_counts(stands)}"
     answer(output, as_json(stands) | {"changed": done.changed}, text)
+
+
+class _Options(msgspec.Struct, frozen=True):
+    """What `apply` was told of the deployment itself, as typed."""
+
+    name: str = ""
+    image: str = ""
+    command: str = ""
+    selector: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    port: tuple[str, ...] = ()
+    restart: Restart = Restart.UNLESS_STOPPED
+    health_command: str = ""
+    health_interval: float = 10
+    rolling: int = 0
+
+    def given(self) -> list[str]:
+        """The options that were typed."""
+        default = _Options()
+        return [
+            f"--{field.replace('_', '-')}"
+            for field in self.__struct_fields__
+            if getattr(self, field) != getattr(default, field)
+        ]
+
+    def deployment(self) -> FleetDeployment:
+        """All of it, parsed."""
+        check = _words("--health-command", self.health_command)
+        workload = Container(
+            _required("--image", self.image),
+            command=_words("--command", self.command),
+            env=pairs("--env", self.env),
+            ports=tuple(_port(text) for text in self.port),
+            restart=self.restart,
+            health=Health(check, interval=self.health_interval) if check else None,
+        )
+        strategy = Strategy(StrategyType.ROLLING, self.rolling) if self.rolling else Strategy()
+        spec = DeploymentSpec(workload, Selector(pairs("--selector", self.selector)), strategy)
+        # Constructors take what parsing refuses, such as a value that is too long.
+        return from_builtins(as_json(FleetDeployment(Metadata(_required("--name", self.name)), spec)), FleetDeployment)
 
 
 @app.command("list")
@@ -217,7 +247,12 @@ def _why(item: FleetDeployment) -> str:
     return "; ".join(f"{known.type}: {known.reason} {known.message}".strip() for known in item.status.conditions)
 
 
-def _from_file(path: Path) -> FleetDeployment:
+def _from_file(path: Path, options: _Options) -> FleetDeployment:
+    if given := options.given():
+        raise InvalidInput(
+            f"--file holds all of a deployment, so {', '.join(given)} would be ignored",
+            next_step="give one or the other",
+        )
     try:
         wanted = from_builtins(msgspec.json.decode(path.read_bytes()), FleetDeployment)
     except InvalidInput as error:

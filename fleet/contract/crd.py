@@ -131,6 +131,10 @@ def _inline(node: Json, components: dict[str, Json]) -> Json:
         result["required"] = [
             name for name in result.get("required", []) if name != "type" or "enum" not in result["properties"][name]
         ]
+        for name, value in result["properties"].items():
+            # Who takes the last field out of an object by server-side apply leaves null, which only a default replaces.
+            if value.get("type") == "object" and name not in result["required"] and not value.get("nullable"):
+                value["default"] = {}
     if result.get("required") == []:
         del result["required"]
     return result

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,13 +34,6 @@ SECRETS = {
     "nats_tls_key",
     "nats_xkey_seed",
 }
-
-
-@pytest.fixture
-def cleanup() -> Iterator[ExitStack]:
-    """What is to be done at the end of the test, however it ends."""
-    with ExitStack() as stack:
-        yield stack
 
 
 def values(folder: Path) -> dict[str, bytes]:
@@ -190,26 +182,6 @@ def test_an_uninstall_keeps_devices_and_secrets(
     assert values(tmp_path / "secrets") == before
 
 
-def test_deleting_the_data_leaves_the_devices_of_other_servers(
-    installed: Place, fleet: Fleet, idp: Idp, kube: Kube, probe: KubeProbe, cleanup: ExitStack
-) -> None:
-    """The definitions serve the whole cluster: removing them would remove every server's devices."""
-    del installed
-    other = kube.probe(kube.namespace())
-    cleanup.callback(other.close)
-    device = {"apiVersion": API, "kind": "Device", "metadata": {"name": "theirs"}, "spec": {}}
-    other.create(other.path("devices"), device)
-    probe.create(probe.path("devices"), {**device, "metadata": {"name": "ours"}})
-    answer = fleet("server", "uninstall", "--delete-data")
-    assert answer.code == 0, answer.err
-    assert probe.get(probe.path("devices", "ours")) is None
-    assert other.device("theirs") is not None
-    other.delete(other.path("devices", "theirs"))
-    assert fleet(*install_words(idp)).code == 0
-    assert fleet("server", "uninstall", "--delete-data").code == 0
-    assert other.get(other.path("devices")) is None, "nobody uses the definitions any more"
-
-
 def test_an_identity_provider_that_is_down(fleet: Fleet, idp: Idp, place: Place) -> None:
     idp.set(faults=[{"path": "/management/v1", "times": 99, "status": 503}])
     answer = fleet(*install_words(idp))
@@ -256,10 +228,3 @@ def test_an_uninstall_that_breaks_off_can_be_repeated(installed: Place, fleet: F
     installed.delete = works
     assert fleet("server", "uninstall").code == 0
     assert probe.server() is None
-
-
-def test_a_repeat_after_the_definitions_are_gone(installed: Place, fleet: Fleet, kube: Kube) -> None:
-    del installed
-    kube.kubectl("delete", "crd", "devices.fleet.nationtech.io", "fleetdeployments.fleet.nationtech.io")
-    answer = fleet("server", "uninstall", "--delete-data")
-    assert answer.code == 0, answer.err

@@ -61,12 +61,21 @@ def test_every_node_is_structural(kind: str) -> None:
     allowed = {
         *("type", "properties", "required", "items", "additionalProperties", "enum", "nullable", "pattern"),
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems"),
-        *("maxItems", "format", "x-kubernetes-validations"),
+        *("maxItems", "format", "default", "x-kubernetes-validations"),
     }
     for path, node in nodes(schema_of(CRDS[kind])):
         assert isinstance(node.get("type"), str), path
         assert set(node) <= allowed, f"{path}: {set(node) - allowed}"
         assert set(node.get("required", [])) <= set(node.get("properties", {})), path
+
+
+@pytest.mark.parametrize("kind", CRDS)
+def test_an_object_that_may_be_left_out_has_a_default(kind: str) -> None:
+    """Server-side apply leaves null where an object's last field was taken away, and only a default replaces that."""
+    for path, node in nodes(schema_of(CRDS[kind])["properties"]["spec"]):
+        for name, child in node.get("properties", {}).items():
+            if child["type"] == "object" and name not in node.get("required", []) and not child.get("nullable"):
+                assert child["default"] == {}, f"{path}.{name}"
 
 
 @pytest.mark.parametrize("kind", CRDS)

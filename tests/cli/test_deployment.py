@@ -1,0 +1,197 @@
+"""`fleet deployment apply|list|show|delete` with a real API server; the test plays the operator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleet.contract.objects import FINALIZER, FleetDeployment, Strategy, StrategyType
+from fleet.contract.wire import Container, Health, Port, Protocol, Restart, from_builtins
+from harness.probes.kube import KubeProbe
+from harness.wait import wait_until
+from tests.cli.conftest import Background, Fleet, Place
+from tests.support.kube import Kube
+
+APPLY = ("deployment", "apply", "--name", "web", "--image", "nginx:1.27")
+Start = Callable[..., Background]
+
+
+@pytest.fixture(autouse=True)
+def server(installed: Place) -> Place:
+    return installed
+
+
+@pytest.fixture
+def says(kube: Kube, namespace: str) -> Callable[..., None]:
+    """The operator writes a status: counts, and the condition `Ready`."""
+
+    def write(status: str, reason: str, *, generation: int = 1, ready: int = 0, failed: int = 0) -> None:
+        condition = {
+            "type": "Ready",
+            "status": status,
+            "reason": reason,
+            "message": "pi-2: ImageNotFound" if failed else "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+            "observedGeneration": generation,
+        }
+        counts = {"observedGeneration": generation, "matched": 2, "updated": 2, "ready": ready, "failed": failed}
+        patch = json.dumps({"status": {**counts, "conditions": [condition]}})
+        words = ("fleetdeployment", "web", "--subresource=status", "--type=merge", "-p", patch)
+        kube.kubectl("-n", namespace, "patch", *words)
+
+    return write
+
+
+def test_every_option_reaches_the_object(fleet: Fleet, probe: KubeProbe) -> None:
+    answer = fleet(
+        *APPLY,
+        *("--command", "sh -c 'echo \"a b\"'"),
+        *("--env", "A=1", "--env", "B=x=y", "--env", "EMPTY="),
+        *("--port", "8080:80", "--port", "53:53/udp"),
+        *("--restart", "always"),
+        *("--health-command", "test -e /ok", "--health-interval", "0.5"),
+        *("--selector", "site=lab", "--selector", "room=a"),
+        *("--rolling", "2"),
+    )
+    assert answer.code == 0, answer.err
+    found = probe.deployment("web")
+    assert found is not None
+    assert found.spec.workload == Container(
+        "nginx:1.27",
+        command=("sh", "-c", 'echo "a b"'),
+        env={"A": "1", "B": "x=y", "EMPTY": ""},
+        ports=(Port(8080, 80), Port(53, 53, Protocol.UDP)),
+        restart=Restart.ALWAYS,
+        health=Health(("test", "-e", "/ok"), interval=0.5),
+    )
+    assert found.spec.selector.match_labels == {"site": "lab", "room": "a"}
+    assert found.spec.strategy == Strategy(StrategyType.ROLLING, 2)
+
+
+def test_a_repeat_changes_nothing_and_a_change_does(fleet: Fleet, probe: KubeProbe) -> None:
+    assert fleet(*APPLY, "-o", "json").json["changed"] is True
+    assert fleet(*APPLY, "-o", "json").json["changed"] is False
+    assert "nothing changed" in fleet(*APPLY).out
+    assert fleet(*APPLY, "--env", "A=1", "-o", "json").json["changed"] is True
+    found = probe.deployment("web")
+    assert found is not None
+    assert found.metadata.generation == 2
+
+
+def test_an_option_that_is_left_out_goes_back_to_its_default(fleet: Fleet, probe: KubeProbe) -> None:
+    """Declarative: the command line is the whole wish."""
+    fleet(*APPLY, "--env", "A=1", "--port", "80:80", "--restart", "no", "--rolling", "1", "--selector", "site=lab")
+    again = fleet(*APPLY)
+    assert again.code == 0, again.err
+    found = probe.deployment("web")
+    assert found is not None
+    assert found.spec.workload == Container("nginx:1.27")
+    assert found.spec.selector.match_labels == {}
+    assert found.spec.strategy == Strategy()
+
+
+def test_what_show_prints_can_be_applied(fleet: Fleet, says: Callable[..., None]) -> None:
+    fleet(*APPLY, "--env", "A=1")
+    says("True", "AllReady", ready=2)
+    Path("web.json").write_text(fleet("deployment", "show", "web", "-o", "json").out)
+    answer = fleet("deployment", "apply", "--file", "web.json", "-o", "json")
+    assert answer.code == 0, answer.err
+    assert answer.json["changed"] is False
+
+
+def test_a_file_and_options_do_not_mix(fleet: Fleet) -> None:
+    Path("web.json").write_text(
+        '{"metadata": {"name": "web"}, "spec": {"workload": {"type": "container", "image": "x"}}}'
+    )
+    answer = fleet("deployment", "apply", "--file", "web.json", "--image", "y", "--env", "A=1", "--restart", "no")
+    assert answer.code == 2
+    assert "so --image, --env, --restart would be ignored" in answer.err
+
+
+def test_what_another_manager_owns_is_a_conflict(fleet: Fleet, kube: Kube, namespace: str, probe: KubeProbe) -> None:
+    fleet(*APPLY)
+    theirs = {
+        "apiVersion": "fleet.nationtech.io/v1alpha1",
+        "kind": "FleetDeployment",
+        "metadata": {"name": "web"},
+        "spec": {"workload": {"type": "container", "image": "theirs"}},
+    }
+    words = ("apply", "--server-side", "--force-conflicts", "--field-manager", "argocd", "-f", "-")
+    kube.kubectl("-n", namespace, *words, stdin=json.dumps(theirs))
+    answer = fleet(*APPLY)
+    assert answer.code == 5
+    assert "argocd set these fields" in answer.err
+    found = probe.deployment("web")
+    assert found is not None
+    assert found.spec.workload.image == "theirs"
+
+
+def test_wait_ends_when_the_operator_says_ready(start: Start, says: Callable[..., None], probe: KubeProbe) -> None:
+    command = start(*APPLY, "--wait", "--output", "json")
+    wait_until(lambda: probe.deployment("web"), "the object is there", timeout=10)
+    says("False", "InProgress", ready=1)
+    says("True", "AllReady", ready=2)
+    answer = command.answer()
+    assert answer.code == 0, answer.err
+    assert from_builtins(answer.json, FleetDeployment).status.ready == 2
+
+
+def test_wait_does_not_believe_a_status_of_the_generation_before(fleet: Fleet, says: Callable[..., None]) -> None:
+    fleet(*APPLY)
+    says("True", "AllReady", generation=1, ready=2)
+    answer = fleet(*APPLY, "--env", "A=1", "--wait", "--timeout", "0.5")
+    assert answer.code == 8
+    assert "last seen: 2 matched, 2 updated, 2 ready, 0 failed; Ready: AllReady" in answer.err
+    assert "fleet deployment show web" in answer.err
+
+
+def test_wait_ends_at_once_when_devices_failed(fleet: Fleet, says: Callable[..., None]) -> None:
+    fleet(*APPLY)
+    says("False", "DevicesFailed", ready=1, failed=1)
+    answer = fleet(*APPLY, "--wait", "--timeout", "30")
+    assert answer.code == 1
+    assert "1 failed" in answer.err
+    assert "pi-2: ImageNotFound" in answer.err
+
+
+def test_a_list_and_one(fleet: Fleet, says: Callable[..., None]) -> None:
+    assert fleet("deployment", "list").out == "no deployments\n"
+    assert fleet("deployment", "list", "-o", "json").json == []
+    fleet(*APPLY)
+    says("False", "InProgress", ready=1)
+    lines = fleet("deployment", "list").out.splitlines()
+    assert lines[0].split() == ["NAME", "IMAGE", "MATCHED", "UPDATED", "READY", "FAILED", "REASON"]
+    assert lines[1].split() == ["web", "nginx:1.27", "2", "2", "1", "0", "InProgress"]
+    (item,) = fleet("deployment", "list", "-o", "json").json
+    assert from_builtins(item, FleetDeployment).name == "web"
+    assert "Ready:" in fleet("deployment", "show", "web").out
+
+
+@pytest.mark.parametrize("verb", ["show", "delete"])
+def test_a_deployment_that_is_not_there(fleet: Fleet, verb: str) -> None:
+    answer = fleet("deployment", verb, "web")
+    assert answer.code == 4
+    assert "'web'" in answer.err
+    assert "fleet deployment list" in answer.err
+
+
+def test_a_deletion_waits_for_the_operator(
+    start: Start, fleet: Fleet, kube: Kube, namespace: str, probe: KubeProbe
+) -> None:
+    fleet(*APPLY)
+    patch = ("patch", "fleetdeployment", "web", "--type=merge", "-p")
+    kube.kubectl("-n", namespace, *patch, json.dumps({"metadata": {"finalizers": [FINALIZER]}}))
+    command = start("deployment", "delete", "web", "--output", "json")
+
+    def leaving() -> bool:
+        found = probe.deployment("web")
+        return found is not None and found.metadata.deletion_timestamp is not None
+
+    wait_until(leaving, "the object is leaving", timeout=10)
+    assert not command.answers
+    kube.kubectl("-n", namespace, *patch, '{"metadata": {"finalizers": null}}')
+    assert command.answer().json == {"deployment": "web", "deleted": True}
+    assert probe.deployment("web") is None

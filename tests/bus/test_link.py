@@ -143,3 +143,21 @@ def test_closing_ends_it_for_good(nats: Nats) -> None:
 
     asyncio.run(run())
     assert len(ends) == 1
+
+
+def test_after_a_flush_the_server_has_the_subscription(nats: Nats) -> None:
+    """What another connection publishes then is heard, every time; with nats-py's own flush about one in fifty is not."""
+
+    async def run() -> None:
+        writer = await connect(nats.login(APP_USER), notice=lambda _: None, attempts=1)
+        reader = await connect(nats.login(APP_USER), notice=lambda _: None, attempts=1)
+        for number in range(300):
+            subscription = await reader.client.subscribe(f"subject.{number}")
+            await reader.client.flush()
+            await writer.client.publish(f"subject.{number}", b"x")
+            await subscription.next_msg(timeout=5)
+            await subscription.unsubscribe()
+        await reader.close()
+        await writer.close()
+
+    asyncio.run(run())

@@ -1,0 +1,394 @@
+"""Authorization, enumerated on the real nats-server: a device can do exactly what it should.
+
+Every forbidden operation must be refused, and must change nothing: neither what is stored for others, nor how the
+streams are made, nor which consumers there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import nats.errors
+import pytest
+from nats.aio.msg import Msg
+
+from fleet.bus import connect
+from fleet.contract.buckets import (
+    AGENT_LEASE,
+    APP_BUCKETS,
+    ARTIFACTS,
+    CALLOUT_USER,
+    CONTROL_USER,
+    DESIRED_INDEX,
+    DESIRED_STATE,
+    DEVICE_HEARTBEAT,
+    DEVICE_STATE,
+    IDENTITIES,
+    SYSTEM_USER,
+    Bucket,
+)
+from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES
+from fleet.contract.wire import encode
+from tests.contract.stage import ME, OTHER, SECRET, Stage, key
+from tests.support.callout import active
+from tests.support.tls import make_tls
+from tests.support.waiting import eventually
+
+AnyBucket = Bucket[Any]
+
+
+def named(bucket: AnyBucket) -> str:
+    return bucket.name
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One stage for the module: what is refused changes nothing, so the tests do not meet."""
+    root = tmp_path_factory.mktemp("stage")
+    stage = Stage(root, make_tls(root))
+    stage.start()
+    yield stage
+    stage.stop()
+
+
+@pytest.fixture
+def unchanged(stage: Stage) -> Iterator[None]:
+    """After the test, what belongs to others is as it was."""
+    stage.errors.clear()
+    before = stage.play(stage.others())
+    yield
+    stage.play(stage.settled())
+    assert stage.play(stage.others()) == before
+
+
+@pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
+@pytest.mark.parametrize("device", [ME, OTHER])
+def test_writing(stage: Stage, unchanged: None, bucket: AnyBucket, device: str) -> None:
+    subject = bucket.subject(key(bucket, device))
+
+    async def scene() -> None:
+        if device == ME and bucket in DEVICE_WRITES:
+            answer = await stage.device.request(subject, b"{}", timeout=5)
+            assert json.loads(answer.data)["stream"] == bucket.stream
+        else:
+            await stage.device.publish(subject, b"{}")
+            await stage.refused(subject, "publish")
+
+    stage.play(scene())
+
+
+@pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
+@pytest.mark.parametrize("device", [ME, OTHER])
+def test_reading(stage: Stage, unchanged: None, bucket: AnyBucket, device: str) -> None:
+    subject = f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject(key(bucket, device))}"
+
+    async def scene() -> None:
+        if device == ME and bucket in DEVICE_READS:
+            answer = await stage.device.request(subject, b"", timeout=5)
+            assert (answer.headers or {})["Nats-Subject"] == bucket.subject(key(bucket, ME))
+        else:
+            await asked_in_vain(stage, subject, b"")
+
+    stage.play(scene())
+
+
+@pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
+@pytest.mark.parametrize("device", [ME, OTHER])
+def test_watching(stage: Stage, bucket: AnyBucket, device: str) -> None:
+    subject = bucket.subject(key(bucket, device))
+    stage.errors.clear()
+
+    async def scene() -> None:
+        heard: list[bytes] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message.data)
+
+        subscription = await stage.device.subscribe(subject, cb=hear)
+        await stage.settled()
+        if device == ME and bucket in DEVICE_READS:
+            writer = stage.device if bucket in DEVICE_WRITES else stage.operator.client
+            await writer.publish(subject, b'{"heard":true}')
+            await eventually(lambda: b'{"heard":true}' in heard, f"the write of {subject} was heard")
+        else:
+            await stage.refused(subject, "subscription")
+        await subscription.unsubscribe()
+
+    stage.play(scene())
+
+
+async def asked_in_vain(stage: Stage, subject: str, body: bytes, verb: str = "publish") -> None:
+    """The request is refused, and what comes back, if anything, is nothing of another device."""
+    answers: list[bytes] = []
+
+    async def hear(message: Msg) -> None:
+        answers.append(message.data)
+
+    inbox = stage.device.new_inbox()
+    subscription = await stage.device.subscribe(inbox, cb=hear)
+    await stage.device.publish(subject, body, reply=inbox)
+    await stage.refused(subject, verb)
+    await stage.settled()
+    await subscription.unsubscribe()
+    assert answers == []
+
+
+STREAM = DESIRED_STATE.stream
+THEIRS = DESIRED_STATE.subject(key(DESIRED_STATE, OTHER))
+PUSH = {"stream_name": STREAM, "config": {"deliver_subject": "_INBOX_pi-1.x", "ack_policy": "none"}}
+NAMED = {**PUSH, "config": {**PUSH["config"], "name": "w", "filter_subject": THEIRS}}  # pyright: ignore
+MINE = DESIRED_STATE.subject(f"{ME}.>")
+
+API: list[tuple[str, object]] = [
+    (f"DIRECT.GET.{STREAM}", {"last_by_subj": THEIRS}),
+    (f"DIRECT.GET.{STREAM}", {"multi_last": ["$KV.desired-state.>"], "batch": 10}),
+    (f"DIRECT.GET.{STREAM}", {"seq": 1}),
+    (f"DIRECT.GET.{STREAM}", {"next_by_subj": ">", "seq": 1}),
+    (f"DIRECT.GET.{STREAM}.>", None),
+    (f"DIRECT.GET.{STREAM}.*", None),
+    (f"DIRECT.GET.{STREAM}.$KV.desired-state.>", None),
+    (f"DIRECT.GET.{STREAM}.$KV.desired-state.*", None),
+    (f"STREAM.MSG.GET.{STREAM}", {"last_by_subj": THEIRS}),
+    (f"STREAM.MSG.DELETE.{STREAM}", {"seq": 1}),
+    (f"STREAM.INFO.{STREAM}", {"subjects_filter": ">"}),
+    (f"STREAM.PURGE.{STREAM}", {"filter": THEIRS}),
+    (f"STREAM.DELETE.{STREAM}", None),
+    (f"STREAM.UPDATE.{STREAM}", {"name": STREAM, "subjects": ["x"]}),
+    ("STREAM.CREATE.EVIL", {"name": "EVIL", "subjects": ["$KV.>"]}),
+    (f"STREAM.SNAPSHOT.{STREAM}", {"deliver_subject": "_INBOX_pi-1.x"}),
+    (f"STREAM.RESTORE.{STREAM}", {"config": {"name": STREAM}}),
+    ("STREAM.NAMES", None),
+    ("STREAM.LIST", None),
+    (f"CONSUMER.CREATE.{STREAM}", PUSH),
+    (f"CONSUMER.CREATE.{STREAM}.w", NAMED),
+    (f"CONSUMER.CREATE.{STREAM}.w.{THEIRS}", NAMED),
+    (f"CONSUMER.CREATE.{STREAM}.w.{MINE}", {"stream_name": STREAM, "config": {"name": "w", "deliver_subject": THEIRS}}),
+    (f"CONSUMER.DURABLE.CREATE.{STREAM}.w", NAMED),
+    (f"CONSUMER.INFO.{STREAM}.w", None),
+    (f"CONSUMER.NAMES.{STREAM}", None),
+    (f"CONSUMER.LIST.{STREAM}", None),
+    (f"CONSUMER.DELETE.{STREAM}.w", None),
+    (f"CONSUMER.MSG.NEXT.{STREAM}.w", {"batch": 10}),
+    ("INFO", None),
+    ("META.LEADER.STEPDOWN", None),
+    ("ACCOUNT.PURGE.STORE", None),
+    (f"STREAM.INFO.{IDENTITIES.stream}", None),
+    (f"DIRECT.GET.{IDENTITIES.stream}.{IDENTITIES.subject('2')}", None),
+]
+
+
+@pytest.mark.parametrize(("call", "body"), API, ids=[f"{call} {body or ''}"[:60] for call, body in API])
+def test_no_call_of_the_jetstream_api(stage: Stage, unchanged: None, call: str, body: object) -> None:
+    data = json.dumps(body).encode() if body else b""
+    stage.play(asked_in_vain(stage, f"$JS.API.{call}", data))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        IDENTITIES.subject("1"),
+        f"$O.{ARTIFACTS}.M.x",
+        f"$O.{ARTIFACTS}.C.x",
+        f"_INBOX_{OTHER}.x",
+        "_INBOX.x",
+        f"$JS.ACK.{STREAM}.w.1.1.1.1.0",
+        f"$JS.FC.{STREAM}.w.x",
+        "$SYS.REQ.USER.AUTH",
+        "$SYS.REQ.USER.INFO",
+        "$SYS.REQ.SERVER.PING",
+        "$SYS.REQ.SERVER.PING.CONNZ",
+        "$SYS.REQ.SERVER.NAAA.KICK",
+        "$SYS.REQ.ACCOUNT.APP.CONNZ",
+        f"$KV.{DESIRED_STATE.name}",
+        f"$KV.{DESIRED_STATE.name}.{ME}.web.more",
+        f"$KV.{DEVICE_STATE.name}.{ME}.web.more",
+        f"$KV.{DEVICE_STATE.name}.*.web",
+        f"$KV.{DEVICE_HEARTBEAT.name}.{ME}.more",
+        "anything",
+    ],
+)
+def test_no_other_subject_is_published_to(stage: Stage, unchanged: None, subject: str) -> None:
+    stage.play(asked_in_vain(stage, subject, b"{}"))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        *(">", "*", "*.>", "$KV.>", "$KV.*.>", "$JS.>", "$JS.API.>", "$SYS.>", "$O.>", "_INBOX.>"),
+        *(f"_INBOX_{OTHER}.>", "_R_.>", f"$KV.*.{ME}", f"$KV.{DESIRED_STATE.name}.>", f"$KV.{DESIRED_STATE.name}.*"),
+        *(f"$KV.{DESIRED_STATE.name}.*.web", f"$KV.{DESIRED_STATE.name}.{OTHER}.>", "$SYS.REQ.USER.AUTH"),
+    ],
+)
+def test_no_wider_subscription(stage: Stage, subject: str) -> None:
+    async def scene() -> None:
+        stage.errors.clear()
+        subscription = await stage.device.subscribe(subject)
+        await stage.refused(subject, "subscription")
+        await subscription.unsubscribe()
+
+    stage.play(scene())
+
+
+@pytest.mark.parametrize("bucket", DEVICE_WRITES, ids=named)
+def test_a_rollup_does_not_wipe_the_bucket(stage: Stage, unchanged: None, bucket: AnyBucket) -> None:
+    """A write of one's own key, with the header that erases everybody's."""
+
+    async def scene() -> None:
+        for what in ("all", "sub"):
+            subject = bucket.subject(key(bucket, ME))
+            answer = await stage.device.request(subject, b"{}", timeout=5, headers={"Nats-Rollup": what})
+            assert "rollup" in json.loads(answer.data)["error"]["description"]
+
+    stage.play(scene())
+
+
+TRICKS: list[dict[str, object]] = [
+    {"last_by_subj": THEIRS},
+    {"multi_last": ["$KV.desired-state.>"], "batch": 10},
+    {"multi_last": ["$KV.desired-state.>"]},
+    {"seq": 2},
+    {"seq": 1, "next_by_subj": THEIRS},
+    {"seq": 1, "batch": 10, "next_by_subj": ">"},
+    {"start_time": "2000-01-01T00:00:00Z", "next_by_subj": ">"},
+]
+
+
+@pytest.mark.parametrize("body", TRICKS, ids=json.dumps)
+@pytest.mark.parametrize("own", [key(DESIRED_STATE, ME), ME, f"{ME}.*", f"{ME}.>"])
+def test_a_direct_get_of_ones_own_key_reads_no_other(
+    stage: Stage, unchanged: None, own: str, body: dict[str, object]
+) -> None:
+    """The subject is granted; what is asked for in the body is another device's."""
+    subject = f"$JS.API.DIRECT.GET.{STREAM}.{DESIRED_STATE.subject(own)}"
+
+    async def scene() -> list[Msg]:
+        answers: list[Msg] = []
+
+        async def hear(message: Msg) -> None:
+            answers.append(message)
+
+        inbox = stage.device.new_inbox()
+        subscription = await stage.device.subscribe(inbox, cb=hear)
+        await stage.device.publish(subject, json.dumps(body).encode(), reply=inbox)
+        await eventually(lambda: answers or stage.errors, "the server has answered or refused")
+        await stage.settled()
+        await subscription.unsubscribe()
+        return answers
+
+    for answer in stage.play(scene()):
+        assert SECRET not in answer.data
+        assert OTHER not in (answer.headers or {}).get("Nats-Subject", "")
+
+
+TARGETS = [bucket.subject(key(bucket, OTHER)) for bucket in APP_BUCKETS] + [DESIRED_INDEX.subject(OTHER)]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_reply_to_writes_nothing(stage: Stage, unchanged: None, target: str) -> None:
+    """Permissions do not look at the reply-to, and streams store what arrives: the accounts keep the two apart."""
+    lease = AGENT_LEASE.subject(ME)
+
+    async def scene() -> None:
+        # The acknowledgement of one's own write, a value of one's own choice, and a refusal.
+        await stage.device.publish(lease, b'{"type":"index"}', reply=target)
+        await stage.device.publish(f"$JS.API.DIRECT.GET.{AGENT_LEASE.stream}.{lease}", b"", reply=target)
+        await stage.device.publish(f"$JS.API.DIRECT.GET.{AGENT_LEASE.stream}.{lease}", b"{", reply=target)
+        await stage.device.publish(lease, b"{}", reply=target, headers={"Nats-Rollup": "all"})
+
+    stage.play(scene())
+
+
+def test_a_reply_to_does_not_reach_the_operator_or_the_registry(stage: Stage, unchanged: None) -> None:
+    async def scene() -> list[bytes]:
+        heard: list[bytes] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message.data)
+
+        subscription = await stage.operator.client.subscribe("_INBOX.operator", cb=hear)
+        await stage.operator.client.flush()
+        for target in ("_INBOX.operator", IDENTITIES.subject("1"), "$SYS.REQ.USER.AUTH"):
+            await stage.device.publish(AGENT_LEASE.subject(ME), b"{}", reply=target)
+        await stage.settled()
+        await subscription.unsubscribe()
+        return heard
+
+    assert stage.play(scene()) == []
+
+
+@pytest.mark.parametrize("data", [b"x" * (1024 * 1024 - 200), b"\xff\xfe", b""], ids=["1 MB", "bytes", "empty"])
+def test_a_bad_value_of_ones_own_changes_nobody_elses(stage: Stage, unchanged: None, data: bytes) -> None:
+    async def scene() -> None:
+        answer = await stage.device.request(DEVICE_STATE.subject(key(DEVICE_STATE, ME)), data, timeout=5)
+        assert json.loads(answer.data)["stream"] == DEVICE_STATE.stream
+
+    stage.play(scene())
+
+
+def test_the_callout_reads_the_registry_and_writes_nothing(stage: Stage) -> None:
+    async def scene() -> None:
+        heard: list[str] = []
+        bus = await connect(stage.nats.login(CALLOUT_USER), notice=heard.append, attempts=1)
+        registry = bus.kv(IDENTITIES)
+        assert {entry.key for entry in await registry.read_all()} == {"1", "2"}
+        subject = IDENTITIES.subject("2")
+        await bus.client.publish(subject, b"{}")
+        await eventually(
+            lambda: any(f'publish to "{subject.lower()}"' in line for line in heard), "the write was refused"
+        )
+        for call in ("STREAM.PURGE", "STREAM.DELETE", "STREAM.INFO", "CONSUMER.DURABLE.CREATE"):
+            with pytest.raises(nats.errors.TimeoutError):
+                await bus.client.request(f"$JS.API.{call}.{IDENTITIES.stream}", b"", timeout=0.1)
+        await bus.close()
+
+    stage.play(scene())
+
+
+def test_the_operators_users_stay_in_their_accounts(stage: Stage) -> None:
+    async def scene() -> None:
+        control = await connect(stage.nats.login(CONTROL_USER), notice=lambda _: None, attempts=1)
+        heard: list[bytes] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message.data)
+
+        await control.client.subscribe("$KV.>", cb=hear)
+        await control.client.flush()
+        await stage.operator.client.jetstream().publish(DESIRED_STATE.subject("pi-3.web"), b"{}")
+        await control.kv(IDENTITIES).put("3", active("pi-3"))
+        await eventually(lambda: heard, "it hears its own account")
+        assert heard == [encode(active("pi-3"))], "and only that"
+        await control.kv(IDENTITIES).delete("3")
+        await control.close()
+
+    stage.play(scene())
+
+
+@pytest.mark.parametrize("subject", ["$SYS.>", "$SYS.SERVER.>", "$SYS.ACCOUNT.>", "$KV.>", ">"])
+def test_the_system_user_hears_sessions_only(stage: Stage, subject: str) -> None:
+    async def scene() -> None:
+        heard: list[str] = []
+        bus = await connect(stage.nats.login(SYSTEM_USER), notice=heard.append, attempts=1)
+        await bus.client.subscribe(subject)
+        await eventually(lambda: any("subscription" in line for line in heard), f"{subject} is refused")
+        await bus.close()
+
+    stage.play(scene())
+
+
+@pytest.mark.parametrize("call", ["$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.APP.INFO"])
+def test_the_system_user_lists_and_kicks_only(stage: Stage, call: str) -> None:
+    async def scene() -> None:
+        heard: list[str] = []
+        bus = await connect(stage.nats.login(SYSTEM_USER), notice=heard.append, attempts=1)
+        await bus.client.publish(call, b"")
+        await eventually(lambda: any("publish" in line for line in heard), f"{call} is refused")
+        question = json.dumps({"acc": "APP", "user": ME, "auth": True, "state": 0}).encode()
+        answer = await bus.client.request("$SYS.REQ.SERVER.PING.CONNZ", question, timeout=5)
+        (session,) = json.loads(answer.data)["data"]["connections"]
+        assert session["authorized_user"] == ME
+        await bus.close()
+
+    stage.play(scene())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, TargetUnavailable
 
 if TYPE_CHECKING:
     from harness.world import World
@@ -173,6 +173,20 @@ def _judged(item: pytest.Item) -> Generator[None]:
         if verdict is error:
             raise
         raise verdict from error
+
+
+def need_devices(item: pytest.Item, kinds: frozenset[str]) -> None:
+    """A test marked with a kind of device runs on that kind only.
+
+    Raises:
+        TargetUnavailable: the world has none of that kind.
+    """
+    for kind in _DEVICES:
+        if item.get_closest_marker(kind) and kind not in kinds:
+            raise TargetUnavailable(
+                f"the test needs a {kind} device, and this world has: {', '.join(sorted(kinds)) or 'none'}",
+                next_step="describe one in the file given to --fleet-target staging:FILE",
+            )
 
 
 def worker_input(config: pytest.Config) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class World:
         namespace: Where the fleet server is, or will be, installed.
         identity: The identity provider.
         engine: What runs the workloads, in words for the report.
+        device_kinds: Which kinds of device it has.
         how_to_enter: What to type to look round once it was kept.
         broken: Why it refuses further tests; empty while it does not.
     """
@@ -108,6 +109,7 @@ class World:
         engine: str,
         make_device: Callable[[str], Device],
         secret: Callable[[str], str],
+        device_kinds: frozenset[str] = frozenset({"process"}),
         how_to_enter: str = "",
     ) -> None:
         """Put together by a target."""
@@ -119,6 +121,7 @@ class World:
         self.namespace = namespace
         self.identity = identity
         self.engine = engine
+        self.device_kinds = device_kinds
         self.how_to_enter = how_to_enter
         self.broken = ""
         self._probes = contextlib.ExitStack()

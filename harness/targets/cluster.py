@@ -19,6 +19,7 @@ import httpx
 import msgspec
 
 from harness.devices import Device
+from harness.devices.libvirt import LibvirtDevice, Machine
 from harness.devices.ssh import Address, SshDevice
 from harness.errors import HarnessError, Misused, TargetUnavailable
 from harness.parts import Event, PartStatus, history, record
@@ -40,6 +41,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         issuer_ca: Path of the PEM file that its certificate is checked against.
         admin_token_file: Path of a file with an administrator's personal access token.
         boards: Machines over SSH, by the name that tests use.
+        machines: Virtual machines, likewise.
     """
 
     kubeconfig: Path
@@ -48,6 +50,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     issuer_ca: Path
     admin_token_file: Path
     boards: dict[str, Address] = {}
+    machines: dict[str, Machine] = {}
 
 
 @contextlib.contextmanager
@@ -81,7 +84,8 @@ def cluster(file: Path, *, run_id: str, worker: str) -> Generator[World]:
             identity=Person(description),
             parts=Pods(root, kube, description),
             engine="each device's own",
-            make_device=partial(_board, description),
+            make_device=partial(_device, description),
+            device_kinds=frozenset([*["pi"] * bool(description.boards), *["libvirt"] * bool(description.machines)]),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",
         )
         with contextlib.closing(kube), contextlib.closing(world):
@@ -198,13 +202,18 @@ class Pods:
         raise Misused(f"cannot {verb} {name} in a cluster that is only visited", next_step="mark the test `embedded`")
 
 
-def _board(description: Description, name: str) -> Device:
-    """Boards are scarce: a name that was made unique takes the board whose name it begins with."""
+def _device(description: Description, name: str) -> Device:
+    """Machines are scarce: a name that was made unique takes the one whose name it begins with."""
     for board, address in description.boards.items():
         if name == board or name.startswith(f"{board}-"):
             return SshDevice(name, address)
-    known = ", ".join(description.boards) or "none"
-    raise TargetUnavailable(f"no board for the device {name!r}; there are: {known}", next_step="add it to `boards`")
+    for machine, defined in description.machines.items():
+        if name == machine or name.startswith(f"{machine}-"):
+            return LibvirtDevice(name, defined)
+    known = ", ".join([*description.boards, *description.machines]) or "none"
+    raise TargetUnavailable(
+        f"no machine for the device {name!r}; there are: {known}", next_step="add it to `boards` or `machines`"
+    )
 
 
 def _read(file: Path) -> Description:

@@ -99,4 +99,5 @@ def _api_server(binary: Path, folder: Path, authority: Authority, etcd: int, por
         "--disable-admission-plugins=ServiceAccount",
         "--profiling=false",
     )
-    return PartSpec(API_SERVER, argv, "world", ready=f"https://127.0.0.1:{port}/readyz")
+    # Collecting garbage more rarely costs 90 MB, and saves a fifth of the CPU time of a start.
+    return PartSpec(API_SERVER, argv, "world", env={"GOGC": "400"}, ready=f"https://127.0.0.1:{port}/readyz")

@@ -57,15 +57,15 @@ class LocalParts:
             )
 
     def await_ready(self, names: Sequence[str], timeout: float = _START) -> None:
-        """Until the parts answer.
+        """Until the supervisor and the parts answer.
 
         Raises:
             HarnessError: they do not in time, or keep dying; the message holds their last words.
         """
-        condition = f"{', '.join(names)} answer"
+        condition = f"{', '.join(['supervisor', *names])} answer"
         try:
             wait_until(
-                lambda: unready(statuses(self._root), names),
+                lambda: self._missing(names),
                 condition,
                 timeout=timeout,
                 until=lambda missing: not missing,
@@ -151,6 +151,10 @@ class LocalParts:
             raise HarnessError(f"there is no part {name!r}", next_step=f"use one of {', '.join(sorted(known))}")
         put(self._root, replace(known[name], run=run))
         ask(self._root, "look")
+
+    def _missing(self, names: Sequence[str]) -> dict[str, str]:
+        deaf = {} if (self._root / "sup.sock").exists() else {"supervisor": "does not listen yet"}
+        return deaf | unready(statuses(self._root), names)
 
     def _hopeless(self, missing: Mapping[str, str]) -> str | None:
         if self._supervisor.poll() is not None:

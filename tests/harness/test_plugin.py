@@ -195,6 +195,7 @@ def test_a_kept_world_lives_on_until_it_is_told(inner: pytest.Pytester) -> None:
         (("-m", "staging"), "*TargetUnavailable: staging was asked for, but no description*"),
         (("--fleet-target", "staging:/nonexistent"), "*TargetUnavailable: the description of staging*does not exist*"),
         (("--fleet-target", "k3d"), "*TargetUnavailable: the target k3d needs*"),
+        (("-m", "pi"), "*TargetUnavailable: the test needs a pi device, and this world has: process*"),
         (("--fleet-target", "mars"), "*Misused: there is no target 'mars'*"),
     ],
 )
@@ -203,7 +204,8 @@ def test_a_target_that_was_asked_for_fails_when_it_is_missing(
 ) -> None:
     """It never skips."""
     inner.makepyfile("import pytest\n@pytest.mark.staging\n@pytest.mark.k3d\ndef test_a(world): pass")
-    inner.makepyfile(test_any="def test_b(world): pass")
+    inner.makepyfile(test_board="import pytest\n@pytest.mark.pi\ndef test_b(world): pass")
+    inner.makepyfile(test_any="def test_c(world): pass")
     result = run(inner, *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert not result.parseoutcomes().keys() & {"passed", "skipped"}

@@ -1,0 +1,117 @@
+"""Devices that this machine has not: how they behave when they are missing, and how power is switched."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.devices import Device, HasLogs, Killable, Pausable
+from harness.devices.libvirt import LibvirtDevice, Machine
+from harness.devices.ssh import Address, SshDevice
+from harness.errors import DeviceUnreachable, TargetUnavailable
+from harness.targets.cluster import cluster
+
+
+class FakeDomain:
+    """A domain that remembers what was done to it."""
+
+    def __init__(self) -> None:
+        self.on = True
+        self.done: list[str] = []
+
+    def create(self) -> int:
+        return self._do("create", on=True)
+
+    def destroy(self) -> int:
+        return self._do("destroy", on=False)
+
+    def suspend(self) -> int:
+        return self._do("suspend", on=self.on)
+
+    def resume(self) -> int:
+        return self._do("resume", on=self.on)
+
+    def isActive(self) -> int:  # noqa: N802
+        return int(self.on)
+
+    def _do(self, what: str, *, on: bool) -> int:
+        self.done.append(what)
+        self.on = on
+        return 0
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Address:
+    """Function: nobody listens there."""
+    (tmp_path / "known_hosts").touch()
+    return Address("127.0.0.1", "pi", tmp_path / "key", tmp_path / "known_hosts", port=1)
+
+
+def test_a_board_that_does_not_answer_is_the_worlds_failure(address: Address) -> None:
+    """With the command that shows why."""
+    board = SshDevice("pi-1", address)
+    with pytest.raises(DeviceUnreachable, match=r"(?s)pi-1 does not answer at pi@127.0.0.1:1: .*next: ssh -i .*/key"):
+        board.run(["true"])
+    as_device: Device = board
+    assert as_device.where == ("--ssh", "pi@127.0.0.1")
+    assert isinstance(board, HasLogs)
+    assert not isinstance(board, Killable), "a board has no power switch that we could reach"
+
+
+def test_a_virtual_machine_is_switched_by_its_hypervisor(address: Address) -> None:
+    """Power is cut, not shut down; cutting it twice is fine."""
+    domain = FakeDomain()
+    device = LibvirtDevice("vm-1", Machine("vm", address), look_up=lambda _: domain)
+    device.power_off()
+    device.power_off()
+    assert domain.done == ["destroy"]
+    device.pause()
+    device.resume()
+    assert domain.done == ["destroy", "suspend", "resume"]
+    for capability in (Killable, Pausable, HasLogs):
+        assert isinstance(device, capability)
+
+
+def test_without_the_binding_the_error_says_what_to_install(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "libvirt", None)
+    with pytest.raises(TargetUnavailable, match=r"pip install 'fleet\[libvirt\]'"):
+        LibvirtDevice("vm-1", Machine("vm", address))
+
+
+def describe(folder: Path, **changes: object) -> Path:
+    for name in ("kubeconfig", "ca.crt", "token"):
+        (folder / name).write_text("")
+    fields = {
+        "kubeconfig": str(folder / "kubeconfig"),
+        "namespace": "fleet-system",
+        "issuer": "https://id.example.test",
+        "issuer_ca": str(folder / "ca.crt"),
+        "admin_token_file": str(folder / "token"),
+    }
+    file = folder / "staging.json"
+    file.write_text(json.dumps(fields | changes))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"kubeconfig": "/nonexistent/config"}, "names files that cannot be read: /nonexistent/config"),
+        ({"namespace": 3}, "Expected `str`, got `int` - at `\\$.namespace`"),
+        ({"namspace": "x"}, "Object contains unknown field `namspace`"),
+        ({"boards": {"pi": {"host": "pi.local"}}}, "missing required field `user` - at `\\$.boards"),
+    ],
+)
+def test_a_description_is_refused_before_anything_is_contacted(
+    tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
+    """With the place of the mistake."""
+    with (
+        pytest.raises(TargetUnavailable, match=says),
+        cluster(describe(tmp_path, **changes), run_id="r", worker="main"),
+    ):
+        pass

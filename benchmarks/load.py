@@ -12,7 +12,7 @@ import resource
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,25 +57,30 @@ class Session(asyncio.Protocol):
         self.lost: asyncio.Future[float] = loop.create_future()
         """Set to the monotonic time at which the connection ended."""
 
-    async def log_in(self, tls: ssl.SSLContext, credentials: bytes) -> None:
-        """Wait for the greeting, shake hands, and send `credentials` (see `with_token`).
+    async def shake_hands(self, tls: ssl.SSLContext) -> None:
+        """Wait for the greeting, then make the connection TLS.
 
         Raises:
-            LoginFailed: refused or dropped.
+            LoginFailed: dropped.
         """
         await self._greeted
         assert self._transport is not None
-        await self._shake_hands(self._transport, tls)
-        self._transport.write(credentials)
-        await self._ready
-
-    async def _shake_hands(self, clear: asyncio.Transport, tls: ssl.SSLContext) -> None:
         loop = asyncio.get_running_loop()
-        self._transport = await loop.start_tls(clear, self, tls, ssl_handshake_timeout=LOGIN_DEADLINE)
+        self._transport = await loop.start_tls(self._transport, self, tls, ssl_handshake_timeout=LOGIN_DEADLINE)
         if self._transport is None:
             raise LoginFailed("closed during the TLS handshake")
         if isinstance(tls, CheapTls) and tls.session is None:
             tls.session = self._transport.get_extra_info("ssl_object").session
+
+    async def log_in(self, credentials: bytes) -> None:
+        """Send `credentials` (see `with_token`), and wait for the answer.
+
+        Raises:
+            LoginFailed: refused or dropped.
+        """
+        assert self._transport is not None
+        self._transport.write(credentials)
+        await self._ready
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; the server speaks first."""
@@ -126,35 +131,61 @@ def _done(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-@dataclass(frozen=True)
 class Door:
-    """Where and how to connect."""
+    """Where and how to connect; for one event loop.
 
-    port: int
-    tls: ssl.SSLContext
-    host: str = "127.0.0.1"
+    Only so many TLS handshakes are under way at a time: devices have a processor each, and this client has one for all
+    of them, so without a limit the server would give up on handshakes that merely wait for us.
+    """
 
-    async def enter(self, credentials: bytes) -> Session:
-        """Connect and log in.
+    def __init__(self, port: int, tls: ssl.SSLContext, host: str = "127.0.0.1") -> None:
+        """Connect to nothing yet."""
+        self._address = (host, port)
+        self._tls = tls
+        self._handshakes = asyncio.Semaphore(32)
+
+    async def open(self) -> Session:
+        """A TLS connection that has not logged in yet.
 
         Raises:
-            LoginFailed: refused, dropped, or not decided within `LOGIN_DEADLINE`.
+            LoginFailed: dropped, or not done within `LOGIN_DEADLINE`.
         """
         session = Session()
-        try:
-            async with asyncio.timeout(LOGIN_DEADLINE):
-                await asyncio.get_running_loop().create_connection(lambda: session, self.host, self.port)
-                await session.log_in(self.tls, credentials)
-        except TimeoutError as error:
-            session.abort()
-            raise LoginFailed(f"not decided within {LOGIN_DEADLINE:g} s") from error
-        except LoginFailed:
-            session.abort()
-            raise
-        except OSError as error:
-            session.abort()
-            raise LoginFailed(error.strerror or str(error) or type(error).__name__) from error
+        async with self._handshakes:
+            with _or_failed(session):
+                async with asyncio.timeout(LOGIN_DEADLINE):
+                    await asyncio.get_running_loop().create_connection(lambda: session, *self._address)
+                    await session.shake_hands(self._tls)
         return session
+
+    async def log_in(self, session: Session, credentials: bytes) -> None:
+        """Log in over a connection.
+
+        Raises:
+            LoginFailed: refused, dropped, or not decided within `LOGIN_DEADLINE`; the connection is dropped then.
+        """
+        with _or_failed(session):
+            async with asyncio.timeout(LOGIN_DEADLINE):
+                await session.log_in(credentials)
+
+    async def enter(self, credentials: bytes) -> Session:
+        """Connect and log in; as `open` and `log_in` for errors."""
+        session = await self.open()
+        await self.log_in(session, credentials)
+        return session
+
+
+@contextlib.contextmanager
+def _or_failed(session: Session) -> Generator[None]:
+    try:
+        yield
+    except (LoginFailed, TimeoutError, OSError) as error:
+        session.abort()
+        if isinstance(error, LoginFailed):
+            raise
+        if isinstance(error, TimeoutError):
+            raise LoginFailed(f"not decided within {LOGIN_DEADLINE:g} s") from error
+        raise LoginFailed(error.strerror or str(error) or type(error).__name__) from error
 
 
 class CheapTls(ssl.SSLContext):
@@ -203,15 +234,19 @@ def _connect(who: dict[str, str]) -> bytes:
     return b"CONNECT " + msgspec.json.encode(options) + b"\r\nPING\r\n"
 
 
-async def log_in_all(door: Door, credentials: Iterable[bytes], at_once: int) -> Tally:
-    """Log in with each credential once, `at_once` at a time; each connection is closed once it is in."""
+async def log_in_all(door: Door, credentials: Sequence[bytes], at_once: int) -> Tally:
+    """Log in with each credential once, `at_once` at a time: open, log in, close, and go on with the next.
+
+    The seconds of a log-in are those from CONNECT to PONG, without the TLS handshake before.
+    """
     tally, waiting = Tally(), iter(credentials)
 
-    async def worker() -> None:
+    async def device() -> None:
         for line in waiting:
-            started = time.monotonic()
             try:
-                session = await door.enter(line)
+                session = await door.open()
+                started = time.monotonic()
+                await door.log_in(session, line)
             except LoginFailed as error:
                 tally.failures[str(error)] += 1
             else:
@@ -219,7 +254,7 @@ async def log_in_all(door: Door, credentials: Iterable[bytes], at_once: int) -> 
                 session.abort()
 
     started = time.monotonic()
-    await asyncio.gather(*(worker() for _ in range(at_once)))
+    await asyncio.gather(*(device() for _ in range(at_once)))
     tally.elapsed = time.monotonic() - started
     return tally
 

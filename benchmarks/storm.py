@@ -95,8 +95,8 @@ def run() -> Table:
         nats = Nats(folder / "nats", tls)
         with issuer(tls) as provider, running_nats(nats):
             devices = enroll(nats, provider, CONNECTIONS)
-            fleet = Fleet(Door(nats.port, unverified_tls()), [with_token(one.token, one.device) for one in devices])
-            rows = asyncio.run(_storms(fleet, nats, lambda: running_callout(nats, provider, folder)))
+            lines = [with_token(one.token, one.device) for one in devices]
+            rows = asyncio.run(_storms(lines, nats, lambda: running_callout(nats, provider, folder)))
     return Table(
         "storm",
         ("storm", "devices", "back", "all back s", "p50 s", "p99 s", "attempts refused", "most attempts"),
@@ -110,8 +110,10 @@ def run() -> Table:
 
 
 async def _storms(
-    fleet: Fleet, nats: Nats, callout: Callable[[], AbstractContextManager[object]]
+    credentials: Sequence[bytes], nats: Nats, callout: Callable[[], AbstractContextManager[object]]
 ) -> tuple[tuple[str, ...], ...]:
+    fleet = Fleet(Door(nats.port, unverified_tls()), credentials)
+
     def restart() -> None:
         nats.kill()
         nats.start()

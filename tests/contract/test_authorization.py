@@ -7,7 +7,8 @@ streams are made, nor which consumers there are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import nats.errors
@@ -53,9 +54,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     stage.stop()
 
 
-@pytest.fixture
-def unchanged(stage: Stage) -> Iterator[None]:
-    """After the test, what belongs to others is as it was."""
+@contextmanager
+def unchanged(stage: Stage) -> Generator[None]:
+    """Afterwards, what belongs to others is as it was."""
     stage.errors.clear()
     before = stage.play(stage.others())
     yield
@@ -65,7 +66,7 @@ def unchanged(stage: Stage) -> Iterator[None]:
 
 @pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
 @pytest.mark.parametrize("device", [ME, OTHER])
-def test_writing(stage: Stage, unchanged: None, bucket: AnyBucket, device: str) -> None:
+def test_writing(stage: Stage, bucket: AnyBucket, device: str) -> None:
     subject = bucket.subject(key(bucket, device))
 
     async def scene() -> None:
@@ -76,12 +77,13 @@ def test_writing(stage: Stage, unchanged: None, bucket: AnyBucket, device: str) 
             await stage.device.publish(subject, b"{}")
             await stage.refused(subject, "publish")
 
-    stage.play(scene())
+    with unchanged(stage):
+        stage.play(scene())
 
 
 @pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
 @pytest.mark.parametrize("device", [ME, OTHER])
-def test_reading(stage: Stage, unchanged: None, bucket: AnyBucket, device: str) -> None:
+def test_reading(stage: Stage, bucket: AnyBucket, device: str) -> None:
     subject = f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject(key(bucket, device))}"
 
     async def scene() -> None:
@@ -91,7 +93,8 @@ def test_reading(stage: Stage, unchanged: None, bucket: AnyBucket, device: str) 
         else:
             await asked_in_vain(stage, subject, b"")
 
-    stage.play(scene())
+    with unchanged(stage):
+        stage.play(scene())
 
 
 @pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
@@ -180,9 +183,10 @@ API: list[tuple[str, object]] = [
 
 
 @pytest.mark.parametrize(("call", "body"), API, ids=[f"{call} {body or ''}"[:60] for call, body in API])
-def test_no_call_of_the_jetstream_api(stage: Stage, unchanged: None, call: str, body: object) -> None:
+def test_no_call_of_the_jetstream_api(stage: Stage, call: str, body: object) -> None:
     data = json.dumps(body).encode() if body else b""
-    stage.play(asked_in_vain(stage, f"$JS.API.{call}", data))
+    with unchanged(stage):
+        stage.play(asked_in_vain(stage, f"$JS.API.{call}", data))
 
 
 @pytest.mark.parametrize(
@@ -209,8 +213,9 @@ def test_no_call_of_the_jetstream_api(stage: Stage, unchanged: None, call: str, 
         "anything",
     ],
 )
-def test_no_other_subject_is_published_to(stage: Stage, unchanged: None, subject: str) -> None:
-    stage.play(asked_in_vain(stage, subject, b"{}"))
+def test_no_other_subject_is_published_to(stage: Stage, subject: str) -> None:
+    with unchanged(stage):
+        stage.play(asked_in_vain(stage, subject, b"{}"))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +237,7 @@ def test_no_wider_subscription(stage: Stage, subject: str) -> None:
 
 
 @pytest.mark.parametrize("bucket", DEVICE_WRITES, ids=named)
-def test_a_rollup_does_not_wipe_the_bucket(stage: Stage, unchanged: None, bucket: AnyBucket) -> None:
+def test_a_rollup_does_not_wipe_the_bucket(stage: Stage, bucket: AnyBucket) -> None:
     """A write of one's own key, with the header that erases everybody's."""
 
     async def scene() -> None:
@@ -241,7 +246,8 @@ def test_a_rollup_does_not_wipe_the_bucket(stage: Stage, unchanged: None, bucket
             answer = await stage.device.request(subject, b"{}", timeout=5, headers={"Nats-Rollup": what})
             assert "rollup" in json.loads(answer.data)["error"]["description"]
 
-    stage.play(scene())
+    with unchanged(stage):
+        stage.play(scene())
 
 
 TRICKS: list[dict[str, object]] = [
@@ -257,9 +263,7 @@ TRICKS: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("body", TRICKS, ids=json.dumps)
 @pytest.mark.parametrize("own", [key(DESIRED_STATE, ME), ME, f"{ME}.*", f"{ME}.>"])
-def test_a_direct_get_of_ones_own_key_reads_no_other(
-    stage: Stage, unchanged: None, own: str, body: dict[str, object]
-) -> None:
+def test_a_direct_get_of_ones_own_key_reads_no_other(stage: Stage, own: str, body: dict[str, object]) -> None:
     """The subject is granted; what is asked for in the body is another device's."""
     subject = f"$JS.API.DIRECT.GET.{STREAM}.{DESIRED_STATE.subject(own)}"
 
@@ -277,7 +281,9 @@ def test_a_direct_get_of_ones_own_key_reads_no_other(
         await subscription.unsubscribe()
         return answers
 
-    for answer in stage.play(scene()):
+    with unchanged(stage):
+        answers = stage.play(scene())
+    for answer in answers:
         assert SECRET not in answer.data
         assert OTHER not in (answer.headers or {}).get("Nats-Subject", "")
 
@@ -286,7 +292,7 @@ TARGETS = [bucket.subject(key(bucket, OTHER)) for bucket in APP_BUCKETS] + [DESI
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_reply_to_writes_nothing(stage: Stage, unchanged: None, target: str) -> None:
+def test_a_reply_to_writes_nothing(stage: Stage, target: str) -> None:
     """Permissions do not look at the reply-to, and streams store what arrives: the accounts keep the two apart."""
     lease = AGENT_LEASE.subject(ME)
 
@@ -297,10 +303,11 @@ def test_a_reply_to_writes_nothing(stage: Stage, unchanged: None, target: str) -
         await stage.device.publish(f"$JS.API.DIRECT.GET.{AGENT_LEASE.stream}.{lease}", b"{", reply=target)
         await stage.device.publish(lease, b"{}", reply=target, headers={"Nats-Rollup": "all"})
 
-    stage.play(scene())
+    with unchanged(stage):
+        stage.play(scene())
 
 
-def test_a_reply_to_does_not_reach_the_operator_or_the_registry(stage: Stage, unchanged: None) -> None:
+def test_a_reply_to_does_not_reach_the_operator_or_the_registry(stage: Stage) -> None:
     async def scene() -> list[bytes]:
         heard: list[bytes] = []
 
@@ -315,16 +322,18 @@ def test_a_reply_to_does_not_reach_the_operator_or_the_registry(stage: Stage, un
         await subscription.unsubscribe()
         return heard
 
-    assert stage.play(scene()) == []
+    with unchanged(stage):
+        assert stage.play(scene()) == []
 
 
 @pytest.mark.parametrize("data", [b"x" * (1024 * 1024 - 200), b"\xff\xfe", b""], ids=["1 MB", "bytes", "empty"])
-def test_a_bad_value_of_ones_own_changes_nobody_elses(stage: Stage, unchanged: None, data: bytes) -> None:
+def test_a_bad_value_of_ones_own_changes_nobody_elses(stage: Stage, data: bytes) -> None:
     async def scene() -> None:
         answer = await stage.device.request(DEVICE_STATE.subject(key(DEVICE_STATE, ME)), data, timeout=5)
         assert json.loads(answer.data)["stream"] == DEVICE_STATE.stream
 
-    stage.play(scene())
+    with unchanged(stage):
+        stage.play(scene())
 
 
 def test_the_callout_reads_the_registry_and_writes_nothing(stage: Stage) -> None:

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.engine import double_engine
+from tests.agent.stage import Stage
+from tests.support.issuer import Issuer
+from tests.support.nats import Nats
+from tests.support.tls import Tls, make_tls
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """Certificates for NATS and for the issuer."""
+    return make_tls(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def nats(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """A server of this module."""
+    server = Nats(tmp_path_factory.mktemp("nats"), tls)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def issuer(tls: Tls) -> Iterator[Issuer]:
+    """The issuer that the module's callout trusts."""
+    server = Issuer(tls)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[str]:
+    """The engine double's socket."""
+    with double_engine() as found:
+        yield found.socket
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A device's root with a short path, for its socket."""
+    folder = Path(tempfile.mkdtemp(prefix="fd"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def stage(nats: Nats, issuer: Issuer, engine: str, root: Path) -> Iterator[Stage]:
+    """A device of this test's own, before its agent starts; its containers are removed after."""
+    stage = Stage(nats, issuer, engine, root)
+    yield stage
+    stage.close()

@@ -1,0 +1,190 @@
+"""The command line: every wrong start is a sentence with a next step and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fleet.agent.main import main
+from fleet.agent.place import Place
+from fleet.agent.version import VERSION
+from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
+from fleet.contract.names import DeviceId
+from harness.wait import wait_until
+from tests.engine.lab import free_port
+from tests.support.issuer import PROJECT, rsa
+from tests.support.tls import Tls
+
+
+@pytest.fixture
+def config(tls: Tls) -> AgentConfig:
+    """A good configuration of servers that are not there."""
+    key = MachineKey(user_id="1", key_id="2", key=rsa(1).as_pem(private=True).decode())
+    auth = FleetDeviceAuth(f"https://localhost:{free_port()}", PROJECT, key, tls.ca)
+    return AgentConfig(DeviceId("pi-1"), f"tls://localhost:{free_port()}", auth)
+
+
+def write(root: Path, content: bytes, mode: int = 0o600) -> None:
+    file = Place(root).config
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    file.chmod(mode)
+
+
+def refused(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["run", "--root", str(root)])
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert "next: " in told
+    assert isinstance(end.value.code, int)
+    return end.value.code, told
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"fleet-agent {VERSION}\n"
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert f"v{project['version']}" == VERSION
+
+
+@pytest.mark.parametrize("arguments", [[], ["stop"], ["run", "--self-test"], ["run", "--nothing"]])
+def test_a_wrong_command_line_shows_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "usage: fleet-agent" in capsys.readouterr().err
+
+
+def test_no_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = refused(tmp_path, capsys)
+    assert code == 4
+    assert str(Place(tmp_path).config) in told
+
+
+def test_no_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(tmp_path / "absent", capsys)[0] == 2
+
+
+def test_a_configuration_that_others_can_read(
+    tmp_path: Path, config: AgentConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, render_config(config), 0o644)
+    code, told = refused(tmp_path, capsys)
+    assert code == 2
+    assert "chmod 600" in told
+
+
+Change = Callable[[AgentConfig], AgentConfig]
+
+
+def auth(**changes: object) -> Change:
+    def change(config: AgentConfig) -> AgentConfig:
+        return msgspec.structs.replace(config, auth=msgspec.structs.replace(config.auth, **changes))
+
+    return change
+
+
+def address(url: str) -> Change:
+    def change(config: AgentConfig) -> AgentConfig:
+        return msgspec.structs.replace(config, nats_url=url)
+
+    return change
+
+
+def key(cut: int) -> Change:
+    def change(config: AgentConfig) -> AgentConfig:
+        whole = config.auth.machine_key
+        return auth(machine_key=msgspec.structs.replace(whole, key=whole.key[:cut]))(config)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (auth(issuer="http://localhost"), "not an issuer"),
+        (auth(issuer="https://localhost/"), "not an issuer"),
+        (auth(ca="no PEM"), "CA is not a PEM certificate"),
+        (key(400), "truncated or damaged"),
+        (key(0), "truncated or damaged"),
+        (address("nats://localhost:4222"), "no NATS address"),
+        (address("tls://localhost"), "no NATS address"),
+    ],
+    ids=["http", "slash", "ca", "truncated-key", "no-key", "clear", "no-port"],
+)
+def test_a_wrong_value(
+    tmp_path: Path, config: AgentConfig, change: Change, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, render_config(change(config)))
+    code, said = refused(tmp_path, capsys)
+    assert code == 2
+    assert told in said
+    assert "PRIVATE KEY" not in said
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, -3])
+def test_a_truncated_configuration(
+    tmp_path: Path, config: AgentConfig, cut: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, render_config(config)[:cut])
+    code, said = refused(tmp_path, capsys)
+    assert code == 2
+    assert "not a valid AgentConfig" in said
+
+
+def test_the_self_test_tells_each_part(tmp_path: Path, config: AgentConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, render_config(config))
+    with pytest.raises(SystemExit) as end:
+        main(["--self-test", "--root", str(tmp_path)])
+    assert end.value.code == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["config", "ok"],
+        ["engine", "FAILED"],
+        ["issuer", "FAILED"],
+        ["nats", "NOT"],
+    ]
+    assert "start docker or podman" in lines[1]
+
+
+def test_the_self_test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--self-test", "--root", str(tmp_path)])
+    assert end.value.code == 1
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well_though_nothing_answers(
+    tmp_path: Path, config: AgentConfig, number: signal.Signals
+) -> None:
+    write(tmp_path, render_config(config))
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "fleet.agent.main", "run"],
+            stderr=output,
+            env={**os.environ, "FLEET_ROOT": str(tmp_path)},
+        )
+    try:
+        wait_until(lambda: "no token from the issuer" in log.read_text(), "it misses its issuer", timeout=10)
+        agent.send_signal(number)
+        assert agent.wait(5) == 0
+    finally:
+        agent.kill()
+        agent.wait()
+    told = log.read_text()
+    assert "agent stopped; workloads go on" in told
+    assert "Traceback" not in told
+    assert "PRIVATE KEY" not in told

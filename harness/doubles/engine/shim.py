@@ -4,7 +4,7 @@ Runs as a program of its own, without imports beyond the standard library: `pyth
 in (the specification first, then signals and health checks) and go out (started, failed, checked, ended).
 
 The order matters: a socket stays in the network namespace it was made in, so the published ports are bound before the
-new one is entered, and relay into it afterwards.
+new one is entered, and relay into it afterwards. A UDP port is taken, but its datagrams go nowhere.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main() -> None:
     _say(**said)
     if "started" in said:
         for listener, port in ports:
-            relay = _relay_datagrams if listener.type == socket.SOCK_DGRAM else _relay_streams
-            threading.Thread(target=relay, args=(listener, port), daemon=True).start()
+            if listener.type == socket.SOCK_STREAM:
+                threading.Thread(target=_relay, args=(listener, port), daemon=True).start()
         _serve(spec, said["started"], keeper)
 
 
@@ -210,7 +210,7 @@ def _check(spec: Spec, argv: list[str], limit: float) -> None:
         _say(checked=127, output=str(error))
 
 
-def _relay_streams(listener: socket.socket, port: int) -> NoReturn:
+def _relay(listener: socket.socket, port: int) -> NoReturn:
     while True:
         outside, _ = listener.accept()
         try:
@@ -231,25 +231,6 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
     except OSError:
         source.close()
         sink.close()
-
-
-def _relay_datagrams(listener: socket.socket, port: int) -> NoReturn:
-    inside: dict[Any, socket.socket] = {}
-    while True:
-        data, peer = listener.recvfrom(65536)
-        if peer not in inside:
-            inside[peer] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            inside[peer].connect(("127.0.0.1", port))
-            threading.Thread(target=_answer, args=(inside[peer], listener, peer), daemon=True).start()
-        inside[peer].send(data)
-
-
-def _answer(inside: socket.socket, listener: socket.socket, peer: tuple[str, int]) -> NoReturn:
-    while True:
-        try:
-            listener.sendto(inside.recv(65536), peer)
-        except ConnectionRefusedError:
-            continue
 
 
 if __name__ == "__main__":

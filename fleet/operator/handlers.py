@@ -8,6 +8,7 @@ measurements): lists, finalizers and status are ours.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -35,7 +36,7 @@ _BACKOFFS = (0.2, 0.4, 0.8)
 """Seconds between attempts while the API server is away, and before a refusal ends the watcher."""
 PROVEN = 2 * sum(_BACKOFFS)
 """Seconds after which a watcher that has not ended works."""
-_JOIN = 5.0
+_JOIN = 2.0
 
 
 class Watcher:
@@ -48,7 +49,8 @@ class Watcher:
         self._namespace = namespace
         self._told = told
         self._ended = ended
-        self._stop = threading.Event()
+        self._stopping = False
+        self._end: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
 
     def start(self) -> None:
@@ -56,8 +58,10 @@ class Watcher:
         self._thread.start()
 
     async def stop(self) -> None:
-        """End it, and wait until it has ended."""
-        self._stop.set()
+        """End it, and wait a little until it has ended: it holds nothing that matters."""
+        self._stopping = True
+        if self._end is not None:
+            self._end()
         await asyncio.to_thread(self._thread.join, _JOIN)
 
     def _run(self) -> None:
@@ -65,25 +69,37 @@ class Watcher:
             asyncio.run(self._watch())
         except Exception as error:
             self._say_ended(str(error.args[0]) if error.args else type(error).__name__)
+        except asyncio.CancelledError:
+            pass
         else:
             self._say_ended("kopf ended")
 
     def _say_ended(self, why: str) -> None:
-        if not self._stop.is_set():
+        if not self._stopping:
             self._loop.call_soon_threadsafe(self._ended, why)
 
     async def _watch(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is not None:
+            self._end = lambda: _unless_closed(loop, task.cancel)
+        if self._stopping:
+            return
         await kopf.operator(
             registry=_registry(self._read, self._tell),
             settings=_settings(),
             namespaces=[self._namespace],
             standalone=True,
             identity=cast("Any", "fleet-operator"),
-            stop_flag=self._stop,
         )
 
     def _tell(self, kind: Kind, data: bytes, deleted: bool) -> None:
         self._loop.call_soon_threadsafe(self._told, kind, data, deleted)
+
+
+def _unless_closed(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    # It may close between any check and the call.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
 
 
 def _registry(read: Callable[[], Credentials], told: Told) -> kopf.OperatorRegistry:
@@ -111,21 +127,24 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = _CLIENT_TIMEOUT
     settings.networking.error_backoffs = _BACKOFFS
     settings.posting.enabled = False
+    settings.process.ultimate_exiting_timeout = None
     settings.scanning.disabled = True
     return settings
 
 
-class _KopfLog(logging.Handler):
+class _Quietly(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        log.warning("kopf", said=record.getMessage())
+        log.warning("said below us", logger_name=record.name, said=record.getMessage().partition("\n")[0])
 
 
 def quiet_kopf() -> None:
     """Send kopf's warnings through our log, without tracebacks and without those that we tell ourselves."""
-    logger = logging.getLogger("kopf")
-    logger.handlers = [_KopfLog(logging.WARNING)]
-    logger.setLevel(logging.WARNING)
-    logger.propagate = False
+    # asyncio tells of tasks that kopf abandons.
+    for name in ("kopf", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers = [_Quietly(logging.WARNING)]
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
     # A failed request comes back as the reason for which watching ended; signals are not kopf's here.
     for told_otherwise in ("kopf._cogs.clients", "kopf._core.reactor.running"):
         logging.getLogger(told_otherwise).setLevel(logging.CRITICAL)

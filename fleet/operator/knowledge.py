@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -44,6 +45,8 @@ class Knowledge:
         self._readiness = readiness
         self._feeds = app_feeds(store, strays, metrics)
         self._registry = registry_feed(store, strays)
+        self.complete = asyncio.Event()
+        """Set once everything was read: before, nothing may be concluded from absence."""
 
     async def follow(self, news: Callable[[], None]) -> None:
         """Hear of every change in NATS from now on.
@@ -67,6 +70,7 @@ class Knowledge:
         news.append(await self._list("Device", DEVICES, Device, self._store.devices))
         news.append(await self._list("FleetDeployment", DEPLOYMENTS, FleetDeployment, self._store.deployments))
         self._tell_homeless()
+        self.complete.set()
         return any(news)
 
     def take(self, kind: Kind, data: bytes, deleted: bool) -> bool:

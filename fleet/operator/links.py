@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import cast
 
@@ -61,8 +62,11 @@ async def open_links(config: OperatorConfig, readiness: Readiness, missed: Calla
         readiness.settled(subject)
         return bus
 
-    return Links(
-        app=await link(APP_USER, config.nats_app_pass),
-        control=await link(CONTROL_USER, config.nats_control_pass),
-        system=await link(SYSTEM_USER, config.nats_system_pass),
-    )
+    async with contextlib.AsyncExitStack() as opened:
+        app = await link(APP_USER, config.nats_app_pass)
+        opened.push_async_callback(app.close)
+        control = await link(CONTROL_USER, config.nats_control_pass)
+        opened.push_async_callback(control.close)
+        system = await link(SYSTEM_USER, config.nats_system_pass)
+        opened.pop_all()
+    return Links(app, control, system)

@@ -100,9 +100,13 @@ class Operator:
             if knowledge.take(kind, data, deleted):
                 self._bell.wake()
 
-        watch = keep_watching(self._read, self._config.namespace, told, self.readiness, self._bell.read_again)
+        async def watch() -> None:
+            # What cannot be listed cannot be watched either, and kopf would say so at length.
+            await knowledge.complete.wait()
+            await keep_watching(self._read, self._config.namespace, told, self.readiness, self._bell.read_again)
+
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(watch, name="watch")
+            tasks.create_task(watch(), name="watch")
             tasks.create_task(loop.run(), name="reconcile")
 
 

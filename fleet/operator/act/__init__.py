@@ -50,6 +50,7 @@ class Actor:
                 batch = batch[:left]
                 left -= len(batch)
             await self._together(batch)
+        await self._objects.finish()
         return more
 
     async def _together(self, batch: Sequence[Action]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Coroutine
+
+import msgspec
 
 from fleet.contract.errors import Conflict, InvalidInput, NotFound, NotPermitted
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device, FleetDeployment
@@ -23,7 +26,16 @@ from fleet.operator.strays import Strays
 
 ObjectAction = AddFinalizer | RemoveFinalizer | PatchDeviceStatus | PatchDeploymentStatus
 OBJECT_ACTIONS = (AddFinalizer, RemoveFinalizer, PatchDeviceStatus, PatchDeploymentStatus)
+_UNTOLD = 100
+"""Events that are kept while the right to create them is missing."""
 _PLURAL: dict[Kind, str] = {"Device": DEVICES, "FleetDeployment": DEPLOYMENTS}
+
+
+class _Told(msgspec.Struct, frozen=True):
+    kind: Kind
+    meta: Meta
+    note: Note
+    at: float
 
 
 class Objects:
@@ -35,6 +47,22 @@ class Objects:
         self._store = store
         self._readiness = readiness
         self._strays = strays
+        self._refused: set[str] = set()
+        self._tried: set[str] = set()
+        self._untold: deque[_Told] = deque(maxlen=_UNTOLD)
+
+    async def finish(self) -> None:
+        """The pass is over: tell what could not be told before, and forget refusals of what is no longer wanted.
+
+        Raises:
+            Unreachable: the API server did not answer.
+        """
+        for _ in range(len(self._untold)):
+            await self._tell(self._untold.popleft())
+        for right in self._refused - self._tried:
+            self._refused.discard(right)
+            self._readiness.settled(right)
+        self._tried.clear()
 
     async def do(self, action: ObjectAction) -> str:
         """Carry out one; says what came of it.
@@ -67,22 +95,31 @@ class Objects:
     async def _write(
         self, kind: Kind, meta: Meta, right: str, write: Coroutine[object, object, bytes], notes: tuple[Note, ...]
     ) -> str:
+        self._tried.add(right)
         try:
             answer = await write
         except (Conflict, NotFound):
             # What it was computed from is out of date, and the watch is about to tell.
             return "outdated"
         except NotPermitted as error:
-            self._readiness.wrong(right, error.what)
+            self._refuse(right, error)
             return "refused"
         except InvalidInput as error:
             self._strays.note(kind, meta.name, f"cannot {right}: {error.what}")
             return "refused"
-        self._readiness.settled(right)
+        self._permit(right)
         self._take(kind, answer)
         for note in notes:
-            await self._tell(kind, meta, note)
+            await self._tell(_Told(kind, meta, note, time.time()))
         return "done"
+
+    def _refuse(self, right: str, error: NotPermitted) -> None:
+        self._refused.add(right)
+        self._readiness.wrong(right, error.what)
+
+    def _permit(self, right: str) -> None:
+        self._refused.discard(right)
+        self._readiness.settled(right)
 
     def _take(self, kind: Kind, answer: bytes) -> None:
         if kind == "Device":
@@ -90,13 +127,15 @@ class Objects:
         else:
             self._store.deployments.put(parse(answer, FleetDeployment))
 
-    async def _tell(self, kind: Kind, meta: Meta, note: Note) -> None:
+    async def _tell(self, told: _Told) -> None:
         right = "create events"
+        self._tried.add(right)
         try:
-            await self._api.tell(kind, meta, note, time.time())
+            await self._api.tell(told.kind, told.meta, told.note, told.at)
         except NotPermitted as error:
-            self._readiness.wrong(right, error.what)
+            self._refuse(right, error)
+            self._untold.append(told)
         except (NotFound, Conflict, InvalidInput) as error:
-            self._strays.note("Event", meta.name, error.what)
+            self._strays.note("Event", told.meta.name, error.what)
         else:
-            self._readiness.settled(right)
+            self._permit(right)

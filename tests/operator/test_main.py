@@ -1,0 +1,111 @@
+"""The command line: what a person sees when it cannot work."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fleet.contract.config import OperatorConfig, render_config
+from harness.wait import wait_until
+from tests.support.kube import Kube
+from tests.support.nats import Nats, free_port
+from tests.support.operator import Operator
+from tests.support.tls import make_tls
+
+
+def config(folder: Path, **changes: object) -> OperatorConfig:
+    """A configuration of servers that are not there."""
+    ca = make_tls(folder).ca
+    cluster = {"server": f"https://127.0.0.1:{free_port()}", "certificate-authority-data": _base64(ca)}
+    kubeconfig = {
+        "current-context": "x",
+        "clusters": [{"name": "x", "cluster": cluster}],
+        "users": [{"name": "x", "user": {"token": "secret-token"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    }
+    path = folder / "kubeconfig"
+    path.write_bytes(msgspec.json.encode(kubeconfig))
+    nats_url = f"tls://127.0.0.1:{free_port()}"
+    whole = OperatorConfig(nats_url, "app-secret", "control-secret", "system-secret", ca, "home", str(path))
+    return msgspec.structs.replace(whole, **changes)
+
+
+def _base64(text: str) -> str:
+    return msgspec.json.encode(text.encode()).decode().strip('"')
+
+
+def run(folder: Path, settings: OperatorConfig | bytes, mode: int = 0o600) -> subprocess.CompletedProcess[str]:
+    path = folder / "operator.json"
+    path.write_bytes(settings if isinstance(settings, bytes) else render_config(settings))
+    path.chmod(mode)
+    argv = [sys.executable, "-m", "fleet.operator.main", "--config", str(path)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "next: " in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "secret-token" not in done.stderr
+    assert "app-secret" not in done.stderr
+
+
+def test_configurations_of_no_use_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    good = config(tmp_path)
+    refused(run(tmp_path, b"{"), 2, "operator.json")
+    refused(run(tmp_path, good, mode=0o644), 2, "0644")
+    refused(run(tmp_path, msgspec.structs.replace(good, kubeconfig=str(tmp_path / "none"))), 4, "none")
+    (tmp_path / "broken").write_text("clusters: [")
+    refused(run(tmp_path, msgspec.structs.replace(good, kubeconfig=str(tmp_path / "broken"))), 2, "kubeconfig")
+    refused(run(tmp_path, msgspec.structs.replace(good, kubeconfig="")), 4, "KUBERNETES_SERVICE_HOST")
+    refused(run(tmp_path, msgspec.structs.replace(good, ca="no certificate")), 2, "PEM")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port: int = taken.getsockname()[1]
+        refused(run(tmp_path, msgspec.structs.replace(good, health_port=port)), 5, str(port))
+
+
+def test_help_has_an_example() -> None:
+    argv = [sys.executable, "-m", "fleet.operator.main", "--help"]
+    assert "example: fleet-operator --config" in subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("wrong", ["nats", "password", "kube", "token"])
+def test_servers_that_are_away_or_refuse_are_named_and_waited_for(
+    kinds: Kube, own_nats: Nats, tmp_path: Path, wrong: str
+) -> None:
+    operator = Operator(kinds, own_nats, tmp_path / "operator", kinds.namespace())
+    whole = msgspec.json.decode(operator.config.read_bytes(), type=dict[str, object])
+    broken = {
+        "nats": {"natsUrl": f"tls://127.0.0.1:{free_port()}"},
+        "password": {"natsSystemPass": "wrong-secret"},
+        "kube": {"kubeconfig": config(tmp_path).kubeconfig},
+        "token": {"kubeconfig": str(kinds.with_token("wrong-secret"))},
+    }[wrong]
+    operator.config.write_bytes(msgspec.json.encode({**whole, **broken}))
+    words = {
+        "nats": "NATS as fleet-app",
+        "password": "NATS as fleet-system",
+        "kube": "API server does not answer",
+        "token": "Unauthorized",
+    }[wrong]
+    operator.start()
+    try:
+        wait_until(operator.readiness, f"it names {words}", timeout=20, until=lambda why: words in why)
+        assert operator.page("/healthz")[0] == 200
+        assert operator.process
+        assert operator.process.poll() is None
+        assert operator.stop() == 0, "and it ends when it is told to"
+        said = operator.log_file.read_text()
+        assert "Traceback" not in said
+        assert "wrong-secret" not in said
+    finally:
+        operator.close()

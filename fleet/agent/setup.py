@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-import msgspec
-
 from fleet.agent.place import Place
 from fleet.contract.config import AgentConfig, load_config
 from fleet.contract.errors import FleetError, InvalidInput
 from fleet.issuer import parse_issuer, trust
-from fleet.tokens import parse_machine_key_file
 
 
 def load(place: Place) -> AgentConfig:
-    """Read the configuration and look at every part of it.
+    """Read the configuration and look at every part of it but the key, which is for `fleet.agent.grant.check`.
 
     Raises:
         NotFound: there is none.
@@ -24,7 +21,6 @@ def load(place: Place) -> AgentConfig:
     try:
         parse_issuer(config.auth.issuer)
         trust(config.auth.ca)
-        parse_machine_key_file(msgspec.json.encode(config.auth.machine_key))
         _check_address(config.nats_url)
     except FleetError as error:
         raise InvalidInput(f"{place.config}: {error.what}", next_step=error.next_step) from error

@@ -11,9 +11,9 @@ import structlog
 
 from fleet.agent.backoff import Backoff
 from fleet.agent.cancel import heed
+from fleet.agent.grant import Token
 from fleet.agent.hints import next_step
 from fleet.contract.errors import FleetError, Unreachable
-from fleet.tokens import AccessToken
 
 _log = structlog.stdlib.get_logger()
 
@@ -24,10 +24,10 @@ _LEFT = (0.2, 0.3)
 class TokenKeeper:
     """Holds the present token. Times are monotonic, for the device's clock may jump by years."""
 
-    def __init__(self, ask: Callable[[], Awaitable[AccessToken]]) -> None:
+    def __init__(self, ask: Callable[[], Awaitable[Token]]) -> None:
         """Ask nothing yet."""
         self._ask = ask
-        self._token: AccessToken | None = None
+        self._token: Token | None = None
         self._renew_at = 0.0
         self._doubted = asyncio.Event()
         self._doubts = Backoff(10, 300)

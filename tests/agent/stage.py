@@ -16,6 +16,7 @@ import structlog.testing
 
 from fleet.agent.agent import Agent
 from fleet.agent.engine import Details, Engine
+from fleet.agent.grant import Token
 from fleet.agent.place import Place
 from fleet.bus import Bus, Entry, connect
 from fleet.contract.buckets import (
@@ -34,7 +35,6 @@ from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL
 from fleet.contract.errors import FleetError
 from fleet.contract.names import DeviceId
 from fleet.contract.wire import Container, Desired, DesiredIndex, DeviceInfo, DeviceState, Heartbeat, Phase, Reason
-from fleet.tokens import AccessToken
 from harness.engine_client import EngineClient
 from harness.images import IMAGE
 from harness.wait import WaitTimeout
@@ -101,13 +101,13 @@ class Stage:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
 
-    async def _ask(self) -> AccessToken:
+    async def _ask(self) -> Token:
         self.asked += 1
         if self.issuer_error is not None:
             raise self.issuer_error
         asked_at = time.monotonic()
         token = self.issuer.token(self.subject, exp=int(time.time() + self.lifetime))
-        return AccessToken(token, asked_at + self.lifetime, self.lifetime)
+        return Token(token, asked_at + self.lifetime, self.lifetime)
 
     async def deploy(self, name: str, workload: Container, generation: int = 1) -> None:
         await self.bus.kv(DESIRED_STATE).put(f"{self.device}.{name}", Desired(generation, workload))

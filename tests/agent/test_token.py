@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from fleet.agent.grant import Token
 from fleet.agent.token import TokenKeeper
 from fleet.contract.errors import Unreachable
-from fleet.tokens import AccessToken
 
 
 class Issuer:
@@ -18,12 +18,12 @@ class Issuer:
         self.asked: list[float] = []
         self.failures = 0
 
-    async def ask(self) -> AccessToken:
+    async def ask(self) -> Token:
         now = time.monotonic()
         self.asked.append(now)
         if len(self.asked) <= self.failures:
             raise Unreachable("the issuer is down", next_step="wait")
-        return AccessToken(f"token-{len(self.asked)}", now + self.lifetime, self.lifetime)
+        return Token(f"token-{len(self.asked)}", now + self.lifetime, self.lifetime)
 
 
 async def nothing() -> None:

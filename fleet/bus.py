@@ -1,30 +1,22 @@
 """The one door to NATS: a connection that comes back, and typed KV buckets.
 
-Everything else of ours speaks of `Bus`, `KV` and `Entry`; only this module (and the callout's responder, which needs
-raw messages) knows nats-py. The traps it closes are listed in the NATS reference: buckets are made without rollup
-headers, reads are direct gets, watches are core subscriptions that a device is allowed to hold, and the reconnect wait
-is jittered.
+Everything else of ours speaks of `Bus`, `KV` and `Entry`; only this module and its two halves, `fleet.kv` and
+`fleet.link`, know nats-py (and the callout's responder, which needs raw messages). The traps they close are listed in
+the NATS reference: buckets are made without rollup headers, reads are direct gets, watches are core subscriptions that
+a device is allowed to hold, and the reconnect wait is jittered.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
-import msgspec
-import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js import JetStreamContext
-from nats.js.api import DeliverPolicy, DiscardPolicy, RawStreamMsg, StorageType, StreamConfig
-from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
+from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from fleet.contract.buckets import Bucket
-from fleet.contract.errors import Conflict, FleetError, InvalidInput, Unreachable
-from fleet.contract.wire import T, decode, encode
+from fleet.contract.wire import T
+from fleet.kv import KV, BadEntry, Change, Deleted, Entry, translated
 from fleet.link import DISCONNECTED, RECONNECTED, Login, Notice, Token, open_client
 
 __all__ = [
@@ -46,39 +38,6 @@ _REQUEST_TIMEOUT = 5.0
 _NO_LIMIT = -1
 _STREAM_EXISTS = 10058
 """nats-server's JSStreamNameExistErr: the stream is there, with another configuration."""
-_WRONG_LAST = {10071, 10164}
-"""nats-server's JSStreamWrongLastSequence, with and without the number."""
-_NO_BUCKET = (nats.js.errors.APIError, nats.js.errors.NoStreamResponseError, nats.errors.NoRespondersError)
-_GONE = {KV_DEL, KV_PURGE}
-
-R = TypeVar("R")
-
-
-class Entry(msgspec.Struct, Generic[T], frozen=True):
-    """A value as it stands in a bucket. `stored` is the server's Unix time in seconds, 0 where it is not told."""
-
-    key: str
-    value: T
-    revision: int
-    stored: float = 0
-
-
-class BadEntry(msgspec.Struct, frozen=True):
-    """A key whose value does not parse, and why; never an exception, for one bad writer must not stop a reader."""
-
-    key: str
-    why: str
-    revision: int
-    stored: float = 0
-
-
-class Deleted(msgspec.Struct, frozen=True):
-    """A key that was just deleted."""
-
-    key: str
-
-
-Change = Callable[["Entry[T] | BadEntry | Deleted"], Awaitable[None]]
 
 
 async def connect(login: Login, *, notice: Notice, attempts: int = _NO_LIMIT, closed: Notice | None = None) -> Bus:
@@ -129,7 +88,7 @@ class Bus:
                 allow_direct=True,
                 allow_rollup_hdrs=False,
             )
-            await _translated(self._make(config), f"create bucket {bucket.name}")
+            await translated(self._make(config), f"create bucket {bucket.name}")
 
     async def _make(self, config: StreamConfig) -> None:
         try:
@@ -146,170 +105,3 @@ class Bus:
     async def close(self) -> None:
         """Flush what is pending and end."""
         await self.client.close()
-
-
-class KV(Generic[T]):
-    """One bucket. Reads never raise for a value that does not parse: they return `BadEntry`."""
-
-    def __init__(self, client: Client, js: JetStreamContext, bucket: Bucket[T]) -> None:
-        """Bind a bucket to a connection."""
-        self._client = client
-        self._js = js
-        self._bucket = bucket
-        self._prefix = len(bucket.subject(""))
-
-    async def get(self, key: str) -> Entry[T] | BadEntry | None:
-        """The value now, or None when there is none.
-
-        Raises:
-            FleetError: the server did not answer; for a device also when the key is not its own.
-        """
-        message = await self._last(key)
-        if message is None or _deleted(message):
-            return None
-        return self._parse(key, message.data or b"", message.seq or 0, _server_time(message))
-
-    async def put(self, key: str, value: T) -> int:
-        """Write a value; returns its revision.
-
-        Raises:
-            FleetError: not acknowledged.
-        """
-        return await self._publish(key, encode(value), {})
-
-    async def create(self, key: str, value: T) -> int:
-        """Write a value only where none is.
-
-        Raises:
-            Conflict: there is one already.
-        """
-        message = await self._last(key)
-        if message is not None and not _deleted(message):
-            raise Conflict(f"{self._bucket.name}/{key} exists already", next_step="read it, then decide again")
-        return await self.update(key, value, revision=message.seq or 0 if message else 0)
-
-    async def update(self, key: str, value: T, *, revision: int) -> int:
-        """Write a value only over the given revision (compare-and-set); returns the new one.
-
-        Raises:
-            Conflict: somebody wrote in between.
-        """
-        return await self._publish(key, encode(value), {"Nats-Expected-Last-Subject-Sequence": str(revision)})
-
-    async def delete(self, key: str) -> None:
-        """Remove a key; removing none is fine."""
-        await self._publish(key, b"", {KV_OP: KV_DEL})
-
-    async def read_all(self, pattern: str = ">") -> list[Entry[T] | BadEntry]:
-        """Every live key that matches. For the control plane: it needs a consumer, which no device may have.
-
-        Raises:
-            FleetError: the server did not answer, or the bucket does not exist.
-        """
-        found: dict[str, Entry[T] | BadEntry] = {}
-        try:
-            subscription = await self._js.subscribe(
-                self._bucket.subject(pattern),
-                stream=self._bucket.stream,
-                ordered_consumer=True,
-                deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
-            )
-            try:
-                async for message in _until_read(subscription):
-                    key = message.subject[self._prefix :]
-                    if _deleted(message):
-                        found.pop(key, None)
-                        continue
-                    meta = message.metadata
-                    found[key] = self._parse(key, message.data, meta.sequence.stream, meta.timestamp.timestamp())
-            finally:
-                await subscription.unsubscribe()
-        except (nats.errors.Error, TimeoutError) as error:
-            raise _lost(f"list {self._bucket.name}", error) from error
-        return list(found.values())
-
-    async def follow(self, pattern: str, changed: Change[T]) -> None:
-        """Call `changed` for every write from now on; the subscription survives reconnects.
-
-        A core subscription, the only kind a device may hold: at most once, so re-read at `RECONNECTED` and by a timer.
-        It hears what is published, just before the stream stores it and also when the stream then refuses it (a lost
-        compare-and-set), so the change carries revision 0 and the time of receipt, and a `get` made in the same
-        instant may still see the value before.
-
-        Raises:
-            FleetError: the server did not answer.
-        """
-
-        async def heard(message: Msg) -> None:
-            key = message.subject[self._prefix :]
-            if _deleted(message):
-                await changed(Deleted(key))
-            else:
-                await changed(self._parse(key, message.data, 0, time.time()))
-
-        try:
-            await self._client.subscribe(self._bucket.subject(pattern), cb=heard)
-            await self._client.flush()
-        except (nats.errors.Error, TimeoutError) as error:
-            raise _lost(f"follow {self._bucket.name}", error) from error
-
-    async def _last(self, key: str) -> RawStreamMsg | None:
-        try:
-            return await self._js.get_msg(self._bucket.stream, subject=self._bucket.subject(key), direct=True)
-        except nats.js.errors.NotFoundError:
-            return None
-        except (nats.errors.Error, TimeoutError) as error:
-            raise _lost(f"read {self._bucket.name}/{key}", error) from error
-
-    def _parse(self, key: str, data: bytes, revision: int, stored: float) -> Entry[T] | BadEntry:
-        try:
-            return Entry(key, decode(data, self._bucket.kind), revision, stored)
-        except InvalidInput as error:
-            return BadEntry(key, error.what, revision, stored)
-
-    async def _publish(self, key: str, data: bytes, headers: dict[str, str]) -> int:
-        doing = f"write {self._bucket.name}/{key}"
-        publish = self._js.publish(self._bucket.subject(key), data, headers=headers or None)
-        return (await _translated(publish, doing)).seq
-
-
-async def _until_read(subscription: JetStreamContext.PushSubscription) -> AsyncIterator[Msg]:
-    """What the consumer had when asked, and what was written meanwhile."""
-    info = await subscription.consumer_info()
-    left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
-    while left:
-        message = await subscription.next_msg(timeout=_REQUEST_TIMEOUT)
-        yield message
-        left = message.metadata.num_pending
-
-
-async def _translated(request: Awaitable[R], doing: str) -> R:
-    try:
-        return await request
-    except nats.js.errors.APIError as error:
-        if error.err_code in _WRONG_LAST:
-            raise Conflict(f"{doing}: changed in between", next_step="read again, then decide again") from error
-        raise FleetError(f"{doing}: {error.description}", next_step="see the NATS server's log") from error
-    except (nats.errors.Error, TimeoutError) as error:
-        raise _lost(doing, error) from error
-
-
-def _lost(doing: str, error: Exception) -> FleetError:
-    if isinstance(error, _NO_BUCKET):
-        return Unreachable(f"{doing}: there is no such bucket", next_step="is the fleet server installed, and up?")
-    why = f"NATS did not answer ({type(error).__name__})"
-    return Unreachable(f"{doing}: {why}", next_step="is the server up, and is this key ours?")
-
-
-def _deleted(message: Msg | RawStreamMsg) -> bool:
-    return _header(message, KV_OP) in _GONE
-
-
-def _server_time(message: RawStreamMsg) -> float:
-    stamp = _header(message, "Nats-Time-Stamp")
-    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
-
-
-def _header(message: Msg | RawStreamMsg, name: str) -> str | None:
-    headers = cast("dict[str, str] | None", message.headers)
-    return headers.get(name) if headers else None

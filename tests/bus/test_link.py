@@ -146,7 +146,7 @@ def test_closing_ends_it_for_good(nats: Nats) -> None:
 
 
 def test_after_a_flush_the_server_has_the_subscription(nats: Nats) -> None:
-    """What another connection publishes then is heard, every time; with nats-py's own flush about one in fifty is not."""
+    """What another connection publishes then is heard, every time; nats-py's own flush loses one in fifty."""
 
     async def run() -> None:
         writer = await connect(nats.login(APP_USER), notice=lambda _: None, attempts=1)

@@ -1,0 +1,79 @@
+"""The configuration that an install writes, as the real nats-server reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from fleet.bus import connect
+from fleet.contract.buckets import APP_USER, CALLOUT_USER, CONTROL_USER, IDENTITIES, SYSTEM_USER
+from fleet.nkey import Role, new_seed, public_key
+from fleet.scores.nats import NatsPasswords, NatsServer, nats_config
+from tests.support import nats as support
+from tests.support.nats import Nats
+from tests.support.tls import make_tls
+
+AWKWARD = '"quoted" $HOME \\back {brace} #hash \u00e9 include x: [1]'
+
+
+def test_a_password_needs_no_quoting_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    awkward = NatsPasswords(app=AWKWARD, control=AWKWARD[::-1], callout="$2a$" + AWKWARD, system="0123")
+    monkeypatch.setattr(support, "PASSWORDS", awkward)
+    server = Nats(tmp_path / "nats", make_tls(tmp_path))
+    server.start()
+
+    async def run() -> None:
+        for user in (APP_USER, CONTROL_USER, SYSTEM_USER):
+            bus = await connect(server.login(user), notice=lambda _: None, attempts=1)
+            await bus.close()
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()
+
+
+def test_both_accounts_keep_streams_and_devices_get_none(nats: Nats) -> None:
+    async def run() -> None:
+        bus = await connect(nats.login(CONTROL_USER), notice=lambda _: None, attempts=1)
+        await bus.ensure(IDENTITIES)
+        await bus.close()
+
+    asyncio.run(run())
+    accounts = json.loads(nats_config(described()))["accounts"]
+    assert {name for name, account in accounts.items() if account.get("jetstream")} == {"STORE", "CONTROL"}
+
+
+def test_every_user_of_the_configuration_is_exempt_from_the_callout() -> None:
+    """Who is not listed is delegated, even with the right password."""
+    config = json.loads(nats_config(described()))
+    users = {user["user"] for account in config["accounts"].values() for user in account.get("users", [])}
+    assert users == set(config["authorization"]["auth_callout"]["auth_users"])
+    assert users == {APP_USER, CONTROL_USER, CALLOUT_USER, SYSTEM_USER}
+
+
+def test_without_an_xkey_there_is_none() -> None:
+    callout = json.loads(nats_config(described()))["authorization"]["auth_callout"]
+    assert "xkey" not in callout
+
+
+def test_passwords_show_no_secret() -> None:
+    assert "app-secret" not in repr(described())
+
+
+def described() -> NatsServer:
+    return NatsServer(
+        name="nats-0",
+        host="127.0.0.1",
+        port=4222,
+        monitor_port=8222,
+        tls_cert_file="{files}/tls.crt",
+        tls_key_file="{files}/tls.key",
+        store_dir="{data}",
+        passwords=support.PASSWORDS,
+        issuer=public_key(new_seed(Role.ACCOUNT)),
+        xkey="",
+    )

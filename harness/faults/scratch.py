@@ -18,10 +18,18 @@ def copy(tree: Path, patch: Path) -> None:
     """Copy our tree to `tree`, which must not exist, and apply a patch to it.
 
     Raises:
-        HarnessError: the patch does not apply: the code it changes has moved on.
+        HarnessError: the patch does not apply, for the code it changes has moved on; or what comes of it is no Python.
     """
     shutil.copytree(REPOSITORY, tree, ignore=_LEFT_OUT, symlinks=True)
     apply(patch, tree)
+    for path in _modules(patch):
+        try:
+            compile((tree / path).read_text(), str(path), "exec")
+        except SyntaxError as error:
+            raise HarnessError(
+                f"{patch.name} leaves {path} broken in line {error.lineno}: {error.msg}",
+                next_step="plant a fault that runs: one that cannot be imported is seen by any test",
+            ) from error
 
 
 def apply(patch: Path, tree: Path, *, check: bool = False) -> None:
@@ -50,3 +58,7 @@ def not_loaded(patch: Path, tree: Path) -> list[str]:
     """The patched modules that nothing imported from the scratch copy; each import leaves its compiled form there."""
     modules = [path for path in touched(patch) if path.suffix == ".py"]
     return [str(path) for path in modules if not list((tree / path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))]
+
+
+def _modules(patch: Path) -> list[Path]:
+    return [path for path in touched(patch) if path.suffix == ".py"]

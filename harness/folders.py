@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -83,8 +84,11 @@ def _fresh(base: Path) -> Path:
             return root
 
 
-def sweep() -> list[Path]:
-    """Remove the folders of dead runs, and what they left running; returns them."""
+def sweep(also: Callable[[Path], None] = lambda _: None) -> list[Path]:
+    """Remove the folders of dead runs, and what they left running; returns them.
+
+    `also` is called with each before it is removed, for what else it left behind.
+    """
     removed: list[Path] = []
     for root in parent().iterdir():
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), (root / "lock").open("rb") as lock:
@@ -93,6 +97,7 @@ def sweep() -> list[Path]:
             except BlockingIOError:
                 continue
             kill_members(root)
+            also(root)
             remove(root)
             removed.append(root)
     return removed

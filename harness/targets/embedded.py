@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from harness import folders
-from harness.devices import HasEngine
 from harness.devices.process import ProcessDevice
-from harness.errors import HarnessError, Unanswered
+from harness.errors import HarnessError
 from harness.parts import PartSpec, put, write_atomic
 from harness.ports import Ports
 from harness.probes.engine import EngineProbe
@@ -39,7 +38,7 @@ def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = F
     Raises:
         HarnessError: it did not come up; nothing is left of it.
     """
-    folders.sweep()
+    folders.sweep(remove_containers)
     root, lock = folders.create()
     ports = Ports.acquire()
     with contextlib.ExitStack() as cleanup:
@@ -47,6 +46,7 @@ def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = F
         cleanup.callback(lock.close)
         if not keep:
             cleanup.callback(folders.remove, root)
+            cleanup.callback(remove_containers, root)  # once the agents, which would make them anew, have ended
         authority = Authority(root / "tls")
         plane = control_plane.prepare(root, provisions.binaries, ports, authority)
         zitadel = identity.prepare(root, ports, authority)
@@ -71,8 +71,6 @@ def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = F
             how_to_enter=_how_to_enter(root, worker),
         )
         cleanup.callback(world.close)
-        if not keep:
-            cleanup.callback(_remove_containers, world)
         yield world
 
 
@@ -115,16 +113,11 @@ def _operator_env(
     return env
 
 
-def _remove_containers(world: World) -> None:
-    """What agents created on an engine that outlives the world."""
-    sockets: Mapping[str, str] = {
-        name: os.path.realpath(device.engine_socket)
-        for name, device in world.devices().items()
-        if isinstance(device, HasEngine)
-    }
-    for socket in set(sockets.values()):
-        engine = EngineProbe(socket)
-        with contextlib.suppress(Unanswered, HarnessError):
-            for name in sockets:
-                engine.remove(name)
-        engine.close()
+def remove_containers(root: Path) -> None:
+    """What a world's agents created on an engine that outlives it."""
+    for link in (root / "devices").glob("*/run/docker.sock"):
+        socket = os.path.realpath(link)
+        if not Path(socket).exists():
+            continue
+        with contextlib.closing(EngineProbe(socket)) as engine, contextlib.suppress(HarnessError):
+            engine.remove(link.parents[1].name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Generator
@@ -12,9 +13,13 @@ import pytest
 from fleet.contract.buckets import DEVICE_INFO
 from harness import folders
 from harness.binaries import resolve_all
+from harness.engine import double_engine
+from harness.engine_client import EngineClient
 from harness.errors import HarnessError, Misused, Unanswered
+from harness.images import IMAGE
+from harness.probes.engine import DEVICE_LABEL, EngineProbe
 from harness.provisions import Handed, Missing, Provisions, from_json, to_json
-from harness.targets.embedded import embedded
+from harness.targets.embedded import embedded, remove_containers
 from harness.wait import wait_until
 from harness.world import World
 
@@ -99,3 +104,18 @@ def test_what_the_controller_hands_over_arrives_whole() -> None:
     missing = Handed(missing=Missing("no Go", "install it"))
     with pytest.raises(HarnessError, match=r"no Go\n  next: install it"):
         from_json(to_json(missing)).open()
+
+
+def test_containers_of_a_worlds_devices_go_with_it_and_no_others(tmp_path: Path) -> None:
+    """An engine outlives the worlds that use it."""
+    for name in ("gone-1", "gone-2"):
+        (tmp_path / "devices" / name / "run").mkdir(parents=True)
+    with double_engine() as engine, contextlib.closing(EngineProbe(engine.socket)) as probe:
+        with contextlib.closing(EngineClient(engine.socket)) as client:
+            for device in ("gone-1", "gone-2", "stays"):
+                body = {"Image": IMAGE, "Cmd": ["sleep", "1000"], "Labels": {DEVICE_LABEL: device}}
+                assert client.call("POST", "/containers/create", json=body).status_code == 201
+        for name in ("gone-1", "gone-2"):
+            (tmp_path / "devices" / name / "run" / "docker.sock").symlink_to(engine.socket)
+        remove_containers(tmp_path)
+        assert [len(probe.containers(device)) for device in ("gone-1", "gone-2", "stays")] == [0, 0, 1]

@@ -100,7 +100,11 @@ def test_what_does_not_decode_gets_a_bare_refusal(data: bytes) -> None:
     assert reason in {"clear_request", "undecodable_request"}
 
 
-@pytest.mark.parametrize("xkey", ["", "X", "XNOTAKEY", public_key(new_seed(Role.ACCOUNT)), "é" * 100])
+@pytest.mark.parametrize(
+    "xkey",
+    ["", "X", "XNOTAKEY", public_key(new_seed(Role.ACCOUNT)), "é" * 100],
+    ids=["empty", "letter", "no base32", "an account's", "not ASCII"],
+)
 def test_a_header_that_is_no_key_gets_a_bare_refusal(xkey: str) -> None:
     said, reason = answer(b"xkv1" + b"\0" * 64, {XKEY_HEADER: xkey})
     assert said == b""

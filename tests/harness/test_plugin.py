@@ -179,10 +179,13 @@ def test_a_kept_world_lives_on_until_it_is_told(inner: pytest.Pytester) -> None:
     inner.makepyfile(HANGING.replace("signal.pause()", "world._parts.detach(); import os; os.kill(os.getpid(), 9)"))
     run_apart(inner)
     (root,) = worlds(inner)
-    assert len(folders.members(root)) == 3
-    folders.sweep()
-    assert len(folders.members(root)) == 3
-    ended = subprocess.run([sys.executable, "-m", "harness.supervisor", "--end", str(root)], check=False)
+    try:
+        before = folders.members(root)
+        folders.sweep()
+        assert folders.members(root) == before
+        assert len(before) == 3, "a supervisor and two parts"
+    finally:
+        ended = subprocess.run([sys.executable, "-m", "harness.supervisor", "--end", str(root)], check=False)
     assert ended.returncode == 0
     assert not root.exists()
     assert_no_process_left([root])

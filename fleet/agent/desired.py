@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import structlog
 
@@ -67,7 +68,9 @@ async def _entries(entries: KV[Desired], device: DeviceId, index: DesiredIndex) 
     return dict(zip(names, await asyncio.gather(*(get(name) for name in names)), strict=True))
 
 
+@functools.lru_cache(maxsize=1024)
 def _is_name(name: str) -> bool:
+    """Told once: the index is read every minute."""
     try:
         DeploymentName(name)
     except InvalidInput as error:

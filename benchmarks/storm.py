@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.issuer import issuer
-from benchmarks.load import Door, LoginFailed, Session, raise_file_limit, cheap_tls, with_token
+from benchmarks.load import Door, LoginFailed, Session, cheap_tls, raise_file_limit, with_token
 from benchmarks.report import Table, percentile
 from benchmarks.server import enroll, running_callout, running_nats
 from tests.support.nats import Nats

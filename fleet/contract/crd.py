@@ -46,7 +46,8 @@ def device_crd() -> Json:
         _column("Deployments", ".status.deployments", "integer"),
         _column("Arch", ".status.info.arch", priority=1),
         _column("OS", ".status.info.os", priority=1),
-        _column("Last-Heartbeat", ".status.lastHeartbeat", "date", priority=1),
+        # Not the last heartbeat: a status holds the one of its last transition.
+        _column("Since", _condition("Online", "lastTransitionTime"), "date", priority=1),
         _AGE,
     ]
     return _crd("Device", DEVICES, ["fdev"], DeviceSpec, DeviceStatus, columns)

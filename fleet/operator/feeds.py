@@ -96,7 +96,7 @@ class Feed(Generic[T]):
 
 
 def app_feeds(store: Store, strays: Strays, metrics: Metrics) -> Sequence[Feed[msgspec.Struct]]:
-    """What the operator reads in the devices' account."""
+    """What the operator reads of the buckets that it shares with the devices."""
 
     def heartbeat(key: str, change: Change[Heartbeat]) -> bool:
         device = DeviceId(key)

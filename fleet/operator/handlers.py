@@ -127,6 +127,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = _CLIENT_TIMEOUT
     settings.networking.error_backoffs = _BACKOFFS
     settings.posting.enabled = False
+    settings.queueing.exit_timeout = 0.1
     settings.process.ultimate_exiting_timeout = None
     settings.scanning.disabled = True
     return settings
@@ -139,11 +140,11 @@ class _Quietly(logging.Handler):
 
 def quiet_kopf() -> None:
     """Send kopf's warnings through our log, without tracebacks and without those that we tell ourselves."""
-    # asyncio tells of tasks that kopf abandons.
-    for name in ("kopf", "asyncio"):
+    # asyncio tells of tasks that kopf abandons, and warns of TLS streams that end as they may.
+    for name, level in (("kopf", logging.WARNING), ("asyncio", logging.ERROR)):
         logger = logging.getLogger(name)
-        logger.handlers = [_Quietly(logging.WARNING)]
-        logger.setLevel(logging.WARNING)
+        logger.handlers = [_Quietly(level)]
+        logger.setLevel(level)
         logger.propagate = False
     # A failed request comes back as the reason for which watching ended; signals are not kopf's here.
     for told_otherwise in ("kopf._cogs.clients", "kopf._core.reactor.running"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
@@ -110,15 +110,15 @@ class Knowledge:
     def _tell_homeless(self) -> None:
         """What belongs to no device is left alone: see `reconcile`."""
         store = self._store
-        owned: tuple[tuple[str, Mapping[str, object]], ...] = (
-            (DESIRED_STATE.name, store.indexes),
-            (DEVICE_INFO.name, store.infos),
-            (DEVICE_HEARTBEAT.name, store.heard),
-        )
-        for place, known in owned:
-            for device in known.keys() - store.devices.items.keys():
-                self._strays.note(place, device, _HOMELESS)
-        for place, nested in ((DESIRED_STATE.name, store.desired), (DEVICE_STATE.name, store.states)):
-            for device in nested.keys() - store.devices.items.keys():
-                for deployment in nested[device]:
-                    self._strays.note(place, f"{device}.{deployment}", _HOMELESS)
+        states = [f"{device}.{deployment}" for device, found in store.states.items() for deployment in found]
+        entries = [f"{device}.{deployment}" for device, found in store.desired.items() for deployment in found]
+        for bucket, keys in (
+            (DESIRED_STATE, [*store.indexes, *entries]),
+            (DEVICE_STATE, states),
+            (DEVICE_INFO, store.infos),
+            (DEVICE_HEARTBEAT, store.heard),
+        ):
+            homeless = [key for key in keys if key.partition(".")[0] not in store.devices.items]
+            for key in homeless:
+                self._strays.note(f"{bucket.name} of no device", key, _HOMELESS)
+            self._strays.keep(f"{bucket.name} of no device", homeless)

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class Links(msgspec.Struct, frozen=True):
-    """Each is logged in to the account of its name."""
+    """`app` is where the shared buckets are, `control` where the registry is, `system` where sessions are seen."""
 
     app: Bus
     control: Bus

@@ -7,16 +7,12 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from fleet.contract.buckets import APP_USER, CALLOUT_USER, CONTROL_USER, SYSTEM_USER
 from fleet.contract.errors import InvalidInput
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import Device, FleetDeployment
 from fleet.contract.wire import decode
 
 K = TypeVar("K", Device, FleetDeployment)
-
-_RESERVED = frozenset({APP_USER, CALLOUT_USER, CONTROL_USER, SYSTEM_USER})
-"""Names of the server's own NATS users: a device of such a name could not be told from one when sessions end."""
 
 
 def parse(data: bytes, kind: type[K]) -> K:
@@ -30,9 +26,7 @@ def parse(data: bytes, kind: type[K]) -> K:
     except InvalidInput:
         item = decode(msgspec.json.encode({**msgspec.json.decode(data, type=dict), "status": {}}), kind)
     # Deployments follow the same grammar.
-    name = DeviceId(item.metadata.name)
-    if kind is Device and name in _RESERVED:
-        raise InvalidInput(f"{name!r} is the name of a user of the server", next_step="choose another device id")
+    DeviceId(item.metadata.name)
     return item
 
 

@@ -13,10 +13,11 @@ class Readiness:
     def __init__(self, *awaited: str) -> None:
         """Begin waiting for every one of `awaited` to be settled."""
         self._wrong = dict.fromkeys(awaited, "not yet done")
+        self._over = False
 
     def wrong(self, subject: str, why: str) -> None:
         """Something is wrong with `subject`."""
-        if self._wrong.get(subject) != why:
+        if not self._over and self._wrong.get(subject) != why:
             self._wrong[subject] = why
             log.warning("not ready", subject=subject, why=why)
 
@@ -24,6 +25,10 @@ class Readiness:
         """`subject` is in order."""
         if self._wrong.pop(subject, None) is not None:
             log.info("in order", subject=subject)
+
+    def end(self) -> None:
+        """We stop: what ends from now on is meant to."""
+        self._over = True
 
     def reason(self) -> str:
         """Everything that is wrong, or empty when the operator is ready."""

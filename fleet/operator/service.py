@@ -68,6 +68,7 @@ class Operator:
             if work.done():
                 work.result()
         finally:
+            self.readiness.end()
             work.cancel()
             stop.cancel()
             await asyncio.gather(work, stop, return_exceptions=True)

@@ -96,13 +96,24 @@ def _good(bucket: Bucket[Any]) -> str:
     return "device.deployment" if bucket in {DESIRED_STATE, DEVICE_STATE} else "device"
 
 
-def test_well_formed_keys_of_nobody_are_told_and_left_alone(operator: Operator, name: Name) -> None:
+def test_well_formed_keys_of_nobody_are_told_once_and_left_alone(operator: Operator, name: Name) -> None:
     ghost = name("ghost")
     operator.keys.put(DESIRED_INDEX, ghost, DesiredIndex({"web": 1}))
     operator.beat(ghost)
-    wait_until(lambda: told(operator, DESIRED_STATE.name, ghost), "its index is told", timeout=10)
-    wait_until(lambda: told(operator, DEVICE_HEARTBEAT.name, ghost), "its heartbeat is told", timeout=10)
+    places = (f"{DESIRED_STATE.name} of no device", f"{DEVICE_HEARTBEAT.name} of no device")
+    for place in places:
+        wait_until(lambda place=place: told(operator, place, ghost), f"{place}: it is told", timeout=10)
+    seen = reads(operator)
+    wait_until(lambda: reads(operator) - seen, "three more passes", timeout=10, until=lambda passes: passes >= 3)
+    assert [told(operator, place, ghost) for place in places] == [1, 1]
     assert operator.keys.get(DESIRED_INDEX, ghost) == DesiredIndex({"web": 1})
+    operator.add_device(ghost)
+    wait_until(
+        lambda: operator.keys.get(DESIRED_INDEX, ghost),
+        "once there is a device, its index is right",
+        timeout=10,
+        until=lambda index: index == DesiredIndex({}),
+    )
 
 
 def test_a_bad_value_in_a_key_of_ours_is_put_right(operator: Operator, name: Name) -> None:
@@ -129,11 +140,3 @@ def test_a_heartbeat_that_does_not_parse_is_no_sign_of_death(operator: Operator,
     seen = reads(operator)
     wait_until(lambda: reads(operator) - seen, "two more passes", timeout=10, until=lambda passes: passes >= 2)
     assert operator.condition(DEVICES, device, "Online") == ("True", "HeartbeatReceived")
-
-
-def test_an_object_with_the_name_of_a_server_user_is_skipped(operator: Operator) -> None:
-    """Its sessions could not be told from the server's own, which a revocation would then end."""
-    operator.add_device("fleet-app", subject="sub-fleet-app")
-    wait_until(lambda: told(operator, "Device", "fleet-app"), "it is told", timeout=10)
-    assert operator.registry.get(IDENTITIES, "sub-fleet-app") is None
-    operator.delete_device("fleet-app")

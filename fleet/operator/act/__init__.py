@@ -20,7 +20,7 @@ from fleet.operator.reconcile.actions import Action, AddFinalizer, Kick, stage
 
 _AT_ONCE = 64
 """Writes on their way at the same time."""
-_OBJECTS_PER_PASS = 64
+_OBJECTS_PER_PASS = 32
 """Kubernetes writes of one pass: each takes some 2 ms, and a change in NATS must not wait for a thousand of them."""
 
 

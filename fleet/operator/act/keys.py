@@ -30,7 +30,7 @@ class Keys:
     """The buckets, and what the store knows of them."""
 
     def __init__(self, app: Bus, control: Bus, store: Store) -> None:
-        """`app` and `control` are logged in to the accounts of these names."""
+        """`app` is where the shared buckets are, `control` where the registry is."""
         self._app = app
         self._store = store
         self._identities = control.kv(IDENTITIES)

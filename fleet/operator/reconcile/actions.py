@@ -1,7 +1,7 @@
 """What a reconcile wants done, as data.
 
-The order of the classes in `Action` is the order of execution. Each may be cut off from the ones after it at any point,
-for the next reconcile looks at what is there, not at what was done.
+`ORDER` is the order of execution. Each may be cut off from the ones after it at any point, for the next reconcile looks
+at what is there, not at what was done.
 """
 
 from __future__ import annotations
@@ -139,9 +139,10 @@ ORDER: tuple[type[Action], ...] = (
     DeleteIdentity,
     Purge,
     RemoveFinalizer,
-    PatchDeviceStatus,
     PatchDeploymentStatus,
+    PatchDeviceStatus,
 )
+"""Deployments' status comes before devices': there are few of them, and people wait for them."""
 _RANK = {kind: rank for rank, kind in enumerate(ORDER)}
 
 

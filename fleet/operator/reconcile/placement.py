@@ -42,7 +42,7 @@ Wanted = dict[str, dict[str, Desired]]
 def place(snapshot: Snapshot) -> tuple[Wanted, dict[str, Tally]]:
     """The desired state of every live device, and a tally of every deployment that stays.
 
-    A revoked device keeps what it has (decision 010), but a deleted deployment goes from there too.
+    A revoked device keeps what it has (decision 011), but a deleted deployment goes from there too.
     """
     alive = {name for name, deployment in snapshot.deployments.items() if not deleting(deployment)}
     wanted: Wanted = {name: {} for name, device in snapshot.devices.items() if live(device)}

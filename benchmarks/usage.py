@@ -10,9 +10,9 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time since its start, of all its threads."""
+    """User and system time since its start, of all its threads and of its children that have ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    return sum(int(field) for field in fields[11:15]) / _TICK
 
 
 def memory_mib(pid: int, field: str = "VmRSS") -> float:

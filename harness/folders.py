@@ -28,8 +28,8 @@ _SOCKET_PATH_LIMIT = 107
 
 
 def parent() -> Path:
-    """Where worlds live: a folder that only this user may enter."""
-    folder = Path(tempfile.gettempdir()) / f"fleet-{os.getuid()}"
+    """Where worlds live: a folder that only this user may enter. Its name is short enough for any user's number."""
+    folder = Path(tempfile.gettempdir()) / f"f{os.getuid():x}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

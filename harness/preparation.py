@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import allure
+from allure_commons.types import AttachmentType
 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device
 from harness.commands import Result, run
@@ -70,7 +71,13 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
             cleanup.callback(_clean_up, made, hosts)
             if scenario.devices:
                 with ThreadPoolExecutor(len(hosts)) as pool:
-                    list(pool.map(partial(_enroll, made), range(scenario.devices)))
+                    typed = [
+                        result
+                        for results in pool.map(partial(_enroll, made), range(scenario.devices))
+                        for result in results
+                    ]
+                # Attached here: Allure nests the steps of concurrent work wrongly.
+                allure.attach(made.redact("\n".join(map(str, typed))), "commands", AttachmentType.TEXT)
             undo = cleanup.pop_all()
     with undo:
         yield made
@@ -133,14 +140,17 @@ def type_one(command: Command, names: Mapping[str, Value], env: Mapping[str, str
     return result
 
 
-def _enroll(made: Run, number: int) -> None:
+def _enroll(made: Run, number: int) -> list[Result]:
     """Enroll one device, set it up, and wait until it is online."""
     suffix = _suffix(number)
     names = {**made.names, **{name: made.names[f"{name}{suffix}"] for name in ("device", "config", "where")}}
-    type_one(_ENROLL, names, made.world.env, made.folder)
-    type_one(_SET_UP, names, made.terminals[f"device{suffix}"].env, made.folder)
+    typed = [
+        type_one(_ENROLL, names, made.world.env, made.folder),
+        type_one(_SET_UP, names, made.terminals[f"device{suffix}"].env, made.folder),
+    ]
     device = made.name(f"device{suffix}")
     wait_until(lambda: made.world.kube.device(device), f"{device} is online", timeout=_ONLINE, until=is_online)
+    return typed
 
 
 def is_online(device: Device | None) -> bool:

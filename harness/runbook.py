@@ -208,7 +208,8 @@ def _recorded(scenario: Scenario, number: int, step: Step, run: Run, recorder: R
         outcome, message = "product", str(error)
         raise
     except HarnessError as error:
-        outcome, message = "world", str(error)
+        outcome = "error" if isinstance(error, Misused) else "world"
+        message = str(error)
         raise
     except Exception as error:
         message = f"{type(error).__name__}: {error}"

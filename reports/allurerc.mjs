@@ -1,8 +1,11 @@
 // Allure 3: one HTML file, grouped as the runbook is, with a category that says whose failure each is.
 // An unknown key here ends Allure with an error, so keep to those of its documentation.
+const output = process.env.FLEET_REPORT_OUTPUT ?? "out/html";
+
 export default {
   name: "Fleet",
-  output: process.env.FLEET_REPORT_OUTPUT ?? "out/html",
+  output,
+  globalAttachments: [`${output}/../runbook.txt`],
   plugins: {
     awesome: {
       options: {

@@ -2,6 +2,7 @@
 
     DIR/index.html      Allure's report, one file
     DIR/coverage.json   which steps of the runbook the run has proven (`reports.coverage.Coverage`)
+    DIR/runbook.txt     the same as a table, which the page holds too
     DIR/results/        Allure's raw results
     DIR/steps/          a JSON line for each step played, a file per process
 
@@ -114,6 +115,7 @@ class Report:
         records = read_records(self.folder / "steps")
         self._coverage = measure(BOOK, records)
         (self.folder / "coverage.json").write_bytes(msgspec.json.format(msgspec.json.encode(self._coverage)))
+        (self.folder / "runbook.txt").write_text("\n".join(table(BOOK, self._coverage)) + "\n")
         _write_environment(self.folder / "results", records)
         self._built = html.build(self.folder / "results", self.folder, tests=len(self._tests))
         self._seconds = time.monotonic() - started

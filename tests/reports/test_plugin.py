@@ -38,6 +38,7 @@ def test_every_run_leaves_a_page_before_pytests_own_last_word(go: Go, pytester: 
     assert run.ret == 0
     assert "<html" in (pytester.path / "out" / "index.html").read_text()[:1000]
     assert json.loads((pytester.path / "out" / "coverage.json").read_text())["proven"] == 0
+    assert "proven: 0 of" in (pytester.path / "out" / "runbook.txt").read_text()
     run.stdout.re_match_lines([r"=+ report =+", r".*out/index.html \(written in .* s\)", r"=+ 1 passed in .*"])
     assert "passed" in run.outlines[-1]
 

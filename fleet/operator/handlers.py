@@ -32,7 +32,7 @@ Ended = Callable[[str], None]
 _SERVER_TIMEOUT = 300
 _CLIENT_TIMEOUT = 330
 """Seconds of one watch request: without them, a connection that died silently is never noticed."""
-_BACKOFFS = (0.2, 0.4, 0.8)
+_BACKOFFS = (0.1, 0.3, 0.6)
 """Seconds between attempts while the API server is away, and before a refusal ends the watcher."""
 PROVEN = 2 * sum(_BACKOFFS)
 """Seconds after which a watcher that has not ended works."""

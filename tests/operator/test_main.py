@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from fleet import logs
 from fleet.contract.config import OperatorConfig, render_config
+from fleet.operator.main import main
 from harness.wait import wait_until
 from tests.support.kube import Kube
 from tests.support.nats import Nats, free_port
@@ -39,43 +41,50 @@ def _base64(text: str) -> str:
     return msgspec.json.encode(text.encode()).decode().strip('"')
 
 
-def run(folder: Path, settings: OperatorConfig | bytes, mode: int = 0o600) -> subprocess.CompletedProcess[str]:
-    path = folder / "operator.json"
-    path.write_bytes(settings if isinstance(settings, bytes) else render_config(settings))
-    path.chmod(mode)
-    argv = [sys.executable, "-m", "fleet.operator.main", "--config", str(path)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Runs the command with a configuration, and demands an exit code and words on standard error."""
+
+    def run(settings: OperatorConfig | bytes, code: int, *words: str, mode: int = 0o600) -> None:
+        path = tmp_path / "operator.json"
+        path.write_bytes(settings if isinstance(settings, bytes) else render_config(settings))
+        path.chmod(mode)
+        monkeypatch.setattr(sys, "argv", ["fleet-operator", "--config", str(path)])
+        monkeypatch.setattr(logs, "configure", str)
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr().err
+        assert end.value.code == code, said
+        assert "next: " in said
+        for word in words:
+            assert word in said
+        assert "secret-token" not in said
+        assert "app-secret" not in said
+
+    return run
 
 
-def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "next: " in done.stderr
-    for word in words:
-        assert word in done.stderr
-    assert "secret-token" not in done.stderr
-    assert "app-secret" not in done.stderr
-
-
-def test_configurations_of_no_use_are_refused_with_a_sentence(tmp_path: Path) -> None:
+def test_configurations_of_no_use_are_refused_with_a_sentence(refused: Callable[..., None], tmp_path: Path) -> None:
     good = config(tmp_path)
-    refused(run(tmp_path, b"{"), 2, "operator.json")
-    refused(run(tmp_path, good, mode=0o644), 2, "0644")
-    refused(run(tmp_path, msgspec.structs.replace(good, kubeconfig=str(tmp_path / "none"))), 4, "none")
+    refused(b"{", 2, "operator.json")
+    refused(good, 2, "0644", mode=0o644)
+    refused(msgspec.structs.replace(good, kubeconfig=str(tmp_path / "none")), 4, "none")
     (tmp_path / "broken").write_text("clusters: [")
-    refused(run(tmp_path, msgspec.structs.replace(good, kubeconfig=str(tmp_path / "broken"))), 2, "kubeconfig")
-    refused(run(tmp_path, msgspec.structs.replace(good, kubeconfig="")), 4, "KUBERNETES_SERVICE_HOST")
-    refused(run(tmp_path, msgspec.structs.replace(good, ca="no certificate")), 2, "PEM")
+    refused(msgspec.structs.replace(good, kubeconfig=str(tmp_path / "broken")), 2, "kubeconfig")
+    refused(msgspec.structs.replace(good, kubeconfig=""), 4, "KUBERNETES_SERVICE_HOST")
+    refused(msgspec.structs.replace(good, ca="no certificate"), 2, "PEM")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port: int = taken.getsockname()[1]
-        refused(run(tmp_path, msgspec.structs.replace(good, health_port=port)), 5, str(port))
+        refused(msgspec.structs.replace(good, health_port=port), 5, str(port))
 
 
-def test_help_has_an_example() -> None:
-    argv = [sys.executable, "-m", "fleet.operator.main", "--help"]
-    assert "example: fleet-operator --config" in subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+def test_help_has_an_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["fleet-operator", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "example: fleet-operator --config" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("wrong", ["nats", "password", "kube", "token"])

@@ -254,3 +254,18 @@ def _deleting(item: K) -> K:
 
 def _next(meta: Metadata) -> Metadata:
     return msgspec.structs.replace(meta, generation=meta.generation + 1)
+
+
+def identity(device: str, state: IdentityState = IdentityState.ACTIVE) -> Identity:
+    return Identity(DeviceId(device), state)
+
+
+def fleet(*names: str) -> World:
+    """Enrolled devices that are online."""
+    world = World()
+    for name in names:
+        world.add_device(name, subject=f"sub-{name}", site="lab")
+    world.settle()
+    world.beat(*names)
+    world.settle()
+    return world

@@ -24,8 +24,10 @@ def configure(part: str, *, level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # Standard error as it is when the line is written: a program that configures itself twice, or under a test
+        # that captures its output, must not write to a file that is closed by then.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(part=part)
     # It warns, in words of its own, of every NATS stream over TLS that ends.

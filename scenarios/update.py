@@ -80,15 +80,24 @@ def one_by_one(run: Run, _result: Result) -> None:
     name = run.name("deployment")
 
     def states() -> list[str]:
-        held = [looks.containers(run, device).get(name) for device in devices]
-        return [it.state if it else "missing" for it in held]
+        # Devices are read one after another, so each is read twice, the first one last: what was the same both times
+        # was so while the others were read.
+        before = [looks.containers(run, device).get(name) for device in devices]
+        after = [looks.containers(run, device).get(name) for device in reversed(devices)][::-1]
+        return [_state(*seen) for seen in zip(before, after, strict=True)]
 
     def done(found: list[str]) -> bool:
-        assert sum(state == "running" for state in found) >= 2, f"more than one device was down: {found}"
+        assert found.count("down") <= 1, f"more than one device was down: {found}"
         return looks.deployment(run).status.updated == 3
 
     wait_until(states, f"all three devices run release 2 of {name}", timeout=looks.ROLLOUT, until=done, interval=0.02)
     assert looks.settled(run).status.ready == 3
+
+
+def _state(before: looks.Running | None, after: looks.Running | None) -> str:
+    if before != after:
+        return "changing"
+    return "running" if after is not None and after.state == "running" else "down"
 
 
 @roll_out.step(

@@ -72,7 +72,7 @@ class Operator:
         """Let the operator have exactly these."""
         objects = operator_rbac(self.namespace, tuple(capabilities))
         listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-        self.kube.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
+        self.kube.kubectl("apply", "--server-side", "--field-manager=fleet", "-f", "-", stdin=json.dumps(listed))
 
     def start(self) -> None:
         """Begin; ready or not."""
@@ -200,7 +200,7 @@ class Operator:
 def define_kinds(kube: Kube) -> None:
     """Install the CustomResourceDefinitions, once for a server."""
     for crd in (device_crd(), deployment_crd()):
-        kube.kubectl("apply", "-f", "-", stdin=json.dumps(crd))
+        kube.kubectl("apply", "--server-side", "--field-manager=fleet", "-f", "-", stdin=json.dumps(crd))
         kube.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=20s")
 
 

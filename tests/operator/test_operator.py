@@ -132,10 +132,12 @@ def test_a_status_that_somebody_else_wrote_is_put_right(operator: Operator, name
     operator.await_condition(DEPLOYMENTS, app, "Ready", ("False", "NoDevices"))
     stale = {"observedGeneration": 99, "matched": 7, "updated": 7, "ready": 7, "failed": 0}
     operator.objects.patch(f"{operator.objects.path(DEPLOYMENTS, app)}/status", {"status": stale})
-    operator.await_condition(DEPLOYMENTS, app, "Ready", ("False", "NoDevices"))
-    found = operator.objects.deployment(app)
-    assert found
-    assert (found.status.observed_generation, found.status.matched) == (1, 0)
+
+    def counts() -> tuple[int, int] | None:
+        found = operator.objects.deployment(app)
+        return (found.status.observed_generation, found.status.matched) if found else None
+
+    wait_until(counts, "the counts are right again", timeout=10, until=lambda seen: seen == (1, 0))
 
 
 def test_transitions_are_told_as_events(operator: Operator, name: Name) -> None:

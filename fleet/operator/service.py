@@ -90,11 +90,15 @@ class Operator:
             objects = Objects(api, self._store, self.readiness, strays)
             actor = Actor(Keys(links.app, links.control, self._store), objects, drops, self._metrics)
             await knowledge.follow(self._bell.wake)
-            await sessions.guard(self._store.barred)
+            await sessions.guard(self._store.barred, self._session_begun)
             loop = Loop(
                 self._bell, self._store, knowledge, actor, self.readiness, self._metrics, self._config.resync_interval
             )
             await self._watch_and_reconcile(knowledge, loop)
+
+    def _session_begun(self, device: str) -> None:
+        self._store.session_begun(device)
+        self._bell.wake()
 
     async def _watch_and_reconcile(self, knowledge: Knowledge, loop: Loop) -> None:
         def told(kind: Kind, data: bytes, deleted: bool) -> None:

@@ -83,10 +83,11 @@ class Sessions:
             await asyncio.sleep(_SETTLED)
             again = bool(await self._end_all(device)) and banned
 
-    async def guard(self, barred: Callable[[str], bool]) -> None:
-        """From now on, end every session that begins for a user that is `barred`.
+    async def guard(self, barred: Callable[[str], bool], begun: Callable[[str], None]) -> None:
+        """From now on, end every session that begins for a user that is `barred`, and call `begun` with its name.
 
-        A callout that has not yet heard of a revocation lets a device in; here it is seen at once.
+        A callout that has not yet heard of a revocation lets a device in; here it is seen at once. Nobody confirms
+        that a session ended, so `begun` is to see to it that they are looked for again.
         """
 
         async def began(message: Msg) -> None:
@@ -98,6 +99,7 @@ class Sessions:
             if event.client.user and barred(event.client.user):
                 log.info("a barred session began", device=event.client.user)
                 await self._end(Session(event.server.id, event.client.id))
+                begun(event.client.user)
 
         try:
             await self._system.client.subscribe(f"$SYS.ACCOUNT.{APP_ACCOUNT}.CONNECT", cb=began)

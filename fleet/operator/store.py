@@ -127,6 +127,10 @@ class Store:
         self.dropped[device] = denied | (before or frozenset())
         return before != self.dropped[device]
 
+    def session_begun(self, device: str) -> None:
+        """A device that may have no session has one: what was seen before no longer holds."""
+        self.dropped.pop(device, None)
+
     def barred(self, user: str) -> bool:
         """Whether a NATS user of this name is a device that may have no session."""
         known = self.devices.items.get(user)

@@ -118,7 +118,7 @@ class Part:
         self._publish(pid=process.pid, starts=starts, started=time.time(), unready=waiting)
         record(self._root, f"started, pid {process.pid}", part=spec.name)
         self._gone.clear()
-        watch = asyncio.create_task(self._watch_answers()) if spec.ready else None
+        watch = asyncio.create_task(self._watch_answers(process)) if spec.ready else None
         try:
             await _end_of(process)
         finally:
@@ -129,9 +129,13 @@ class Part:
             self._gone.set()
         return process.wait()
 
-    async def _watch_answers(self) -> None:
+    async def _watch_answers(self, process: subprocess.Popen[bytes]) -> None:
         while True:
             reason, before = await why_not(self.spec.ready), self._status.unready
+            # asyncio.wait_for of Python 3.11 may swallow the cancellation that came with the end of this life, and what
+            # a watcher of an earlier life publishes would hide the one that runs.
+            if self._process is not process:
+                return
             if reason != before and not self._status.paused:
                 if not (reason and before):
                     record(self._root, f"does not answer: {reason}" if reason else "ready", part=self.spec.name)

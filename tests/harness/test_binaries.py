@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness import binaries
-from harness.errors import BinaryMissing, BuildFailed, DiskFull
+from harness.binaries.build import Build
+from harness.errors import BinaryMissing, BuildFailed, DiskFull, Misused
 
 FAKE_GO = """#!{python}
 import pathlib, sys
@@ -93,7 +94,7 @@ def test_a_build_is_cached_and_says_how_it_goes(tmp_path: Path, cache: Path, mon
     assert os.access(first, os.X_OK)
     assert binaries.resolve("nats-server", progress=said.append).parent == first.parent
     assert (go / "builds").read_text() == "built\n"
-    assert said[0].startswith("building the servers with")
+    assert said[0].startswith("building kube-apiserver, etcd, nats-server with")
     assert said[-1].endswith("0 modules, 1 packages")
     assert [path.name for path in cache.iterdir() if "partial" in path.name] == []
 
@@ -152,14 +153,34 @@ def test_go_that_builds_too_little_is_an_error(tmp_path: Path, monkeypatch: pyte
         binaries.resolve("etcd", progress=quiet)
 
 
-def test_the_cache_depends_on_pins_and_flags(tmp_path: Path) -> None:
-    """A changed pin, checksum or flag is another folder; so is nothing else."""
+def test_the_cache_depends_on_pins_flags_and_our_source(tmp_path: Path) -> None:
+    """A changed pin, checksum, flag or source file is another folder; so is nothing else."""
     (tmp_path / "go.mod").write_text("require k8s.io/kubernetes v1.35.4")
     (tmp_path / "go.sum").write_text("sum")
+    (tmp_path / "ours").mkdir()
+    build = Build(tmp_path, "./ours", ("ours",))
     flags = binaries.linker_flags((tmp_path / "go.mod").read_text())
-    before = binaries.digest(tmp_path, flags)
+    before = binaries.digest(build, flags)
     assert flags.endswith("gitVersion=v1.35.4")
-    assert binaries.digest(tmp_path, flags) == before
-    assert binaries.digest(tmp_path, f"{flags} -race") != before
+    assert binaries.digest(build, flags) == before
+    assert binaries.digest(build, f"{flags} -race") != before
+    (tmp_path / "ours" / "main.go").write_text("package main")
+    with_source = binaries.digest(build, flags)
+    assert with_source != before
     (tmp_path / "go.sum").write_text("other")
-    assert binaries.digest(tmp_path, flags) != before
+    assert binaries.digest(build, flags) != with_source
+
+
+def test_one_name_builds_only_what_belongs_to_it(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An embedded world pays nothing for a node's roles, nor a node for helm."""
+    go = fake_go(tmp_path / "go", monkeypatch)
+    script = (go / "go").read_text().replace('("kube-apiserver", "server", "nats-server")', '("kuberoles",)')
+    (go / "go").write_text(script)
+    assert binaries.resolve("kuberoles", progress=quiet).name == "kuberoles"
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+
+
+def test_a_server_that_nobody_pinned_is_refused() -> None:
+    """With the names that are."""
+    with pytest.raises(Misused, match=r"(?s)no server 'k3s' is pinned.*kube-apiserver.*helm"):
+        binaries.resolve("k3s", progress=quiet)

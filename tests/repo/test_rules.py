@@ -35,6 +35,9 @@ def test_the_servers_are_pinned_with_checksums() -> None:
     sums = (ROOT / "harness" / "binaries" / "go.sum").read_text()
     for module in ("k8s.io/kubernetes ", "go.etcd.io/etcd/server/v3 ", "github.com/nats-io/nats-server/v2 "):
         assert module in sums
+    addons = (ROOT / "harness" / "binaries" / "addons" / "go.sum").read_text()
+    for module in ("github.com/coredns/coredns ", "helm.sh/helm/v3 "):
+        assert module in addons
 
 
 def test_no_file_names_a_folder_of_one_machine() -> None:

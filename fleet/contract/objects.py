@@ -50,12 +50,16 @@ class Condition(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What an admin wants of a device. `subject` is the token subject of its machine user."""
+    """What an admin wants of a device. `subject` is the token subject of its machine user.
+
+    `agent_order` is raised by each order of an agent version, so that one that failed can be ordered again.
+    """
 
     subject: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,128}$")] = ""
     labels: dict[str, LabelValue] = {}
     revoked: bool = False
     agent_version: Annotated[str, msgspec.Meta(pattern=r"^(v[0-9]+\.[0-9]+\.[0-9]+.*)?$")] = ""
+    agent_order: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

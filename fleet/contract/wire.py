@@ -14,6 +14,7 @@ import msgspec
 
 from fleet.contract.errors import InvalidInput
 from fleet.contract.names import AgentVersion, DeviceId, Digest, TokenSubject
+from fleet.contract.upgrade import UpgradeStatus
 
 
 class Restart(Enum):
@@ -140,10 +141,14 @@ class DeviceInfo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     boot_id: str
     instance_id: str = ""
     engine: str = ""
+    upgrade: UpgradeStatus | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="heartbeat"):
-    """`device-heartbeat` `<device>`: alive. `interval` is in seconds; `sequence` counts from the agent's start."""
+    """`device-heartbeat` `<device>`: alive. `interval` is in seconds; `sequence` counts from the agent's start.
+
+    `generation` is the upgrade attempt that the agent is the candidate of, or was committed by; 0 for none.
+    """
 
     agent_version: AgentVersion
     instance_id: str
@@ -169,20 +174,41 @@ class Identity(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
 
 
 class AgentTarget(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="target"):
-    """`agent-target` `<device>`: the agent version wanted, and the hand-over attempt it belongs to."""
+    """`agent-target` `<device>`: the agent version wanted, and how far this attempt may go.
+
+    Written by the operator alone, by compare-and-set. A higher `generation` is another attempt; within one, nothing
+    that was said is taken back but `granted`, which expires with a device that does not make use of it.
+    """
 
     version: AgentVersion
     digest: Digest
     generation: int
     stop_instance: str = ""
+    """The agent instance that must hand over to the candidate and exit."""
+    size: int = 0
+    """Of the artefact, in bytes; 0 when it is not known."""
+    granted: bool = False
+    """Whether the device holds the scheduling lock: it may swap."""
+    confirmed: str = ""
+    """The agent instance whose version has proven itself."""
+    withdrawn: bool = False
+    """The version is not wanted any more: stop where that is safe, turn back where it is not."""
+    order: int = 0
+    """`DeviceSpec.agent_order` that this attempt answers."""
 
 
 class AgentLease(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="lease"):
-    """`agent-lease` `<device>`: which agent instance may write; compare-and-set on the entry's revision."""
+    """`agent-lease` `<device>`: which agent instance may write; compare-and-set on the entry's revision.
+
+    An empty `instance_id` is a lease that was released. `expires` is for people; a lease counts as expired when its
+    revision has not moved for a while on the watcher's own monotonic clock.
+    """
 
     instance_id: str
     generation: int
     expires: float
+    boot_id: str = ""
+    """The boot that the holder belongs to: after a reboot it is gone for certain."""
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -7,6 +7,15 @@ import msgspec
 from fleet.contract.config import AgentConfig, CalloutConfig, FleetDeviceAuth, MachineKey, OperatorConfig
 from fleet.contract.names import AgentVersion, DeviceId, Digest
 from fleet.contract.objects import ServerInfo
+from fleet.contract.upgrade import (
+    Manifest,
+    SignedManifest,
+    TrustedKey,
+    TrustedKeys,
+    UpgradePhase,
+    UpgradeReason,
+    UpgradeStatus,
+)
 from fleet.contract.wire import (
     AgentLease,
     AgentTarget,
@@ -58,6 +67,17 @@ SAMPLES: dict[str, msgspec.Struct] = {
         boot_id="0d9f2b0c-7d1f-4c1e-9a4f-2f1a3c4d5e6f",
         instance_id="instance-1",
         engine="podman 5.2",
+        upgrade=UpgradeStatus(
+            generation=4,
+            phase=UpgradePhase.REVERTED,
+            reason=UpgradeReason.CANDIDATE_CRASHED,
+            message="it was started 3 times and did not stay up",
+            running=AgentVersion("v0.1.0"),
+            committed=AgentVersion("v0.1.0"),
+            candidate=AgentVersion("v0.2.0"),
+            previous=AgentVersion("v0.0.9"),
+            at=1800000000.5,
+        ),
     ),
     "heartbeat": Heartbeat(
         agent_version=AgentVersion("v0.1.0"),
@@ -74,8 +94,32 @@ SAMPLES: dict[str, msgspec.Struct] = {
         digest=Digest("sha256:" + "ab" * 32),
         generation=4,
         stop_instance="instance-0",
+        size=8123456,
+        granted=True,
+        confirmed="instance-1",
+        withdrawn=True,
+        order=2,
     ),
-    "agent-lease": AgentLease(instance_id="instance-1", generation=4, expires=1800000030.5),
+    "agent-lease": AgentLease(
+        instance_id="instance-1",
+        generation=4,
+        expires=1800000030.5,
+        boot_id="0d9f2b0c-7d1f-4c1e-9a4f-2f1a3c4d5e6f",
+    ),
+    "manifest": Manifest(
+        version=AgentVersion("v0.2.0"),
+        digest=Digest("sha256:" + "ab" * 32),
+        size=140000,
+        chunks=(Digest("sha256:" + "cd" * 32), Digest("sha256:" + "ef" * 32)),
+        minimum_python="3.12",
+        architectures=("aarch64", "x86_64"),
+        not_after=1900000000,
+        state_schema=2,
+    ),
+    "signed-manifest": SignedManifest(payload='{"type":"manifest"}', key_id="2026-a", signature="c2lnbmF0dXJl"),
+    "trusted-keys": TrustedKeys(
+        keys=(TrustedKey(id="2026-a", key="a2V5"), TrustedKey(id="2025-b", key="b2xk", revoked=True))
+    ),
     "agent-config": AgentConfig(
         device_id=DeviceId("pi-1"),
         nats_url="tls://nats.example:4222",

@@ -24,6 +24,15 @@ from fleet.contract.config import (
 )
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.names import AgentVersion, DeviceId, Digest
+from fleet.contract.upgrade import (
+    Manifest,
+    SignedManifest,
+    TrustedKey,
+    TrustedKeys,
+    UpgradePhase,
+    UpgradeReason,
+    UpgradeStatus,
+)
 from fleet.contract.wire import (
     AgentLease,
     AgentTarget,
@@ -77,17 +86,46 @@ containers = st.builds(
     health=st.none() | healths,
 )
 
+upgrades = st.builds(
+    UpgradeStatus,
+    counts,
+    st.sampled_from(UpgradePhase),
+    st.sampled_from(UpgradeReason),
+    texts,
+    *(st.none() | versions for _ in range(4)),
+    seconds,
+)
+
 WIRE: dict[str, st.SearchStrategy[msgspec.Struct]] = {
     "desired": st.builds(Desired, counts, containers),
     "desired-index": st.builds(DesiredIndex, st.dictionaries(devices.map(str), counts, max_size=5)),
     "device-state": st.builds(
         DeviceState, counts, st.sampled_from(Phase), st.sampled_from(Reason), texts, texts, counts, seconds
     ),
-    "device-info": st.builds(DeviceInfo, versions, texts, texts, texts, counts, counts, texts, texts, texts),
+    "device-info": st.builds(
+        DeviceInfo, versions, texts, texts, texts, counts, counts, texts, texts, texts, st.none() | upgrades
+    ),
     "heartbeat": st.builds(Heartbeat, versions, texts, texts, counts, seconds, counts, seconds),
     "identity": st.builds(Identity, devices, st.sampled_from(IdentityState)),
-    "agent-target": st.builds(AgentTarget, versions, digests, counts, texts),
-    "agent-lease": st.builds(AgentLease, texts, counts, seconds),
+    "agent-target": st.builds(
+        AgentTarget, versions, digests, counts, texts, counts, st.booleans(), texts, st.booleans(), counts
+    ),
+    "agent-lease": st.builds(AgentLease, texts, counts, seconds, texts),
+    "manifest": st.builds(
+        Manifest,
+        versions,
+        digests,
+        st.integers(1, 2**53),
+        st.lists(digests, max_size=3).map(tuple),
+        texts,
+        st.lists(texts, max_size=3).map(tuple),
+        seconds,
+        counts,
+    ),
+    "signed-manifest": st.builds(SignedManifest, texts, texts, texts),
+    "trusted-keys": st.builds(
+        TrustedKeys, st.lists(st.builds(TrustedKey, texts, texts, st.booleans()), max_size=3).map(tuple)
+    ),
 }
 
 auths = st.builds(FleetDeviceAuth, texts, texts, st.builds(MachineKey, texts, texts, texts, texts, texts), texts)

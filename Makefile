@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test e2e lint format docs lock bench faults
+.PHONY: help setup test e2e lint format docs lock image bench faults
 
 help:    ## list the verbs
 	@grep -E '^[a-z0-9]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/'
@@ -17,6 +17,8 @@ docs:    ## write the generated documents anew
 	@.venv/bin/python -m scenarios.book
 lock:    ## pin the dependencies anew
 	@./scripts/lock.sh
+image:   ## the product's image, as a docker archive in build/
+	@.venv/bin/python -m images --archive build/fleet.tar
 bench:   ## the figures of the README
 	@.venv/bin/python -m benchmarks
 faults:  ## plant every fault and check the verdicts

@@ -60,6 +60,7 @@ prepare_packages() {
   local missing=()
   command -v dockerd >/dev/null || missing+=(docker.io iptables)
   [ -x /bin/busybox ] || missing+=(busybox-static)
+  command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
   [ ${#missing[@]} -eq 0 ] && return
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     fail "missing: ${missing[*]}" "install them (Debian: apt-get install ${missing[*]}), then run this again"

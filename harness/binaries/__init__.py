@@ -29,6 +29,7 @@ NODE_NAMES = ("kuberoles", "coredns")
 BUILDS = (
     Build(_MODULE, "tool", NAMES),
     Build(_MODULE, "./kuberoles", ("kuberoles",)),
+    Build(_MODULE, "./pause", ("pause",)),
     Build(_ADDONS, "./coredns", ("coredns",)),
     Build(_ADDONS, "helm.sh/helm/v3/cmd/helm", ("helm",)),
 )

@@ -5,7 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import fleet
 from tests.repo.test_documents import ROOT, tracked
@@ -18,13 +23,46 @@ def test_the_facade_is_exactly_five_names() -> None:
     assert all(isinstance(getattr(fleet, name), type) for name in FACADE)
 
 
+def pins(name: str) -> dict[str, str]:
+    """The version of every package that a requirements file pins."""
+    text = (ROOT / "requirements" / name).read_text()
+    return dict(re.findall(r"^([a-z0-9][\w.-]*)==(\S+)", text, re.MULTILINE))
+
+
+def needed(*extras: str) -> set[str]:
+    """Every package that the project needs with these extras, directly or not, as installed here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    open_ends = [(Requirement(text), "") for text in project["dependencies"]]
+    open_ends += [(Requirement(text), "") for extra in extras for text in project["optional-dependencies"][extra]]
+    found: set[str] = set()
+    while open_ends:
+        requirement, extra = open_ends.pop()
+        name = canonicalize_name(requirement.name)
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        if name == "fleet":
+            texts = [text for wanted in requirement.extras for text in project["optional-dependencies"][wanted]]
+            open_ends += [(Requirement(text), "") for text in texts]
+        elif name not in found:
+            found.add(name)
+            texts = metadata.requires(name) or []
+            open_ends += [(Requirement(text), wanted) for text in texts for wanted in ("", *requirement.extras)]
+    return found
+
+
+def test_the_image_holds_what_the_server_needs_and_was_tested() -> None:
+    image, tested = pins("image.txt"), pins("dev.txt")
+    assert set(image) == needed("server", "cli"), "./scripts/lock.sh writes it anew"
+    assert image == {name: tested[name] for name in image}
+
+
 def test_lock_files_hold_hashes_and_no_addresses() -> None:
-    python = (ROOT / "requirements" / "dev.txt").read_text()
-    assert "://" not in python
-    pinned = re.findall(r"^([a-z0-9][\w.-]*)==", python, re.MULTILINE)
-    assert len(pinned) > 50
-    for block in re.split(r"^(?=[a-z0-9][\w.-]*==)", python, flags=re.MULTILINE)[1:]:
-        assert "--hash=sha256:" in block, f"no hash: {block.splitlines()[0]}"
+    for name in ("dev.txt", "image.txt"):
+        python = (ROOT / "requirements" / name).read_text()
+        assert "://" not in python
+        assert len(pins(name)) > 30
+        for block in re.split(r"^(?=[a-z0-9][\w.-]*==)", python, flags=re.MULTILINE)[1:]:
+            assert "--hash=sha256:" in block, f"no hash: {block.splitlines()[0]}"
     packages = json.loads((ROOT / "reports" / "package-lock.json").read_text())["packages"]
     for name, package in packages.items():
         assert "resolved" not in package, f"{name} holds an address"

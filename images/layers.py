@@ -18,7 +18,7 @@ import msgspec
 _UNUSED = 14 * 24 * 3600
 """Seconds after which what nobody asked for is removed."""
 
-Fill = Callable[[Path], None]
+Fill = Callable[[Path], object]
 
 
 class Layer(msgspec.Struct, frozen=True):

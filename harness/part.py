@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from harness.answers import why_not
 from harness.errors import BinaryMissing
-from harness.parts import Exit, PartSpec, PartStatus, record, write_atomic
+from harness.parts import Exit, PartSpec, PartStatus, Result, record, write_atomic
 from harness.process import signal_group, spawn
 
 _LOOK_STARTING = 0.05
@@ -39,6 +40,7 @@ class Part:
         self._asked = False
         self._keeper: asyncio.Task[None] | None = None
         self._operation = asyncio.Lock()
+        self._started: deque[float] = deque()
 
     async def start(self) -> None:
         """Spawn it, and restart it from here on as its policy says; nothing if it is kept already."""
@@ -62,6 +64,13 @@ class Part:
         """SIGKILL, because somebody asked; the policy decides what follows."""
         async with self._operation:
             await self._end(signal.SIGKILL, self.spec.grace)
+
+    def signal(self, number: signal.Signals, *, alone: bool) -> None:
+        """Send a signal, because somebody asked; nothing if it does not run."""
+        if self._process is not None:
+            self._asked = True
+            record(self._root, f"sent {number.name}", part=self.spec.name, asked=True)
+            (os.kill if alone else signal_group)(self._process.pid, number)
 
     async def restart(self) -> None:
         """Stop, and start at once."""
@@ -90,16 +99,35 @@ class Part:
         pause = self.spec.pause
         while not self._unwanted.is_set():
             started = time.monotonic()
+            if not self._may_start(started):
+                spawned.set()
+                self._publish(unready="started too often", result="start-limit-hit")
+                record(self._root, "not started again: too often", part=self.spec.name)
+                return
             code = await self._run(spawned)
             asked, self._asked = self._asked, False
             exits = (*self._status.exits, Exit(time.time(), code, asked))[-_EXITS_KEPT:]
-            self._publish(pid=None, unready="not running", paused=False, exits=exits)
-            record(self._root, f"ended with code {code}", part=self.spec.name, asked=asked)
-            if self.spec.restart == "no" or (self.spec.restart == "on-failure" and code == 0):
+            over = not self.spec.restarts_after(code)
+            result = _result(self.spec, code) if over else ""
+            self._publish(pid=None, unready="not running", paused=False, exits=exits, result=result)
+            how = "ended cleanly" if code in self.spec.clean else "ended"
+            record(self._root, f"{how} with code {code}", part=self.spec.name, asked=asked)
+            if over:
                 return
             lasted = time.monotonic() - started
             pause = self.spec.pause if asked or lasted >= _SETTLED else min(2 * pause, self.spec.longest_pause)
             await _either(self._unwanted, pause)
+
+    def _may_start(self, now: float) -> bool:
+        """Whether one more start keeps within the limit; it counts if so."""
+        if not self.spec.burst:
+            return True
+        while self._started and self._started[0] <= now - self.spec.window:
+            self._started.popleft()
+        if len(self._started) >= self.spec.burst:
+            return False
+        self._started.append(now)
+        return True
 
     async def _run(self, spawned: asyncio.Event) -> int:
         """One life of the process; returns its exit code."""
@@ -115,7 +143,7 @@ class Part:
             spawned.set()
         self._process, starts = process, self._status.starts + 1
         waiting = "has not answered yet" if spec.ready else ""
-        self._publish(pid=process.pid, starts=starts, started=time.time(), unready=waiting)
+        self._publish(pid=process.pid, starts=starts, started=time.time(), unready=waiting, result="")
         record(self._root, f"started, pid {process.pid}", part=spec.name)
         self._gone.clear()
         watch = asyncio.create_task(self._watch_answers(process)) if spec.ready else None
@@ -124,7 +152,8 @@ class Part:
         finally:
             if watch is not None:
                 watch.cancel()
-            signal_group(process.pid, signal.SIGKILL)  # what the process itself left behind
+            if spec.kill != "process":
+                signal_group(process.pid, signal.SIGKILL)  # what the process itself left behind
             self._process = None
             self._gone.set()
         return process.wait()
@@ -148,8 +177,9 @@ class Part:
             return
         self._asked = True
         record(self._root, f"asked to end ({number.name})", part=self.spec.name, asked=True)
-        signal_group(process.pid, number)
-        signal_group(process.pid, signal.SIGCONT)
+        to = signal_group if self.spec.kill == "group" or number == signal.SIGKILL else os.kill
+        to(process.pid, number)
+        to(process.pid, signal.SIGCONT)
         if not await _either(self._gone, grace):
             signal_group(process.pid, signal.SIGKILL)
             await self._gone.wait()
@@ -157,6 +187,12 @@ class Part:
     def _publish(self, **changes: object) -> None:
         self._status = replace(self._status, **changes)
         write_atomic(self._root / "status" / f"{self.spec.name}.json", msgspec.json.encode(self._status))
+
+
+def _result(spec: PartSpec, code: int) -> Result:
+    if spec.is_clean(code):
+        return "success"
+    return "signal" if code < 0 else "exit-code"
 
 
 async def _either(event: asyncio.Event, seconds: float) -> bool:

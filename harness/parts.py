@@ -8,6 +8,7 @@ The socket `sup.sock` takes one `Request` per connection, and answers when it is
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -23,7 +24,12 @@ S = TypeVar("S", bound=msgspec.Struct)
 Side = Literal["product", "world"]
 """Whose failure it is when the part ends unasked."""
 Restart = Literal["always", "on-failure", "no"]
-Verb = Literal["look", "kill", "restart", "pause", "resume", "detach", "end"]
+KillMode = Literal["group", "mixed", "process"]
+Result = Literal["", "success", "exit-code", "signal", "start-limit-hit"]
+Verb = Literal["look", "kill", "signal", "restart", "pause", "resume", "detach", "end"]
+
+_CLEAN_SIGNALS = {-signal.SIGHUP, -signal.SIGINT, -signal.SIGTERM, -signal.SIGPIPE}
+"""Ends that systemd calls clean (systemd.service(5), "Restart=")."""
 
 
 class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,6 +42,11 @@ class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         ready: A URL (`http`, `https`, `tcp`) that answers when the part does; empty: ready once started.
         run: False stops it, and keeps the manifest.
         grace: Seconds from SIGTERM to SIGKILL.
+        kill: Who gets SIGTERM, and who is killed after the process itself has ended: `group` all and all, `mixed` the
+            process alone and all, `process` the process alone and nobody.
+        clean: Exit codes that are a success, besides 0.
+        stay_down: Exit codes, or negative signals, after which it is not restarted whatever `restart` says.
+        burst: Starts that are allowed in `window` seconds; one more and it stays down. 0 is no limit.
     """
 
     name: str
@@ -49,6 +60,21 @@ class PartSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     ready: str = ""
     run: bool = True
     grace: float = 5.0
+    kill: KillMode = "group"
+    clean: tuple[int, ...] = ()
+    stay_down: tuple[int, ...] = ()
+    burst: int = 0
+    window: float = 10.0
+
+    def restarts_after(self, code: int) -> bool:
+        """Whether it is started again after an end with this code."""
+        if self.restart == "no" or code in self.stay_down:
+            return False
+        return self.restart == "always" or not self.is_clean(code)
+
+    def is_clean(self, code: int) -> bool:
+        """Whether an end with this code is a success."""
+        return code == 0 or code in self.clean or code in _CLEAN_SIGNALS
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -60,7 +86,12 @@ class Exit(msgspec.Struct, frozen=True):
 
 
 class PartStatus(msgspec.Struct, frozen=True):
-    """What the supervisor knows of a part. `unready` says why it does not answer; empty when it does."""
+    """What the supervisor knows of a part.
+
+    Attributes:
+        unready: Why it does not answer; empty when it does.
+        result: How it ended for good, in systemd's words; empty while it runs, or is about to be started again.
+    """
 
     name: str
     side: Side
@@ -70,6 +101,7 @@ class PartStatus(msgspec.Struct, frozen=True):
     unready: str = "not started"
     paused: bool = False
     exits: tuple[Exit, ...] = ()
+    result: Result = ""
 
     @property
     def ready(self) -> bool:
@@ -88,10 +120,16 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One word to the supervisor."""
+    """One word to the supervisor. `number` is the signal to send, to the process itself if `alone`.
+
+    With `wait` unset it is answered before it is done, so that a part may ask for its own end.
+    """
 
     verb: Verb
     part: str = ""
+    number: int = signal.SIGKILL
+    alone: bool = False
+    wait: bool = True
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -144,13 +182,23 @@ def ask(root: Path, verb: Verb, part: str = "", *, timeout: float = 20) -> None:
     """Tell the supervisor of a world; returns when it is done.
 
     Raises:
+        HarnessError: as `tell`.
+    """
+    tell(root, Request(verb, part), timeout=timeout)
+
+
+def tell(root: Path, request: Request, *, timeout: float = 20) -> None:
+    """As `ask`, with every detail of the request.
+
+    Raises:
         HarnessError: there is no supervisor, it does not answer within `timeout` seconds, or it cannot do that.
     """
+    verb, part = request.verb, request.part
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
             talk.settimeout(timeout)
             talk.connect(str(root / "sup.sock"))
-            talk.sendall(msgspec.json.encode(Request(verb, part)) + b"\n")
+            talk.sendall(msgspec.json.encode(request) + b"\n")
             answer = talk.makefile("rb").readline()
     except TimeoutError as error:
         raise PartNotReady(

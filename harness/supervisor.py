@@ -60,14 +60,19 @@ class Supervisor:
         self._end.set()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        later: Request | None = None
         try:
-            problem = await self._do(msgspec.json.decode(await reader.readline(), type=Request))
+            request = msgspec.json.decode(await reader.readline(), type=Request)
+            later = None if request.wait else request
+            problem = await self._do(request) if request.wait else ""
         except (msgspec.DecodeError, HarnessError, OSError) as error:
             problem = str(error)
         with contextlib.suppress(ConnectionError):
             writer.write(msgspec.json.encode(Answer(problem)) + b"\n")
             await writer.drain()
         writer.close()
+        if later is not None:
+            await self._do(later)
 
     async def _do(self, request: Request) -> str:
         """Do it; returns what is wrong with the request, or nothing."""
@@ -87,6 +92,8 @@ class Supervisor:
     async def _act(self, part: Part, request: Request) -> None:
         if request.verb == "kill":
             await part.kill()
+        elif request.verb == "signal":
+            part.signal(signal.Signals(request.number), alone=request.alone)
         elif request.verb == "restart":
             await part.restart()
         else:

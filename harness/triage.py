@@ -96,8 +96,12 @@ def unasked_ends(found: Mapping[str, PartStatus], happened: Sequence[Event], roo
     return [
         f"{part} {what} without being asked; its last words:\n{tail(root / 'logs' / f'{part}.log', 8)}"
         for part, what in ended.items()
-        if found[part].side == side and not (side == "product" and what == "ended with code 0")
+        if found[part].side == side and not (side == "product" and _good(what))
     ]
+
+
+def _good(what: str) -> bool:
+    return what == "ended with code 0" or what.startswith("ended cleanly")
 
 
 def not_answering(wanted: Mapping[str, PartSpec], found: Mapping[str, PartStatus]) -> list[str]:

@@ -17,13 +17,15 @@ _APPLIED_PATH = "/var/lib/fleet/setup.sha256"
 AGENT = "/usr/local/bin/fleet-agent"
 _SECRET, _PUBLIC = 0o600, 0o644
 
-# Workloads belong to the engine, so ending the agent leaves them.
+# Workloads belong to the engine, so ending the agent leaves them. systemd's own limit, five starts in ten seconds,
+# would leave a device without an agent for good after a bad quarter of a minute.
 _UNIT_TEXT = f"""\
 [Unit]
 Description=Fleet agent
 Documentation=man:fleet-agent(1)
 After=network-online.target docker.service podman.socket
 Wants=network-online.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=exec

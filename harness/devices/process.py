@@ -11,9 +11,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harness.commands import Result, run
-from harness.doubles.systemctl import Systemd
+from harness.doubles.systemctl.manager import Systemd
 from harness.errors import CommandHung, DeviceUnreachable, Misused
-from harness.parts import PartSpec, ask, put, record, specs, write_atomic
+from harness.parts import ask, put, record, write_atomic
 from harness.process import tail
 
 AGENT_UNIT = "fleet-agent.service"
@@ -65,8 +65,9 @@ class ProcessDevice:
 
     @property
     def agent(self) -> str:
-        """The name of the agent's part in the world."""
-        return self._systemd.part_name(AGENT_UNIT)
+        """The name of the agent's part in the world: of the version that runs, where versions are units."""
+        running = [unit for unit in self._systemd.known() if "@" in unit and self._systemd.running(unit)]
+        return self._systemd.part_name(running[0] if running else AGENT_UNIT)
 
     def run(self, argv: Sequence[str], *, timeout: float = 60) -> Result:
         """As `Device.run`: with the device's own PATH and root in the environment."""
@@ -93,7 +94,7 @@ class ProcessDevice:
     def power_off(self) -> None:
         """As `Killable.power_off`. What the engine runs goes on: a shared engine has no plug per device."""
         record(self._world, "power cut", part=self.id, asked=True)
-        for spec in self._parts():
+        for spec in self._systemd.parts():
             put(self._world, replace(spec, run=False, grace=0))
         ask(self._world, "look")
         self._on = False
@@ -103,9 +104,7 @@ class ProcessDevice:
         record(self._world, "power on", part=self.id, asked=True)
         self._on = True
         self._new_boot()
-        self._systemd.daemon_reload()
-        for unit in self._systemd.enabled():
-            self._systemd.restart(unit)
+        self._systemd.boot()
 
     def reboot(self) -> None:
         """As `Killable.reboot`."""
@@ -122,10 +121,7 @@ class ProcessDevice:
 
     def logs(self) -> Mapping[str, str]:
         """As `HasLogs.logs`: what each of the device's units said."""
-        return {spec.name: tail(self._world / "logs" / f"{spec.name}.log", 1000) for spec in self._parts()}
-
-    def _parts(self) -> list[PartSpec]:
-        return [spec for spec in specs(self._world).values() if spec.env.get("FLEET_ROOT") == str(self.root)]
+        return {spec.name: tail(self._world / "logs" / f"{spec.name}.log", 1000) for spec in self._systemd.parts()}
 
     def _must_be_on(self) -> None:
         if not self._on:

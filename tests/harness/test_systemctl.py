@@ -10,7 +10,7 @@ import pytest
 from harness.commands import Result
 from harness.devices import Device, HasEngine, HasLogs, Killable, Pausable
 from harness.devices.process import ProcessDevice
-from harness.doubles.units import Unit, seconds
+from harness.doubles.systemctl.units import Unit, seconds
 from harness.errors import DeviceUnreachable, Misused
 from harness.parts import statuses
 from harness.targets.local import inherited
@@ -120,7 +120,7 @@ def test_disable_now_ends_it_for_good(device: ProcessDevice) -> None:
         (("status", "ghost"), 4, "Unit ghost.service could not be found."),
         (("is-active", "ghost"), 3, "inactive"),
         (("frobnicate", "ghost"), 1, "Unknown command verb 'frobnicate'"),
-        (("--what", "start", "ghost"), 1, "cannot play --what start ghost"),
+        (("--what", "start", "ghost"), 1, "cannot play this: unrecognized arguments: --what"),
     ],
 )
 def test_refusals_are_those_of_systemctl(device: ProcessDevice, words: tuple[str, ...], code: int, says: str) -> None:

@@ -9,7 +9,7 @@ from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey
 from fleet.contract.names import DeviceId
 from fleet.scores.setup import CONFIG_PATH, UNIT_PATH, FleetDeviceSetupScore
 from fleet.topology.capabilities import Applied
-from harness.doubles.units import Unit
+from harness.doubles.systemctl.units import Unit
 
 AUTH = FleetDeviceAuth("https://id.example.org", "3", MachineKey("1", "2", "a private key"), "a certificate")
 SCORE = FleetDeviceSetupScore(AgentConfig(DeviceId("pi-1"), "tls://nats.example.org:4222", AUTH))

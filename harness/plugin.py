@@ -25,12 +25,14 @@ MARKERS = {
     "embedded": "runs in a world of local processes, the default target",
     "k3d": "runs in a k3d cluster with the product as pods",
     "staging": "runs against the cluster that a description names; never without being asked for",
+    "production_smoke": "only looks, so it may run against production; -m production_smoke asks for that",
     "libvirt": "needs a device that is a libvirt virtual machine",
     "pi": "needs a device that is a board reached over SSH",
 }
 """What this harness adds to a test's vocabulary. A test without a target's marker runs on every target."""
 
 _TARGETS = ("embedded", "k3d", "staging")
+_SMOKE = "production_smoke"
 _DEVICES = ("libvirt", "pi")
 
 WORLD: pytest.StashKey[World] = pytest.StashKey()
@@ -51,8 +53,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fleet-target",
         metavar="TARGET",
         default=None,
-        help="where to run: embedded, node, k3d, or staging:FILE (environment: FLEET_TARGET; default: embedded, or "
-        "what -m asks for)",
+        help="where to run: embedded, node, k3d, staging:FILE or production:FILE (environment: FLEET_TARGET; default: "
+        "embedded, or what -m asks for)",
     )
     group.addoption(
         "--fleet-keep",
@@ -85,11 +87,18 @@ def pytest_configure(config: pytest.Config) -> None:
         die_with(os.getppid())
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what belongs to another target, and what needs a device that nobody asked for."""
+    """Deselect what belongs to another target, and what needs a device that nobody asked for.
+
+    A test without a target's marker gets that of the chosen one, so that `-m staging` finds it too.
+    """
     target = chosen_target(config).partition(":")[0]
     wanted = _named_in_expression(config)
     chosen = [item for item in items if _belongs(item, target, wanted)]
+    for item in chosen:
+        if target in _TARGETS and "world" in getattr(item, "fixturenames", ()):
+            item.add_marker(target)
     if len(chosen) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
@@ -185,7 +194,7 @@ def need_devices(item: pytest.Item, kinds: frozenset[str]) -> None:
         if item.get_closest_marker(kind) and kind not in kinds:
             raise TargetUnavailable(
                 f"the test needs a {kind} device, and this world has: {', '.join(sorted(kinds)) or 'none'}",
-                next_step="describe one in the file given to --fleet-target staging:FILE",
+                next_step="describe one in the `lab` of the file given to --fleet-target staging:FILE",
             )
 
 
@@ -204,7 +213,10 @@ def chosen_target(config: pytest.Config) -> str:
     given = config.getoption("fleet_target") or os.environ.get("FLEET_TARGET")
     if given:
         return given
-    named = [target for target in _TARGETS if target in _named_in_expression(config)]
+    words = _named_in_expression(config)
+    if _SMOKE in words:
+        return "production"
+    named = [target for target in _TARGETS if target in words]
     return named[0] if len(named) == 1 else "embedded"
 
 
@@ -220,6 +232,8 @@ def _named_in_expression(config: pytest.Config) -> set[str]:
 
 def _belongs(item: pytest.Item, target: str, wanted: set[str]) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
+    if target == "production":
+        return _SMOKE in marks
     targets, devices = marks & set(_TARGETS), marks & set(_DEVICES)
     return (not targets or target in targets) and devices <= wanted
 

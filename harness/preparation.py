@@ -14,8 +14,8 @@ from allure_commons.types import AttachmentType
 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device
 from harness.commands import Result, run
+from harness.devices import Borrowed, HasEngine, Killable
 from harness.devices import Device as Host
-from harness.devices import HasEngine, Killable
 from harness.errors import HarnessError
 from harness.images import IMAGE
 from harness.probes.engine import EngineProbe
@@ -58,7 +58,7 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
             ensure_installed(world, folder)
         else:
             ensure_bare(world, folder)
-        ids = [world.unique("pi") for _ in range(scenario.devices or 1)]
+        ids = [world.unique("pi") for _ in range(scenario.devices or int(scenario.names_a_device))]
         hosts = [world.device(name) for name in ids]
         made = Run(
             world,
@@ -146,7 +146,7 @@ def _enroll(made: Run, number: int) -> list[Result]:
     names = {**made.names, **{name: made.names[f"{name}{suffix}"] for name in ("device", "config", "where")}}
     typed = [
         type_one(_ENROLL, names, made.world.env, made.folder),
-        type_one(_SET_UP, names, made.terminals[f"device{suffix}"].env, made.folder),
+        type_one(_SET_UP, names, made.terminals[f"device{suffix}"].env or made.world.env, made.folder),
     ]
     device = made.name(f"device{suffix}")
     wait_until(lambda: made.world.kube.device(device), f"{device} is online", timeout=_ONLINE, until=is_online)
@@ -167,7 +167,14 @@ def _clean_up(made: Run, hosts: list[Host]) -> None:
             if isinstance(host, HasEngine):
                 with contextlib.closing(EngineProbe(host.engine_socket)) as engine:
                     engine.remove(host.id)
+            if isinstance(host, Borrowed):
+                host.give_back()
     kube = made.world.kube
+    if made.world.visited:
+        # kubectl would leave the devices' machine users at the provider.
+        for host in hosts:
+            with contextlib.suppress(HarnessError, AssertionError):
+                type_one(Command(f"fleet device delete {host.id}", deadline=60), {}, made.world.env, made.folder)
     for plural, placeholder in ((DEPLOYMENTS, "deployment"), (DEVICES, "device")):
         for name in [key for key in made.names if key.rstrip("0123456789") == placeholder]:
             with contextlib.suppress(HarnessError):

@@ -39,7 +39,7 @@ class Terminal(Protocol):
     """Where a command is typed other than at the admin's terminal: a device's host."""
 
     @property
-    def env(self) -> Mapping[str, str]: ...  # noqa: D102 - what a shell there has
+    def env(self) -> Mapping[str, str]: ...  # noqa: D102 - what a shell there has; empty: type it at the admin's
 
 
 class StepFailed(AssertionError):  # noqa: N818 - the product was not what it should be
@@ -99,7 +99,7 @@ class Run:
         """
         argv = command.argv(self.names)
         line = self.redact(command.text(self.names))
-        env = self.terminals[command.on].env if command.on else self.world.env
+        env = (self.terminals[command.on].env if command.on else {}) or self.world.env
         approval = _Approval(self.world) if command.sso else None
 
         def on_line(text: str) -> None:

@@ -161,6 +161,12 @@ class Scenario:
         return add
 
     @property
+    def names_a_device(self) -> bool:
+        """Whether a step is about a device, which a scenario may also enroll itself."""
+        words = {name for step in self.steps for command in step.commands for name in command.placeholders()}
+        return bool(words & {"device", "config", "where"})
+
+    @property
     def needs(self) -> str:
         """What must be there before the first step, for a person."""
         if not self.server:

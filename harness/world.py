@@ -91,6 +91,7 @@ class World:
         identity: The identity provider.
         engine: What runs the workloads, in words for the report.
         device_kinds: Which kinds of device it has.
+        visited: Whether others use it too: what a scenario made must go, from the identity provider as well.
         how_to_enter: What to type to look round once it was kept.
         broken: Why it refuses further tests; empty while it does not.
     """
@@ -110,6 +111,7 @@ class World:
         make_device: Callable[[str], Device],
         secret: Callable[[str], str],
         device_kinds: frozenset[str] = frozenset({"process"}),
+        visited: bool = False,
         how_to_enter: str = "",
     ) -> None:
         """Put together by a target."""
@@ -122,6 +124,7 @@ class World:
         self.identity = identity
         self.engine = engine
         self.device_kinds = device_kinds
+        self.visited = visited
         self.how_to_enter = how_to_enter
         self.broken = ""
         self._probes = contextlib.ExitStack()

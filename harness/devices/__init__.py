@@ -97,3 +97,26 @@ class HasEngine(Protocol):
     def engine_socket(self) -> str:
         """Path of the engine's socket on this machine."""
         ...
+
+
+@runtime_checkable
+class Borrowed(Device, Protocol):
+    """A machine that exists apart from any run, and is left as it was found: without an agent, and its workloads."""
+
+    @property
+    def returned(self) -> bool:
+        """Whether it was given back, and may be lent again."""
+        ...
+
+    def lend(self) -> None:
+        """Make it a bare machine: end the agent that a test run left, and remove it and its workloads.
+
+        Raises:
+            TargetUnavailable: it runs an agent that no test run set up, or does not let us.
+            DeviceUnreachable: it does not answer.
+        """
+        ...
+
+    def give_back(self) -> None:
+        """Make it bare again, and let others have it; as `lend` for errors."""
+        ...

@@ -41,7 +41,10 @@ class Domain(Protocol):
 
 
 class LibvirtDevice:
-    """Satisfies `Device`, `Killable`, `Pausable` and `HasLogs`. Freezing stops the whole machine, clock included."""
+    """Satisfies `Device`, `Borrowed`, `Killable`, `Pausable` and `HasLogs`.
+
+    Freezing stops the whole machine, clock included.
+    """
 
     kind = "libvirt"
     env: Mapping[str, str] = {}
@@ -72,6 +75,21 @@ class LibvirtDevice:
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """As `Device.write`."""
         self._ssh.write(path, data, mode=mode)
+
+    @property
+    def returned(self) -> bool:
+        """As `Borrowed.returned`."""
+        return self._ssh.returned
+
+    def lend(self) -> None:
+        """As `Borrowed.lend`; a machine that is off is switched on."""
+        self.power_on()
+        self._ssh.lend()
+
+    def give_back(self) -> None:
+        """As `Borrowed.give_back`."""
+        self.power_on()
+        self._ssh.give_back()
 
     def logs(self) -> Mapping[str, str]:
         """As `HasLogs.logs`."""

@@ -12,13 +12,30 @@ import msgspec
 import paramiko
 
 from harness.commands import Result
-from harness.errors import CommandHung, DeviceUnreachable, HarnessError
+from harness.errors import CommandHung, DeviceUnreachable, HarnessError, TargetUnavailable
 from harness.wait import WaitTimeout, wait_until
 
 _CONNECT = 10.0
 _BOOT = 180.0
 """Seconds that a board has to come back: a Raspberry Pi takes 20 to 60."""
 _CHUNK = 65536
+
+_CLEAR = """\
+if [ -e /etc/fleet/agent.json ] && [ ! -e /etc/fleet-test-run ]; then
+  echo "it runs an agent that no test run set up" >&2
+  exit 1
+fi
+systemctl disable --now fleet-agent.service 2>/dev/null
+rm -rf /etc/fleet /var/lib/fleet /etc/systemd/system/fleet-agent.service
+systemctl daemon-reload
+for engine in podman docker; do
+  command -v $engine >/dev/null || continue
+  $engine ps --all --quiet --filter label=io.fleet.deployment | xargs -r $engine rm --force >/dev/null
+done
+"""
+"""Leaves a board without an agent and without its workloads; what others run on it stays."""
+_LEND, _RETURN = "touch /etc/fleet-test-run", "rm -f /etc/fleet-test-run"
+"""The mark of a board that a test run may clear."""
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -32,7 +49,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class SshDevice:
-    """Satisfies `Device` and `HasLogs`; of `Killable`, a board without a power switch can only reboot."""
+    """Satisfies `Device`, `Borrowed` and `HasLogs`; of `Killable`, a board without a power switch can only reboot."""
 
     kind = "pi"
     env: Mapping[str, str] = {}
@@ -40,13 +57,15 @@ class SshDevice:
     def __init__(self, name: str, address: Address) -> None:
         """Nothing is contacted before the first command."""
         self.id = name
+        self.returned = False
         self._address = address
         self._client: paramiko.SSHClient | None = None
 
     @property
     def where(self) -> tuple[str, ...]:
         """The arguments of `fleet device setup` that lead to it."""
-        return ("--ssh", f"{self._address.user}@{self._address.host}")
+        address = self._address
+        return ("--ssh", f"{address.user}@{address.host}" + (f":{address.port}" if address.port != 22 else ""))
 
     def run(self, argv: Sequence[str], *, timeout: float = 60) -> Result:
         """As `Device.run`."""
@@ -114,6 +133,28 @@ class SshDevice:
     def logs(self) -> Mapping[str, str]:
         """As `HasLogs.logs`: the journal of the agent."""
         return {"journal": self.run(["journalctl", "-u", "fleet-agent", "-n", "1000", "--no-pager"]).stdout}
+
+    def lend(self) -> None:
+        """As `Borrowed.lend`.
+
+        Raises:
+            TargetUnavailable: it is somebody's, or refused.
+        """
+        self._as_root(f"{_CLEAR}{_LEND}")
+
+    def give_back(self) -> None:
+        """As `Borrowed.give_back`."""
+        self._as_root(f"{_CLEAR}{_RETURN}")
+        self.close()
+        self.returned = True
+
+    def _as_root(self, script: str) -> None:
+        result = self.run(["sudo", "-n", "sh", "-c", script])
+        if result.code != 0:
+            raise TargetUnavailable(
+                f"{self.id} cannot be used: {result.output.strip()}",
+                next_step=f"ssh {self.where[1]}: sudo without a password, and no agent that is somebody's",
+            )
 
     def close(self) -> None:
         """End the connection."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Generator
-from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from harness.errors import Misused, TargetUnavailable
 from harness.provisions import Provisions
 from harness.world import World
+
+if TYPE_CHECKING:
+    from harness.targets.cluster.description import Kind
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -45,10 +48,10 @@ def open_world(settings: Settings) -> Generator[World]:
         from harness.targets.embedded import embedded  # noqa: PLC0415 - a target loads only what it needs
 
         opened = embedded(settings.provisions(), run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
-    elif name == "staging":
+    elif name in {"staging", "production"}:
         from harness.targets.cluster import cluster  # noqa: PLC0415
 
-        opened = cluster(_description(argument), run_id=settings.run_id, worker=settings.worker)
+        opened = cluster(cast("Kind", name), argument, run_id=settings.run_id, worker=settings.worker)
     elif name in _PODS:
         raise TargetUnavailable(
             _missing_for_pods(name), next_step="use --fleet-target embedded, which needs none of it"
@@ -56,7 +59,7 @@ def open_world(settings: Settings) -> Generator[World]:
     else:
         raise Misused(
             f"there is no target {settings.target!r}",
-            next_step="use embedded, node, k3d or staging:FILE with --fleet-target",
+            next_step="use embedded, node, k3d, staging:FILE or production:FILE with --fleet-target",
         )
     with opened as world:
         yield world
@@ -70,17 +73,3 @@ def _missing_for_pods(name: str) -> str:
     missing = [program for program in _PODS[name] if shutil.which(program) is None]
     programs = f" and these programs, which are not on the PATH: {', '.join(missing)}" if missing else ""
     return f"the target {name} needs a container image of the product, which nothing builds yet{programs}"
-
-
-def _description(argument: str) -> Path:
-    if not argument:
-        raise TargetUnavailable(
-            "staging was asked for, but no description of it was given",
-            next_step="--fleet-target staging:FILE, with the fields of `Description` in harness/targets/cluster.py",
-        )
-    path = Path(argument)
-    if not path.is_file():
-        raise TargetUnavailable(
-            f"the description of staging, {path}, does not exist", next_step="give the path of a file that exists"
-        )
-    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from harness.devices import Device, HasLogs, Killable, Pausable
 from harness.devices.libvirt import LibvirtDevice, Machine
 from harness.devices.ssh import Address, SshDevice
 from harness.errors import DeviceUnreachable, TargetUnavailable
-from harness.targets.cluster import cluster
 
 
 class FakeDomain:
@@ -56,7 +54,7 @@ def test_a_board_that_does_not_answer_is_the_worlds_failure(address: Address) ->
     with pytest.raises(DeviceUnreachable, match=r"(?s)pi-1 does not answer at pi@127.0.0.1:1: .*next: ssh -i .*/key"):
         board.run(["true"])
     as_device: Device = board
-    assert as_device.where == ("--ssh", "pi@127.0.0.1")
+    assert as_device.where == ("--ssh", "pi@127.0.0.1:1")
     assert isinstance(board, HasLogs)
     assert not isinstance(board, Killable), "a board has no power switch that we could reach"
 
@@ -80,38 +78,3 @@ def test_without_the_binding_the_error_says_what_to_install(address: Address, mo
     monkeypatch.setitem(sys.modules, "libvirt", None)
     with pytest.raises(TargetUnavailable, match=r"pip install 'fleet\[libvirt\]'"):
         LibvirtDevice("vm-1", Machine("vm", address))
-
-
-def describe(folder: Path, **changes: object) -> Path:
-    for name in ("kubeconfig", "ca.crt", "token"):
-        (folder / name).write_text("")
-    fields = {
-        "kubeconfig": str(folder / "kubeconfig"),
-        "namespace": "fleet-system",
-        "issuer": "https://id.example.test",
-        "issuer_ca": str(folder / "ca.crt"),
-        "admin_token_file": str(folder / "token"),
-    }
-    file = folder / "staging.json"
-    file.write_text(json.dumps(fields | changes))
-    return file
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"kubeconfig": "/nonexistent/config"}, "names files that cannot be read: /nonexistent/config"),
-        ({"namespace": 3}, "Expected `str`, got `int` - at `\\$.namespace`"),
-        ({"namspace": "x"}, "Object contains unknown field `namspace`"),
-        ({"boards": {"pi": {"host": "pi.local"}}}, "missing required field `user` - at `\\$.boards"),
-    ],
-)
-def test_a_description_is_refused_before_anything_is_contacted(
-    tmp_path: Path, changes: dict[str, object], says: str
-) -> None:
-    """With the place of the mistake."""
-    with (
-        pytest.raises(TargetUnavailable, match=says),
-        cluster(describe(tmp_path, **changes), run_id="r", worker="main"),
-    ):
-        pass

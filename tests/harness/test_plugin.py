@@ -194,9 +194,10 @@ def test_a_kept_world_lives_on_until_it_is_told(inner: pytest.Pytester) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--fleet-target", "staging"), "*TargetUnavailable: staging was asked for, but no description*"),
-        (("-m", "staging"), "*TargetUnavailable: staging was asked for, but no description*"),
-        (("--fleet-target", "staging:/nonexistent"), "*TargetUnavailable: the description of staging*does not exist*"),
+        (("--fleet-target", "staging"), "*TargetUnavailable: staging was asked for, and its description is not*"),
+        (("-m", "staging"), "*TargetUnavailable: staging was asked for, and its description is not complete*"),
+        (("-m", "production_smoke"), "*TargetUnavailable: production was asked for, and its description is not*"),
+        (("--fleet-target", "staging:/nonexistent"), "*TargetUnavailable: the description /nonexistent*No such file*"),
         (("--fleet-target", "k3d"), "*TargetUnavailable: the target k3d needs*"),
         (("-m", "pi"), "*TargetUnavailable: the test needs a pi device, and this world has: process*"),
         (("--fleet-target", "mars"), "*Misused: there is no target 'mars'*"),
@@ -208,7 +209,7 @@ def test_a_target_that_was_asked_for_fails_when_it_is_missing(
     """It never skips."""
     inner.makepyfile("import pytest\n@pytest.mark.staging\n@pytest.mark.k3d\ndef test_a(world): pass")
     inner.makepyfile(test_board="import pytest\n@pytest.mark.pi\ndef test_b(world): pass")
-    inner.makepyfile(test_any="def test_c(world): pass")
+    inner.makepyfile(test_any="import pytest\n@pytest.mark.production_smoke\ndef test_c(world): pass")
     result = run(inner, *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert not result.parseoutcomes().keys() & {"passed", "skipped"}
@@ -230,6 +231,30 @@ def test_tests_of_other_targets_and_devices_are_deselected(inner: pytest.Pyteste
         """
     )
     run(inner).assert_outcomes(passed=2, deselected=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [((), "ck"), (("-m", "staging"), "sc"), (("-m", "k3d"), "kc"), (("-m", "production_smoke"), "c")],
+)
+def test_a_target_asked_for_by_its_marker_runs_what_runs_everywhere_too(
+    inner: pytest.Pytester, options: tuple[str, ...], chosen: str
+) -> None:
+    """`-m staging` finds tests without a target's marker; on production only those that say they merely look."""
+    inner.makepyfile(
+        """
+        import pytest
+        @pytest.mark.staging
+        def test_s(world): pass
+        @pytest.mark.k3d
+        @pytest.mark.embedded
+        def test_k(world): pass
+        @pytest.mark.production_smoke
+        def test_c(world): pass
+        """
+    )
+    shown = run(inner, *options, "--collect-only", "-q").outlines
+    assert sorted(line.rpartition("test_")[2] for line in shown if "::" in line) == sorted(chosen)
 
 
 def test_options_and_markers_explain_themselves(inner: pytest.Pytester) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 
 from harness.doubles.zitadel.app import Double
-from harness.doubles.zitadel.serve import DOMAINS, listen, server
+from harness.doubles.zitadel.serve import DOMAINS
 from harness.doubles.zitadel.store import ADMIN_LOGIN, Store
 from harness.errors import HarnessError, Misused
+from harness.serving import listen, server
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,74 +5,19 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
-import socket
-import ssl
-import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import msgspec
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.doubles.zitadel.app import Audit, Double, to_stderr
 from harness.doubles.zitadel.store import ADMIN_LOGIN, Store, write_secret
-from harness.errors import HarnessError, Misused, PortTaken
-from harness.wait import wait_until
+from harness.serving import serving
 
 DOMAINS = ("localhost", "127.0.0.1")
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
-
-    Raises:
-        PortTaken: somebody else listens there.
-        Misused: the address is not one of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off, which costs 40 ms per answer.
-    taken = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        taken.bind((host, port))
-        # Listening at once: whoever connects before the server accepts is queued, not refused.
-        taken.listen(2048)
-    except OSError as error:
-        taken.close()
-        if error.errno == 98:
-            raise PortTaken(f"{host}:{port} is taken", next_step="end the other process, or give --port 0") from error
-        raise Misused(f"cannot listen on {host}:{port}: {error.strerror}", next_step="give another --host") from error
-    return taken
-
-
-def server(double: Double, certificate: tuple[Path, Path] | None) -> uvicorn.Server:
-    """An HTTP server for the double; with certificate and key files, an HTTPS one.
-
-    Raises:
-        HarnessError: certificate and key are unreadable, or do not belong together.
-    """
-    config = uvicorn.Config(
-        double,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_level="warning",
-        access_log=False,
-        # The double's clock may be off, and its answers tell so themselves.
-        date_header=False,
-        server_header=False,
-        timeout_graceful_shutdown=1,
-        ssl_certfile=certificate[0] if certificate else None,
-        ssl_keyfile=certificate[1] if certificate else None,
-    )
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise HarnessError(f"cannot use the TLS files: {error}", next_step="check --tls-cert and --tls-key") from error
-    return uvicorn.Server(config)
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -114,17 +59,8 @@ def running(
     for path, text in zip(files, (certificate, key), strict=True):
         write_secret(path, text.encode())
     double = Double(Store(state, domains), audit)
-    serving, taken = server(double, files), listen("127.0.0.1", 0)
-    thread = threading.Thread(target=serving.run, args=([taken],), name="zitadel-double", daemon=True)
-    thread.start()
-    try:
-        wait_until(lambda: serving.started, "the Zitadel double serves", timeout=10, interval=0.005)
-        port = taken.getsockname()[1]
+    with serving(double, files, "zitadel-double") as port:
         yield Running(issuer=f"https://{domains[0]}:{port}", port=port, ca=ca, double=double, state=state)
-    finally:
-        serving.should_exit = True
-        thread.join(10)
-        taken.close()
 
 
 def make_certificate(domains: Sequence[str], made: datetime.datetime | None = None) -> tuple[str, str, str]:

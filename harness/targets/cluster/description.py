@@ -1,0 +1,158 @@
+"""What must be known of a cluster that is only visited: a file, variables, and the whole list of what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+from harness.devices.libvirt import Machine
+from harness.devices.ssh import Address
+from harness.errors import TargetUnavailable
+
+Kind = Literal["staging", "production"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_SEE = "see docs/targets.md for an example"
+_PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`")
+
+
+class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The machines that a run may set up as devices; it leaves them without an agent.
+
+    Attributes:
+        boards: Machines over SSH, by name.
+        machines: Virtual machines of libvirt, by name.
+        processes: Whether agents may also run as processes of this very machine, where no other is free.
+    """
+
+    boards: dict[str, Address] = {}
+    machines: dict[str, Machine] = {}
+    processes: bool = False
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of device that there are, in the words of the markers."""
+        found = {"pi": self.boards, "libvirt": self.machines, "process": self.processes}
+        return frozenset(kind for kind, has in found.items() if has)
+
+
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must be known of a cluster.
+
+    Attributes:
+        kubeconfig: Path of a kubeconfig; whatever `kubectl` can log in with.
+        namespace: Where the fleet server is installed.
+        issuer: The identity provider's URL.
+        issuer_ca: Path of the PEM file that its certificate is checked against.
+        context: Which of the kubeconfig's contexts; empty: its current one.
+        admin_token_file: Path of a file with a personal access token of the provider's administrator.
+        admin_client_id: The OIDC client with which a person signs in instead.
+        approve_command: A program that signs in at the provider and allows the device code that it gets as its last
+            argument; empty: a person at the terminal does.
+        exposure: The URL, `tls://HOST:PORT`, at which devices reach the server's NATS; empty: as the server says.
+        lease_seconds: How long after a crash of this run the next one has to wait.
+        lab: The machines that may be set up as devices.
+    """
+
+    kubeconfig: Path
+    namespace: str
+    issuer: str
+    issuer_ca: Path
+    context: str = ""
+    admin_token_file: Path | None = None
+    admin_client_id: str = ""
+    approve_command: tuple[str, ...] = ()
+    exposure: Annotated[str, msgspec.Meta(pattern=r"^(tls://[^:/]+:\d+)?$")] = ""
+    lease_seconds: Annotated[int, msgspec.Meta(ge=2, le=3600)] = 60
+    lab: Lab = Lab()
+
+
+_NEEDED = ("kubeconfig", "namespace", "issuer", "issuer_ca")
+
+
+def describe(kind: Kind, file: str, environ: Mapping[str, str] = os.environ) -> Description:
+    """Read the file, if one was named, and the variables, which win over it: `FLEET_STAGING_KUBECONFIG` and so on.
+
+    A relative path in the file starts at the file's folder.
+
+    Raises:
+        TargetUnavailable: something is missing, unreadable or of the wrong form; the message lists all of it.
+    """
+    prefix = f"FLEET_{kind.upper()}_"
+    given = _from_file(Path(file)) if file else {}
+    simple = [field for field in Description.__struct_fields__ if field not in {"lab", "approve_command"}]
+    for field in simple:
+        if value := environ.get(prefix + field.upper()):
+            given[field] = value
+    problems = _missing(kind, given, prefix)
+    found = None if problems else _typed(given, problems)
+    problems += _unreadable(given, found)
+    if problems or found is None:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise TargetUnavailable(
+            f"{kind} was asked for, and its description{f' {file}' if file else ''} is not complete:\n{listed}",
+            next_step=f"--fleet-target {kind}:FILE, or the variables; {_SEE}",
+        )
+    return found
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    load = msgspec.json.decode if file.suffix == ".json" else msgspec.yaml.decode
+    try:
+        found = load(file.read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise TargetUnavailable(f"the description {file} cannot be read: {error}", next_step=_SEE) from error
+    if not isinstance(found, dict):
+        raise TargetUnavailable(f"the description {file} holds no fields", next_step=_SEE)
+    return _anchored(found, file.parent)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Paths that a file names are meant beside it, wherever the tests are started."""
+
+    def at(value: object) -> object:
+        return str(folder.absolute() / Path(value).expanduser()) if isinstance(value, str) and value else value
+
+    def walk(value: object, name: str = "") -> object:
+        if isinstance(value, dict):
+            items: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
+            return {key: walk(it, key) for key, it in items.items()}
+        return at(value) if name in _PATHS else value
+
+    return {key: walk(value, key) for key, value in given.items()}
+
+
+_PATHS = ("kubeconfig", "issuer_ca", "admin_token_file", "key", "known_hosts")
+
+
+def _missing(kind: Kind, given: Mapping[str, Any], prefix: str) -> list[str]:
+    problems = [f"{field}: not given ({prefix}{field.upper()})" for field in _NEEDED if not given.get(field)]
+    if kind == "staging":
+        if not (given.get("admin_token_file") or given.get("admin_client_id")):
+            both = f"{prefix}ADMIN_TOKEN_FILE, {prefix}ADMIN_CLIENT_ID"
+            problems.append(f"admin_token_file or admin_client_id: neither is given ({both})")
+        if not given.get("lab"):
+            problems.append("lab: no machine is described that may become a device (in the file)")
+    return problems
+
+
+def _typed(given: Mapping[str, Any], problems: list[str]) -> Description | None:
+    try:
+        # Not strict: a variable is text, also where a number is meant.
+        return msgspec.convert(given, Description, strict=False, dec_hook=lambda _, value: Path(value))
+    except msgspec.ValidationError as error:
+        place = _PLACE.search(str(error))
+        problems.append(f"{place['place'] if place else 'it'}: {_PLACE.sub('', str(error))}")
+        return None
+
+
+def _unreadable(given: Mapping[str, Any], found: Description | None) -> list[str]:
+    named = {field: Path(str(given[field])) for field in _PATHS if given.get(field)}
+    for board, address in (found.lab.boards if found else {}).items():
+        named |= {f"lab.boards.{board}.key": address.key, f"lab.boards.{board}.known_hosts": address.known_hosts}
+    return [f"{field}: {path} cannot be read" for field, path in named.items() if not os.access(path, os.R_OK)]

@@ -1,0 +1,71 @@
+"""The machines that a run may set up as devices: lent one at a time, given back without an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import paramiko
+
+from harness.devices import Borrowed, Device
+from harness.devices.libvirt import LibvirtDevice
+from harness.devices.ssh import SshDevice
+from harness.errors import TargetUnavailable
+from harness.parts import write_atomic
+from harness.targets.cluster.description import Lab
+
+
+class Pool:
+    """Lends each described machine to one device at a time; processes of this machine have no end."""
+
+    def __init__(self, lab: Lab, process: Callable[[str], Device] | None) -> None:
+        """`process` makes a device of this very machine, where the lab allows it."""
+        self._make: dict[str, Callable[[str], Borrowed]] = {
+            **{f"board {name}": partial(SshDevice, address=address) for name, address in lab.boards.items()},
+            **{f"machine {name}": partial(LibvirtDevice, machine=machine) for name, machine in lab.machines.items()},
+        }
+        self._lent: dict[str, Borrowed] = {}
+        self._process = process
+
+    def lend(self, name: str) -> Device:
+        """A machine that is free, for the device `name`; what an earlier run left on it is removed.
+
+        Raises:
+            TargetUnavailable: all are in use, or there are none.
+            HarnessError: see `Borrowed.lend`.
+        """
+        for place, make in self._make.items():
+            if place in self._lent and not self._lent[place].returned:
+                continue
+            made = self._lent[place] = make(name)
+            made.lend()
+            return made
+        if self._process is not None:
+            return self._process(name)
+        known = ", ".join(self._make) or "none"
+        raise TargetUnavailable(
+            f"no machine is free for the device {name!r}; there are: {known}", next_step="describe more in `lab`"
+        )
+
+
+def prepare_login(lab: Lab, home: Path) -> None:
+    """Put the boards' keys where `fleet device setup --ssh` looks for them: in the home of the run's shell.
+
+    Raises:
+        TargetUnavailable: a key cannot be read, or two boards want different keys of one kind.
+    """
+    addresses = [*lab.boards.values(), *(machine.address for machine in lab.machines.values())]
+    known = b"".join(path.read_bytes().rstrip() + b"\n" for path in {address.known_hosts for address in addresses})
+    write_atomic(home / ".ssh" / "known_hosts", known)
+    for key in {address.key for address in addresses}:
+        try:
+            kind = paramiko.PKey.from_path(key).get_name()
+        except (OSError, paramiko.SSHException, ValueError) as error:
+            raise TargetUnavailable(
+                f"the key {key} cannot be used: {error}", next_step="ssh-keygen -y -f it"
+            ) from error
+        copy = home / ".ssh" / f"id_{kind.removeprefix('ssh-').partition('-')[0]}"
+        if copy.exists():
+            raise TargetUnavailable(f"two boards want different {kind} keys", next_step="let one key into both")
+        write_atomic(copy, key.read_bytes())

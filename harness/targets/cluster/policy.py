@@ -1,0 +1,120 @@
+"""What a run may ask of a cluster that is only visited: pure, and judged before anything is sent.
+
+A run looks at whatever its login may see. It writes nothing but devices and deployments of one namespace, and of those
+only such as bear its own mark, which each gets when it is made. Read-only, it writes nothing at all.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, GROUP
+from harness.errors import Misused
+
+Json = dict[str, Any]
+
+RUN_LABEL = f"{GROUP}/test-run"
+"""On everything that a run makes, and on its lease: the run's id."""
+
+_LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
+_DOORS = frozenset({"exec", "attach", "portforward", "proxy"})
+"""Subresources by which a look changes things."""
+
+
+class Verdict(Enum):
+    """What becomes of a request."""
+
+    SEND = "send"
+    """It is sent as it is."""
+    MARK = "mark"
+    """It makes an object, which gets the mark."""
+    OWN = "own"
+    """It is sent if the object bears our mark, or if there is none yet."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What holds for a run. Without `run_id` it may only look."""
+
+    namespace: str
+    run_id: str = ""
+
+
+class Forbidden(Exception):  # noqa: N818 - a verdict, told to whoever asked
+    """The request is not sent; the text says why."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a request is about; `name` is empty for a collection."""
+
+    plural: str
+    name: str
+
+
+def judge(rules: Rules, method: str, path: str) -> tuple[Verdict, Target]:
+    """What becomes of a request, and which object it is about.
+
+    Raises:
+        Forbidden: it is not sent.
+    """
+    words = path.strip("/").split("/")
+    target = _target(rules, words)
+    if method in _LOOKS:
+        if ("pods" in words[:-1] and words[-1] in _DOORS) or "proxy" in words:
+            raise Forbidden(f"{words[-1]} is more than a look")
+        return Verdict.SEND, target
+    if not rules.run_id:
+        raise Forbidden("this run may only look, and this would change something")
+    if target.plural not in {DEVICES, DEPLOYMENTS}:
+        raise Forbidden(f"this run writes nothing but {DEVICES} and {DEPLOYMENTS} in {rules.namespace}")
+    if method == "POST" and not target.name:
+        return Verdict.MARK, target
+    if not target.name:
+        raise Forbidden(f"this run does not {method} all {target.plural} at once")
+    return Verdict.OWN, target
+
+
+def check_owner(rules: Rules, target: Target, held: Json | None) -> None:
+    """Whether the object is ours; none is fine.
+
+    Raises:
+        Forbidden: it is somebody else's.
+    """
+    if held is None:
+        return
+    owner = held["metadata"].get("labels", {}).get(RUN_LABEL)
+    if owner != rules.run_id:
+        whose = f"the run {owner}" if owner else "somebody who is no test run"
+        raise Forbidden(f"{target.plural}/{target.name} was made by {whose}, and this is the run {rules.run_id}")
+
+
+def marked(rules: Rules, body: bytes, kind: str) -> bytes:
+    """The body of a request with our mark.
+
+    Raises:
+        Misused: it cannot be marked: it is neither JSON nor YAML, or a JSON patch of metadata.
+    """
+    try:
+        value: Any = msgspec.yaml.decode(body)
+    except msgspec.DecodeError as error:
+        raise Misused(f"the body cannot be marked: {error}", next_step="send JSON or YAML") from error
+    if kind.startswith("application/json-patch"):  # RFC 6902; it leaves the mark of an object that is ours
+        if b"/metadata" in body:
+            raise Misused("a JSON patch may take the run's labels away", next_step="send a merge patch")
+        return body
+    if not isinstance(value, dict):
+        raise Misused("the body cannot be marked: it is no object", next_step="send one object")
+    item: Json = value  # pyright: ignore[reportUnknownVariableType]
+    metadata: Json = item.get("metadata") or {}
+    labels: Json = metadata.get("labels") or {}
+    return msgspec.json.encode({**item, "metadata": {**metadata, "labels": {**labels, RUN_LABEL: rules.run_id}}})
+
+
+def _target(rules: Rules, words: list[str]) -> Target:
+    prefix = ["apis", *API_VERSION.split("/"), "namespaces", rules.namespace]
+    if words[: len(prefix)] != prefix or len(words) == len(prefix):
+        return Target("", "")
+    plural, *name = words[len(prefix) :]
+    return Target(plural, name[0] if name else "")

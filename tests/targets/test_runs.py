@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import datetime
 
 import pytest
@@ -47,7 +47,7 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 
 @contextlib.contextmanager
-def hanging(inner: pytest.Pytester, target: str) -> Iterator[subprocess.Popen[bytes]]:
+def hanging(inner: pytest.Pytester, target: str) -> Generator[subprocess.Popen[bytes]]:
     """A run in the middle of a test that has made a device and a deployment."""
     argv = [*ARGV, "test_hanging.py", "--fleet-target", target]
     with subprocess.Popen(argv, cwd=inner.path, stdout=subprocess.DEVNULL, start_new_session=True) as process:

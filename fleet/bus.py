@@ -71,8 +71,10 @@ class Bus:
         """The typed view of a bucket; asks the server nothing."""
         return KV(self.client, self._js, bucket)
 
-    async def ensure(self, *buckets: Bucket[Any]) -> None:
+    async def ensure(self, *buckets: Bucket[Any], replicas: int = 1) -> None:
         """Make the buckets exist as they must be: rollup headers off, direct gets on. For the control plane.
+
+        `replicas` servers keep each bucket.
 
         Raises:
             FleetError: the server refused.
@@ -87,6 +89,7 @@ class Bus:
                 deny_delete=True,
                 allow_direct=True,
                 allow_rollup_hdrs=False,
+                num_replicas=replicas,
             )
             await translated(self._make(config), f"create bucket {bucket.name}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -73,7 +74,10 @@ class CalloutConfig(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """The operator's configuration. `kubeconfig` empty means the pod's own ServiceAccount. Times in seconds."""
+    """The operator's configuration. `kubeconfig` empty means the pod's own ServiceAccount. Times in seconds.
+
+    `stream_replicas` is how many servers of NATS keep each stream.
+    """
 
     nats_url: str
     nats_app_pass: str
@@ -86,6 +90,7 @@ class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     health_port: int = 0
     resync_interval: Seconds = 30
     offline_after_intervals: Seconds = 3
+    stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
 
 
 C = TypeVar("C", AgentConfig, CalloutConfig, OperatorConfig)
@@ -100,10 +105,13 @@ def load_config(path: Path, kind: type[C]) -> C:
     """
     try:
         data = path.read_bytes()
-        mode = stat.S_IMODE(path.stat().st_mode)
+        status = path.stat()
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", next_step="enroll or install first") from error
-    if mode & 0o077:
+    mode = stat.S_IMODE(status.st_mode)
+    # A pod's Secret belongs to root, and its user reads it as a member of the volumes' group.
+    theirs = 0o037 if status.st_uid != os.geteuid() else 0o077
+    if mode & theirs:
         raise InvalidInput(f"{path} has mode {mode:04o}, but holds a secret", next_step=f"chmod 600 {path}")
     try:
         return decode(data, kind)

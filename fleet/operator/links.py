@@ -19,11 +19,15 @@ log = structlog.get_logger()
 
 
 class Links(msgspec.Struct, frozen=True):
-    """`app` is where the shared buckets are, `control` where the registry is, `system` where sessions are seen."""
+    """`app` is where the shared buckets are, `control` where the registry is, `system` where sessions are seen.
+
+    `replicas` is how many servers keep each bucket.
+    """
 
     app: Bus
     control: Bus
     system: Bus
+    replicas: int
 
     async def ensure_buckets(self) -> None:
         """Make the buckets that are not there, or not as they must be: also those that NATS lost with its disk.
@@ -31,8 +35,8 @@ class Links(msgspec.Struct, frozen=True):
         Raises:
             FleetError: NATS did not answer, or refused.
         """
-        await self.app.ensure(*cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS))
-        await self.control.ensure(cast("Bucket[msgspec.Struct]", IDENTITIES))
+        await self.app.ensure(*cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS), replicas=self.replicas)
+        await self.control.ensure(cast("Bucket[msgspec.Struct]", IDENTITIES), replicas=self.replicas)
 
     async def close(self) -> None:
         """End all three."""
@@ -69,4 +73,4 @@ async def open_links(config: OperatorConfig, readiness: Readiness, missed: Calla
         opened.push_async_callback(control.close)
         system = await link(SYSTEM_USER, config.nats_system_pass)
         opened.pop_all()
-    return Links(app, control, system)
+    return Links(app, control, system, config.stream_replicas)

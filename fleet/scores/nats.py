@@ -36,6 +36,7 @@ _AUTH_TIMEOUT = 3
 
 Its own default of 2 fails in storms; but who asks while no callout is there waits that long in vain.
 """
+_CLUSTER = "fleet"
 _MAX_CONTROL_LINE = 16 * 1024
 """Bytes of a CONNECT line; the default of 4 KB refuses tokens with many roles."""
 
@@ -52,10 +53,29 @@ class NatsPasswords(msgspec.Struct, frozen=True):
         return "NatsPasswords(...)"
 
 
+class NatsCluster(msgspec.Struct, frozen=True):
+    """Replicas that find each other. `routes` are the `host:port` of all; `password` is a secret.
+
+    nats-server demands certificates of both sides of a route, so the one here names the replicas, for both uses.
+    """
+
+    host: str
+    port: int
+    routes: tuple[str, ...]
+    password: str
+    tls_cert_file: str
+    tls_key_file: str
+    tls_ca_file: str
+
+    def __repr__(self) -> str:
+        return f"NatsCluster({', '.join(self.routes)})"
+
+
 class NatsServer(msgspec.Struct, frozen=True):
     """One nats-server. `issuer` and `xkey` are public keys (`A...`, `X...`); an empty `xkey` asks in clear.
 
-    `host` is the address to listen on. The monitoring port answers `/healthz` in plain HTTP.
+    `host` is the address to listen on. The monitoring port answers `/healthz` in plain HTTP. Each server of a cluster
+    needs a name of its own, which `--name` gives it past this file.
     """
 
     name: str
@@ -68,6 +88,7 @@ class NatsServer(msgspec.Struct, frozen=True):
     passwords: NatsPasswords
     issuer: str
     xkey: str
+    cluster: NatsCluster | None = None
 
 
 def nats_config(server: NatsServer) -> str:
@@ -92,7 +113,26 @@ def nats_config(server: NatsServer) -> str:
         "system_account": SYSTEM_ACCOUNT,
         "authorization": {"timeout": _AUTH_TIMEOUT, "auth_callout": callout},
     }
+    if server.cluster:
+        config["cluster"] = _cluster(server.cluster)
     return msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
+
+
+def _cluster(cluster: NatsCluster) -> Json:
+    return {
+        "name": _CLUSTER,
+        "listen": f"{cluster.host}:{cluster.port}",
+        "routes": [f"nats-route://{_CLUSTER}:{cluster.password}@{route}" for route in cluster.routes],
+        "authorization": {"user": _CLUSTER, "password": cluster.password, "timeout": _AUTH_TIMEOUT},
+        "tls": {
+            "cert_file": cluster.tls_cert_file,
+            "key_file": cluster.tls_key_file,
+            "ca_file": cluster.tls_ca_file,
+            "timeout": _AUTH_TIMEOUT,
+        },
+        # Clients would be told the replicas' own addresses, which nobody outside can reach.
+        "no_advertise": True,
+    }
 
 
 def _accounts(passwords: NatsPasswords) -> Json:

@@ -11,8 +11,8 @@ from fleet.contract.config import CalloutConfig, OperatorConfig, render_config
 from fleet.contract.crd import deployment_crd, device_crd
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
 from fleet.contract.wire import encode
-from fleet.scores.nats import NatsServer, nats_config
-from fleet.scores.rbac import operator_rbac
+from fleet.scores.nats import NatsCluster, NatsServer, nats_config
+from fleet.scores.rbac import OPERATOR, operator_rbac
 from fleet.scores.secrets import ServerSecrets
 from fleet.topology.capabilities import Endpoints, Service
 
@@ -57,7 +57,8 @@ def server_plan(settings: ServerSettings, secrets: ServerSecrets, endpoints: End
 
 def server_objects(namespace: str) -> tuple[Json, ...]:
     """The Kubernetes objects that every place needs, in the order in which they depend on each other."""
-    home: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": _LABELS}}
+    labels = _LABELS | {"pod-security.kubernetes.io/enforce": "restricted"}
+    home: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
     return (home, device_crd(), deployment_crd(), *operator_rbac(namespace))
 
 
@@ -74,16 +75,41 @@ def _nats(secrets: ServerSecrets, endpoints: Endpoints) -> Service:
             passwords=secrets.passwords,
             issuer=secrets.issuer,
             xkey=secrets.xkey,
+            cluster=_routes(secrets, endpoints),
         )
     )
+    files = {"nats.json": config.encode(), "tls.crt": secrets.nats_certificate, "tls.key": secrets.nats_key}
+    ports = {"nats": endpoints.nats.port, "monitor": endpoints.nats_monitor}
+    args: tuple[str, ...] = ("--config", "{files}/nats.json")
+    if secrets.routes:
+        files |= {"routes.crt": secrets.routes.certificate, "ca.crt": secrets.authority.encode()}
+        ports["routes"] = endpoints.nats_peers[0].port
+        args += ("--name", "{instance}")
     return Service(
         name="nats",
         program="nats-server",
-        args=("--config", "{files}/nats.json"),
-        files={"nats.json": config.encode(), "tls.crt": secrets.nats_certificate, "tls.key": secrets.nats_key},
-        ports={"nats": endpoints.nats.port, "monitor": endpoints.nats_monitor},
+        args=args,
+        files=files,
+        ports=ports,
         health_port=endpoints.nats_monitor,
         ready="/healthz",
+        replicas=max(1, len(endpoints.nats_peers)),
+        # Streams that have no leader make it unready, and no restart would give them one.
+        alive="/healthz?js-enabled-only=true",
+    )
+
+
+def _routes(secrets: ServerSecrets, endpoints: Endpoints) -> NatsCluster | None:
+    if secrets.routes is None:
+        return None
+    return NatsCluster(
+        host=endpoints.listen_host,
+        port=endpoints.nats_peers[0].port,
+        routes=tuple(str(peer) for peer in endpoints.nats_peers),
+        password=secrets.routes.password,
+        tls_cert_file="{files}/routes.crt",
+        tls_key_file="{files}/tls.key",
+        tls_ca_file="{files}/ca.crt",
     )
 
 
@@ -100,7 +126,7 @@ def _callout(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoi
         health_host=endpoints.listen_host,
         health_port=endpoints.callout_health,
     )
-    return _ours("callout", endpoints.callout_health, render_config(config))
+    return _ours("callout", endpoints.callout_health, render_config(config), replicas=endpoints.callout_replicas)
 
 
 def _operator(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints) -> Service:
@@ -114,11 +140,12 @@ def _operator(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpo
         kubeconfig=endpoints.operator_kubeconfig,
         health_host=endpoints.listen_host,
         health_port=endpoints.operator_health,
+        stream_replicas=max(1, len(endpoints.nats_peers)),
     )
-    return _ours("operator", endpoints.operator_health, render_config(config))
+    return _ours("operator", endpoints.operator_health, render_config(config), account=OPERATOR)
 
 
-def _ours(name: str, port: int, config: bytes) -> Service:
+def _ours(name: str, port: int, config: bytes, *, replicas: int = 1, account: str = "") -> Service:
     return Service(
         name=name,
         program=f"fleet-{name}",
@@ -127,6 +154,8 @@ def _ours(name: str, port: int, config: bytes) -> Service:
         ports={"health": port},
         health_port=port,
         ready="/readyz",
+        replicas=replicas,
+        account=account,
     )
 
 

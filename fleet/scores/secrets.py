@@ -16,6 +16,16 @@ from fleet.secrets.store import SecretStore
 _PASSWORD_BYTES = 32
 
 
+class RouteSecrets(msgspec.Struct, frozen=True):
+    """What replicas of NATS show each other: a password and a certificate (PEM, for the key of NATS)."""
+
+    password: str
+    certificate: bytes
+
+    def __repr__(self) -> str:
+        return "RouteSecrets(...)"
+
+
 class ServerSecrets(msgspec.Struct, frozen=True):
     """All that an install generates. `authority` and the certificate are PEM; seeds and keys are secrets."""
 
@@ -25,6 +35,7 @@ class ServerSecrets(msgspec.Struct, frozen=True):
     authority: str
     nats_key: bytes
     nats_certificate: bytes
+    routes: RouteSecrets | None = None
 
     def __repr__(self) -> str:
         return "ServerSecrets(...)"
@@ -40,23 +51,38 @@ class ServerSecrets(msgspec.Struct, frozen=True):
         return public_key(self.xkey_seed)
 
 
-def server_secrets(store: SecretStore, nats_hosts: Sequence[str]) -> ServerSecrets:
-    """Get what the store has, and make what it lacks. `nats_hosts` are the names clients reach NATS by.
+def server_secrets(store: SecretStore, nats_hosts: Sequence[str], nats_peers: Sequence[str] = ()) -> ServerSecrets:
+    """Get what the store has, and make what it lacks.
 
-    Where the kept certificate lacks one of the names, another one is kept beside it, by the same authority and for the
-    same key: what devices trust stays the same.
+    Args:
+        store: Where they are kept.
+        nats_hosts: The names clients reach NATS by.
+        nats_peers: The names its replicas reach each other by; empty where there is only one.
     """
     authority_key = store.get_or_create("ca_key", new_key)
     authority = store.get_or_create("ca_cert", lambda: new_authority(authority_key, "fleet"))
     key = store.get_or_create("nats_tls_key", new_key)
 
-    def sign() -> bytes:
-        return new_server_certificate(key, authority_key, authority, nats_hosts)
+    def certificate(name: str, hosts: Sequence[str], *, client: bool = False) -> bytes:
+        """Where the kept one lacks a host, another one is kept beside it, by the same authority and for the same key.
 
-    certificate = store.get_or_create("nats_tls_cert", sign)
-    if not covers(certificate, nats_hosts):
-        names = hashlib.sha256("\n".join(nats_hosts).encode()).hexdigest()[:16]
-        certificate = store.get_or_create(f"nats_tls_cert_{names}", sign)
+        What devices trust stays the same.
+        """
+
+        def sign() -> bytes:
+            return new_server_certificate(key, authority_key, authority, hosts, client=client)
+
+        kept = store.get_or_create(name, sign)
+        if covers(kept, hosts):
+            return kept
+        digest = hashlib.sha256("\n".join(hosts).encode()).hexdigest()[:16]
+        return store.get_or_create(f"{name}_{digest}", sign)
+
+    routes = None
+    if nats_peers:
+        routes = RouteSecrets(
+            _password(store, "nats_route_pass"), certificate("nats_route_cert", nats_peers, client=True)
+        )
     return ServerSecrets(
         passwords=NatsPasswords(
             app=_password(store, "nats_app_pass"),
@@ -68,7 +94,8 @@ def server_secrets(store: SecretStore, nats_hosts: Sequence[str]) -> ServerSecre
         xkey_seed=store.get_or_create("nats_xkey_seed", lambda: new_seed(Role.CURVE).encode()).decode(),
         authority=authority.decode(),
         nats_key=key,
-        nats_certificate=certificate,
+        nats_certificate=certificate("nats_tls_cert", nats_hosts),
+        routes=routes,
     )
 
 

@@ -47,14 +47,17 @@ def new_authority(key: bytes, name: str) -> bytes:
     return built.public_bytes(serialization.Encoding.PEM)
 
 
-def new_server_certificate(key: bytes, authority_key: bytes, authority: bytes, hosts: Sequence[str]) -> bytes:
-    """A server's certificate for names and addresses, as PEM."""
+def new_server_certificate(
+    key: bytes, authority_key: bytes, authority: bytes, hosts: Sequence[str], *, client: bool = False
+) -> bytes:
+    """A server's certificate for names and addresses, as PEM; with `client`, also to be shown by who connects."""
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if client else [])]
     issuer = x509.load_pem_x509_certificate(authority)
     signer = _load(authority_key)
     built = (
         _builder(_name(hosts[0]), issuer.subject, _load(key).public_key())
         .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         # Strict verifiers (Python 3.13) want the authority's key to be named.
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)

@@ -27,6 +27,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 
     `nats_public` is what devices connect to; `nats` what the server's own parts do. `operator_kubeconfig` is the file
     by which the operator reaches the API server with its own ServiceAccount; empty in a pod, which has one mounted.
+    `nats_peers` is where the replicas of NATS find each other, one for each; empty where there is only one.
     """
 
     listen_host: str
@@ -36,14 +37,18 @@ class Endpoints(msgspec.Struct, frozen=True):
     callout_health: int
     operator_health: int
     operator_kubeconfig: str = ""
+    nats_peers: tuple[Endpoint, ...] = ()
+    callout_replicas: int = 1
 
 
 class Service(msgspec.Struct, frozen=True):
     """A part that runs for ever.
 
     `args` and the contents of `files` may hold `{files}` and `{data}`, for the folders in which the place puts the
-    files (readable by the part only) and keeps what must survive a restart. `ready` is a path that answers 200 over
-    plain HTTP on `health_port` once the part does its work.
+    files (readable by the part only) and keeps what must survive a restart; `args` of a part with replicas also
+    `{instance}`, a name that differs from one to the next. `ready` is a path that answers 200 over plain HTTP on
+    `health_port` once the part does its work, `alive` one that does so unless only a restart can help. `account` is the
+    ServiceAccount that the part acts as in Kubernetes; empty when it has no business there.
     """
 
     name: str
@@ -54,6 +59,13 @@ class Service(msgspec.Struct, frozen=True):
     health_port: int
     ready: str
     replicas: int = 1
+    alive: str = "/healthz"
+    account: str = ""
+
+    @property
+    def keeps_data(self) -> bool:
+        """Whether it has anything that must survive a restart."""
+        return any(b"{data}" in text for text in (*map(str.encode, self.args), *self.files.values()))
 
 
 class Applied(msgspec.Struct, frozen=True):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import stamina
 
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted, TimedOut, Unreachable
-from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP, VERSION
 from fleet.topology.capabilities import Applied, Json
+from fleet.topology.kinds import api_path
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
@@ -37,21 +37,6 @@ _SETTLE = 20.0
 _IN_POD = "KUBERNETES_SERVICE_HOST"
 """The variable that every pod has."""
 _KUBECONFIG_STEP = "point KUBECONFIG at a file that `kubectl get namespaces` works with"
-
-# kind: API path prefix, plural, whether it lives in a namespace
-_KINDS = {
-    "Namespace": ("api/v1", "namespaces", False),
-    "ConfigMap": ("api/v1", "configmaps", True),
-    "Secret": ("api/v1", "secrets", True),
-    "ServiceAccount": ("api/v1", "serviceaccounts", True),
-    "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
-    "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
-    "ClusterRole": ("apis/rbac.authorization.k8s.io/v1", "clusterroles", False),
-    "ClusterRoleBinding": ("apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
-    "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions", False),
-    "Device": (f"apis/{GROUP}/{VERSION}", DEVICES, True),
-    "FleetDeployment": (f"apis/{GROUP}/{VERSION}", DEPLOYMENTS, True),
-}
 
 _AWAY = {429, 500, 502, 503, 504}
 _REFUSALS: dict[int, tuple[type[FleetError], str]] = {
@@ -101,7 +86,7 @@ class KubeClient:
     def _apply(self, item: Json) -> Applied:
         kind, name, namespace = _identify(item)
         before = self.find(kind, name, namespace)
-        path = f"{_path(kind, name, namespace)}?fieldManager={MANAGER}"
+        path = f"{api_path(kind, name, namespace)}?fieldManager={MANAGER}"
         after = self.request("PATCH", path, item, content="application/apply-patch+yaml")
         if kind == "CustomResourceDefinition":
             self._await_established(name)
@@ -110,7 +95,7 @@ class KubeClient:
     def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
         """One object, or None when there is none, or when its kind is unknown to the server."""
         try:
-            return self.request("GET", _path(kind, name, namespace))
+            return self.request("GET", api_path(kind, name, namespace))
         except NotFound:
             return None
 
@@ -123,7 +108,7 @@ class KubeClient:
         items: list[Json] = []
         token = ""
         while True:
-            page = self.request("GET", f"{_path(kind, '', namespace)}?limit={_PAGE}&continue={token}")
+            page = self.request("GET", f"{api_path(kind, '', namespace)}?limit={_PAGE}&continue={token}")
             items += page["items"]
             token = page["metadata"].get("continue", "")
             if not token:
@@ -136,7 +121,7 @@ class KubeClient:
             Conflict: there is one of that name.
         """
         kind, _, namespace = _identify(item)
-        return self.request("POST", f"{_path(kind, '', namespace)}?fieldManager={MANAGER}", item)
+        return self.request("POST", f"{api_path(kind, '', namespace)}?fieldManager={MANAGER}", item)
 
     def patch(self, kind: str, name: str, namespace: str, change: Json) -> Json:
         """Merge a change into an object.
@@ -144,7 +129,7 @@ class KubeClient:
         Raises:
             NotFound: there is none of that name.
         """
-        path = f"{_path(kind, name, namespace)}?fieldManager={MANAGER}"
+        path = f"{api_path(kind, name, namespace)}?fieldManager={MANAGER}"
         return self.request("PATCH", path, change, content="application/merge-patch+json")
 
     def delete(self, objects: Sequence[Json]) -> list[Applied]:
@@ -153,14 +138,14 @@ class KubeClient:
 
     def _delete(self, kind: str, name: str, namespace: str) -> Applied:
         try:
-            self.request("DELETE", _path(kind, name, namespace))
+            self.request("DELETE", api_path(kind, name, namespace))
         except NotFound:
             return Applied(f"{kind} {name}", changed=False)
         return Applied(f"{kind} {name}", changed=True)
 
     def token(self, account: str, namespace: str, *, seconds: int) -> str:
         """A ServiceAccount's token (TokenRequest API); a secret."""
-        path = f"{_path('ServiceAccount', account, namespace)}/token"
+        path = f"{api_path('ServiceAccount', account, namespace)}/token"
         wish = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
@@ -280,12 +265,6 @@ def wait_for(look: Callable[[], T | None], condition: str, seconds: float, *, in
 def _identify(item: Json) -> tuple[str, str, str]:
     meta = item["metadata"]
     return item["kind"], meta["name"], meta.get("namespace", "")
-
-
-def _path(kind: str, name: str, namespace: str) -> str:
-    prefix, plural, namespaced = _KINDS[kind]
-    inside = f"namespaces/{namespace}/" if namespaced and namespace else ""
-    return f"{prefix}/{inside}{plural}" + (f"/{name}" if name else "")
 
 
 def _revision(item: Json) -> str:

@@ -165,6 +165,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         health_port=8080,
         resync_interval=20,
         offline_after_intervals=4,
+        stream_replicas=3,
     ),
     "server-info": ServerInfo(
         issuer="https://id.example",

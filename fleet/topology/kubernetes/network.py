@@ -1,0 +1,127 @@
+"""How NATS is reached, from inside and from outside, and which doors of the pods are open to whom."""
+
+from __future__ import annotations
+
+from fleet.topology.capabilities import Json, Service
+from fleet.topology.kubernetes.labels import meta, named, pods_of
+from fleet.topology.kubernetes.shape import Exposure, Shape
+
+NATS = "nats"
+"""The service that devices reach, and its port."""
+_DNS = (53, 5353)
+"""OpenShift's resolver listens on the second; a policy sees the address behind a Service."""
+
+
+def inside(service: Service, namespace: str) -> list[Json]:
+    """The Services by which other parts, and the replicas themselves, find a part that is asked for."""
+    selector = pods_of(service.name)
+    name = named(service.name)
+    peers = [_port("routes", service.ports["routes"])] if "routes" in service.ports else []
+    return [
+        _service(name, namespace, service.name, {"selector": selector, "ports": [_port(NATS, service.ports[NATS])]}),
+        # A replica is asked for before it is ready: it becomes so only once it has found the others.
+        _service(
+            f"{name}-peers",
+            namespace,
+            service.name,
+            {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": selector, "ports": peers},
+        ),
+    ]
+
+
+def outside(namespace: str, shape: Shape) -> Json:
+    """What leads from the public address to NATS."""
+    match shape.exposure:
+        case Exposure.NODE_PORT | Exposure.LOAD_BALANCER:
+            return _public_service(namespace, shape)
+        case Exposure.INGRESS:
+            return _ingress(namespace, shape)
+        case Exposure.ROUTE:
+            return _route(namespace, shape)
+
+
+def _public_service(namespace: str, shape: Shape) -> Json:
+    port = shape.nats_address.port
+    by_node = shape.exposure is Exposure.NODE_PORT
+    spec = {
+        "type": "NodePort" if by_node else "LoadBalancer",
+        "selector": pods_of(NATS),
+        "ports": [_port(NATS, port) | ({"nodePort": port} if by_node else {})],
+    }
+    return _service("fleet-nats-public", namespace, NATS, spec)
+
+
+def _ingress(namespace: str, shape: Shape) -> Json:
+    host = shape.nats_address.host
+    backend = {"service": {"name": named(NATS), "port": {"name": NATS}}}
+    made = meta("fleet-nats-public", namespace, NATS)
+    made["annotations"] = {
+        # The two that hand TLS through; a controller that knows neither would want to end it.
+        "nginx.ingress.kubernetes.io/ssl-passthrough": "true",
+        "haproxy.org/ssl-passthrough": "true",
+    }
+    spec: Json = {
+        "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
+        "tls": [{"hosts": [host]}],
+    }
+    if shape.ingress_class:
+        spec["ingressClassName"] = shape.ingress_class
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": made, "spec": spec}
+
+
+def _route(namespace: str, shape: Shape) -> Json:
+    return {
+        "apiVersion": "route.openshift.io/v1",
+        "kind": "Route",
+        "metadata": meta("fleet-nats-public", namespace, NATS),
+        "spec": {
+            "host": shape.nats_address.host,
+            "port": {"targetPort": NATS},
+            "tls": {"termination": "passthrough"},
+            "to": {"kind": "Service", "name": named(NATS), "weight": 100},
+            "wildcardPolicy": "None",
+        },
+    }
+
+
+def policy(service: Service, namespace: str) -> Json:
+    """Who may come to a part's ports. The kubelet, which probes, always may (kubernetes.io, "Network Policies").
+
+    NATS faces the devices, so it may also speak only to its like; the others speak to the identity provider and to the
+    API server, wherever those are.
+    """
+    spec: Json = {"podSelector": {"matchLabels": pods_of(service.name)}, "policyTypes": ["Ingress"]}
+    if service.name != NATS:
+        # Any pod of the cluster may ask for health and metrics, which hold no secret.
+        spec["ingress"] = [{"from": [{"namespaceSelector": {}}], "ports": _tcp(*service.ports)}]
+        return _policy(service.name, namespace, spec)
+    spec["ingress"] = [{"ports": _tcp(NATS)}]
+    spec["policyTypes"].append("Egress")
+    resolvers: list[Json] = [{"port": port, "protocol": kind} for port in _DNS for kind in ("UDP", "TCP")]
+    spec["egress"] = [{"ports": resolvers}]
+    if "routes" in service.ports:
+        like: list[Json] = [{"podSelector": {"matchLabels": pods_of(NATS)}}]
+        spec["ingress"] += [{"from": like, "ports": _tcp("routes")}]
+        spec["egress"] += [{"to": like, "ports": _tcp("routes")}]
+    return _policy(service.name, namespace, spec)
+
+
+def _policy(component: str, namespace: str, spec: Json) -> Json:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": meta(named(component), namespace, component),
+        "spec": spec,
+    }
+
+
+def _service(name: str, namespace: str, component: str, spec: Json) -> Json:
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta(name, namespace, component), "spec": spec}
+
+
+def _port(name: str, port: int) -> Json:
+    return {"name": name, "port": port, "targetPort": name, "protocol": "TCP"}
+
+
+def _tcp(*names: str) -> list[Json]:
+    return [{"port": name, "protocol": "TCP"} for name in names]

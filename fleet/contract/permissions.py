@@ -20,8 +20,8 @@ from fleet.contract.buckets import (
 )
 from fleet.contract.names import DeviceId
 
-DEVICE_READS = (DESIRED_STATE, AGENT_TARGET, AGENT_LEASE)
-"""The buckets of which a device reads its own keys."""
+DEVICE_READS = (DESIRED_STATE, AGENT_TARGET, AGENT_LEASE, DEVICE_HEARTBEAT)
+"""The buckets of which a device reads its own keys. Its heartbeat: an agent listens for its successor."""
 DEVICE_WRITES = (DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_LEASE)
 """The buckets of which a device writes its own keys."""
 
@@ -45,6 +45,7 @@ def device_permissions(device: DeviceId) -> Permissions:
         (DESIRED_STATE, f"{device}.*"),
         (AGENT_TARGET, f"{device}"),
         (AGENT_LEASE, f"{device}"),
+        (DEVICE_HEARTBEAT, f"{device}"),
     )
     write = (
         (DEVICE_STATE, f"{device}.*"),

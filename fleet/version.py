@@ -1,4 +1,4 @@
-"""The version of this distribution. A constant: reading package metadata costs 3 MB that a Pi can use better."""
+"""The version of this distribution, and of the agent in it. A constant, which the build of an agent replaces."""
 
 from __future__ import annotations
 

@@ -24,4 +24,6 @@ P
 lock requirements/dev.txt --extra dev "$@"
 # The image runs what was tested.
 lock requirements/image.txt --extra server --extra cli --no-annotate --constraint requirements/dev.txt
+# What an agent's artefact holds: the same versions, and nothing but them.
+lock requirements/agent.txt --extra agent --constraint requirements/dev.txt
 (cd reports && npm install --package-lock-only --omit-lockfile-registry-resolved=true --no-audit --no-fund)

@@ -18,10 +18,10 @@ from fleet.agent.report import Reporter
 from fleet.agent.session import Ears, Session
 from fleet.agent.state import Saved, Store
 from fleet.agent.token import TokenKeeper
-from fleet.agent.version import VERSION
 from fleet.agent.wishes import Wishes
 from fleet.agent.workloads import Workloads
 from fleet.contract.config import AgentConfig
+from fleet.version import VERSION
 
 _log = structlog.stdlib.get_logger()
 

@@ -7,8 +7,8 @@ import secrets
 import shutil
 from pathlib import Path
 
-from fleet.agent.version import VERSION
 from fleet.contract.wire import DeviceInfo
+from fleet.version import VERSION
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OS_RELEASE = Path("/etc/os-release")

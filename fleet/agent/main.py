@@ -18,8 +18,8 @@ from fleet.agent.grant import ask, check
 from fleet.agent.place import Place
 from fleet.agent.selftest import self_test
 from fleet.agent.setup import load
-from fleet.agent.version import VERSION
 from fleet.contract.errors import FleetError, InvalidInput
+from fleet.version import VERSION
 
 
 def main(argv: Sequence[str] | None = None) -> None:

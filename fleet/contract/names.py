@@ -65,6 +65,14 @@ class AgentVersion(_Name):
     rule = "'v' and a semantic version, such as v0.1.2"
     grammar = re.compile(_SEMVER, re.ASCII)
 
+    @property
+    def precedence(self) -> tuple[object, ...]:
+        """Sorts versions from old to new (Semantic Versioning 2.0.0, section 11); build metadata does not count."""
+        numbers, _, labels = self[1:].partition("+")[0].partition("-")
+        # A release is newer than its pre-releases; among labels, numbers are older than words.
+        order = [(0, int(label), "") if label.isdigit() else (1, 0, label) for label in labels.split(".")]
+        return (*(int(number) for number in numbers.split(".")), not labels, order)
+
 
 class Digest(_Name):
     """A SHA-256 content digest in the OCI form `sha256:<64 hex digits>`."""

@@ -193,14 +193,22 @@ class SignedManifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 
 
 class TrustedKey(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A public release key, base64 of its 32 bytes. A revoked one stays listed, so that the refusal can say so."""
+    """A public release key, base64 of its 32 bytes. A revoked one stays listed, so that the refusal can say so.
+
+    `not_after` is Unix seconds, 0 for never: nothing that the key has signed is taken later.
+    """
 
     id: str
     key: str
     revoked: bool = False
+    not_after: float = 0
 
 
-class TrustedKeys(msgspec.Struct, frozen=True, rename="camel", tag="trusted-keys"):
-    """`<root>/etc/fleet/trusted-keys.json`. Several are valid at once, so that one can follow another."""
+class TrustedKeys(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="trusted-keys"):
+    """`<root>/etc/fleet/trusted-keys.json`. Several are valid at once, so that one can follow another.
+
+    `minimum_version` is the oldest agent that the device takes: one with a known hole stays out, however well signed.
+    """
 
     keys: tuple[TrustedKey, ...]
+    minimum_version: AgentVersion | None = None

@@ -15,9 +15,9 @@ import pytest
 
 from fleet.agent.main import main
 from fleet.agent.place import Place
-from fleet.agent.version import VERSION
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.names import DeviceId
+from fleet.version import VERSION
 from harness.wait import wait_until
 from tests.engine.lab import free_port
 from tests.support.issuer import PROJECT, rsa

@@ -118,7 +118,11 @@ SAMPLES: dict[str, msgspec.Struct] = {
     ),
     "signed-manifest": SignedManifest(payload='{"type":"manifest"}', key_id="2026-a", signature="c2lnbmF0dXJl"),
     "trusted-keys": TrustedKeys(
-        keys=(TrustedKey(id="2026-a", key="a2V5"), TrustedKey(id="2025-b", key="b2xk", revoked=True))
+        keys=(
+            TrustedKey(id="2026-a", key="a2V5", not_after=1893456000),
+            TrustedKey(id="2025-b", key="b2xk", revoked=True),
+        ),
+        minimum_version=AgentVersion("v0.1.0"),
     ),
     "agent-config": AgentConfig(
         device_id=DeviceId("pi-1"),

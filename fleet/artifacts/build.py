@@ -1,0 +1,109 @@
+"""Builds `fleet-agent-v<semver>`: one reproducible file, a zipapp made by shiv.
+
+The same sources and pins give the same bytes: every file has the same date, mode and order, whatever machine builds it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import shiv
+
+import fleet
+from fleet.artifacts.layer import Target, copy, default_cache, layer
+from fleet.contract.errors import FleetError, InvalidInput, NotPermitted
+from fleet.contract.names import AgentVersion
+
+_PARTS = ("agent", "artifacts", "contract")
+"""The packages of ours that an agent imports; the modules beside them go with it too."""
+_PINS = Path("requirements/agent.txt")
+_STAMPED = "version.py"
+_STAMP = """\
+from fleet.contract.names import AgentVersion
+
+VERSION = AgentVersion("{version}")
+"""
+_ENTRY = "fleet.entry:main"
+_DEADLINE = 120
+_SHEBANG = "/usr/bin/env python3"
+
+
+def build(version: AgentVersion, out: Path, target: Target, *, cache: Path | None = None) -> Path:
+    """Build the agent of the checkout that this runs from, as `version`; returns the artefact, in the folder `out`.
+
+    The first build for a set of pins installs them, which takes a minute and the network; a further one takes seconds.
+
+    Raises:
+        InvalidInput: this is no checkout, the target is none of ours, or there is no folder `out`.
+        FleetError: pip or shiv failed.
+    """
+    pins = _checkout() / _PINS
+    if not out.is_dir():
+        raise InvalidInput(f"there is no folder {out}", next_step="make it first")
+    wheels = layer(pins, target, cache or default_cache())
+    artifact = out / f"fleet-agent-{version}"
+    with tempfile.TemporaryDirectory(prefix="fleet-agent-") as folder:
+        ours, tool, made = Path(folder) / "ours", Path(folder) / "tool", Path(folder) / "made"
+        _copy_ours(ours)
+        (ours / "fleet" / _STAMPED).write_text(_STAMP.format(version=version))
+        _copy_tree(Path(shiv.__file__).parent, tool / "shiv")
+        _run_shiv(tool, (wheels, ours), made)
+        try:
+            shutil.copyfile(made, artifact)
+            artifact.chmod(0o755)
+        except OSError as error:
+            raise NotPermitted(
+                f"cannot write {artifact}: {error.strerror}", next_step="free space or choose another folder"
+            ) from error
+    return artifact
+
+
+def _checkout() -> Path:
+    folder = Path(fleet.__file__).parents[1]
+    if not (folder / _PINS).is_file():
+        raise InvalidInput(
+            f"an agent is built from a checkout of the sources, and {folder} is none (it has no {_PINS})",
+            next_step="run this with the fleet command of a checkout",
+        )
+    return folder
+
+
+def _copy_ours(target: Path) -> None:
+    source = Path(fleet.__file__).parent
+    for path in source.glob("*.py"):
+        copy(path, target / "fleet" / path.name)
+    for part in _PARTS:
+        _copy_tree(source / part, target / "fleet" / part)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    for path in source.rglob("*"):
+        if path.is_file() and path.suffix != ".pyc":
+            copy(path, target / path.relative_to(source))
+
+
+def _run_shiv(tool: Path, folders: tuple[Path, ...], made: Path) -> None:
+    """Run shiv from a copy of its own: what it takes along of itself has the modes of the copy."""
+    argv = [sys.executable, "-m", "shiv", "--reproducible", "--entry-point", _ENTRY, "--python", _SHEBANG]
+    argv.append("--extend-pythonpath")  # the agent starts processes of its own modules
+    argv += [word for folder in folders for word in ("--site-packages", str(folder))]
+    env = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    done = subprocess.run(
+        [*argv, "--output-file", str(made)],
+        env={**env, "PYTHONPATH": str(tool), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_DEADLINE,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise FleetError(
+            f"shiv could not build the agent:\n{(done.stdout + done.stderr).strip()}",
+            next_step="mend what it names, then build again",
+        )

@@ -6,21 +6,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import msgspec
-
 from fleet.contract.objects import Condition
+from fleet.operator.claim import Claim
 from fleet.operator.reconcile.actions import Note
-
-Truth = Literal["True", "False", "Unknown"]
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """A condition without its history."""
-
-    type: str
-    status: Truth
-    reason: str
-    message: str
 
 
 def settle(old: Sequence[Condition], claims: Sequence[Claim], generation: int, now: float) -> tuple[Condition, ...]:

@@ -1,7 +1,8 @@
 """What an agent's upgrade machine hears, and what it wants done: plain data, so that a test can play the world.
 
-Each effect names the events that answer it. An effect can be carried out twice with the same result, for a crash may
-come between an effect and its answer.
+Each effect names the events that answer it. Effects are carried out one after the other, in order; only the jobs
+(`Fetch`, `StageFiles`, `SelfTest`), the lock and the lease go on beside the others. An effect can be carried out twice
+with the same result, for a crash may come between an effect and its answer.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ class BeatHeard(msgspec.Struct, frozen=True):
 
 
 class Workloads(msgspec.Struct, frozen=True):
-    """Whether a reconcile is in flight, and whether every workload that is wished is well."""
+    """Whether a reconcile is in flight, and whether every workload that is wished is well.
+
+    Told at every change, and after every `Write`. `healthy` is judged patiently: one failed check is no illness.
+    """
 
     busy: bool
     healthy: bool
@@ -224,7 +228,10 @@ class ReleaseLease(msgspec.Struct, frozen=True):
 
 
 class Write(msgspec.Struct, frozen=True):
-    """From now on the agent may, or may not, change containers, and write anything but heartbeats to NATS."""
+    """From now on the agent may, or may not, begin to change containers, and write to NATS more than heartbeats.
+
+    Shutting the door on reports waits, for a short time, until those under way are acknowledged. Answer: `Workloads`.
+    """
 
     engine: bool
     reports: bool
@@ -271,9 +278,13 @@ class PointLink(msgspec.Struct, frozen=True):
 
 
 class StartUnit(msgspec.Struct, frozen=True):
-    """Start a version's unit. Answers: `UnitStarted`, `UnitFailed`."""
+    """Start a version's unit, and leave an active one as it is. Answers: `UnitStarted`, `UnitFailed`.
+
+    `afresh`: what runs in it is on its way out, so it is ended first (`systemctl restart`).
+    """
 
     release: Release
+    afresh: bool = False
 
 
 class StopUnit(msgspec.Struct, frozen=True):

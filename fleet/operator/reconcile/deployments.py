@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from fleet.contract.objects import DeploymentStatus, FleetDeployment, StrategyType
+from fleet.operator.claim import Claim
 from fleet.operator.reconcile.actions import Action, AddFinalizer, PatchDeploymentStatus, RemoveFinalizer
 from fleet.operator.reconcile.placement import LARGEST, Tally
 from fleet.operator.reconcile.snapshot import deleting, held
-from fleet.operator.status import Claim, notes, settle
+from fleet.operator.status import notes, settle
 
 _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "AllReady": "Normal",

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fleet.contract.objects import Device, DeviceStatus
 from fleet.contract.wire import Desired, DesiredIndex
+from fleet.operator.claim import Claim
 from fleet.operator.reconcile.actions import (
     Action,
     AddFinalizer,
@@ -20,7 +21,7 @@ from fleet.operator.reconcile.actions import (
 )
 from fleet.operator.reconcile.identities import Admission
 from fleet.operator.reconcile.snapshot import Snapshot, deleting, held
-from fleet.operator.status import Claim, notes, settle, timestamp
+from fleet.operator.status import notes, settle, timestamp
 
 _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "HeartbeatMissed": "Warning",

@@ -13,7 +13,7 @@ import msgspec
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import UpgradeStatus
 from fleet.contract.wire import AgentLease, AgentTarget, Heartbeat
-from fleet.operator.status import Claim
+from fleet.operator.claim import Claim
 
 
 class Rules(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,0 +1,110 @@
+"""The agent's upgrade machine: events in, effects out, nothing else.
+
+`begin` is a process's first step, `step` every further one. What it knows is in `state` and `absorb`, when it goes
+where in `table`, what it does there in `entry`, what others see of it in `outward`; here is how they turn. Time comes
+in as events, too: `Arm` asks for a deadline, `Passed` says that it is over.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fleet.agent.upgrade.absorb import absorb, void
+from fleet.agent.upgrade.entry import entry
+from fleet.agent.upgrade.events import (
+    Arm,
+    Deadline,
+    Effect,
+    Event,
+    LeaseLost,
+    NotRecorded,
+    Passed,
+    Report,
+    TakeLease,
+    UnitFailed,
+)
+from fleet.agent.upgrade.journal import BadJournal, Journal
+from fleet.agent.upgrade.outward import beats_as, status, writes
+from fleet.agent.upgrade.state import Me, Phase, State, on_trial
+from fleet.agent.upgrade.table import BY_PHASE, RETRIED, Row, Trigger
+
+Step = tuple[State, tuple[Effect, ...]]
+
+_ATTEMPT_BEGINS = frozenset({Phase.DOWNLOADING, Phase.FINISHING})
+_ATTEMPT_IS_IN_THE_JOURNAL = frozenset({Phase.SERVING, Phase.LINKING})
+_SHUTS_THE_DOOR = frozenset({Phase.QUIESCING, Phase.DRAINING})
+
+
+def begin(me: Me, journal: Journal | BadJournal) -> Step:
+    """The first state of a process, with the journal as it was read before it holds the lock."""
+    state = State(me, Phase.STANDBY, journal)
+    if on_trial(state):
+        state = msgspec.structs.replace(state, phase=Phase.JOINING)
+    settled, effects = _settle(state)
+    return settled, (writes(state), *entry(state), *effects)
+
+
+def step(state: State, event: Event) -> Step:
+    """The state after `event`, and what to do, in that order."""
+    if void(state, event):
+        return state, ()
+    known = absorb(state, event)
+    moved, effects = _answer(known, event)
+    settled, more = _settle(moved)
+    return settled, _with_outward(state, settled, (*effects, *more))
+
+
+def _answer(state: State, event: Event) -> Step:
+    """The transition that the event itself makes."""
+    row = _row(state, event.deadline if isinstance(event, Passed) else type(event))
+    if row is not None:
+        return _take(state, row, event)
+    if isinstance(event, LeaseLost):
+        return state, (TakeLease(beats_as(state), patient=on_trial(state)),)
+    if state.phase in RETRIED and isinstance(event, NotRecorded | UnitFailed):
+        return state, (Arm(Deadline.RETRY),)
+    if state.phase in RETRIED and event == Passed(Deadline.RETRY):
+        return state, entry(state)
+    return state, ()
+
+
+def _settle(state: State) -> Step:
+    """All transitions whose conditions hold already."""
+    effects: tuple[Effect, ...] = ()
+    while row := _row(state, None):
+        state, more = _take(state, row)
+        effects += more
+    return state, effects
+
+
+def _row(state: State, on: Trigger) -> Row | None:
+    for row in BY_PHASE[state.phase]:
+        if row.on is on and all(condition(state) for condition in row.when):
+            return row
+    return None
+
+
+def _take(state: State, row: Row, event: Event | None = None) -> Step:
+    changes: dict[str, object] = {"phase": row.to, "heard": None}
+    if row.why is not None:
+        changes["reason"] = row.why
+        changes["message"] = event.message if isinstance(event, UnitFailed | NotRecorded) else ""
+    if row.to in _ATTEMPT_BEGINS and state.order is None:
+        changes["order"] = state.target
+    if row.to in _ATTEMPT_IS_IN_THE_JOURNAL:
+        changes["order"] = None
+    if row.to in _SHUTS_THE_DOOR:
+        # What was known of reconciles is from before the door was shut.
+        changes["busy"] = True
+    moved = msgspec.structs.replace(state, **changes)
+    return moved, entry(moved)
+
+
+def _with_outward(before: State, after: State, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    """The door is shut before anything else is done, and opened no earlier than the state allows."""
+    if writes(after) != writes(before):
+        effects = (writes(after), *effects)
+    shown = status(after)
+    if shown is not None and shown != status(before):
+        effects = (*effects, Report(shown))
+    return effects

@@ -1,0 +1,143 @@
+"""The operator's side of the protocol: from everything known at one moment to each device's order and condition.
+
+It remembers nothing between two calls. Whatever was lost, interrupted or overtaken is found again by looking.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from enum import Enum
+
+import msgspec
+
+from fleet.contract.names import AgentVersion
+from fleet.contract.upgrade import UpgradePhase, UpgradeReason
+from fleet.contract.wire import AgentTarget
+from fleet.operator.claim import Claim
+from fleet.operator.upgrade.evidence import (
+    answers,
+    ended,
+    failed,
+    holds_lock,
+    impostor,
+    lapsed,
+    reported,
+    to_confirm,
+    to_stop,
+    waits_for_lock,
+)
+from fleet.operator.upgrade.view import Artifact, Decision, DeviceView, FleetView
+
+CONDITION = "Upgraded"
+
+
+class Standing(Enum):
+    """What there is to do about one device."""
+
+    NOTHING = "nothing"
+    """No version is wanted, or the device is barred."""
+    WITHDRAW = "withdraw"
+    """A version was ordered that is not wanted any more."""
+    UNKNOWN_VERSION = "unknown version"
+    BEGIN = "begin"
+    """What is wanted was not ordered yet."""
+    LEAD = "lead"
+    """An attempt at it is under way."""
+    ENDED = "ended"
+
+
+def standing(view: DeviceView, published: Mapping[AgentVersion, Artifact]) -> Standing:
+    """Where a device stands; the rules are tried in order."""
+    target = view.target
+    if view.barred:
+        return Standing.NOTHING
+    if view.wanted is None:
+        over = target is None or target.withdrawn or ended(view)
+        return Standing.NOTHING if over else Standing.WITHDRAW
+    artifact = published.get(view.wanted)
+    if target is not None and answers(target, view, artifact):
+        return Standing.ENDED if ended(view) else Standing.LEAD
+    return Standing.UNKNOWN_VERSION if artifact is None else Standing.BEGIN
+
+
+def decide(fleet: FleetView) -> dict[str, Decision]:
+    """What each device's order and condition must be. The scheduling lock is given out in the order of names."""
+    free = fleet.rules.at_once - sum(holds_lock(view) for view in fleet.devices.values())
+    halted = _halted(fleet)
+    decisions: dict[str, Decision] = {}
+    for name in sorted(fleet.devices):
+        view = fleet.devices[name]
+        stand = standing(view, fleet.published)
+        may_begin = free > 0 and view.wanted not in halted
+        target = _target(view, stand, fleet, may_begin=may_begin)
+        free -= target is not None and target.granted and not (view.target is not None and view.target.granted)
+        claim = _claim(view, stand, fleet, halted=view.wanted in halted)
+        decisions[name] = Decision(None if target == view.target else target, claim)
+    return decisions
+
+
+def _halted(fleet: FleetView) -> frozenset[AgentVersion]:
+    failures = Counter(view.target.version for view in fleet.devices.values() if view.target and failed(view))
+    return frozenset(version for version, count in failures.items() if count >= fleet.rules.abort_after)
+
+
+def _target(view: DeviceView, stand: Standing, fleet: FleetView, *, may_begin: bool) -> AgentTarget | None:
+    match stand:
+        case Standing.BEGIN if view.wanted is not None:
+            return _begin(view, view.wanted, fleet.published[view.wanted])
+        case Standing.WITHDRAW if view.target is not None:
+            return msgspec.structs.replace(view.target, withdrawn=True)
+        case Standing.LEAD if view.target is not None:
+            return _lead(view, view.target, fleet.rules.soak, may_begin=may_begin)
+        case _:
+            return view.target
+
+
+def _begin(view: DeviceView, wanted: AgentVersion, artifact: Artifact) -> AgentTarget:
+    known = [view.target.generation if view.target else 0, view.status.generation if view.status else 0]
+    return AgentTarget(
+        version=wanted,
+        digest=artifact.digest,
+        generation=1 + max(known),
+        size=artifact.size,
+        order=view.order,
+    )
+
+
+def _lead(view: DeviceView, target: AgentTarget, soak: float, *, may_begin: bool) -> AgentTarget:
+    granted = not lapsed(view) if target.granted else may_begin and waits_for_lock(view)
+    return msgspec.structs.replace(
+        target,
+        granted=granted,
+        stop_instance=to_stop(view, target) or target.stop_instance,
+        confirmed=to_confirm(view, target, soak) or target.confirmed,
+    )
+
+
+def _claim(view: DeviceView, stand: Standing, fleet: FleetView, *, halted: bool) -> Claim | None:
+    match stand:
+        case Standing.UNKNOWN_VERSION:
+            what = f"{view.wanted} is not published: run `fleet agent publish`"
+            return Claim(CONDITION, "False", UpgradeReason.UNKNOWN_VERSION.value, what)
+        case Standing.WITHDRAW | Standing.NOTHING if view.target is None or not ended(view):
+            what = "no agent version is wanted any more"
+            return Claim(CONDITION, "Unknown", "NotWanted", what) if view.target else None
+        case Standing.LEAD if view.target and (beat := impostor(view, view.target)):
+            what = f"the candidate says {beat.agent_version}, not {view.target.version}"
+            return Claim(CONDITION, "False", UpgradeReason.CANDIDATE_WRONG_VERSION.value, what)
+        case Standing.LEAD if halted and waits_for_lock(view):
+            what = f"{fleet.rules.abort_after} devices failed with {view.wanted}: no further one begins"
+            return Claim(CONDITION, "False", "RolloutHalted", what)
+        case _:
+            return _as_reported(view)
+
+
+def _as_reported(view: DeviceView) -> Claim:
+    status, phase = view.status, reported(view)
+    if status is None or phase is None:
+        reason, what = ("Ordered", "waiting for the device") if view.online else ("DeviceOffline", "waiting for it")
+        return Claim(CONDITION, "False", reason, what)
+    what = f"{status.candidate}: {phase.value}" + (f": {status.message}" if status.message else "")
+    reason = phase.value if status.reason is UpgradeReason.IN_PROGRESS else status.reason.value
+    return Claim(CONDITION, "True" if phase is UpgradePhase.COMMITTED else "False", reason, what)

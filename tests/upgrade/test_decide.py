@@ -139,7 +139,7 @@ def test_the_lock_is_given_to_so_many_at_once() -> None:
 
 def test_a_lock_that_is_not_made_use_of_expires() -> None:
     away = leading(status=status(UpgradePhase.SELF_TESTED), online=False)
-    assert one(away) == (ORDERED, "WaitingForLock")
+    assert one(away) == (ORDERED, "SelfTested")
     assert one(leading(online=False))[0] is None, "past the swap it is held to the end"
 
 

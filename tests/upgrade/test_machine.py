@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from fleet.agent.upgrade.deadlines import Deadline
+from fleet.agent.upgrade.effects import Effect, Exit, Fetch, PointLink, Record, Report, StartUnit, Write
 from fleet.agent.upgrade.events import (
     BeatHeard,
     Connected,
-    Deadline,
-    Effect,
     Event,
-    Exit,
-    Fetch,
     Fetched,
     JobFailed,
     LeaseReleased,
@@ -19,18 +17,13 @@ from fleet.agent.upgrade.events import (
     LockTaken,
     NotRecorded,
     Passed,
-    PointLink,
-    Record,
     Recorded,
-    Report,
     SelfTested,
     Staged,
-    StartUnit,
     TargetSeen,
     UnitFailed,
     UnitStarted,
     Workloads,
-    Write,
 )
 from fleet.agent.upgrade.journal import (
     BadJournal,

@@ -25,8 +25,9 @@ from fleet.agent.upgrade.events import (
     TargetSeen,
     Workloads,
 )
+from fleet.agent.upgrade.guards import attempt, late, proves
 from fleet.agent.upgrade.journal import Journal, apply
-from fleet.agent.upgrade.state import Phase, State, attempt, late, proves
+from fleet.agent.upgrade.state import Phase, State
 from fleet.contract.wire import AgentTarget
 
 _READS_JOURNAL = frozenset(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fleet.agent.upgrade.events import (
+from fleet.agent.upgrade.deadlines import Deadline
+from fleet.agent.upgrade.effects import (
     Arm,
-    Deadline,
     DropJob,
     Effect,
     Exit,
@@ -22,6 +22,7 @@ from fleet.agent.upgrade.events import (
     TakeLease,
     TakeLock,
 )
+from fleet.agent.upgrade.guards import candidate
 from fleet.agent.upgrade.journal import (
     Candidate,
     Change,
@@ -36,7 +37,7 @@ from fleet.agent.upgrade.journal import (
     StepDown,
 )
 from fleet.agent.upgrade.outward import beats_as
-from fleet.agent.upgrade.state import Phase, State, candidate
+from fleet.agent.upgrade.state import Phase, State
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
 from fleet.contract.wire import AgentTarget
 

@@ -1,8 +1,8 @@
 """The agent's upgrade machine: events in, effects out, nothing else.
 
 `begin` is a process's first step, `step` every further one. What it knows is in `state` and `absorb`, when it goes
-where in `table`, what it does there in `entry`, what others see of it in `outward`; here is how they turn. Time comes
-in as events, too: `Arm` asks for a deadline, `Passed` says that it is over.
+where in `table` and `guards`, what it does there in `entry`, what others see of it in `outward`; here is how they turn.
+Time comes in as events, too: `Arm` asks for a deadline, `Passed` says that it is over.
 """
 
 from __future__ import annotations
@@ -10,22 +10,14 @@ from __future__ import annotations
 import msgspec
 
 from fleet.agent.upgrade.absorb import absorb, void
+from fleet.agent.upgrade.deadlines import Deadline
+from fleet.agent.upgrade.effects import Arm, Effect, Report, TakeLease
 from fleet.agent.upgrade.entry import entry
-from fleet.agent.upgrade.events import (
-    Arm,
-    Deadline,
-    Effect,
-    Event,
-    LeaseLost,
-    NotRecorded,
-    Passed,
-    Report,
-    TakeLease,
-    UnitFailed,
-)
+from fleet.agent.upgrade.events import Event, LeaseLost, NotRecorded, Passed, UnitFailed
+from fleet.agent.upgrade.guards import on_trial
 from fleet.agent.upgrade.journal import BadJournal, Journal
 from fleet.agent.upgrade.outward import beats_as, status, writes
-from fleet.agent.upgrade.state import Me, Phase, State, on_trial
+from fleet.agent.upgrade.state import Me, Phase, State
 from fleet.agent.upgrade.table import BY_PHASE, RETRIED, Row, Trigger
 
 Step = tuple[State, tuple[Effect, ...]]

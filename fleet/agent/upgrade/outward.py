@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet.agent.upgrade.events import Write
+from fleet.agent.upgrade.effects import Write
+from fleet.agent.upgrade.guards import attempt, candidate, on_trial
 from fleet.agent.upgrade.journal import BadJournal, Candidate, Journal
-from fleet.agent.upgrade.state import Phase, State, attempt, candidate, on_trial
+from fleet.agent.upgrade.state import Phase, State
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
 

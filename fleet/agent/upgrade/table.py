@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from fleet.agent.upgrade import state as when
+from fleet.agent.upgrade import guards as when
+from fleet.agent.upgrade.deadlines import Deadline
 from fleet.agent.upgrade.events import (
-    Deadline,
     Event,
     Fetched,
     JobFailed,

@@ -17,7 +17,7 @@ from fleet.contract.wire import decode, from_builtins
 
 if TYPE_CHECKING:
     from fleet.topology.admin import AdminAuth
-    from fleet.topology.capabilities import Json, ServerPlace
+    from fleet.topology.capabilities import Json, PlaceRequest, ServerPlace
     from fleet.topology.device_login import Prompt
     from fleet.topology.kube import KubeClient
 
@@ -58,7 +58,7 @@ def _have_patience() -> None:
     instrumentation.set_on_retry_hooks([waiting])
 
 
-def place() -> ServerPlace:
+def place(request: PlaceRequest) -> ServerPlace:
     """Where servers are installed: the cluster, or what FLEET_TOPOLOGY names among the installed topologies.
 
     Raises:
@@ -74,7 +74,7 @@ def place() -> ServerPlace:
         raise InvalidInput(
             f"nothing here can install on the topology {wanted!r}", next_step=f"set FLEET_TOPOLOGY to one of: {known}"
         )
-    return cast("ServerPlace", found[wanted].load()(os.environ))
+    return cast("ServerPlace", found[wanted].load()(os.environ, request))
 
 
 def installed(kube: KubeClient, namespace: str) -> ServerInfo:

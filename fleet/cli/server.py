@@ -23,7 +23,8 @@ from fleet.cli.output import Output, OutputOption, answer, details, progress
 from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
 
 if TYPE_CHECKING:
-    from fleet.topology.capabilities import Json
+    from fleet.scores.server import FleetServerScore
+    from fleet.topology.capabilities import Json, PlaceRequest, Preview, ServerPlace
     from fleet.topology.kube import KubeClient
 
 app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
@@ -41,26 +42,115 @@ def install(
     ] = "",
     admin_oidc_client_id: ClientIdOption = "",
     admin_token_file: TokenFileOption = "",
+    nats_address: Annotated[
+        str,
+        typer.Option(
+            envvar="FLEET_NATS_ADDRESS", metavar="HOST[:PORT]", help="by which devices reach NATS, for good; required"
+        ),
+    ] = "",
+    exposure: Annotated[
+        str,
+        typer.Option(
+            envvar="FLEET_EXPOSURE",
+            metavar="WAY",
+            help="how that address leads in: node-port, load-balancer, ingress or route; without it, route on "
+            "OpenShift, else node-port",
+        ),
+    ] = "",
+    ingress_class: Annotated[
+        str, typer.Option(envvar="FLEET_INGRESS_CLASS", metavar="NAME", help="a controller that hands TLS through")
+    ] = "",
+    nats_replicas: Annotated[
+        int, typer.Option(envvar="FLEET_NATS_REPLICAS", metavar="1|3", help="servers of NATS; not to be changed later")
+    ] = 1,
+    storage_class: Annotated[
+        str, typer.Option(envvar="FLEET_STORAGE_CLASS", metavar="NAME", help="of NATS' volumes; else the default one")
+    ] = "",
+    storage_size: Annotated[
+        str, typer.Option(envvar="FLEET_STORAGE_SIZE", metavar="SIZE", help="of each of NATS' volumes; else 1Gi")
+    ] = "",
+    image: Annotated[
+        str, typer.Option(envvar="FLEET_IMAGE", metavar="IMAGE", help="of operator and callout; else fleet:VERSION")
+    ] = "",
+    nats_image: Annotated[
+        str, typer.Option(envvar="FLEET_NATS_IMAGE", metavar="IMAGE", help="whose entry point is nats-server")
+    ] = "",
+    pull_secret: Annotated[
+        str, typer.Option(envvar="FLEET_PULL_SECRET", metavar="NAME", help="a Secret for the images' registry")
+    ] = "",
+    pull_policy: Annotated[
+        str, typer.Option(envvar="FLEET_PULL_POLICY", metavar="WHEN", help="IfNotPresent, Always or Never")
+    ] = "",
+    user: Annotated[
+        int | None,
+        typer.Option(
+            envvar="FLEET_POD_USER",
+            min=1,
+            metavar="UID",
+            help="of the pods; without it 65532, and on OpenShift the namespace's own",
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="until every part is ready")] = 300,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")] = False,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Install a fleet server, or bring one up to date. A repeat without a change changes nothing.
 
+    Give the same options at every install: one that is left out goes back to its default. Each of a place's options has
+    a variable, such as FLEET_IMAGE, for those who would rather set it once.
+
     \b
-    Example:
-      fleet server install --issuer https://id.example.org --admin-token-file admin.pat
+    Examples:
+      fleet server install --issuer https://id.example.org --admin-token-file admin.pat --nats-address nats.example.org
+      fleet server install ... --dry-run
     """  # noqa: D301
     from fleet.issuer import parse_issuer  # noqa: PLC0415
     from fleet.scores.server import FleetServerScore  # noqa: PLC0415
+    from fleet.topology.capabilities import PlaceOptions, PlaceRequest  # noqa: PLC0415
 
     auth = admin_auth(None, admin_oidc_client_id, admin_token_file)
     score = FleetServerScore(parse_issuer(issuer), auth, _pem(issuer_ca), namespace)
-    done = score.interpret(place(), tell=tell, progress=progress)
+    options = PlaceOptions(
+        image=image,
+        nats_image=nats_image,
+        nats_address=nats_address,
+        exposure=exposure,
+        ingress_class=ingress_class,
+        nats_replicas=nats_replicas,
+        storage_class=storage_class,
+        storage_size=storage_size,
+        pull_secret=pull_secret,
+        pull_policy=pull_policy,
+        user=user,
+    )
+    target = place(PlaceRequest(namespace=namespace, timeout=timeout, progress=progress, options=options))
+    if dry_run:
+        _preview(score, target, output)
+        return
+    done = score.interpret(target, tell=tell, progress=progress)
     changed = [item.name for item in done if item.changed]
     lines = [f"  {'changed  ' if item.changed else 'unchanged'}  {item.name}" for item in done]
     summary = f"{len(changed)} of {len(done)} changed" if changed else "nothing changed"
     text = "\n".join([*lines, f"fleet server in {namespace}: ready, {summary}"])
     answer(output, {"namespace": namespace, "changed": changed, "parts": msgspec.to_builtins(done)}, text)
+
+
+def _preview(score: FleetServerScore, target: ServerPlace, output: Output) -> None:
+    from fleet.topology.capabilities import PreviewsChanges  # noqa: PLC0415
+
+    if not isinstance(target, PreviewsChanges):
+        raise InvalidInput("this topology cannot tell what would change", next_step="leave --dry-run away")
+    seen = score.preview(target)
+    changes = [item for item in seen if item.action != "keep"]
+    lines = [f"  would {item.action:<6}  {_told(item)}" for item in changes]
+    summary = f"{len(changes)} of {len(seen)} objects would change" if changes else "nothing would change"
+    text = "\n".join([*lines, f"fleet server in {score.namespace}: {summary}; the identity provider was not asked"])
+    answer(output, {"namespace": score.namespace, "objects": msgspec.to_builtins(seen)}, text)
+
+
+def _told(item: Preview) -> str:
+    return "\n".join([item.name, *(f"      {field}" for field in item.fields)])
 
 
 @app.command()
@@ -72,7 +162,7 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
       fleet server status --output json
     """  # noqa: D301
     info = installed(cluster(), namespace)
-    parts = place().services()
+    parts = place(_request(namespace)).services()
     value: dict[str, Any] = {
         "namespace": namespace,
         "version": info.version,
@@ -111,10 +201,22 @@ def uninstall(
     installed(kube, namespace)
     if delete_data:
         _delete_objects(kube, namespace)
-    done = remove(place(), namespace, delete_data=delete_data, delete_definitions=delete_data and _is_alone(kube))
+    done = remove(
+        place(_request(namespace)),
+        namespace,
+        delete_data=delete_data,
+        delete_definitions=delete_data and _is_alone(kube),
+    )
     removed = [item.name for item in done if item.changed]
     kept = "" if delete_data else "; devices, deployments, secrets and NATS' data stay"
     answer(output, {"namespace": namespace, "removed": removed}, f"removed {len(removed)} parts of {namespace}{kept}")
+
+
+def _request(namespace: str) -> PlaceRequest:
+    """For commands that only look, or take away."""
+    from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
+
+    return PlaceRequest(namespace=namespace, timeout=_REMOVAL, progress=progress)
 
 
 def _is_alone(kube: KubeClient) -> bool:

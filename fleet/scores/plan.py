@@ -15,10 +15,13 @@ from fleet.scores.nats import NatsCluster, NatsServer, nats_config
 from fleet.scores.rbac import OPERATOR, operator_rbac
 from fleet.scores.secrets import ServerSecrets
 from fleet.topology.capabilities import Endpoints, Service
+from fleet.version import VERSION
 
 Json = dict[str, Any]
 
 SERVER_INFO_KEY = "server.json"
+RELEASE = "fleet.nationtech.io/release"
+"""The annotation of a definition that says which release of ours wrote it."""
 _LABELS = {"app.kubernetes.io/part-of": "fleet", "app.kubernetes.io/managed-by": "fleet"}
 
 
@@ -59,7 +62,13 @@ def server_objects(namespace: str) -> tuple[Json, ...]:
     """The Kubernetes objects that every place needs, in the order in which they depend on each other."""
     labels = _LABELS | {"pod-security.kubernetes.io/enforce": "restricted"}
     home: Json = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
-    return (home, device_crd(), deployment_crd(), *operator_rbac(namespace))
+    return (home, _released(device_crd()), _released(deployment_crd()), *operator_rbac(namespace))
+
+
+def _released(definition: Json) -> Json:
+    """The definition, with the release that it belongs to: an earlier one leaves a later one's alone."""
+    meta: Json = definition["metadata"]
+    return {**definition, "metadata": {**meta, "annotations": {RELEASE: VERSION}}}
 
 
 def _nats(secrets: ServerSecrets, endpoints: Endpoints) -> Service:

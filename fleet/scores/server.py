@@ -7,11 +7,14 @@ from collections.abc import Callable
 import msgspec
 
 from fleet.contract.config import DEVICE_ROLE
-from fleet.contract.objects import SERVER_CONFIG_MAP
-from fleet.scores.plan import ServerPlan, ServerSettings, server_objects, server_plan
+from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
+from fleet.contract.wire import decode
+from fleet.scores.plan import SERVER_INFO_KEY, ServerPlan, ServerSettings, server_objects, server_plan
 from fleet.scores.secrets import server_secrets
+from fleet.secrets.draft import DraftSecretStore
+from fleet.secrets.store import SecretStore
 from fleet.topology.admin import AdminAuth, Tell
-from fleet.topology.capabilities import Applied, Endpoints, ServerPlace
+from fleet.topology.capabilities import Applied, Endpoints, Preview, PreviewsChanges, ServerPlace
 from fleet.topology.zitadel import Zitadel
 from fleet.version import VERSION
 
@@ -19,6 +22,7 @@ PROJECT = "fleet"
 CLI_APP = "fleet-cli"
 _SERVICES = ("operator", "callout", "nats")
 """In the order in which they end: the operator first, for it needs the others."""
+_TO_BE_MADE = "(made by the install)"
 
 Progress = Callable[[str], None]
 
@@ -40,15 +44,28 @@ class FleetServerScore(msgspec.Struct, frozen=True):
         Raises:
             FleetError: any of its kinds; nothing that was done needs to be undone before the next attempt.
         """
+        endpoints = place.endpoints(self.namespace)
+        if isinstance(place, PreviewsChanges):
+            progress("looking at what is there")
+            self.preview(place)  # so that what would be refused is, before anything is changed
         progress("identity provider: project, role and the CLI's application")
         settings = self._settings(tell)
-        endpoints = place.endpoints(self.namespace)
-        plan = self._plan(settings, place, endpoints)
         progress("Kubernetes: namespace, definitions, accounts")
-        done = place.apply(plan.objects)
+        done = place.apply(server_objects(self.namespace))
+        plan = self._plan(settings, place.secrets, endpoints)
         progress("services: NATS, callout, operator")
         done += place.run(plan.services)
         return done + place.apply([plan.announcement])
+
+    def preview(self, place: PreviewsChanges) -> list[Preview]:
+        """What `interpret` would do to the place; nothing is changed there, and the identity provider is not asked.
+
+        Raises:
+            FleetError: the install would be refused.
+        """
+        endpoints = place.endpoints(self.namespace)
+        plan = self._plan(self._known_settings(place), DraftSecretStore(place.secrets), endpoints)
+        return place.preview([*plan.objects, plan.announcement], plan.services)
 
     def _settings(self, tell: Tell) -> ServerSettings:
         token = self.admin.access_token(self.issuer, self.issuer_ca, tell)
@@ -58,9 +75,20 @@ class FleetServerScore(msgspec.Struct, frozen=True):
             client = zitadel.ensure_cli_app(project, CLI_APP)
         return ServerSettings(self.namespace, self.issuer, self.issuer_ca, project, client, VERSION)
 
-    def _plan(self, settings: ServerSettings, place: ServerPlace, endpoints: Endpoints) -> ServerPlan:
+    def _known_settings(self, place: PreviewsChanges) -> ServerSettings:
+        """As far as an earlier install has written them down."""
+        found = place.find("ConfigMap", SERVER_CONFIG_MAP, self.namespace)
+        project = client = _TO_BE_MADE
+        if found is not None:
+            info = decode(found["data"][SERVER_INFO_KEY].encode(), ServerInfo)
+            if info.issuer == self.issuer:
+                project, client = info.project_id, info.cli_client_id
+        return ServerSettings(self.namespace, self.issuer, self.issuer_ca, project, client, VERSION)
+
+    def _plan(self, settings: ServerSettings, store: SecretStore, endpoints: Endpoints) -> ServerPlan:
         hosts = sorted({endpoints.nats.host, endpoints.nats_public.host, "localhost"})
-        return server_plan(settings, server_secrets(place.secrets, hosts), endpoints)
+        peers = [peer.host for peer in endpoints.nats_peers]
+        return server_plan(settings, server_secrets(store, hosts, peers), endpoints)
 
 
 def uninstall(place: ServerPlace, namespace: str, *, delete_data: bool, delete_definitions: bool) -> list[Applied]:

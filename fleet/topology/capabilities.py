@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -83,6 +83,39 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class Preview(msgspec.Struct, frozen=True):
+    """What an install would do to one object; `fields` says in words what differs in one that would be changed."""
+
+    name: str
+    action: Literal["create", "change", "remove", "keep"]
+    fields: tuple[str, ...] = ()
+
+
+class PlaceOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an admin may say of a place; the empty words leave it to the place. See `fleet server install --help`."""
+
+    image: str = ""
+    nats_image: str = ""
+    nats_address: str = ""
+    exposure: str = ""
+    ingress_class: str = ""
+    nats_replicas: int = 1
+    storage_class: str = ""
+    storage_size: str = ""
+    pull_secret: str = ""
+    pull_policy: str = ""
+    user: int | None = None
+
+
+class PlaceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Which place is asked for: a namespace, how long it may take to be ready (seconds), and who hears of the wait."""
+
+    namespace: str
+    timeout: float
+    progress: Callable[[str], None]
+    options: PlaceOptions = PlaceOptions()
+
+
 class HoldsSecrets(Protocol):
     """A place that keeps generated secrets."""
 
@@ -141,6 +174,23 @@ class RunsCommands(Protocol):
 
     def put(self, path: str, content: bytes, mode: int) -> Applied:
         """Write a file atomically; an equal one with the same mode stays untouched."""
+        ...
+
+
+@runtime_checkable
+class PreviewsChanges(HoldsSecrets, Protocol):
+    """A place that can tell what an install would do."""
+
+    def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
+        """As `AppliesObjects.find`."""
+        ...
+
+    def endpoints(self, namespace: str) -> Endpoints:
+        """As `RunsServices.endpoints`."""
+        ...
+
+    def preview(self, objects: Sequence[Json], services: Sequence[Service]) -> list[Preview]:
+        """What applying the objects and running the services would do; what would be refused raises, as then."""
         ...
 
 

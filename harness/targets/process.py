@@ -17,7 +17,16 @@ import msgspec
 
 from fleet.contract.errors import FleetError, InvalidInput, TimedOut, Unreachable
 from fleet.secrets.file import FileSecretStore
-from fleet.topology.capabilities import Applied, Endpoint, Endpoints, Json, Service, ServiceStatus
+from fleet.topology.capabilities import (
+    Applied,
+    Endpoint,
+    Endpoints,
+    Json,
+    PlaceOptions,
+    PlaceRequest,
+    Service,
+    ServiceStatus,
+)
 from fleet.topology.kube import KubeClient, wait_for
 from harness.binaries import NAMES, resolve
 from harness.errors import HarnessError
@@ -52,12 +61,17 @@ class ProcessTopology:
         self.secrets = FileSecretStore(root / "secrets")
 
     @classmethod
-    def attach(cls, environ: Mapping[str, str]) -> ProcessTopology:
+    def attach(cls, environ: Mapping[str, str], request: PlaceRequest) -> ProcessTopology:
         """The topology of the world that FLEET_PROCESS_ROOT names.
 
         Raises:
-            InvalidInput: the variable is missing, or there is no world.
+            InvalidInput: the variable is missing, there is no world, or what is asked for needs Kubernetes.
         """
+        if request.options != PlaceOptions():
+            raise InvalidInput(
+                "FLEET_TOPOLOGY=process runs processes, which have no image, exposure or storage",
+                next_step="leave the options of Kubernetes away, or unset FLEET_TOPOLOGY",
+            )
         root = Path(environ.get("FLEET_PROCESS_ROOT", ""))
         if not root.is_absolute() or not (root / "ports.json").is_file():
             raise InvalidInput(

@@ -14,7 +14,7 @@ from fleet.cli.main import main
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.names import DeviceId
 from fleet.secrets.file import FileSecretStore
-from fleet.topology.capabilities import Applied, Endpoint, Endpoints, Service, ServiceStatus
+from fleet.topology.capabilities import Applied, Endpoint, Endpoints, PlaceRequest, Service, ServiceStatus
 from fleet.topology.kube import KubeClient, wait_for
 from harness.probes.kube import KubeProbe
 from tests.doubles.zitadel.idp import Idp, double_at, healthy
@@ -134,8 +134,18 @@ def place(namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
     """Where `fleet server install` installs."""
     del namespace
     made = Place(KubeClient(), FileSecretStore(tmp_path / "secrets"))
-    monkeypatch.setattr("fleet.cli.server.place", lambda: made)
+    install_on(made, monkeypatch)
     return made
+
+
+def install_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands find `place`, whatever they ask for."""
+
+    def found(request: PlaceRequest) -> Place:
+        del request
+        return place
+
+    monkeypatch.setattr("fleet.cli.server.place", found)
 
 
 @pytest.fixture(scope="session")

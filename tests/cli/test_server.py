@@ -17,7 +17,7 @@ from fleet.topology.admin import AdminAuth
 from fleet.topology.capabilities import Applied
 from fleet.topology.kube import KubeClient
 from harness.probes.kube import KubeProbe
-from tests.cli.conftest import Fleet, Json, Place, install_words
+from tests.cli.conftest import Fleet, Json, Place, install_on, install_words
 from tests.doubles.zitadel.idp import Idp
 from tests.support.kube import Kube
 
@@ -140,7 +140,7 @@ def test_a_kubeconfig_without_rights(
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(kube.service_account("default", kube.fresh("nobody"))))
     mine = Place(KubeClient(), FileSecretStore(tmp_path / "secrets"))
-    monkeypatch.setattr("fleet.cli.server.place", lambda: mine)
+    install_on(mine, monkeypatch)
     for words, verb in (
         (install_words(idp), "namespaces"),
         (["device", "list"], "devices"),

@@ -23,6 +23,23 @@ def pods_of(component: str) -> dict[str, str]:
     return {"app.kubernetes.io/part-of": "fleet", COMPONENT: component}
 
 
+def is_ours(item: Json) -> bool:
+    """Whether an object serves one of our services, by its labels."""
+    labels = item["metadata"].get("labels", {})
+    return COMPONENT in labels and MANAGED.items() <= labels.items()
+
+
+def component_of(item: Json) -> str:
+    """The service that an object of ours serves."""
+    return item["metadata"]["labels"][COMPONENT]
+
+
+def many(node: Json, key: str) -> list[Json]:
+    """A list in an object; Kubernetes leaves out empty ones, or writes null."""
+    found: list[Json] | None = node.get(key)
+    return found or []
+
+
 def named(component: str) -> str:
     """The name of a service's objects."""
     return f"fleet-{component}"

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 
 from fleet.topology.capabilities import Json, Service
-from fleet.topology.kubernetes.labels import meta, named, pods_of
+from fleet.topology.kubernetes.labels import MANAGED, meta, named, pods_of
 from fleet.topology.kubernetes.network import NATS, inside, outside, policy
 from fleet.topology.kubernetes.pods import files_digest, filled, pod_template
 from fleet.topology.kubernetes.shape import Shape, Storage
@@ -43,7 +43,7 @@ def workload(service: Service, shape: Shape, namespace: str, digest: str) -> Jso
             "serviceName": f"{name}-peers",
             # All at once: a replica becomes ready only together with the others.
             "podManagementPolicy": "Parallel",
-            "volumeClaimTemplates": [_claim(shape.storage)],
+            "volumeClaimTemplates": [_claim(service.name, shape.storage)],
         }
     else:
         kind = "Deployment"
@@ -54,11 +54,12 @@ def workload(service: Service, shape: Shape, namespace: str, digest: str) -> Jso
     return {"apiVersion": "apps/v1", "kind": kind, "metadata": meta(name, namespace, service.name), "spec": spec}
 
 
-def _claim(storage: Storage) -> Json:
+def _claim(component: str, storage: Storage) -> Json:
     spec: Json = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage.size}}}
     if storage.storage_class:
         spec["storageClassName"] = storage.storage_class
-    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": spec}
+    metadata = {"name": "data", "labels": MANAGED | pods_of(component)}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
 
 
 def _budget(service: Service, namespace: str) -> Json:

@@ -1,0 +1,152 @@
+"""A namespace of a Kubernetes cluster as a place for a fleet server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fleet.contract.errors import NotFound
+from fleet.secrets.kubernetes import KubernetesSecretStore
+from fleet.topology.capabilities import (
+    Applied,
+    Endpoints,
+    Json,
+    PlaceRequest,
+    Preview,
+    Service,
+    ServiceStatus,
+)
+from fleet.topology.kube import KubeClient, wait_for
+from fleet.topology.kubernetes.apply import Applier
+from fleet.topology.kubernetes.inventory import Entry, Inventory, entry
+from fleet.topology.kubernetes.labels import component_of, is_ours
+from fleet.topology.kubernetes.options import Cluster, shape_of
+from fleet.topology.kubernetes.readiness import Watcher
+from fleet.topology.kubernetes.render import render
+from fleet.topology.kubernetes.rights import require_rights
+from fleet.topology.kubernetes.shape import Shape, endpoints
+
+_GONE_WITHIN = 60.0
+"""Seconds for a deleted object to go: a pod may take 30 to end."""
+_WORKLOADS = {"StatefulSet", "Deployment"}
+
+
+class KubernetesTopology:
+    """Satisfies `ServerPlace` and `PreviewsChanges`."""
+
+    def __init__(self, kube: KubeClient, request: PlaceRequest) -> None:
+        """Contact nobody yet."""
+        self._kube = kube
+        self._request = request
+        self._applier = Applier(kube)
+        self._watcher = Watcher(kube, request.namespace)
+        self._inventory = Inventory(kube, request.namespace)
+        self._known_shape: Shape | None = None
+        self.secrets = KubernetesSecretStore(kube, request.namespace)
+
+    @classmethod
+    def attach(cls, environ: Mapping[str, str], request: PlaceRequest) -> KubernetesTopology:
+        """The cluster of the current kubeconfig."""
+        del environ
+        return cls(KubeClient(), request)
+
+    @property
+    def _shape(self) -> Shape:
+        if self._known_shape is None:
+            groups = self._kube.request("GET", "apis")["groups"]
+            cluster = Cluster(frozenset(group["name"] for group in groups))
+            self._known_shape = shape_of(self._request.options, cluster)
+        return self._known_shape
+
+    def apply(self, objects: Sequence[Json]) -> list[Applied]:
+        """As `AppliesObjects.apply`; all of them are looked at before the first is changed."""
+        return self._applier.carry_out(self._applier.plan(objects))
+
+    def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
+        """As `AppliesObjects.find`."""
+        return self._kube.find(kind, name, namespace)
+
+    def delete(self, objects: Sequence[Json]) -> list[Applied]:
+        """As `AppliesObjects.delete`."""
+        done: list[Applied] = []
+        for item in objects:
+            done += self._kube.delete([item])
+            kind, name = item["kind"], item["metadata"]["name"]
+            namespace = item["metadata"].get("namespace", "")
+            wait_for(
+                lambda kind=kind, name=name, namespace=namespace: self.find(kind, name, namespace) is None or None,
+                f"{kind} {name} to be gone",
+                _GONE_WITHIN,
+            )
+        return done
+
+    def endpoints(self, namespace: str) -> Endpoints:
+        """As `RunsServices.endpoints`.
+
+        Raises:
+            InvalidInput: an option is of no use here.
+            NotPermitted: we lack rights that the install needs; the message has all of them.
+        """
+        found = endpoints(namespace, self._shape)
+        # Later the look before each change tells as much.
+        if not self._inventory.read():
+            require_rights(self._kube, namespace, self._shape)
+        return found
+
+    def preview(self, objects: Sequence[Json], services: Sequence[Service]) -> list[Preview]:
+        """As `PreviewsChanges.preview`."""
+        wanted = render(services, self._shape, self._request.namespace)
+        removed = self._inventory.read() - {entry(item) for item in wanted}
+        gone = [Preview(f"{item.kind} {item.name}", "remove") for item in sorted(removed)]
+        return [plan.preview for plan in self._applier.plan([*objects, *wanted])] + gone
+
+    def run(self, services: Sequence[Service]) -> list[Applied]:
+        """As `RunsServices.run`; what an earlier install made and this one does not is removed, once all are ready."""
+        wanted = render(services, self._shape, self._request.namespace)
+        plans = self._applier.plan(wanted)
+        ours, listed = frozenset(entry(item) for item in wanted), self._inventory.read()
+        if not ours <= listed:
+            self._inventory.write(listed | ours)
+        done = self._applier.carry_out(plans)
+        workloads = [item for item in wanted if item["kind"] in _WORKLOADS]
+        self._watcher.await_settled(workloads, self._request.timeout, self._request.progress)
+        done += self._remove(listed - ours)
+        if listed != ours:
+            self._inventory.write(ours)
+        return done
+
+    def services(self) -> list[ServiceStatus]:
+        """As `RunsServices.services`."""
+        return self._watcher.statuses()
+
+    def stop(self, names: Sequence[str], *, delete_data: bool) -> list[Applied]:
+        """As `RunsServices.stop`."""
+        listed = self._inventory.read()
+        done: list[Applied] = []
+        for name in names:
+            of_service = frozenset(item for item in listed if item.component == name)
+            running = frozenset(item for item in of_service if item.kind in _WORKLOADS)
+            done += self._remove(running)
+            self._watcher.await_gone([name], _GONE_WITHIN)
+            done += self._remove(of_service - running)
+            if delete_data:
+                done += self._delete_claims(name)
+        left = {item for item in listed if item.component not in names}
+        if left:
+            self._inventory.write(left)
+        else:
+            self._inventory.remove()
+        return done
+
+    def _remove(self, entries: frozenset[Entry]) -> list[Applied]:
+        """Remove what is on the list, and ours by its labels."""
+        namespace = self._request.namespace
+        found = [(item, self.find(item.kind, item.name, namespace)) for item in sorted(entries)]
+        return self.delete([there for _, there in found if there is not None and is_ours(there)])
+
+    def _delete_claims(self, component: str) -> list[Applied]:
+        try:
+            claims = self._kube.list("PersistentVolumeClaim", self._request.namespace)
+        except NotFound:
+            return []
+        ours = [item for item in claims if is_ours(item) and component_of(item) == component]
+        return self.delete([{**item, "kind": "PersistentVolumeClaim"} for item in ours])

@@ -9,6 +9,7 @@ from scenarios.bad_input import bad_ids, bad_workloads, stray_keys
 from scenarios.deploy import deploy
 from scenarios.enroll import enroll
 from scenarios.install import install, uninstall
+from scenarios.look import look
 from scenarios.observe import observe
 from scenarios.re_enroll import re_enroll
 from scenarios.remove import remove
@@ -41,6 +42,11 @@ def test_roll_out(play: Play) -> None:
 
 def test_observe(play: Play) -> None:
     play(observe)
+
+
+@pytest.mark.production_smoke
+def test_look(play: Play) -> None:
+    play(look)
 
 
 @pytest.mark.embedded

@@ -7,6 +7,7 @@ from scenarios.bad_input import bad_ids, bad_workloads, stray_keys
 from scenarios.deploy import deploy
 from scenarios.enroll import enroll
 from scenarios.install import install, uninstall
+from scenarios.look import look
 from scenarios.observe import observe
 from scenarios.re_enroll import re_enroll
 from scenarios.remove import remove
@@ -21,6 +22,7 @@ BOOK: tuple[Scenario, ...] = (
     update,
     roll_out,
     observe,
+    look,
     restart,
     bad_ids,
     stray_keys,

@@ -73,6 +73,19 @@ class CalloutConfig(msgspec.Struct, frozen=True, rename="camel"):
     max_concurrent: Annotated[int, msgspec.Meta(ge=1)] = 4096
 
 
+class UpgradeRules(msgspec.Struct, frozen=True, rename="camel"):
+    """How a fleet's agents are upgraded.
+
+    At most `at_once` devices are past the swap at the same time; after `abort_after` devices have failed with a
+    version, no further one begins with it; a new agent is confirmed once it has been the writer, with healthy
+    workloads, for `soak` seconds.
+    """
+
+    at_once: Annotated[int, msgspec.Meta(ge=1)] = 1
+    abort_after: Annotated[int, msgspec.Meta(ge=1)] = 3
+    soak: Seconds = 2
+
+
 class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     """The operator's configuration. `kubeconfig` empty means the pod's own ServiceAccount. Times in seconds.
 
@@ -91,6 +104,7 @@ class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     resync_interval: Seconds = 30
     offline_after_intervals: Seconds = 3
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
+    upgrade: UpgradeRules = UpgradeRules()
 
 
 C = TypeVar("C", AgentConfig, CalloutConfig, OperatorConfig)

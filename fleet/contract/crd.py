@@ -43,7 +43,9 @@ def device_crd() -> Json:
         _column("Reason", _condition("Online", "reason")),
         _column("Revoked", ".spec.revoked", "boolean"),
         _column("Version", ".status.info.agentVersion"),
+        _column("Upgraded", _condition("Upgraded", "reason")),
         _column("Deployments", ".status.deployments", "integer"),
+        _column("Wanted", ".spec.agentVersion", priority=1),
         _column("Arch", ".status.info.arch", priority=1),
         _column("OS", ".status.info.os", priority=1),
         # Not the last heartbeat: a status holds the one of its last transition.

@@ -38,6 +38,11 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     annotations: dict[str, str] = {}
 
 
+_LABEL = "(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
+_WANTED_VERSION = rf"^(v(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){{2}}(-{_LABEL}(\.{_LABEL})*)?)?$"
+"""A semantic version without build metadata, whose '+' cannot stand in the name of a systemd unit; or nothing."""
+
+
 class Condition(msgspec.Struct, frozen=True, rename="camel"):
     """A status condition in the Kubernetes form (`metav1.Condition`)."""
 
@@ -58,7 +63,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     subject: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,128}$")] = ""
     labels: dict[str, LabelValue] = {}
     revoked: bool = False
-    agent_version: Annotated[str, msgspec.Meta(pattern=r"^(v[0-9]+\.[0-9]+\.[0-9]+.*)?$")] = ""
+    agent_version: Annotated[str, msgspec.Meta(pattern=_WANTED_VERSION, max_length=64)] = ""
     agent_order: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
@@ -72,7 +77,7 @@ class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
 
 
 class Device(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A device. Conditions: `Enrolled`, `Online`, `Revoked`."""
+    """A device. Conditions: `Enrolled`, `Online`, `Revoked`, and `Upgraded` once an agent version was ordered."""
 
     metadata: Metadata
     spec: DeviceSpec = DeviceSpec()

@@ -114,9 +114,8 @@ def app_feeds(store: Store, strays: Strays, metrics: Metrics) -> Sequence[Feed[m
         Feed(DEVICE_STATE, ">", lambda key, change: store.put_state(*_pair(key), _value(change)), strays),
         Feed(DEVICE_INFO, ">", lambda key, change: store.put_info(DeviceId(key), _value(change)), strays),
         Feed(DEVICE_HEARTBEAT, ">", heartbeat, strays),
-        # Upgrades are not the operator's yet; what does not belong there is told all the same.
-        Feed(AGENT_TARGET, ">", lambda key, _: not DeviceId(key), strays),
-        Feed(AGENT_LEASE, ">", lambda key, _: not DeviceId(key), strays),
+        Feed(AGENT_TARGET, ">", lambda key, change: store.put_target(DeviceId(key), _value(change)), strays),
+        Feed(AGENT_LEASE, ">", lambda key, change: store.put_lease(DeviceId(key), _value(change)), strays),
     )
     return cast("Sequence[Feed[msgspec.Struct]]", feeds)
 

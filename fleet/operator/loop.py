@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 
 import structlog
 
@@ -123,3 +124,8 @@ class Loop:
         self._metrics.devices.set(len(snapshot.devices))
         self._metrics.deployments.set(len(snapshot.deployments))
         self._metrics.devices_online.set(sum(snapshot.online(name) for name in snapshot.devices))
+        conditions = (one for device in snapshot.devices.values() for one in device.status.conditions)
+        standing = Counter(one.reason for one in conditions if one.type == "Upgraded")
+        self._metrics.upgrades.clear()
+        for reason, count in standing.items():
+            self._metrics.upgrades.labels(reason).set(count)

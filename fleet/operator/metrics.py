@@ -30,6 +30,12 @@ class Metrics:
         )
         self.devices = Gauge("fleet_operator_devices", "Devices known", registry=self.registry)
         self.devices_online = Gauge("fleet_operator_devices_online", "Devices online", registry=self.registry)
+        self.upgrades = Gauge(
+            "fleet_operator_upgrades",
+            "Devices by how their agent order stands",
+            ["reason"],
+            registry=self.registry,
+        )
         self.deployments = Gauge("fleet_operator_deployments", "Deployments known", registry=self.registry)
         self.heartbeats = Counter("fleet_operator_heartbeats", "Heartbeats heard", registry=self.registry)
         self.kicked = Counter("fleet_operator_sessions_kicked", "Sessions ended", registry=self.registry)

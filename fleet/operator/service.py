@@ -27,6 +27,7 @@ from fleet.operator.reconcile.actions import Kind
 from fleet.operator.sessions import Sessions
 from fleet.operator.store import Store
 from fleet.operator.strays import Strays
+from fleet.operator.upgrade.view import Rules
 from fleet.operator.watching import keep_watching
 
 log = structlog.get_logger()
@@ -47,7 +48,8 @@ class Operator:
         self._config = config
         self._metrics = Metrics()
         self._bell = Bell()
-        self._store = Store(config.offline_after_intervals)
+        rules = config.upgrade
+        self._store = Store(config.offline_after_intervals, Rules(rules.at_once, rules.abort_after, rules.soak))
         self._read = partial(read_credentials, config.kubeconfig)
         self._read().trust()
         self._listener = listen(config.health_host, config.health_port)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import time
 from typing import TypeVar
 
+from fleet.contract.names import AgentVersion
 from fleet.contract.objects import Device, FleetDeployment
 from fleet.contract.wire import (
+    AgentLease,
+    AgentTarget,
     Desired,
     DesiredIndex,
     DeviceInfo,
@@ -20,17 +23,23 @@ from fleet.contract.wire import (
     IdentityState,
 )
 from fleet.operator.objects import Shelf
-from fleet.operator.reconcile.snapshot import Heard, Snapshot, deadline
+from fleet.operator.reconcile.snapshot import Heard, Holding, Snapshot, deadline
+from fleet.operator.upgrade.view import Artifact, Rules
 
+K = TypeVar("K")
 V = TypeVar("V")
+
+_INSTANCES = 4
+"""Agent instances of one device whose heartbeats are kept: two are alive at once, and one may be restarting."""
 
 
 class Store:
     """Everything known."""
 
-    def __init__(self, offline_after: float) -> None:
+    def __init__(self, offline_after: float, rules: Rules | None = None) -> None:
         """Begin knowing nothing. `offline_after` is in heartbeat intervals."""
         self._offline_after = offline_after
+        self._rules = rules or Rules()
         self.devices: Shelf[Device] = Shelf()
         self.deployments: Shelf[FleetDeployment] = Shelf()
         self.indexes: dict[str, DesiredIndex] = {}
@@ -40,6 +49,10 @@ class Store:
         self.heard: dict[str, Heard] = {}
         self.identities: dict[str, Identity] = {}
         self.dropped: dict[str, frozenset[str]] = {}
+        self.beats: dict[str, dict[str, Heard]] = {}
+        self.targets: dict[str, AgentTarget] = {}
+        self.leases: dict[str, Holding] = {}
+        self.published: dict[AgentVersion, Artifact] = {}
 
     def snapshot(self) -> Snapshot:
         """All of it, now. It shares our maps, so it is valid until the next change."""
@@ -56,15 +69,21 @@ class Store:
             heard=self.heard,
             identities=self.identities,
             dropped=self.dropped,
+            beats=self.beats,
+            targets=self.targets,
+            leases=self.leases,
+            published=self.published,
+            rules=self._rules,
         )
 
     def next_deadline(self) -> float | None:
-        """When the next device goes offline unless it is heard, on the monotonic clock."""
+        """When the next device goes offline unless it is heard, or has soaked, on the monotonic clock."""
         clock = time.monotonic()
-        known = (
+        overdue = (
             deadline(heard, self._offline_after) for name, heard in self.heard.items() if name in self.devices.items
         )
-        return min((moment for moment in known if moment > clock), default=None)
+        soaked = (holding.since + self._rules.soak for holding in self.leases.values())
+        return min((moment for moment in (*overdue, *soaked) if moment > clock), default=None)
 
     def put_index(self, device: str, index: DesiredIndex | None) -> bool:
         """An index as it is; None when there is none that parses."""
@@ -106,15 +125,44 @@ class Store:
             self.heard[device] = Heard(before.heartbeat, before.at, revision)
             return False
         self.heard[device] = Heard(heartbeat, at, revision)
-        return before is None or deadline(before, self._offline_after) <= clock
+        other_agent = self._keep_beat(device, Heard(heartbeat, at, revision))
+        return other_agent or before is None or deadline(before, self._offline_after) <= clock
+
+    def _keep_beat(self, device: str, heard: Heard) -> bool:
+        """Keep the last heartbeat of each instance, the newest last; says whether it told something new of one."""
+        beats = self.beats.setdefault(device, {})
+        before = beats.pop(heard.heartbeat.instance_id, None)
+        beats[heard.heartbeat.instance_id] = heard
+        while len(beats) > _INSTANCES:
+            del beats[next(iter(beats))]
+        return before is None or _identity(before.heartbeat) != _identity(heard.heartbeat)
+
+    def put_target(self, device: str, target: AgentTarget | None) -> bool:
+        """What a device is ordered."""
+        return _put(self.targets, device, target)
+
+    def put_lease(self, device: str, lease: AgentLease | None) -> bool:
+        """Which agent writes; its renewals are no news."""
+        before = self.leases.get(device)
+        if lease is None:
+            return self.leases.pop(device, None) is not None
+        same = before is not None and _holder(before.lease) == _holder(lease)
+        self.leases[device] = Holding(lease, before.since if before and same else time.monotonic())
+        return not same
+
+    def put_published(self, version: AgentVersion, artifact: Artifact | None) -> bool:
+        """An agent that devices can fetch."""
+        return _put(self.published, version, artifact)
 
     def forget_heartbeat(self, device: str) -> bool:
         """A device's heartbeat was deleted."""
+        self.beats.pop(device, None)
         return self.heard.pop(device, None) is not None
 
     def forget_device(self, device: str) -> None:
         """A device's keys were deleted."""
-        for known in (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped):
+        reported = (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped)
+        for known in (*reported, self.beats, self.targets, self.leases):
             known.pop(device, None)
 
     def sessions_gone(self, device: str, denied: frozenset[str]) -> bool:
@@ -141,7 +189,15 @@ def _verdict(state: DeviceState) -> object:
     return state.generation, state.phase, state.reason, state.message
 
 
-def _put(known: dict[str, V], key: str, value: V | None) -> bool:
+def _identity(heartbeat: Heartbeat) -> object:
+    return heartbeat.agent_version, heartbeat.boot_id, heartbeat.generation
+
+
+def _holder(lease: AgentLease) -> object:
+    return lease.instance_id, lease.generation, lease.boot_id
+
+
+def _put(known: dict[K, V], key: K, value: V | None) -> bool:
     if value is None:
         return known.pop(key, None) is not None
     if known.get(key) == value:

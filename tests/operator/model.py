@@ -20,6 +20,7 @@ from fleet.contract.objects import (
     Strategy,
 )
 from fleet.contract.wire import (
+    AgentTarget,
     Container,
     Desired,
     DesiredIndex,
@@ -45,8 +46,10 @@ from fleet.operator.reconcile.actions import (
     WriteDesired,
     WriteIdentity,
     WriteIndex,
+    WriteTarget,
 )
 from fleet.operator.reconcile.snapshot import Heard
+from fleet.operator.upgrade.view import Artifact
 
 K = TypeVar("K", Device, FleetDeployment)
 
@@ -72,6 +75,8 @@ class World:
     heard: dict[str, Heard] = field(default_factory=dict[str, Heard])
     identities: dict[str, Identity] = field(default_factory=dict[str, Identity])
     dropped: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    targets: dict[str, AgentTarget] = field(default_factory=dict[str, AgentTarget])
+    published: dict[AgentVersion, Artifact] = field(default_factory=dict[AgentVersion, Artifact])
     dropping: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     sessions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Who is connected, by device and subject."""
@@ -92,6 +97,9 @@ class World:
             heard=self.heard,
             identities=self.identities,
             dropped=self.dropped,
+            beats={name: {heard.heartbeat.instance_id: heard} for name, heard in self.heard.items()},
+            targets=self.targets,
+            published=self.published,
         )
 
     def plan(self) -> tuple[Action, ...]:
@@ -141,6 +149,9 @@ class World:
                 del self.desired[device][deployment]
             case DeleteState(device, deployment):
                 del self.states[device][deployment]
+            case WriteTarget(device, target, over):
+                assert self.targets.get(device) == over, "compare-and-set"
+                self.targets[device] = target
             case DeleteIdentity(subject):
                 del self.identities[subject]
                 assert subject not in {used for _, used in self.sessions}, "no session may be left"

@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import msgspec
 import structlog
-from msgspec import Struct
 
-from fleet.bus import Bus
-from fleet.contract.buckets import APP_BUCKETS, DESIRED_INDEX, DESIRED_STATE, DEVICE_STATE, IDENTITIES, Bucket
+from fleet.bus import Bus, Entry
+from fleet.contract.buckets import (
+    AGENT_TARGET,
+    APP_BUCKETS,
+    DESIRED_INDEX,
+    DESIRED_STATE,
+    DEVICE_STATE,
+    IDENTITIES,
+    Bucket,
+)
+from fleet.contract.errors import Conflict
 from fleet.operator.reconcile.actions import (
     DeleteDesired,
     DeleteIdentity,
@@ -18,12 +27,15 @@ from fleet.operator.reconcile.actions import (
     WriteDesired,
     WriteIdentity,
     WriteIndex,
+    WriteTarget,
 )
 from fleet.operator.store import Store
 
 log = structlog.get_logger()
 
-KeyAction = WriteIdentity | WriteDesired | WriteIndex | DeleteDesired | DeleteState | DeleteIdentity | Purge
+KeyAction = (
+    WriteIdentity | WriteDesired | WriteIndex | DeleteDesired | DeleteState | WriteTarget | DeleteIdentity | Purge
+)
 
 
 class Keys:
@@ -37,6 +49,7 @@ class Keys:
         self._indexes = app.kv(DESIRED_INDEX)
         self._entries = app.kv(DESIRED_STATE)
         self._states = app.kv(DEVICE_STATE)
+        self._targets = app.kv(AGENT_TARGET)
 
     async def do(self, action: KeyAction) -> None:
         """Carry out one.
@@ -62,15 +75,30 @@ class Keys:
             case DeleteState(device, deployment):
                 await self._states.delete(f"{device}.{deployment}")
                 self._store.put_state(device, deployment, None)
+            case WriteTarget():
+                await self._order(action)
             case DeleteIdentity(subject):
                 await self._identities.delete(subject)
                 self._store.put_identity(subject, None)
             case Purge(device):
                 await self._purge(device)
 
+    async def _order(self, action: WriteTarget) -> None:
+        """Write it over what the decision was made of; what was overtaken is not written, but known from now on."""
+        found = await self._targets.get(action.device)
+        known = found.value if isinstance(found, Entry) else None
+        if known == action.over:
+            try:
+                await self._targets.update(action.device, action.target, revision=found.revision if found else 0)
+            except Conflict:
+                return
+            known = action.target
+            log.info("agent ordered", device=action.device, target=msgspec.to_builtins(known, enc_hook=str))
+        self._store.put_target(action.device, known)
+
     async def _purge(self, device: str) -> None:
         """Every key, also those that we do not understand."""
-        views = [self._app.kv(bucket) for bucket in cast("tuple[Bucket[Struct], ...]", APP_BUCKETS)]
+        views = [self._app.kv(bucket) for bucket in cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS)]
         patterns = (device, f"{device}.>")
         found = await asyncio.gather(*(view.read_all(pattern) for view in views for pattern in patterns))
         owners = [view for view in views for _ in patterns]

@@ -12,6 +12,7 @@ from fleet.operator.reconcile.devices import reconcile_device
 from fleet.operator.reconcile.identities import admit
 from fleet.operator.reconcile.placement import place
 from fleet.operator.reconcile.snapshot import Snapshot
+from fleet.operator.reconcile.upgrades import lead
 
 __all__ = ["Action", "Snapshot", "reconcile"]
 
@@ -25,8 +26,10 @@ def reconcile(snapshot: Snapshot) -> tuple[Action, ...]:
     """
     actions, admissions = admit(snapshot)
     wanted, tallies = place(snapshot)
+    orders, upgrades = lead(snapshot)
+    actions += orders
     for name, device in snapshot.devices.items():
-        actions += reconcile_device(snapshot, device, admissions[name], wanted.get(name, {}))
+        actions += reconcile_device(snapshot, device, admissions[name], wanted.get(name, {}), upgrades.get(name))
     for name, deployment in snapshot.deployments.items():
         actions += reconcile_deployment(deployment, tallies.get(name), snapshot.now)
     return tuple(sorted(actions, key=stage))

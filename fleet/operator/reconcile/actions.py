@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from fleet.contract.objects import DeploymentStatus, DeviceStatus
-from fleet.contract.wire import Desired, DesiredIndex, Identity
+from fleet.contract.wire import AgentTarget, Desired, DesiredIndex, Identity
 
 Kind = Literal["Device", "FleetDeployment"]
 
@@ -70,6 +70,17 @@ class DeleteState(msgspec.Struct, frozen=True):
     deployment: str
 
 
+class WriteTarget(msgspec.Struct, frozen=True):
+    """Order an agent version, or say how far that may go; over the very entry that the decision was made of.
+
+    `over` is None where there was none.
+    """
+
+    device: str
+    target: AgentTarget
+    over: AgentTarget | None
+
+
 class DeleteIdentity(msgspec.Struct, frozen=True):
     """Forget a subject, once its sessions are gone."""
 
@@ -121,6 +132,7 @@ Action = (
     | WriteIndex
     | DeleteDesired
     | DeleteState
+    | WriteTarget
     | DeleteIdentity
     | Purge
     | RemoveFinalizer
@@ -136,6 +148,7 @@ ORDER: tuple[type[Action], ...] = (
     WriteIndex,
     DeleteDesired,
     DeleteState,
+    WriteTarget,
     DeleteIdentity,
     Purge,
     RemoveFinalizer,

@@ -21,19 +21,21 @@ from fleet.operator.reconcile.actions import (
 )
 from fleet.operator.reconcile.identities import Admission
 from fleet.operator.reconcile.snapshot import Snapshot, deleting, held
+from fleet.operator.reconcile.upgrades import UPGRADES_TOLD
 from fleet.operator.status import notes, settle, timestamp
 
 _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "HeartbeatMissed": "Warning",
     "SubjectTaken": "Warning",
     "SessionsDropped": "Normal",
+    **UPGRADES_TOLD,
 }
 
 
 def reconcile_device(
-    snapshot: Snapshot, device: Device, admission: Admission, wanted: Mapping[str, Desired]
+    snapshot: Snapshot, device: Device, admission: Admission, wanted: Mapping[str, Desired], upgraded: Claim | None
 ) -> list[Action]:
-    """What to do for one device; `wanted` is the desired state that it is to have."""
+    """What to do for one device; `wanted` is the desired state it is to have, `upgraded` how its agent stands."""
     name = device.metadata.name
     if deleting(device):
         if held(device) and admission.dropped:
@@ -41,7 +43,7 @@ def reconcile_device(
         return []
     if not held(device):
         return [AddFinalizer("Device", name)]
-    return [*_keys(snapshot, device, wanted), *_status(snapshot, device, admission, len(wanted))]
+    return [*_keys(snapshot, device, wanted), *_status(snapshot, device, admission, len(wanted), upgraded)]
 
 
 def _keys(snapshot: Snapshot, device: Device, wanted: Mapping[str, Desired]) -> list[Action]:
@@ -61,10 +63,13 @@ def _keys(snapshot: Snapshot, device: Device, wanted: Mapping[str, Desired]) -> 
     return actions
 
 
-def _status(snapshot: Snapshot, device: Device, admission: Admission, deployments: int) -> list[Action]:
+def _status(
+    snapshot: Snapshot, device: Device, admission: Admission, deployments: int, upgraded: Claim | None
+) -> list[Action]:
     name, old = device.metadata.name, device.status
     revoked = _revoked(device, admission)
-    claims = (_enrolled(device, admission), _online(snapshot, name, revoked), revoked)
+    upgrade = (upgraded,) if upgraded else ()
+    claims = (_enrolled(device, admission), _online(snapshot, name, revoked), revoked, *upgrade)
     conditions = settle(old.conditions, claims, device.metadata.generation, snapshot.now)
     # What a device was stays told until it says something else.
     info = snapshot.infos.get(name, old.info)

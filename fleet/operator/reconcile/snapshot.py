@@ -6,8 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fleet.contract.names import AgentVersion
 from fleet.contract.objects import FINALIZER, Device, FleetDeployment
-from fleet.contract.wire import Desired, DesiredIndex, DeviceInfo, DeviceState, Heartbeat, Identity
+from fleet.contract.wire import (
+    AgentLease,
+    AgentTarget,
+    Desired,
+    DesiredIndex,
+    DeviceInfo,
+    DeviceState,
+    Heartbeat,
+    Identity,
+)
+from fleet.operator.upgrade.view import Artifact, Rules
 
 _SHORTEST_INTERVAL = 0.1
 _LONGEST_INTERVAL = 3600.0
@@ -22,11 +33,19 @@ class Heard(msgspec.Struct, frozen=True):
     revision: int = 0
 
 
+class Holding(msgspec.Struct, frozen=True):
+    """A lease, and since when this process has seen it with its holder, in monotonic seconds."""
+
+    lease: AgentLease
+    since: float
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything known. Keys are device ids, deployment names and token subjects; names in the maps are valid.
 
     `now` is Unix time in seconds, for people; `clock` is monotonic seconds, for decisions. `dropped` holds, for each
-    device whose sessions were ended and seen to be gone, the subjects that were denied at that time.
+    device whose sessions were ended and seen to be gone, the subjects that were denied at that time. `beats` holds the
+    last heartbeat of each agent instance of a device.
     """
 
     now: float
@@ -41,6 +60,11 @@ class Snapshot(msgspec.Struct, frozen=True):
     heard: Mapping[str, Heard]
     identities: Mapping[str, Identity]
     dropped: Mapping[str, frozenset[str]]
+    beats: Mapping[str, Mapping[str, Heard]] = {}
+    targets: Mapping[str, AgentTarget] = {}
+    leases: Mapping[str, Holding] = {}
+    published: Mapping[AgentVersion, Artifact] = {}
+    rules: Rules = Rules()
 
     def online(self, device: str) -> bool:
         """Whether the device's last heartbeat is recent enough."""

@@ -1,0 +1,81 @@
+"""Agents' upgrades: what is known of each device, as `fleet.operator.upgrade` wants it, and what that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from fleet.contract.names import AgentVersion
+from fleet.contract.objects import Device
+from fleet.contract.upgrade import UpgradeReason
+from fleet.contract.wire import Phase
+from fleet.operator.claim import Claim
+from fleet.operator.reconcile.actions import Action, WriteTarget
+from fleet.operator.reconcile.snapshot import Snapshot, deadline, deleting, held
+from fleet.operator.upgrade.decide import decide
+from fleet.operator.upgrade.view import DeviceView, FleetView
+
+_ON_THE_WAY = frozenset(
+    {
+        UpgradeReason.IN_PROGRESS,
+        UpgradeReason.WAITING_FOR_LOCK,
+        UpgradeReason.WAITING_FOR_RECONCILES,
+        UpgradeReason.WAITING_FOR_HEALTH,
+        UpgradeReason.OTHER,
+    }
+)
+_GOOD = frozenset({UpgradeReason.CONFIRMED, UpgradeReason.ALREADY_RUNNING, UpgradeReason.WITHDRAWN})
+UPGRADES_TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
+    "Ordered": "Normal",
+    "RolloutHalted": "Warning",
+    **{
+        reason.value: "Normal" if reason in _GOOD else "Warning"
+        for reason in UpgradeReason
+        if reason not in _ON_THE_WAY
+    },
+}
+"""Reasons of the condition `Upgraded` that are told as an Event."""
+
+
+def lead(snapshot: Snapshot) -> tuple[list[Action], dict[str, Claim]]:
+    """The orders to write, and each device's condition `Upgraded`, where there is something to say."""
+    views = {name: _view(snapshot, device) for name, device in snapshot.devices.items() if held(device)}
+    decisions = decide(FleetView(views, snapshot.published, snapshot.rules))
+    orders: list[Action] = [
+        WriteTarget(name, decision.target, views[name].target)
+        for name, decision in decisions.items()
+        if decision.target is not None
+    ]
+    return orders, {name: decision.claim for name, decision in decisions.items() if decision.claim is not None}
+
+
+def _view(snapshot: Snapshot, device: Device) -> DeviceView:
+    name, spec = device.metadata.name, device.spec
+    info, holding = snapshot.infos.get(name), snapshot.leases.get(name)
+    return DeviceView(
+        wanted=AgentVersion(spec.agent_version) if spec.agent_version else None,
+        order=spec.agent_order,
+        target=snapshot.targets.get(name),
+        status=info.upgrade if info else None,
+        running=info.agent_version if info else None,
+        beats=tuple(
+            heard.heartbeat
+            for heard in snapshot.beats.get(name, {}).values()
+            if deadline(heard, snapshot.offline_after) > snapshot.clock
+        ),
+        lease=holding.lease if holding else None,
+        lease_held_for=snapshot.clock - holding.since if holding else 0,
+        healthy=_healthy(snapshot, name),
+        online=snapshot.online(name),
+        barred=spec.revoked or deleting(device),
+    )
+
+
+def _healthy(snapshot: Snapshot, device: str) -> bool:
+    """Whether everything that the device is told to run was reported as running, in the generation it was told."""
+    index, states = snapshot.indexes.get(device), snapshot.states.get(device, {})
+    wanted = index.deployments if index else {}
+    return all(
+        name in states and (states[name].generation, states[name].phase) == (generation, Phase.RUNNING)
+        for name, generation in wanted.items()
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fleet.contract.config import AgentConfig, CalloutConfig, FleetDeviceAuth, MachineKey, OperatorConfig
+from fleet.contract.config import AgentConfig, CalloutConfig, FleetDeviceAuth, MachineKey, OperatorConfig, UpgradeRules
 from fleet.contract.names import AgentVersion, DeviceId, Digest
 from fleet.contract.objects import ServerInfo
 from fleet.contract.upgrade import (
@@ -170,6 +170,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         resync_interval=20,
         offline_after_intervals=4,
         stream_replicas=3,
+        upgrade=UpgradeRules(at_once=5, abort_after=2, soak=30),
     ),
     "server-info": ServerInfo(
         issuer="https://id.example",

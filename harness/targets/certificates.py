@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -34,18 +35,23 @@ class Authority:
         )
         write_atomic(self.certificate, built.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A server's certificate for `localhost` and 127.0.0.1, and its key: paths of PEM files."""
+    def issue(
+        self, name: str, *, hosts: Sequence[str] = ("localhost", "127.0.0.1"), client_of: str = ""
+    ) -> tuple[Path, Path]:
+        """A certificate and its key: paths of PEM files.
+
+        Args:
+            name: Of the files, and the certificate's common name.
+            hosts: What a server is called: host names and addresses.
+            client_of: The organization of a client; its certificate is none of a server.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        names: list[x509.GeneralName] = [
-            x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        ]
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH if client_of else ExtendedKeyUsageOID.SERVER_AUTH
         built = (
-            _builder(_name(name), self._name, key)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            _builder(_name(name, client_of), self._name, key)
+            .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -87,8 +93,16 @@ _USE_SIGN = x509.KeyUsage(
 )
 
 
-def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+def _name(common: str, organization: str = "") -> x509.Name:
+    of = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    return x509.Name([*of, x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

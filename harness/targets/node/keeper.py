@@ -1,0 +1,81 @@
+"""`python -m harness.targets.node.keeper ROOT`: the process outside that starts a site, watches it, and cleans up.
+
+It inherits the lock on ROOT, and its standard input is a pipe of the owner: end-of-file there, or the end of the site,
+ends both. A line there, whatever it says, lets the site live on without its owner.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from harness import cgroups
+from harness.process import die_with as _loaded_before_fork  # noqa: F401 - imports its library here, not after the fork
+from harness.targets.node import inside
+from harness.targets.node.init import Forward
+from harness.targets.node.namespaces import start_first_process
+from harness.targets.node.plan import API_PORT, SITE_ADDRESS, Plan, load
+
+_GONE_WITHIN = 5.0
+
+
+def main(root: Path) -> int:
+    """Keep a site until its owner or it ends."""
+    plan = load(root)
+    forwards = _listen(plan)
+    groups = cgroups.make(plan.cgroup)
+    site, _alive = start_first_process(groups, lambda alive: inside.run_site(plan, alive, forwards))
+    for forward in forwards:
+        forward.listener.close()
+    (root / "site.pid").write_text(str(site))
+    _say(f"site started, pid {site}")
+    _say(_wait(site))
+    os.kill(site, signal.SIGKILL)
+    os.waitpid(site, 0)  # returns only when the whole pid namespace is dead
+    _remove_groups(plan.cgroup)
+    return 0
+
+
+def _listen(plan: Plan) -> list[Forward]:
+    machines = tuple(machine.address for machine in plan.machines)
+    wanted = [(plan.api_port, (SITE_ADDRESS,), API_PORT), *((port, machines, port) for port in plan.node_ports)]
+    return [
+        Forward(socket.create_server(("127.0.0.1", outside), backlog=512), hosts, port)
+        for outside, hosts, port in wanted
+    ]
+
+
+def _wait(site: int) -> str:
+    """Until the site or the owner ends; says which."""
+    ended = os.pidfd_open(site)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(sys.stdin, select.POLLIN | select.POLLHUP)
+    while True:
+        for handle, _event in poll.poll():
+            if handle == ended:
+                return "the site ended"
+            if not os.read(sys.stdin.fileno(), 64):
+                return "the owner ended"
+            poll.unregister(sys.stdin)
+            _say("lives on without an owner")
+
+
+def _remove_groups(name: str) -> None:
+    end = time.monotonic() + _GONE_WITHIN
+    while (left := cgroups.remove(name)) and time.monotonic() < end:
+        time.sleep(0.02)  # a dead process leaves its group a moment later
+    _say(f"left: {left or 'nothing'}")
+
+
+def _say(text: str) -> None:
+    print(f"{time.time():.3f} keeper: {text}", flush=True)  # noqa: T201 - the log
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,54 @@
+"""What a machine must have for a node target, checked before anything starts and told in one message."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from harness.errors import TargetUnavailable
+
+_PACKAGES = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+}
+"""Programs, and the Debian packages that hold them."""
+_PLUGIN = Path("/usr/lib/cni/ptp")
+_COVERED = ("/run", "/var/run", "/var/lib", "/var/log", "/proc", "/sys", "/dev")
+
+
+def check(root: Path) -> None:
+    """Whether a site may live in `root`.
+
+    Raises:
+        TargetUnavailable: the message lists everything that is missing.
+    """
+    missing = {package for program, package in _PACKAGES.items() if shutil.which(program, path=search_path()) is None}
+    if not _PLUGIN.exists():
+        missing.add("containernetworking-plugins")
+    problems = [
+        *(["it is not Linux"] if sys.platform != "linux" else []),
+        *(["it needs root, for namespaces and mounts"] if os.geteuid() else []),
+        *([f"missing: {' '.join(sorted(missing))}"] if missing else []),
+        *([f"{root} is covered inside a node"] if any(root.is_relative_to(it) for it in _COVERED) else []),
+    ]
+    if problems:
+        raise TargetUnavailable(
+            f"no Kubernetes node can run here: {'; '.join(problems)}",
+            next_step=_next_step(missing),
+        )
+
+
+def search_path() -> str:
+    """Where daemons are on Debian, even for a user whose PATH lacks the folders of administrators."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+def _next_step(missing: set[str]) -> str:
+    install = f"apt-get install {' '.join(sorted(missing))}, and " if missing else ""
+    return f"{install}run as root with TMPDIR outside of {', '.join(_COVERED)}; or use --fleet-target embedded"

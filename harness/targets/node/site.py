@@ -1,0 +1,260 @@
+"""The owner's side of a site: start it, load images, switch machines off and on, end it without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from harness import cgroups, folders
+from harness.errors import HarnessError, PartDied, PartNotReady
+from harness.parts import ask, put, specs, statuses, unready
+from harness.ports import Ports
+from harness.probes.kube import KubeProbe
+from harness.process import tail
+from harness.targets.local import inherited
+from harness.targets.node import access, daemons, requirements
+from harness.targets.node.plan import Machine, Plan, machines
+from harness.wait import WaitFailed, WaitTimeout, wait_until
+
+_START = 120.0
+"""Seconds until a site is ready: 25 times the usual, for a machine that is busy with something else."""
+_END = 20.0
+_NODE_PORTS = 32
+_CRASHES = 5
+
+
+class Site:
+    """A running site; see `site`. `kubeconfig` is its admin's, for the outside."""
+
+    def __init__(self, plan: Plan, kubeconfig: Path, keeper: subprocess.Popen[bytes]) -> None:
+        """Use `site`."""
+        self.plan = plan
+        self.kubeconfig = kubeconfig
+        self._keeper = keeper
+
+    def load(self, archives: Sequence[Path]) -> None:
+        """Give images, as docker archives, to every machine that runs.
+
+        Raises:
+            HarnessError: an archive is not one, or a machine is off.
+        """
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda pair: self._load(*pair), ((m, a) for m in self.plan.machines for a in archives)))
+
+    def kill(self, machine: str) -> None:
+        """Cut a machine's power: everything on it dies at once. It starts again by itself."""
+        ask(self.plan.root, "kill", machine)
+
+    def switch_off(self, machine: str) -> None:
+        """As `kill`, but it stays off."""
+        self._want(machine, run=False)
+
+    def switch_on(self, machine: str) -> None:
+        """Start it again; returns once its kubelet listens."""
+        self._want(machine, run=True)
+        self.await_parts([machine])
+
+    def await_parts(self, names: Sequence[str]) -> None:
+        """Until these parts of the site answer.
+
+        Raises:
+            HarnessError: they do not in time, or keep dying; the message holds their last words.
+        """
+        self._await(self.plan.root, names)
+
+    def await_nodes(self) -> None:
+        """Until Kubernetes calls every machine ready, and pods may be created; as `await_parts` for errors."""
+        wanted = {machine.name for machine in self.plan.machines}
+        with contextlib.closing(KubeProbe(self.kubeconfig, "default")) as kube:
+            self._until(lambda: wanted - ready_nodes(kube), "every node is ready", lambda missing: not missing)
+            account = "/api/v1/namespaces/default/serviceaccounts/default"
+            self._until(lambda: kube.get(account), "the default ServiceAccount is there", bool)
+
+    def detach(self) -> None:
+        """Let it live on without us; `end` from any process."""
+        if self._keeper.stdin is not None:
+            self._keeper.stdin.write(b"detach\n")
+            self._keeper.stdin.close()
+
+    def close(self) -> None:
+        """End it, and return once nothing of it is left but its folder.
+
+        Raises:
+            HarnessError: something is left all the same.
+        """
+        if self._keeper.stdin is not None:
+            self._keeper.stdin.close()
+        try:
+            self._keeper.wait(_END)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            self._keeper.wait()
+        left = cgroups.remove(self.plan.cgroup)
+        if left:
+            raise HarnessError(f"control groups outlived the site: {left}", next_step="see who is in cgroup.procs")
+
+    def start_rest(self, files: access.Files) -> None:
+        """Once the API server answers: everything that needs it."""
+        daemons.put_rest(self.plan, files)
+        ask(self.plan.root, "look")
+        for machine in self.plan.machines:
+            self._await(self.plan.of(machine), ["containerd"])
+            ask(self.plan.of(machine), "look")
+
+    def await_containerd(self) -> None:
+        """Until images can be loaded; as `await_parts` for errors."""
+        for machine in self.plan.machines:
+            argv = _ctr(self.plan.containerd(machine), "version")
+            self._until(lambda argv=argv: not _failure(argv), f"containerd of {machine.name} answers", bool)
+
+    def _want(self, name: str, *, run: bool) -> None:
+        spec = specs(self.plan.root)[name]
+        put(self.plan.root, msgspec.structs.replace(spec, run=run, grace=0))
+        ask(self.plan.root, "look")
+
+    def _load(self, machine: Machine, archive: Path) -> None:
+        failure = _failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive)))
+        if failure:
+            raise HarnessError(
+                f"{machine.name} does not take the image {archive}: {failure}",
+                next_step=f"is it a docker archive? see {self.plan.of(machine)}/logs/containerd.log",
+            )
+
+    def _await(self, root: Path, names: Sequence[str]) -> None:
+        def missing() -> Mapping[str, str]:
+            deaf = {} if (root / "sup.sock").exists() else {"supervisor": "does not listen yet"}
+            return deaf | unready(statuses(root), names)
+
+        self._until(missing, f"{', '.join(names)} answer", lambda found: not found)
+
+    def _until(self, look: Any, condition: str, until: Any) -> None:  # noqa: ANN401 - passed on as they are
+        try:
+            wait_until(look, condition, timeout=_START, until=until, error=lambda _seen: self._hopeless(), interval=0.03)
+        except WaitTimeout as error:
+            raise PartNotReady(
+                f"{error}\n{self._last_words()}", next_step="see these logs, and whether the machine is busy"
+            ) from error
+        except WaitFailed as error:
+            raise PartDied(f"{error.why}\n{self._last_words()}", next_step=f"see {self.plan.root}/logs") from error
+
+    def _hopeless(self) -> str | None:
+        if self._keeper.poll() is not None:
+            return "the site ended"
+        for root in self._roots():
+            for status in statuses(root).values():
+                if len(status.exits) >= _CRASHES and not status.ready:
+                    return f"{status.name} keeps ending, last with code {status.exits[-1].code}"
+        return None
+
+    def _roots(self) -> list[Path]:
+        return [self.plan.root, *map(self.plan.of, self.plan.machines)]
+
+    def _last_words(self) -> str:
+        bad = [
+            root / "logs" / f"{status.name}.log"
+            for root in self._roots()
+            for status in statuses(root).values()
+            if not status.ready
+        ]
+        return "\n".join(f"  {log}:\n{tail(log, 6)}" for log in [self.plan.root / "logs" / "keeper.log", *bad])
+
+
+@contextlib.contextmanager
+def site(
+    binaries: Mapping[str, Path], pause: Path, *, count: int = 1, images: Sequence[Path] = (), keep: bool = False
+) -> Generator[Site]:
+    """A Kubernetes from nothing, ended and removed after the `with`, or kept alive when told so.
+
+    Args:
+        binaries: Every server of `harness.binaries.NAMES` and `NODE_NAMES`.
+        pause: The docker archive of a sandbox, named `PAUSE`.
+        count: Machines, from one to three.
+        images: Docker archives that every machine gets.
+        keep: Whether it outlives us.
+
+    Raises:
+        TargetUnavailable: this machine lacks something.
+        HarnessError: it did not come up; nothing is left of it.
+    """
+    requirements.check(folders.parent())
+    folders.sweep()
+    root, lock = folders.create()
+    ports = Ports.acquire()
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(ports.release)
+        cleanup.callback(lock.close)
+        if not keep:
+            cleanup.callback(folders.remove, root)
+        plan = Plan(
+            root=root,
+            machines=machines(count),
+            cgroup=f"fleet-{root.name}-{os.getpid()}",
+            api_port=ports.take(),
+            node_ports=tuple(ports.take() for _ in range(_NODE_PORTS)),
+            binaries=dict(binaries),
+            pause=PAUSE,
+        )
+        plan.save()
+        (root / "cgroup").write_text(plan.cgroup)
+        files = access.prepare(plan)
+        daemons.put_first(plan, files)
+        made = Site(plan, files.kubeconfig, _start_keeper(root, lock))
+        cleanup.callback(made.detach if keep else made.close)
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(lambda: (made.await_containerd(), made.load([pause, *images])))
+            made.await_parts(["etcd", "kube-apiserver"])
+            made.start_rest(files)
+            with contextlib.closing(KubeProbe(files.kubeconfig, "default")) as kube:
+                kube.create("/apis/storage.k8s.io/v1/storageclasses", daemons.storage_class())
+            made.await_parts([*specs(root)])
+            loading.result()
+        made.await_nodes()
+        yield made
+
+
+PAUSE = "fleet-test/pause:1"
+"""The image of a pod's sandbox."""
+
+
+def ready_nodes(kube: KubeProbe) -> set[str]:
+    """The names of the nodes that Kubernetes calls ready."""
+    nodes = (kube.get("/api/v1/nodes") or {}).get("items", [])
+    return {node["metadata"]["name"] for node in nodes if _is_ready(node)}
+
+
+def _is_ready(node: dict[str, Any]) -> bool:
+    conditions: list[dict[str, str]] = node.get("status", {}).get("conditions", [])
+    return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+
+
+def _start_keeper(root: Path, lock: IO[bytes]) -> subprocess.Popen[bytes]:
+    for folder in [root, *(root / "machines").iterdir()]:
+        (folder / "logs").mkdir(exist_ok=True)
+    with (root / "logs" / "keeper.log").open("ab") as log:
+        # Its standard input is the pipe that ends when we do, and it shares our lock on the folder.
+        return subprocess.Popen(
+            [sys.executable, "-m", "harness.targets.node.keeper", str(root)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**inherited(), "PATH": requirements.search_path()},
+            pass_fds=[lock.fileno()],
+            start_new_session=True,
+        )
+
+
+def _ctr(socket: Path, *arguments: str) -> list[str]:
+    return ["ctr", "--address", str(socket), "--namespace", "k8s.io", *arguments]
+
+
+def _failure(argv: Sequence[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"code {done.returncode}"

@@ -47,7 +47,7 @@ class Site:
             HarnessError: an archive is not one, or a machine is off.
         """
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda pair: self._load(*pair), ((m, a) for m in self.plan.machines for a in archives)))
+            list(pool.map(lambda machine: self._load(machine, archives), self.plan.machines))
 
     def kill(self, machine: str) -> None:
         """Cut a machine's power: everything on it dies at once. It starts again by itself."""
@@ -120,13 +120,14 @@ class Site:
         put(self.plan.root, msgspec.structs.replace(spec, run=run, grace=0))
         ask(self.plan.root, "look")
 
-    def _load(self, machine: Machine, archive: Path) -> None:
-        failure = _failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive)))
-        if failure:
-            raise HarnessError(
-                f"{machine.name} does not take the image {archive}: {failure}",
-                next_step=f"is it a docker archive? see {self.plan.of(machine)}/logs/containerd.log",
-            )
+    def _load(self, machine: Machine, archives: Sequence[Path]) -> None:
+        for archive in archives:  # one by one: two that share a layer would lock each other out
+            failure = _failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive)))
+            if failure:
+                raise HarnessError(
+                    f"{machine.name} does not take the image {archive}: {failure}",
+                    next_step=f"is it a docker archive? see {self.plan.of(machine)}/logs/containerd.log",
+                )
 
     def _await(self, root: Path, names: Sequence[str]) -> None:
         def missing() -> Mapping[str, str]:

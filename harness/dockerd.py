@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
+from harness import cgroups
 from harness.engine_client import EngineClient
 from harness.errors import EngineUnavailable, HarnessError, Unanswered
 from harness.process import running
@@ -62,7 +63,7 @@ def dockerd(root: Path) -> Generator[Path]:
     client = EngineClient(str(socket))
     with _slot() as slot, contextlib.closing(client):
         bridge = _bridge(slot)
-        cgroup = f"/fleet-engine-{slot}"
+        cgroup = f"fleet-engine-{slot}"
         argv = _argv(root, socket, bridge, cgroup)
         env = {**os.environ, "FLEET_WORLD": str(root), "TMPDIR": str(root)}
         try:
@@ -70,7 +71,7 @@ def dockerd(root: Path) -> Generator[Path]:
                 yield socket
         finally:
             _run("ip", "link", "delete", bridge)
-            _remove_cgroups(cgroup)
+            cgroups.remove(cgroup)
 
 
 def _argv(root: Path, socket: Path, bridge: str, cgroup: str) -> list[str]:
@@ -79,7 +80,7 @@ def _argv(root: Path, socket: Path, bridge: str, cgroup: str) -> list[str]:
         "dockerd",
         *("--host", f"unix://{socket}", "--pidfile", str(root / "dockerd.pid")),
         *("--data-root", str(root / "data"), "--exec-root", str(root / "exec")),
-        *("--bridge", bridge, "--cgroup-parent", cgroup, "--shutdown-timeout", "1"),
+        *("--bridge", bridge, "--cgroup-parent", f"/{cgroup}", "--shutdown-timeout", "1"),
         # Ports are published by its proxy alone: the machine's packet filter is not ours to change.
         *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
     ]
@@ -124,14 +125,3 @@ def _must(*argv: str) -> None:
         raise EngineUnavailable(
             f"{' '.join(argv)}: {done.stderr.strip()}", next_step="may this machine make bridges (CAP_NET_ADMIN)?"
         )
-
-
-def _remove_cgroups(name: str) -> None:
-    """Remove the empty folders that containers leave in each hierarchy (version 1, or the one of version 2)."""
-    base = Path("/sys/fs/cgroup")
-    for top in [base / name.lstrip("/"), *base.glob(f"*/{name.lstrip('/')}")]:
-        for folder in sorted(top.rglob("*/"), reverse=True):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        with contextlib.suppress(OSError):
-            top.rmdir()

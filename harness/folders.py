@@ -18,8 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from harness import cgroups
 from harness.errors import DiskFull, HarnessError, of_os_error
 
+CGROUP = "cgroup"
+"""A file in a world's folder: the name of the control groups that it made, if it made any."""
 _LEAST_FREE = 64 * 2**20
 """Bytes: what etcd, JetStream and the logs of one world take, with room to spare."""
 _LONGEST_BELOW = len("/devices//run/docker.sock") + 63
@@ -98,6 +101,8 @@ def sweep(also: Callable[[Path], None] = lambda _: None) -> list[Path]:
                 continue
             kill_members(root)
             also(root)
+            with contextlib.suppress(OSError):
+                cgroups.remove((root / CGROUP).read_text())
             remove(root)
             removed.append(root)
     return removed

@@ -61,6 +61,11 @@ prepare_packages() {
   command -v dockerd >/dev/null || missing+=(docker.io iptables)
   [ -x /bin/busybox ] || missing+=(busybox-static)
   command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+  # A node of Kubernetes.
+  command -v containerd >/dev/null || missing+=(containerd)
+  command -v runc >/dev/null || missing+=(runc)
+  command -v nft >/dev/null || missing+=(nftables)
+  [ -x /usr/lib/cni/ptp ] || missing+=(containernetworking-plugins)
   [ ${#missing[@]} -eq 0 ] && return
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     fail "missing: ${missing[*]}" "install them (Debian: apt-get install ${missing[*]}), then run this again"
@@ -71,15 +76,16 @@ prepare_packages() {
 }
 
 prepare_servers() {
-  say "real servers (built once, about 4 minutes on 2 cores)"
-  python -m harness.binaries
+  say "real servers (built once: 4 minutes on 2 cores, 8 with those of a Kubernetes node)"
+  python -m harness.binaries "$@"
 }
 
+# prepare [SERVER...]: servers beyond those of an embedded world, as `harness.binaries` names them, or `all`.
 prepare() {
   prepare_python
   prepare_packages
   prepare_node
-  prepare_servers
+  prepare_servers "$@"
 }
 
 lint() {

@@ -18,7 +18,6 @@ import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -34,32 +33,31 @@ _FILES = {"www/index.html": PAGE, "etc/passwd": b"root:x:0:0:root:/:/bin/sh\n", 
 _FOLDERS = {"bin": 0o755, "dev": 0o755, "etc": 0o755, "proc": 0o755, "sys": 0o755, "tmp": 0o1777, "www": 0o755}
 
 
-def busybox_archive(image: str = IMAGE, *, page: bytes = PAGE, command: Sequence[str] = ("sh",)) -> bytes:
+def busybox_archive(image: str = IMAGE, *, page: bytes = PAGE) -> bytes:
     """The image as a docker archive, for `POST /images/load` or `ctr images import`.
 
     Args:
         image: The name and tag that it gets.
         page: What its web server answers; another page makes another image.
-        command: What runs when nothing else is said.
 
     Raises:
         BinaryMissing: there is no static busybox on this machine.
     """
     layer = _layer(_busybox(), page)
     digest = hashlib.sha256(layer).hexdigest()
-    config = msgspec.json.encode(_config(digest, command))
+    config = msgspec.json.encode(_config(digest))
     name = f"{hashlib.sha256(config).hexdigest()}.json"
     manifest = msgspec.json.encode([{"Config": name, "RepoTags": [image], "Layers": [f"{digest}/layer.tar"]}])
     return _tar({name: config, f"{digest}/layer.tar": layer, "manifest.json": manifest})
 
 
-def _config(digest: str, command: Sequence[str]) -> dict[str, object]:
+def _config(digest: str) -> dict[str, object]:
     machine = os.uname().machine
     return {
         "architecture": _ARCHITECTURES.get(machine, machine),
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
-        "config": {"Env": ["PATH=/bin"], "Cmd": list(command), "StopSignal": "SIGKILL"},
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "StopSignal": "SIGKILL"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
 

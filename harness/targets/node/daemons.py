@@ -100,9 +100,7 @@ def _api_server(plan: Plan, files: Files) -> PartSpec:
         f"--default-unreachable-toleration-seconds={_TOLERATION}",
         "--profiling=false",
     )
-    return PartSpec(
-        "kube-apiserver", argv, "world", env={"GOGC": "400"}, ready=f"https://127.0.0.1:{API_PORT}/readyz"
-    )
+    return PartSpec("kube-apiserver", argv, "world", env={"GOGC": "400"}, ready=f"https://127.0.0.1:{API_PORT}/readyz")
 
 
 def _controller_manager(plan: Plan, files: Files, roles: Path) -> PartSpec:
@@ -284,7 +282,7 @@ def _write_cni(root: Path, machine: Machine, node_ports: tuple[int, ...]) -> Non
     folder.mkdir(parents=True)
     for plugin in _PLUGINS.iterdir():
         (folder / plugin.name).symlink_to(plugin)
-    script = f'#!/bin/sh\nexec {sys.executable} -I {Path(__file__).with_name("loopback.py")}\n'
+    script = f"#!/bin/sh\nexec {sys.executable} -I {Path(__file__).with_name('loopback.py')}\n"
     (folder / _OURS).write_text(script)
     (folder / _OURS).chmod(0o755)
 

@@ -39,24 +39,25 @@ def be_init(root: Path, alive: int, forwards: Sequence[Forward] = ()) -> None:
         alive: Reads end-of-file once the parent has ended.
         forwards: What to forward meanwhile.
     """
-    asyncio.run(_serve(root, alive, forwards))
-    os._exit(0)  # the kernel kills the rest of the namespace
-
-
-async def _serve(root: Path, alive: int, forwards: Sequence[Forward]) -> None:
-    loop, end = asyncio.get_running_loop(), asyncio.Event()
-    servers = [await asyncio.start_server(_handler(forward), sock=forward.listener) for forward in forwards]
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "harness.supervisor", str(root)],
         stdin=subprocess.PIPE,
         env={**os.environ, "FLEET_WORLD": str(root)},
         start_new_session=True,
     )
-    loop.add_signal_handler(signal.SIGCHLD, _collect, supervisor.pid, end)
+    asyncio.run(_serve(supervisor.pid, alive, forwards))
+    os._exit(0)  # the kernel kills the rest of the namespace
+
+
+async def _serve(supervisor: int, alive: int, forwards: Sequence[Forward]) -> None:
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGCHLD, _collect, supervisor, end)
     loop.add_reader(alive, end.set)
-    _collect(supervisor.pid, end)
+    _collect(supervisor, end)
+    for forward in forwards:
+        await asyncio.start_server(_handler(forward), sock=forward.listener)
     await end.wait()
-    _say(f"ends; it forwarded {len(servers)} ports")
+    _say("ends")
 
 
 def _collect(supervisor: int, end: asyncio.Event) -> None:

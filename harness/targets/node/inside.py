@@ -104,4 +104,3 @@ def _show(file: Path, content: str, at: str) -> None:
     target = Path(at).resolve()
     if target.exists():
         mount(str(file), target, flags=BIND)
-

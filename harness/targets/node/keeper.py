@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 from harness import cgroups
-from harness.process import die_with as _loaded_before_fork  # noqa: F401 - imports its library here, not after the fork
 from harness.targets.node import inside
 from harness.targets.node.init import Forward
 from harness.targets.node.namespaces import start_first_process

@@ -38,7 +38,7 @@ def start_first_process(groups: Sequence[Path], run: Callable[[int], None]) -> t
         cgroups.enter(groups)
         _unshare(_NEW_REST)  # after entering, so that the groups are the roots of the new namespace
         run(alive)
-    except BaseException:  # noqa: BLE001 - nothing of ours may run on in the copy of the parent
+    except BaseException:  # nothing of ours may run on in the copy of the parent
         traceback.print_exc()
     finally:
         os._exit(1)

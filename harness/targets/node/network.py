@@ -22,7 +22,7 @@ def make_site(plan: Plan) -> None:
 
 
 def connect(machine: Machine) -> None:
-    """Plug a machine's `eth0` into the bridge; called in the site's network namespace by the parent of its process 1."""
+    """Plug a machine's `eth0` into the bridge; called in the site by the parent of the machine's process 1."""
     link = f"to-{machine.name}"
     # The link of a machine that was killed lives until the last process in its namespace is gone.
     subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)  # noqa: S607

@@ -31,12 +31,13 @@ def check(root: Path) -> None:
     missing = {package for program, package in _PACKAGES.items() if shutil.which(program, path=search_path()) is None}
     if not _PLUGIN.exists():
         missing.add("containernetworking-plugins")
-    problems = [
-        *(["it is not Linux"] if sys.platform != "linux" else []),
-        *(["it needs root, for namespaces and mounts"] if os.geteuid() else []),
-        *([f"missing: {' '.join(sorted(missing))}"] if missing else []),
-        *([f"{root} is covered inside a node"] if any(root.is_relative_to(it) for it in _COVERED) else []),
-    ]
+    found = {
+        "it is not Linux": sys.platform != "linux",
+        "it needs root, for namespaces and mounts": os.geteuid() != 0,
+        f"missing: {' '.join(sorted(missing))}": missing,
+        f"{root} is covered inside a node": any(root.is_relative_to(it) for it in _COVERED),
+    }
+    problems = [problem for problem, holds in found.items() if holds]
     if problems:
         raise TargetUnavailable(
             f"no Kubernetes node can run here: {'; '.join(problems)}",

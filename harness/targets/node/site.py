@@ -6,15 +6,18 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgspec
 
 from harness import cgroups, folders
 from harness.errors import HarnessError, PartDied, PartNotReady
+from harness.images.server import Archive
 from harness.parts import ask, put, specs, statuses, unready
 from harness.ports import Ports
 from harness.probes.kube import KubeProbe
@@ -23,6 +26,8 @@ from harness.targets.local import inherited
 from harness.targets.node import access, daemons, requirements
 from harness.targets.node.plan import Machine, Plan, machines
 from harness.wait import WaitFailed, WaitTimeout, wait_until
+
+T = TypeVar("T")
 
 _START = 120.0
 """Seconds until a site is ready: 25 times the usual, for a machine that is busy with something else."""
@@ -40,14 +45,14 @@ class Site:
         self.kubeconfig = kubeconfig
         self._keeper = keeper
 
-    def load(self, archives: Sequence[Path]) -> None:
-        """Give images, as docker archives, to every machine that runs.
+    def load(self, archives: Sequence[Archive]) -> None:
+        """Give images to every machine that runs.
 
         Raises:
             HarnessError: an archive is not one, or a machine is off.
         """
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda machine: self._load(machine, archives), self.plan.machines))
+            list(pool.map(self._load, self.plan.machines, repeat(archives)))
 
     def kill(self, machine: str) -> None:
         """Cut a machine's power: everything on it dies at once. It starts again by itself."""
@@ -74,9 +79,9 @@ class Site:
         """Until Kubernetes calls every machine ready, and pods may be created; as `await_parts` for errors."""
         wanted = {machine.name for machine in self.plan.machines}
         with contextlib.closing(KubeProbe(self.kubeconfig, "default")) as kube:
-            self._until(lambda: wanted - ready_nodes(kube), "every node is ready", lambda missing: not missing)
+            self._until(lambda: wanted - ready_nodes(kube), "every node is ready", _nothing)
             account = "/api/v1/namespaces/default/serviceaccounts/default"
-            self._until(lambda: kube.get(account), "the default ServiceAccount is there", bool)
+            self._until(lambda: kube.get(account), "the default ServiceAccount is there")
 
     def detach(self) -> None:
         """Let it live on without us; `end` from any process."""
@@ -113,19 +118,19 @@ class Site:
         """Until images can be loaded; as `await_parts` for errors."""
         for machine in self.plan.machines:
             argv = _ctr(self.plan.containerd(machine), "version")
-            self._until(lambda argv=argv: not _failure(argv), f"containerd of {machine.name} answers", bool)
+            self._until(partial(_failure, argv), f"containerd of {machine.name} answers", _nothing)
 
     def _want(self, name: str, *, run: bool) -> None:
         spec = specs(self.plan.root)[name]
         put(self.plan.root, msgspec.structs.replace(spec, run=run, grace=0))
         ask(self.plan.root, "look")
 
-    def _load(self, machine: Machine, archives: Sequence[Path]) -> None:
+    def _load(self, machine: Machine, archives: Sequence[Archive]) -> None:
         for archive in archives:  # one by one: two that share a layer would lock each other out
-            failure = _failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive)))
+            failure = _failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive.path)))
             if failure:
                 raise HarnessError(
-                    f"{machine.name} does not take the image {archive}: {failure}",
+                    f"{machine.name} does not take {archive.image} from {archive.path}: {failure}",
                     next_step=f"is it a docker archive? see {self.plan.of(machine)}/logs/containerd.log",
                 )
 
@@ -134,11 +139,13 @@ class Site:
             deaf = {} if (root / "sup.sock").exists() else {"supervisor": "does not listen yet"}
             return deaf | unready(statuses(root), names)
 
-        self._until(missing, f"{', '.join(names)} answer", lambda found: not found)
+        self._until(missing, f"{', '.join(names)} answer", _nothing)
 
-    def _until(self, look: Any, condition: str, until: Any) -> None:  # noqa: ANN401 - passed on as they are
+    def _until(self, look: Callable[[], T], condition: str, until: Callable[[T], object] = bool) -> None:
         try:
-            wait_until(look, condition, timeout=_START, until=until, error=lambda _seen: self._hopeless(), interval=0.03)
+            wait_until(
+                look, condition, timeout=_START, until=until, error=lambda _seen: self._hopeless(), interval=0.03
+            )
         except WaitTimeout as error:
             raise PartNotReady(
                 f"{error}\n{self._last_words()}", next_step="see these logs, and whether the machine is busy"
@@ -170,15 +177,15 @@ class Site:
 
 @contextlib.contextmanager
 def site(
-    binaries: Mapping[str, Path], pause: Path, *, count: int = 1, images: Sequence[Path] = (), keep: bool = False
+    binaries: Mapping[str, Path], pause: Archive, *, count: int = 1, images: Sequence[Archive] = (), keep: bool = False
 ) -> Generator[Site]:
     """A Kubernetes from nothing, ended and removed after the `with`, or kept alive when told so.
 
     Args:
         binaries: Every server of `harness.binaries.NAMES` and `NODE_NAMES`.
-        pause: The docker archive of a sandbox, named `PAUSE`.
+        pause: The image of pods' sandboxes.
         count: Machines, from one to three.
-        images: Docker archives that every machine gets.
+        images: Other images that every machine gets.
         keep: Whether it outlives us.
 
     Raises:
@@ -201,10 +208,10 @@ def site(
             api_port=ports.take(),
             node_ports=tuple(ports.take() for _ in range(_NODE_PORTS)),
             binaries=dict(binaries),
-            pause=PAUSE,
+            pause=pause.image,
         )
         plan.save()
-        (root / "cgroup").write_text(plan.cgroup)
+        (root / folders.CGROUP).write_text(plan.cgroup)
         files = access.prepare(plan)
         daemons.put_first(plan, files)
         made = Site(plan, files.kubeconfig, _start_keeper(root, lock))
@@ -219,10 +226,6 @@ def site(
             loading.result()
         made.await_nodes()
         yield made
-
-
-PAUSE = "fleet-test/pause:1"
-"""The image of a pod's sandbox."""
 
 
 def ready_nodes(kube: KubeProbe) -> set[str]:
@@ -250,6 +253,10 @@ def _start_keeper(root: Path, lock: IO[bytes]) -> subprocess.Popen[bytes]:
             pass_fds=[lock.fileno()],
             start_new_session=True,
         )
+
+
+def _nothing(left: Collection[str]) -> bool:
+    return not left
 
 
 def _ctr(socket: Path, *arguments: str) -> list[str]:

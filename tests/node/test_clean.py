@@ -1,0 +1,105 @@
+"""A site leaves nothing behind, however it ends, and touches no other site."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness import folders
+from harness.images.server import pause
+from harness.targets.node.plan import Plan, load
+from harness.targets.node.site import Site
+from harness.wait import wait_until
+from tests.node.snapshot import groups, host, members
+
+OWNER = """
+import pathlib, sys
+from harness.binaries import NAMES, NODE_NAMES, resolve_all
+from harness.images.server import pause
+from harness.targets.node.site import site
+with site(resolve_all((*NAMES, *NODE_NAMES)), pause(), count={count}) as made:
+    pathlib.Path({ready!r}).write_text(str(made.plan.root))
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def owner(ready: Path, count: int = 1) -> Generator[subprocess.Popen[bytes]]:
+    """A process that starts a site, and keeps it until its standard input ends."""
+    log = ready.with_suffix(".log").open("wb")
+    argv = [sys.executable, "-c", OWNER.format(ready=str(ready), count=count)]
+    with log, subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def roots() -> set[Path]:
+    return {path.parent for path in folders.parent().glob("*/plan.json")}
+
+
+def started(before: set[Path], process: subprocess.Popen[bytes], name: str) -> Path:
+    """The root of the site that `process` started, once its file `name` is there."""
+
+    def look() -> Path | None:
+        assert process.poll() is None
+        return next((root for root in roots() - before if (root / name).exists()), None)
+
+    found = wait_until(look, f"the other site has its {name}", timeout=60)
+    assert found is not None
+    return found
+
+
+def await_end(plan: Plan) -> None:
+    wait_until(lambda: members(plan.cgroup), "nothing of it runs", timeout=20, until=lambda left: not left)
+
+
+def test_an_owner_that_is_killed_takes_everything_along(one: Site, tmp_path: Path) -> None:
+    """Two machines and all pods of a second site, whole and running; the first site does not notice."""
+    before = host()
+    with owner(tmp_path / "ready", count=2) as process:
+        wait_until((tmp_path / "ready").exists, "the other site is ready", timeout=100)
+        plan = load(Path((tmp_path / "ready").read_text()))
+        assert len(members(plan.cgroup)) > 10
+        assert host() == before, "nothing of the host changes while it runs"
+        process.kill()
+        await_end(plan)
+    wait_until(lambda: groups(plan.cgroup), "its control groups are gone", timeout=20, until=lambda left: not left)
+    assert host() == before
+    wait_until(
+        lambda: (folders.sweep(), not plan.root.exists())[1], "whoever comes next removes its folder", timeout=10
+    )
+    one.await_nodes()
+    assert one.plan.root in roots()
+
+
+@pytest.mark.parametrize("victim", ["site", "keeper"])
+def test_what_is_killed_while_it_starts_leaves_nothing(victim: str, tmp_path: Path) -> None:
+    """A killed keeper cannot remove the empty control groups; whoever starts the next site does."""
+    pause()  # built before, so that the owner starts at once
+    before, known = host(), roots()
+    with owner(tmp_path / "ready") as process:
+        root = started(known, process, "machines/n1/containerd.sock")
+        plan = load(root)
+        site = int((root / "site.pid").read_text())
+        os.kill(site if victim == "site" else _parent(site), signal.SIGKILL)
+        await_end(plan)
+        assert process.wait(60) != 0
+    log = (tmp_path / "ready.log").read_text()
+    assert "the site ended" in log, log
+    wait_until(lambda: groups(plan.cgroup), "its control groups are gone", timeout=20, until=lambda left: not left)
+    assert host() == before
+    assert not root.exists()
+
+
+def _parent(pid: int) -> int:
+    """From proc_pid_stat(5): the fourth field, the second after the name in brackets."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

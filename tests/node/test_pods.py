@@ -13,6 +13,7 @@ from harness.errors import HarnessError
 from harness.images import PAGE
 from harness.images.server import Archive
 from harness.probes.kube import KubeProbe
+from harness.process import http_answers
 from harness.targets.node.site import Site
 from harness.wait import wait_until
 from tests.node.support import apply, await_rollout, kubectl, web
@@ -24,6 +25,8 @@ def port(one: Site, busybox: Archive) -> int:
     port = one.plan.node_ports[0]
     apply(one.kubeconfig, "pods", web("web", busybox.image, port))
     await_rollout(one.kubeconfig, "pods", "web")
+    # A ready pod is reached a moment later, once kube-proxy has heard of it.
+    wait_until(lambda: http_answers(f"http://localhost:{port}/"), "the node port answers", timeout=10)
     return port
 
 

@@ -260,7 +260,8 @@ def _nothing(left: Collection[str]) -> bool:
 
 
 def _ctr(socket: Path, *arguments: str) -> list[str]:
-    return ["ctr", "--address", str(socket), "--namespace", "k8s.io", *arguments]
+    # Without a limit it waits for ever for a containerd that is gone.
+    return ["ctr", "--connect-timeout=2s", "--timeout=120s", f"--address={socket}", "--namespace=k8s.io", *arguments]
 
 
 def _failure(argv: Sequence[str]) -> str:

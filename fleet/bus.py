@@ -1,9 +1,9 @@
 """The one door to NATS: a connection that comes back, and typed KV buckets.
 
-Everything else of ours speaks of `Bus`, `KV` and `Entry`; only this module and its two halves, `fleet.kv` and
-`fleet.link`, know nats-py (and the callout's responder, which needs raw messages). The traps they close are listed in
-the NATS reference: buckets are made without rollup headers, reads are direct gets, watches are core subscriptions that
-a device is allowed to hold, and the reconnect wait is jittered.
+Everything else of ours speaks of `Bus`, `KV` and `Entry`; only this module and its parts, `fleet.kv`, `fleet.blobs`
+and `fleet.link`, know nats-py (and the callout's responder, which needs raw messages). The traps they close are listed
+in the NATS reference: buckets are made without rollup headers, reads are direct gets, watches are core subscriptions
+that a device is allowed to hold, and the reconnect wait is jittered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import nats.js.errors
 from nats.aio.client import Client
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
-from fleet.contract.buckets import Bucket
+from fleet.blobs import Blobs
+from fleet.contract.buckets import ARTIFACTS, ARTIFACTS_STREAM, Bucket
 from fleet.contract.wire import T
 from fleet.kv import KV, BadEntry, Change, Deleted, Entry, translated
 from fleet.link import DISCONNECTED, RECONNECTED, Login, Notice, Token, open_client
@@ -24,6 +25,7 @@ __all__ = [
     "KV",
     "RECONNECTED",
     "BadEntry",
+    "Blobs",
     "Bus",
     "Change",
     "Deleted",
@@ -92,6 +94,30 @@ class Bus:
                 num_replicas=replicas,
             )
             await translated(self._make(config), f"create bucket {bucket.name}")
+
+    def blobs(self) -> Blobs:
+        """The published agents; asks the server nothing."""
+        return Blobs(self._js, ARTIFACTS_STREAM)
+
+    async def ensure_blobs(self, *, replicas: int = 1) -> None:
+        """Make the store of agents exist: what is in it is never replaced. For the control plane.
+
+        Raises:
+            FleetError: the server refused.
+        """
+        config = StreamConfig(
+            name=ARTIFACTS_STREAM,
+            subjects=[f"$O.{ARTIFACTS}.>"],
+            max_msgs_per_subject=1,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.NEW,
+            discard_new_per_subject=True,
+            deny_delete=True,
+            allow_direct=True,
+            allow_rollup_hdrs=False,
+            num_replicas=replicas,
+        )
+        await translated(self._make(config), "create the store of agents")
 
     async def _make(self, config: StreamConfig) -> None:
         try:

@@ -136,7 +136,7 @@ class KV(Generic[T]):
             finally:
                 await subscription.unsubscribe()
         except (nats.errors.Error, TimeoutError) as error:
-            raise _lost(f"list {self._bucket.name}", error) from error
+            raise lost(f"list {self._bucket.name}", error) from error
         return list(found.values())
 
     async def follow(self, pattern: str, changed: Change[T]) -> None:
@@ -162,7 +162,7 @@ class KV(Generic[T]):
             await self._client.subscribe(self._bucket.subject(pattern), cb=heard)
             await self._client.flush()
         except (nats.errors.Error, TimeoutError) as error:
-            raise _lost(f"follow {self._bucket.name}", error) from error
+            raise lost(f"follow {self._bucket.name}", error) from error
 
     async def _last(self, key: str) -> RawStreamMsg | None:
         try:
@@ -170,7 +170,7 @@ class KV(Generic[T]):
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, TimeoutError) as error:
-            raise _lost(f"read {self._bucket.name}/{key}", error) from error
+            raise lost(f"read {self._bucket.name}/{key}", error) from error
 
     def _parse(self, key: str, data: bytes, revision: int, stored: float) -> Entry[T] | BadEntry:
         try:
@@ -203,10 +203,11 @@ async def translated(request: Awaitable[R], doing: str) -> R:
             raise Conflict(f"{doing}: changed in between", next_step="read again, then decide again") from error
         raise FleetError(f"{doing}: {error.description}", next_step="see the NATS server's log") from error
     except (nats.errors.Error, TimeoutError) as error:
-        raise _lost(doing, error) from error
+        raise lost(doing, error) from error
 
 
-def _lost(doing: str, error: Exception) -> FleetError:
+def lost(doing: str, error: Exception) -> FleetError:
+    """What to say of a request that NATS did not answer."""
     if isinstance(error, _NO_BUCKET):
         return Unreachable(f"{doing}: there is no such bucket", next_step="is the fleet server installed, and up?")
     why = f"NATS did not answer ({type(error).__name__})"

@@ -59,7 +59,7 @@ def open_manifest(data: bytes, trusted: TrustedKeys, now: float) -> Manifest:
     Raises:
         Refusal: its form, its signature, its key, its end or its size speaks against it.
     """
-    signed = _parse(data, SignedManifest)
+    signed, manifest = read_manifest(data)
     if not signed.signature:
         raise Refusal(
             UpgradeReason.SIGNATURE_MISSING, "the manifest is not signed", next_step="sign it: `fleet agent sign`"
@@ -71,13 +71,23 @@ def open_manifest(data: bytes, trusted: TrustedKeys, now: float) -> Manifest:
             f"the signature is not that of the key {key.id}",
             next_step="publish the artefact and its manifest as they were built; somebody changed one",
         )
-    manifest = _parse(signed.payload.encode(), Manifest)
-    _check_form(manifest)
     if manifest.not_after and now > manifest.not_after:
         raise Refusal(
             UpgradeReason.ARTIFACT_EXPIRED, f"{manifest.version} has expired", next_step="publish a newer version"
         )
     return manifest
+
+
+def read_manifest(data: bytes) -> tuple[SignedManifest, Manifest]:
+    """A signed manifest and what it says, which nothing proves yet.
+
+    Raises:
+        Refusal: it is none, or has a form that cannot be.
+    """
+    signed = _parse(data, SignedManifest)
+    manifest = _parse(signed.payload.encode(), Manifest)
+    _check_form(manifest)
+    return signed, manifest
 
 
 def check_fits(manifest: Manifest, machine: Machine, trusted: TrustedKeys) -> None:

@@ -27,13 +27,19 @@ CONTROL_ACCOUNT = "CONTROL"
 SYSTEM_ACCOUNT = "SYS"
 """The NATS system account: connection listing and kicking."""
 ARTIFACTS = "agent-artifacts"
-"""The object store of agent versions."""
+"""The store of agents: what each version is, and its file in pieces."""
+ARTIFACTS_STREAM = f"OBJ_{ARTIFACTS}"
+"""The stream behind it (named as NATS ADR-20 has it; its chunks are not: see docs/decisions/015)."""
 APP_USER = "fleet-app"
 """The operator in the STORE account."""
 CONTROL_USER = "fleet-control"
 """The operator in the CONTROL account: it writes the identity registry."""
 CALLOUT_USER = "fleet-callout"
 """The callout service in the CONTROL account."""
+PUBLISHER_USER = "fleet-publisher"
+"""An admin who publishes agents in the STORE account, and may do nothing else there."""
+PUBLISHER_INBOX = f"_INBOX_{PUBLISHER_USER}"
+"""The publisher's own inbox prefix: the only one its user may listen on."""
 SYSTEM_USER = "fleet-system"
 """The operator in the system account: it lists and kicks connections."""
 CALLOUT_INBOX = f"_INBOX_{CALLOUT_USER}"
@@ -59,6 +65,16 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True):
     def subject(self, key: str) -> str:
         """The subject of a key, or of a key pattern."""
         return f"$KV.{self.name}.{key}"
+
+
+def manifest_subject(version: str) -> str:
+    """Where the signed manifest of a version is kept, or those of a pattern of versions."""
+    return f"$O.{ARTIFACTS}.M.{version}"
+
+
+def chunk_subject(digest: str, number: int | str) -> str:
+    """Where a piece of an artefact is kept: by the digest of the whole, without `sha256:`, and its place from 0."""
+    return f"$O.{ARTIFACTS}.C.{digest.removeprefix('sha256:')}.{number}"
 
 
 DESIRED_STATE = Bucket("desired-state", Desired)

@@ -12,11 +12,14 @@ import msgspec
 from fleet.contract.buckets import (
     AGENT_LEASE,
     AGENT_TARGET,
+    ARTIFACTS_STREAM,
     DESIRED_INDEX,
     DESIRED_STATE,
     DEVICE_HEARTBEAT,
     DEVICE_INFO,
     DEVICE_STATE,
+    chunk_subject,
+    manifest_subject,
 )
 from fleet.contract.names import DeviceId
 
@@ -24,6 +27,10 @@ DEVICE_READS = (DESIRED_STATE, AGENT_TARGET, AGENT_LEASE, DEVICE_HEARTBEAT)
 """The buckets of which a device reads its own keys. Its heartbeat: an agent listens for its successor."""
 DEVICE_WRITES = (DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_LEASE)
 """The buckets of which a device writes its own keys."""
+ARTIFACT_READS = tuple(
+    f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.{kept}" for kept in (manifest_subject(">"), chunk_subject("*", "*"))
+)
+"""What every device may ask for: agents are no secret, and a signature protects them."""
 
 
 class Permissions(msgspec.Struct, frozen=True):
@@ -55,6 +62,6 @@ def device_permissions(device: DeviceId) -> Permissions:
     )
     direct_get = tuple(f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject(key)}" for bucket, key in read)
     return Permissions(
-        publish=(*(bucket.subject(key) for bucket, key in write), *direct_get),
+        publish=(*(bucket.subject(key) for bucket, key in write), *direct_get, *ARTIFACT_READS),
         subscribe=(f"{inbox_prefix(device)}.>", *(bucket.subject(key) for bucket, key in read)),
     )

@@ -36,6 +36,7 @@ class Links(msgspec.Struct, frozen=True):
             FleetError: NATS did not answer, or refused.
         """
         await self.app.ensure(*cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS), replicas=self.replicas)
+        await self.app.ensure_blobs(replicas=self.replicas)
         await self.control.ensure(cast("Bucket[msgspec.Struct]", IDENTITIES), replicas=self.replicas)
 
     async def close(self) -> None:

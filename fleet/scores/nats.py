@@ -17,17 +17,21 @@ import msgspec
 from fleet.contract.buckets import (
     APP_ACCOUNT,
     APP_USER,
+    ARTIFACTS,
+    ARTIFACTS_STREAM,
     AUTH_SUBJECT,
     CALLOUT_INBOX,
     CALLOUT_USER,
     CONTROL_ACCOUNT,
     CONTROL_USER,
     IDENTITIES,
+    PUBLISHER_INBOX,
+    PUBLISHER_USER,
     STORE_ACCOUNT,
     SYSTEM_ACCOUNT,
     SYSTEM_USER,
 )
-from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES
+from fleet.contract.permissions import ARTIFACT_READS, DEVICE_READS, DEVICE_WRITES
 
 Json = dict[str, Any]
 
@@ -48,6 +52,7 @@ class NatsPasswords(msgspec.Struct, frozen=True):
     control: str
     callout: str
     system: str
+    publisher: str
 
     def __repr__(self) -> str:
         return "NatsPasswords(...)"
@@ -97,7 +102,7 @@ def nats_config(server: NatsServer) -> str:
         "issuer": server.issuer,
         "account": CONTROL_ACCOUNT,
         # Whoever is not listed here is decided by the callout, even a user of the configuration.
-        "auth_users": [APP_USER, CONTROL_USER, CALLOUT_USER, SYSTEM_USER],
+        "auth_users": [APP_USER, CONTROL_USER, CALLOUT_USER, SYSTEM_USER, PUBLISHER_USER],
     }
     if server.xkey:
         callout["xkey"] = server.xkey
@@ -140,10 +145,15 @@ def _accounts(passwords: NatsPasswords) -> Json:
     # The operator writes the registry, but is no callout: it neither hears nor answers a request to log in.
     own = {"deny": "$SYS.>"}
     control = {"user": CONTROL_USER, "password": passwords.control, "permissions": {"publish": own, "subscribe": own}}
+    publisher = {
+        "user": PUBLISHER_USER,
+        "password": passwords.publisher,
+        "permissions": _publisher_permissions(),
+    }
     callout = {"user": CALLOUT_USER, "password": passwords.callout, "permissions": _callout_permissions()}
     system = {"user": SYSTEM_USER, "password": passwords.system, "permissions": _system_permissions()}
     return {
-        STORE_ACCOUNT: {"jetstream": "enabled", "users": [app], "exports": _exports()},
+        STORE_ACCOUNT: {"jetstream": "enabled", "users": [app, publisher], "exports": _exports()},
         APP_ACCOUNT: {"imports": _imports()},
         CONTROL_ACCOUNT: {"jetstream": "enabled", "users": [control, callout]},
         SYSTEM_ACCOUNT: {"users": [system]},
@@ -171,7 +181,7 @@ def _imports() -> list[Json]:
 def _services() -> list[str]:
     """What devices ask for: writes, which are acknowledged, and direct gets."""
     gets = (f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject('>')}" for bucket in DEVICE_READS)
-    return [*(bucket.subject(">") for bucket in DEVICE_WRITES), *gets]
+    return [*(bucket.subject(">") for bucket in DEVICE_WRITES), *gets, *ARTIFACT_READS]
 
 
 def _watches() -> list[str]:
@@ -185,6 +195,19 @@ def _callout_permissions() -> Json:
         "publish": [f"$JS.API.CONSUMER.CREATE.{stream}", f"$JS.API.CONSUMER.INFO.{stream}.*", f"$JS.FC.{stream}.>"],
         "subscribe": [AUTH_SUBJECT, IDENTITIES.subject(">"), f"{CALLOUT_INBOX}.>"],
         "allow_responses": {"max": 1, "expires": f"{_AUTH_TIMEOUT}s"},
+    }
+
+
+def _publisher_permissions() -> Json:
+    """Put and get what is published, list it, and take it away; the operator makes the stream."""
+    calls = ("STREAM.INFO", "STREAM.PURGE")
+    return {
+        "publish": [
+            f"$O.{ARTIFACTS}.>",
+            f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.>",
+            *(f"$JS.API.{call}.{ARTIFACTS_STREAM}" for call in calls),
+        ],
+        "subscribe": [f"{PUBLISHER_INBOX}.>"],
     }
 
 

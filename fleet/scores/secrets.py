@@ -13,6 +13,8 @@ from fleet.scores.nats import NatsPasswords
 from fleet.scores.tls import covers, new_authority, new_key, new_server_certificate
 from fleet.secrets.store import SecretStore
 
+PUBLISHER_PASSWORD = "nats_publisher_pass"  # noqa: S105 - its name
+"""Kept by the server's place, and read by who may publish agents."""
 _PASSWORD_BYTES = 32
 
 
@@ -89,6 +91,7 @@ def server_secrets(store: SecretStore, nats_hosts: Sequence[str], nats_peers: Se
             control=_password(store, "nats_control_pass"),
             callout=_password(store, "nats_auth_pass"),
             system=_password(store, "nats_system_pass"),
+            publisher=_password(store, PUBLISHER_PASSWORD),
         ),
         issuer_seed=store.get_or_create("nats_issuer_seed", lambda: new_seed(Role.ACCOUNT).encode()).decode(),
         xkey_seed=store.get_or_create("nats_xkey_seed", lambda: new_seed(Role.CURVE).encode()).decode(),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.bus import connect
-from fleet.contract.buckets import APP_USER, CALLOUT_USER, CONTROL_USER, IDENTITIES, SYSTEM_USER
+from fleet.contract.buckets import APP_USER, CALLOUT_USER, CONTROL_USER, IDENTITIES, PUBLISHER_USER, SYSTEM_USER
 from fleet.nkey import Role, new_seed, public_key
 from fleet.scores.nats import NatsPasswords, NatsServer, nats_config
 from tests.support import nats as support
@@ -20,13 +20,15 @@ AWKWARD = '"quoted" $HOME \\back {brace} #hash \u00e9 include x: [1]'
 
 
 def test_a_password_needs_no_quoting_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    awkward = NatsPasswords(app=AWKWARD, control=AWKWARD[::-1], callout="$2a$" + AWKWARD, system="0123")
+    awkward = NatsPasswords(
+        app=AWKWARD, control=AWKWARD[::-1], callout="$2a$" + AWKWARD, system="0123", publisher=AWKWARD + "p"
+    )
     monkeypatch.setattr(support, "PASSWORDS", awkward)
     server = Nats(tmp_path / "nats", make_tls(tmp_path))
     server.start()
 
     async def run() -> None:
-        for user in (APP_USER, CONTROL_USER, SYSTEM_USER):
+        for user in (APP_USER, CONTROL_USER, SYSTEM_USER, PUBLISHER_USER):
             bus = await connect(server.login(user), notice=lambda _: None, attempts=1)
             await bus.close()
 
@@ -52,7 +54,7 @@ def test_every_user_of_the_configuration_is_exempt_from_the_callout() -> None:
     config = json.loads(nats_config(described()))
     users = {user["user"] for account in config["accounts"].values() for user in account.get("users", [])}
     assert users == set(config["authorization"]["auth_callout"]["auth_users"])
-    assert users == {APP_USER, CONTROL_USER, CALLOUT_USER, SYSTEM_USER}
+    assert users == {APP_USER, CONTROL_USER, CALLOUT_USER, SYSTEM_USER, PUBLISHER_USER}
 
 
 def test_without_an_xkey_there_is_none() -> None:

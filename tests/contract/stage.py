@@ -14,7 +14,15 @@ import nats
 from nats.aio.client import Client
 
 from fleet.bus import connect
-from fleet.contract.buckets import APP_BUCKETS, APP_USER, DESIRED_STATE, DEVICE_STATE, Bucket
+from fleet.contract.buckets import (
+    APP_BUCKETS,
+    APP_USER,
+    DESIRED_STATE,
+    DEVICE_STATE,
+    Bucket,
+    chunk_subject,
+    manifest_subject,
+)
 from fleet.contract.names import DeviceId
 from fleet.contract.permissions import inbox_prefix
 from tests.support.callout import active, answering, callout_config, identities
@@ -27,6 +35,7 @@ R = TypeVar("R")
 Stored = dict[str, tuple[int, bytes]]
 
 ME, OTHER = "pi-1", "pi-2"
+AGENT, DIGEST = b"an agent", "sha256:" + "0" * 64
 SECRET = b'{"only for":"pi-2"}'
 
 
@@ -69,6 +78,9 @@ class Stage:
         self.operator = await connect(self.nats.login(APP_USER), notice=lambda _: None, attempts=1)
         self._open.push_async_callback(self.operator.close)
         await self.operator.ensure(*APP_BUCKETS)
+        await self.operator.ensure_blobs()
+        for subject in (manifest_subject("v0.1.0"), chunk_subject(DIGEST, 0)):
+            await self.operator.blobs().put(subject, AGENT)
         for bucket in APP_BUCKETS:
             for device in (ME, OTHER):
                 data = SECRET if device == OTHER else b'{"only for":"pi-1"}'

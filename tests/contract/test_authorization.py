@@ -18,15 +18,18 @@ from fleet.contract.buckets import (
     AGENT_LEASE,
     APP_BUCKETS,
     ARTIFACTS,
+    ARTIFACTS_STREAM,
     DESIRED_INDEX,
     DESIRED_STATE,
     DEVICE_HEARTBEAT,
     DEVICE_STATE,
     IDENTITIES,
     Bucket,
+    chunk_subject,
+    manifest_subject,
 )
 from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES
-from tests.contract.stage import ME, OTHER, SECRET, Stage, key
+from tests.contract.stage import AGENT, DIGEST, ME, OTHER, SECRET, Stage, key
 from tests.support.waiting import eventually
 
 AnyBucket = Bucket[Any]
@@ -153,6 +156,8 @@ API: list[tuple[str, object]] = [
     (f"CONSUMER.DURABLE.CREATE.{STREAM}.w", NAMED),
     (f"CONSUMER.INFO.{STREAM}.w", None),
     (f"CONSUMER.NAMES.{STREAM}", None),
+    *((f"{call}.{ARTIFACTS_STREAM}", None) for call in ("STREAM.INFO", "STREAM.PURGE", "STREAM.DELETE", "DIRECT.GET")),
+    (f"CONSUMER.CREATE.{ARTIFACTS_STREAM}", {**PUSH, "stream_name": ARTIFACTS_STREAM}),
     (f"CONSUMER.LIST.{STREAM}", None),
     (f"CONSUMER.DELETE.{STREAM}.w", None),
     (f"CONSUMER.MSG.NEXT.{STREAM}.w", {"batch": 10}),
@@ -218,6 +223,38 @@ def test_no_wider_subscription(stage: Stage, subject: str) -> None:
     stage.play(scene())
 
 
+KEPT = [manifest_subject("v0.1.0"), chunk_subject(DIGEST, 0)]
+
+
+@pytest.mark.parametrize("subject", KEPT)
+def test_an_agent_is_read_by_every_device_and_written_by_none(stage: Stage, subject: str) -> None:
+    async def scene() -> None:
+        answer = await stage.device.request(f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.{subject}", b"", timeout=5)
+        assert answer.data == AGENT
+        for body in (b"another agent", b""):
+            await asked_in_vain(stage, subject, body)
+
+    with unchanged(stage):
+        stage.play(scene())
+
+
+@pytest.mark.parametrize("asked", [manifest_subject(">"), chunk_subject("*", "*"), manifest_subject("v0.1.0")])
+@pytest.mark.parametrize(
+    "body",
+    [{"last_by_subj": THEIRS}, {"multi_last": [">"], "batch": 9}, {"seq": 1, "next_by_subj": ">"}],
+    ids=json.dumps,
+)
+def test_a_direct_get_of_agents_reads_nothing_else(stage: Stage, asked: str, body: dict[str, object]) -> None:
+    async def scene() -> None:
+        answer = await stage.device.request(
+            f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.{asked}", json.dumps(body).encode(), timeout=5
+        )
+        assert answer.data in {AGENT, b""}
+
+    with unchanged(stage):
+        stage.play(scene())
+
+
 @pytest.mark.parametrize("bucket", DEVICE_WRITES, ids=named)
 def test_a_rollup_does_not_wipe_the_bucket(stage: Stage, bucket: AnyBucket) -> None:
     """A write of one's own key, with the header that erases everybody's."""
@@ -270,7 +307,12 @@ def test_a_direct_get_of_ones_own_key_reads_no_other(stage: Stage, own: str, bod
         assert OTHER not in (answer.headers or {}).get("Nats-Subject", "")
 
 
-TARGETS = [bucket.subject(key(bucket, OTHER)) for bucket in APP_BUCKETS] + [DESIRED_INDEX.subject(OTHER)]
+TARGETS = [
+    *(bucket.subject(key(bucket, OTHER)) for bucket in APP_BUCKETS),
+    DESIRED_INDEX.subject(OTHER),
+    manifest_subject("v9.9.9"),
+    chunk_subject(DIGEST, 1),
+]
 
 
 @pytest.mark.parametrize("target", TARGETS)

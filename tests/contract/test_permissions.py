@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fleet.contract.buckets import AGENT_LEASE, APP_BUCKETS, DESIRED_INDEX, IDENTITIES
+from fleet.contract.buckets import AGENT_LEASE, APP_BUCKETS, ARTIFACTS, ARTIFACTS_STREAM, DESIRED_INDEX, IDENTITIES
 from fleet.contract.names import DeviceId
-from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES, device_permissions
+from fleet.contract.permissions import ARTIFACT_READS, DEVICE_READS, DEVICE_WRITES, device_permissions
 from tests.contract.subjects import overlap
 
 device_ids = st.from_regex(DeviceId.grammar, fullmatch=True).map(DeviceId)
@@ -43,8 +43,11 @@ def test_the_matching_itself(one: str, other: str, expected: bool) -> None:
 def test_no_two_devices_share_a_subject(one: DeviceId, other: DeviceId) -> None:
     assume(one != other)
     mine, theirs = device_permissions(one), device_permissions(other)
+    shared = set(ARTIFACT_READS)
     for my, their in product((*mine.publish, *mine.subscribe), (*theirs.publish, *theirs.subscribe)):
-        assert not overlap(my, their), f"{one} may use {my}, which meets {their} of {other}"
+        assert (my == their and my in shared) or not overlap(my, their), (
+            f"{one} may use {my}, which meets {their} of {other}"
+        )
 
 
 FORBIDDEN = [
@@ -75,7 +78,12 @@ def test_no_device_gets_what_must_never_be_granted(device: DeviceId) -> None:
 def test_every_grant_names_the_device(device: DeviceId) -> None:
     granted = device_permissions(device)
     for subject in (*granted.publish, *granted.subscribe):
-        assert device in subject.split(".") or subject == f"_INBOX_{device}.>"
+        assert device in subject.split(".") or subject == f"_INBOX_{device}.>" or subject in ARTIFACT_READS
+
+
+def test_what_every_device_may_read_is_agents_only() -> None:
+    prefix = f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.$O.{ARTIFACTS}."
+    assert all(subject.startswith((f"{prefix}M.", f"{prefix}C.")) for subject in ARTIFACT_READS)
 
 
 def test_no_device_writes_what_the_operator_decides() -> None:

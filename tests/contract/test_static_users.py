@@ -10,11 +10,14 @@ from nats.aio.msg import Msg
 
 from fleet.bus import connect
 from fleet.contract.buckets import (
+    ARTIFACTS_STREAM,
     CALLOUT_USER,
     CONTROL_USER,
     DESIRED_STATE,
     IDENTITIES,
+    PUBLISHER_USER,
     SYSTEM_USER,
+    chunk_subject,
 )
 from fleet.contract.wire import encode
 from tests.contract.stage import ME, Stage
@@ -84,6 +87,35 @@ def test_the_system_user_lists_and_kicks_only(stage: Stage, call: str) -> None:
         answer = await bus.client.request("$SYS.REQ.SERVER.PING.CONNZ", question, timeout=5)
         (session,) = json.loads(answer.data)["data"]["connections"]
         assert session["authorized_user"] == ME
+        await bus.close()
+
+    stage.play(scene())
+
+
+def test_the_publisher_publishes_and_reads_no_device(stage: Stage) -> None:
+    async def scene() -> None:
+        heard: list[str] = []
+        bus = await connect(stage.nats.login(PUBLISHER_USER), notice=heard.append, attempts=1)
+        subject = chunk_subject("1" * 64, 0)
+        assert await bus.blobs().put(subject, b"a piece")
+        assert not await bus.blobs().put(subject, b"another"), "what was published never changes"
+        assert await bus.blobs().get(subject) == b"a piece"
+        assert subject in await bus.blobs().subjects("$O.>")
+        await bus.blobs().remove(subject)
+        assert await bus.blobs().get(subject) is None
+        for call in (
+            f"DIRECT.GET.{DESIRED_STATE.stream}.{DESIRED_STATE.subject(ME)}",
+            f"STREAM.INFO.{DESIRED_STATE.stream}",
+            f"STREAM.DELETE.{ARTIFACTS_STREAM}",
+            f"STREAM.UPDATE.{ARTIFACTS_STREAM}",
+            f"CONSUMER.CREATE.{ARTIFACTS_STREAM}",
+        ):
+            with pytest.raises(nats.errors.TimeoutError):
+                await bus.client.request(f"$JS.API.{call}", b"", timeout=0.1)
+        await bus.client.publish(DESIRED_STATE.subject(ME), b"{}")
+        await eventually(lambda: any("desired-state" in line for line in heard), "the write was refused")
+        await bus.client.subscribe("_INBOX.>")
+        await eventually(lambda: any("_inbox.>" in line for line in heard), "others' answers are refused")
         await bus.close()
 
     stage.play(scene())

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.bus import Login
-from fleet.contract.buckets import APP_USER, CALLOUT_INBOX, CALLOUT_USER, CONTROL_USER, SYSTEM_USER
+from fleet.contract.buckets import (
+    APP_USER,
+    CALLOUT_INBOX,
+    CALLOUT_USER,
+    CONTROL_USER,
+    PUBLISHER_INBOX,
+    PUBLISHER_USER,
+    SYSTEM_USER,
+)
 from fleet.nkey import Role, new_seed, public_key
 from fleet.scores.nats import NatsPasswords, NatsServer, nats_config
 from harness.binaries import resolve
@@ -17,7 +25,13 @@ from harness.process import http_answers, spawn, tail, terminate
 from harness.wait import wait_until
 from tests.support.tls import Tls
 
-PASSWORDS = NatsPasswords(app="app-secret", control="control-secret", callout="callout-secret", system="system-secret")
+PASSWORDS = NatsPasswords(
+    app="app-secret",
+    control="control-secret",
+    callout="callout-secret",
+    system="system-secret",
+    publisher="publisher-secret",
+)
 
 
 def free_port() -> int:
@@ -83,8 +97,9 @@ class Nats:
             CONTROL_USER: PASSWORDS.control,
             CALLOUT_USER: PASSWORDS.callout,
             SYSTEM_USER: PASSWORDS.system,
+            PUBLISHER_USER: PASSWORDS.publisher,
         }
-        inbox = CALLOUT_INBOX if user == CALLOUT_USER else "_INBOX"
+        inbox = {CALLOUT_USER: CALLOUT_INBOX, PUBLISHER_USER: PUBLISHER_INBOX}.get(user, "_INBOX")
         return Login(self.url, name or user, self.tls.ca, user=user, password=passwords[user], inbox=inbox)
 
     def _ready(self) -> bool:

@@ -66,6 +66,7 @@ prepare_packages() {
   command -v runc >/dev/null || missing+=(runc)
   command -v nft >/dev/null || missing+=(nftables)
   [ -x /usr/lib/cni/ptp ] || missing+=(containernetworking-plugins)
+  command -v docker-registry >/dev/null || missing+=(docker-registry)
   [ ${#missing[@]} -eq 0 ] && return
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     fail "missing: ${missing[*]}" "install them (Debian: apt-get install ${missing[*]}), then run this again"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from fleet.cli import chart
 from fleet.cli.context import (
     DEFAULT_NAMESPACE,
     ClientIdOption,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fleet.topology.kube import KubeClient
 
 app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(chart.app, name="chart")
 
 _KINDS = ("FleetDeployment", "Device")
 _REMOVAL = 30.0

@@ -110,6 +110,13 @@ class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
 C = TypeVar("C", AgentConfig, CalloutConfig, OperatorConfig)
 
 
+def is_open_to_others(file: os.stat_result) -> bool:
+    """Whether somebody may read a secret's file whom it is not for."""
+    # A pod's Secret belongs to root, and its user reads it as a member of the volumes' group.
+    theirs = 0o037 if file.st_uid != os.geteuid() else 0o077
+    return bool(stat.S_IMODE(file.st_mode) & theirs)
+
+
 def load_config(path: Path, kind: type[C]) -> C:
     """Read a part's configuration.
 
@@ -122,10 +129,8 @@ def load_config(path: Path, kind: type[C]) -> C:
         status = path.stat()
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", next_step="enroll or install first") from error
-    mode = stat.S_IMODE(status.st_mode)
-    # A pod's Secret belongs to root, and its user reads it as a member of the volumes' group.
-    theirs = 0o037 if status.st_uid != os.geteuid() else 0o077
-    if mode & theirs:
+    if is_open_to_others(status):
+        mode = stat.S_IMODE(status.st_mode)
         raise InvalidInput(f"{path} has mode {mode:04o}, but holds a secret", next_step=f"chmod 600 {path}")
     try:
         return decode(data, kind)

@@ -20,21 +20,29 @@ from fleet.version import VERSION
 
 PROJECT = "fleet"
 CLI_APP = "fleet-cli"
-_SERVICES = ("operator", "callout", "nats")
+SERVICES = ("operator", "callout", "nats")
 """In the order in which they end: the operator first, for it needs the others."""
 _TO_BE_MADE = "(made by the install)"
 
 Progress = Callable[[str], None]
 
 
+class RegisteredProject(msgspec.Struct, frozen=True):
+    """The project at the identity provider, where it is there already with its role and the CLI's application."""
+
+    project_id: str
+    cli_client_id: str
+
+
 class FleetServerScore(msgspec.Struct, frozen=True):
     """A fleet server. `issuer` is the identity provider's URL, `issuer_ca` the PEM that signed it, if not a public one.
 
+    `admin` makes the project there, unless it is registered already.
     Interpreting it twice changes nothing; after a crash it goes on where it stopped.
     """
 
     issuer: str
-    admin: AdminAuth
+    admin: AdminAuth | RegisteredProject
     issuer_ca: str = ""
     namespace: str = "fleet-system"
 
@@ -68,12 +76,16 @@ class FleetServerScore(msgspec.Struct, frozen=True):
         return place.preview([*plan.objects, plan.announcement], plan.services)
 
     def _settings(self, tell: Tell) -> ServerSettings:
-        token = self.admin.access_token(self.issuer, self.issuer_ca, tell)
+        project = self.admin if isinstance(self.admin, RegisteredProject) else self._register(self.admin, tell)
+        ids = project.project_id, project.cli_client_id
+        return ServerSettings(self.namespace, self.issuer, self.issuer_ca, *ids, VERSION)
+
+    def _register(self, admin: AdminAuth, tell: Tell) -> RegisteredProject:
+        token = admin.access_token(self.issuer, self.issuer_ca, tell)
         with Zitadel(self.issuer, self.issuer_ca, token.text) as zitadel:
             project = zitadel.ensure_project(PROJECT)
             zitadel.ensure_role(project, DEVICE_ROLE, "Device")
-            client = zitadel.ensure_cli_app(project, CLI_APP)
-        return ServerSettings(self.namespace, self.issuer, self.issuer_ca, project, client, VERSION)
+            return RegisteredProject(project, zitadel.ensure_cli_app(project, CLI_APP))
 
     def _known_settings(self, place: PreviewsChanges) -> ServerSettings:
         """As far as an earlier install has written them down."""
@@ -102,7 +114,7 @@ def uninstall(place: ServerPlace, namespace: str, *, delete_data: bool, delete_d
         delete_definitions: Also the definitions, and with them every server's devices in the whole cluster.
     """
     config_map = {"kind": "ConfigMap", "metadata": {"name": SERVER_CONFIG_MAP, "namespace": namespace}}
-    done = place.stop(_SERVICES, delete_data=delete_data)
+    done = place.stop(SERVICES, delete_data=delete_data)
     kept = {"Namespace"} if delete_definitions else {"Namespace", "CustomResourceDefinition"}
     objects = [item for item in reversed(server_objects(namespace)) if item["kind"] not in kept]
     done += place.delete(objects)

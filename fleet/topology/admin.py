@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.contract.config import is_open_to_others
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.tokens import AccessToken
 from fleet.topology.device_login import Prompt, device_login
@@ -50,14 +51,15 @@ class AdminAuth(msgspec.Struct, frozen=True):
 def _read_token(path: Path) -> str:
     try:
         text = path.read_text(encoding="ascii").strip()
-        mode = stat.S_IMODE(path.stat().st_mode)
+        status = path.stat()
     except OSError as error:
         raise NotFound(
             f"cannot read the admin's token in {path}: {error.strerror}", next_step="save a Zitadel PAT there"
         ) from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} holds no access token", next_step="save a Zitadel PAT there") from error
-    if mode & 0o077:
+    if is_open_to_others(status):
+        mode = stat.S_IMODE(status.st_mode)
         raise InvalidInput(f"{path} has mode {mode:04o}, but holds a secret", next_step=f"chmod 600 {path}")
     if not text or len(text.split()) != 1:
         raise InvalidInput(f"{path} holds no access token", next_step="save a Zitadel PAT there, and nothing else")

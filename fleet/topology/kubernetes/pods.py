@@ -15,6 +15,11 @@ DIGEST = "fleet.nationtech.io/files"
 """The annotation by which pods are replaced when their files change."""
 _READ_BY_GROUP = 0o440
 """A Secret's files belong to root; a pod's user reads them as a member of the volumes' group."""
+CONTAINER_SECURITY: Json = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
 _NATS_SERVER = "nats-server"
 """The only program that comes with an image of its own."""
 
@@ -52,7 +57,7 @@ def pod_template(service: Service, shape: Shape, digest: str) -> Json:
         "automountServiceAccountToken": bool(service.account),
         # Service links would hand every Service's address to each pod, in variables named as our own are.
         "enableServiceLinks": False,
-        "securityContext": _pod_security(shape),
+        "securityContext": pod_security(shape),
         "terminationGracePeriodSeconds": 30,
         "containers": [_container(service, shape)],
         "volumes": [
@@ -76,7 +81,8 @@ def pod_template(service: Service, shape: Shape, digest: str) -> Json:
     return {"metadata": {"labels": labels, "annotations": {DIGEST: digest}}, "spec": spec}
 
 
-def _pod_security(shape: Shape) -> Json:
+def pod_security(shape: Shape) -> Json:
+    """What the restricted standard wants of a pod; the user is the place's choice, where it makes one."""
     security: Json = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     if shape.user is not None:
         security |= {"runAsUser": shape.user, "fsGroup": shape.user, "fsGroupChangePolicy": "OnRootMismatch"}
@@ -103,11 +109,7 @@ def _container(service: Service, shape: Shape) -> Json:
             "requests": {"cpu": needs.cpu, "memory": needs.memory},
             "limits": {"cpu": needs.most_cpu, "memory": needs.most_memory},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         # A minute to come up, then restarted when dead for half of one.
         "startupProbe": _probe(service, service.alive, period=1, failures=60),

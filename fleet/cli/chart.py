@@ -1,0 +1,129 @@
+"""`fleet server chart render|publish|application|prepare`: the plan for those who install with helm or ArgoCD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, TokenFileOption, cluster, tell
+from fleet.cli.output import Output, OutputOption, answer, progress
+from fleet.contract.errors import Conflict, InvalidInput
+
+if TYPE_CHECKING:
+    from fleet.chart.values import ChartValues
+    from fleet.topology.capabilities import Json
+
+app = typer.Typer(help="The server as a Helm chart.", no_args_is_help=True, rich_markup_mode=None)
+
+_Repository = Annotated[
+    str, typer.Argument(metavar="OCI-REPOSITORY", help="where charts are kept: oci://registry.example.org/charts")
+]
+_ValuesOption = Annotated[str, typer.Option("--values", "-f", metavar="FILE", help="the chart's values, YAML or JSON")]
+
+
+@app.command()
+def render(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a folder that is empty, holds a chart, or is made")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Write the chart into a folder, for `helm lint`, `helm template` and `helm install`.
+
+    \b
+    Example:
+      fleet server chart render chart && helm template fleet chart --values values.yaml
+    """  # noqa: D301
+    from fleet.chart.files import chart_files  # noqa: PLC0415
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / "Chart.yaml").exists():
+        raise Conflict(f"{folder} holds something, and no chart", next_step="choose another folder")
+    files = chart_files()
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    answer(output, {"folder": str(folder), "files": sorted(files)}, f"wrote the chart into {folder}")
+
+
+@app.command()
+def publish(
+    repository: _Repository,
+    plain_http: Annotated[bool, typer.Option(help="the registry has no TLS")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Push the chart to an OCI registry. Log in there before, with `helm registry login`.
+
+    \b
+    Example:
+      fleet server chart publish oci://registry.example.org/charts
+    """  # noqa: D301
+    from fleet.chart.publish import parse_repository, publish  # noqa: PLC0415
+
+    reference, digest = publish(parse_repository(repository), plain_http=plain_http)
+    answer(output, {"reference": reference, "digest": digest}, f"pushed {reference}\n  {digest}")
+
+
+@app.command()
+def application(repository: _Repository, values: _ValuesOption, namespace: NamespaceOption = DEFAULT_NAMESPACE) -> None:
+    """Print an ArgoCD Application that installs the published chart with these values.
+
+    \b
+    Example:
+      fleet server chart application oci://registry.example.org/charts -f values.yaml | kubectl apply -f -
+    """  # noqa: D301
+    import yaml  # noqa: PLC0415
+
+    from fleet.chart.argo import application  # noqa: PLC0415
+    from fleet.chart.publish import parse_repository  # noqa: PLC0415
+
+    given, _ = _read(values)
+    item = application(parse_repository(repository), namespace, given)
+    typer.echo(yaml.safe_dump(item, sort_keys=False), nl=False)
+
+
+@app.command()
+def prepare(
+    values: _ValuesOption,
+    admin_token_file: TokenFileOption = "",
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make the project, the secrets and the pods' files of a release. The chart's own job runs this, in its namespace.
+
+    \b
+    Example:
+      fleet server chart prepare -f values.yaml --admin-token-file admin.pat
+    """  # noqa: D301
+    from fleet.chart.place import ChartPlace  # noqa: PLC0415
+    from fleet.chart.values import shape_of  # noqa: PLC0415
+    from fleet.issuer import parse_issuer  # noqa: PLC0415
+    from fleet.scores.server import FleetServerScore, RegisteredProject  # noqa: PLC0415
+    from fleet.topology.admin import AdminAuth  # noqa: PLC0415
+
+    _, parsed = _read(values)
+    identity = parsed.identity
+    if identity.admin_token_secret:
+        admin = AdminAuth(token_file=Path(admin_token_file or "--admin-token-file"))
+    else:
+        admin = RegisteredProject(identity.project_id, identity.cli_client_id)
+    score = FleetServerScore(parse_issuer(identity.issuer), admin, identity.ca, namespace)
+    done = score.interpret(ChartPlace(cluster(), namespace, shape_of(parsed)), tell=tell, progress=progress)
+    changed = sum(item.changed for item in done)
+    answer(output, {"namespace": namespace, "parts": msgspec.to_builtins(done)}, f"{changed} of {len(done)} changed")
+
+
+def _read(path: str) -> tuple[Json, ChartValues]:
+    """The values as they were written, and parsed."""
+    import yaml  # noqa: PLC0415
+
+    from fleet.chart.values import parse_values  # noqa: PLC0415
+
+    try:
+        given: object = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput(f"--values {path}: {error}", next_step="give a file of values, YAML or JSON") from error
+    if not isinstance(given, dict):
+        raise InvalidInput(f"--values {path} holds no values", next_step="see `fleet server chart render`: values.yaml")
+    return given, parse_values(given)  # type: ignore[reportUnknownVariableType, reportUnknownArgumentType]

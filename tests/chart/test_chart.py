@@ -1,0 +1,178 @@
+"""The chart by the real helm: the objects of a direct install, whatever the values; bad values are told in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.chart.files import package, values_schema
+from fleet.chart.templates import templates
+from fleet.chart.values import ChartValues, Exposure, shape_of
+from fleet.contract.errors import InvalidInput
+from fleet.scores.plan import ServerSettings, server_objects, server_plan
+from fleet.scores.secrets import server_secrets
+from fleet.secrets.file import FileSecretStore
+from fleet.topology.capabilities import Json
+from fleet.topology.kubernetes.pods import DIGEST
+from fleet.topology.kubernetes.render import render
+from fleet.topology.kubernetes.shape import endpoints
+from tests.chart.conftest import Helm, given, parsed
+
+ALL: Json = {
+    "nats__replicas": 3,
+    "callout__replicas": 1,
+    "user": None,
+    "pullSecret": "pull",
+    "nats__storage": {"size": "5Gi", "storageClass": "fast"},
+    "nats__ingressClass": "haproxy",
+}
+"""One other value for each choice that the templates have a condition for."""
+
+
+def changes() -> list[Json]:
+    """No choice, each alone, and all of them."""
+    return [{}, *({name: value} for name, value in ALL.items()), ALL]
+
+
+def direct(values: ChartValues, namespace: str, secrets: Path) -> dict[str, Json]:
+    """What a direct install of the same shape applies, but for what is not helm's: the namespace and the Secrets."""
+    shape = shape_of(values)
+    places = endpoints(namespace, shape)
+    made = server_secrets(FileSecretStore(secrets), [places.nats.host], [peer.host for peer in places.nats_peers])
+    settings = ServerSettings(namespace, values.identity.issuer, "", "project-1", "client-1", "v0.1.0")
+    services = server_plan(settings, made, places).services
+    objects = (*server_objects(namespace), *render(services, shape, namespace))
+    return {key(item): without_digest(item) for item in objects if item["kind"] not in {"Namespace", "Secret"}}
+
+
+def by_chart(objects: list[Json]) -> dict[str, Json]:
+    """What helm applies, without what only the chart has: its job, and the word that definitions stay."""
+    found: dict[str, Json] = {}
+    for item in objects:
+        annotations = item["metadata"].get("annotations", {})
+        if "helm.sh/hook" not in annotations:
+            annotations.pop("helm.sh/resource-policy", None)
+            if not annotations:
+                item["metadata"].pop("annotations", None)
+            assert key(item) not in found, f"{key(item)} is there twice"
+            found[key(item)] = without_digest(item)
+    return found
+
+
+def key(item: Json) -> str:
+    return f"{item['kind']}/{item['metadata']['name']}"
+
+
+def without_digest(item: Json) -> Json:
+    """The pods' digest is of their files, which helm does not know; it has one of what they are made from."""
+    template = item["spec"].get("template") if item["kind"] in {"Deployment", "StatefulSet"} else None
+    if template is not None:
+        assert len(template["metadata"]["annotations"].pop(DIGEST)) == 32
+    return item
+
+
+@pytest.mark.parametrize("exposure", Exposure, ids=lambda exposure: exposure.value)
+def test_helm_and_a_direct_install_apply_the_same_objects(helm: Helm, exposure: Exposure, tmp_path: Path) -> None:
+    for changed in changes() if exposure is Exposure.INGRESS else ({}, ALL):
+        values = given(**changed, nats__exposure=exposure.value)
+        wanted = direct(parsed(**changed, nats__exposure=exposure.value), "here", tmp_path / "secrets")
+        found = by_chart(helm.template(values))
+        assert list(found) == list(wanted) or sorted(found) == sorted(wanted)
+        for name, item in wanted.items():
+            assert found[name] == item, f"{name} with {changed}"
+
+
+def test_a_port_of_ones_own_and_users_of_any_size(helm: Helm, tmp_path: Path) -> None:
+    values: Json = {"nats__port": 31999, "user": 1000770000, "callout__replicas": 5}
+    found = by_chart(helm.template(given(**values)))
+    assert found == direct(parsed(**values), "here", tmp_path / "secrets")
+
+
+def test_pods_are_replaced_when_their_files_change_and_only_then(helm: Helm) -> None:
+    def digests(**changed: Any) -> set[str]:  # noqa: ANN401 - values of any type
+        objects = helm.template(given(**changed))
+        return {
+            item["spec"]["template"]["metadata"]["annotations"][DIGEST]
+            for item in objects
+            if item["kind"] == "Deployment"
+        }
+
+    assert len(digests()) == 1
+    assert digests() == digests(callout__replicas=3, image="other:1")
+    assert digests() != digests(nats__host="other.example.org")
+    assert digests() != digests(identity__issuer="https://other.example.org")
+    assert digests() != digests(nats__replicas=3)
+
+
+def test_another_server_of_the_cluster_leaves_the_definitions_alone(helm: Helm) -> None:
+    kinds = {item["kind"] for item in helm.template(given(definitions=False))}
+    assert "CustomResourceDefinition" not in kinds
+    assert "StatefulSet" in kinds
+
+
+def test_the_job_comes_first_and_is_told_the_values(helm: Helm) -> None:
+    values = given(identity={"issuer": "https://id.example.org", "adminTokenSecret": "admin", "ca": "-----BEGIN\nX\n"})
+    hooks = {
+        key(item): item for item in helm.template(values) if "helm.sh/hook" in item["metadata"].get("annotations", {})
+    }
+    assert {name.partition("/")[0] for name in hooks} == {"ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Job"}
+    told = json.loads(hooks["ConfigMap/fleet-prepare"]["data"]["values.json"])
+    assert told["identity"]["ca"] == "-----BEGIN\nX\n"
+    assert told["nats"]["host"] == "nats.example.org"
+    pod = hooks["Job/fleet-prepare"]["spec"]["template"]["spec"]
+    assert {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume} == {"admin"}
+    weights = {
+        name.partition("/")[0]: int(item["metadata"]["annotations"]["helm.sh/hook-weight"])
+        for name, item in hooks.items()
+    }
+    assert max(weights, key=lambda kind: weights[kind]) == "Job"
+
+
+def test_the_chart_is_clean(helm: Helm) -> None:
+    told = helm("lint", str(helm.chart), "--strict", "--values", helm.values(given()))
+    assert "0 chart(s) failed" in told
+    assert "WARNING" not in told
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"nats__replicas": 2}, "/nats/replicas': value must be one of 1, 3"),
+        ({"nats__exposure": "tunnel"}, "'ingress', 'load-balancer', 'node-port', 'route'"),
+        ({"callout__replicas": 0}, "/callout/replicas': minimum: got 0, want 1"),
+        ({"nats__port": 70000}, "maximum: got 70,000, want 65,535"),
+        ({"nats__hots": "x"}, "additional properties 'hots' not allowed"),
+        ({"user": "root"}, "got string, want integer"),
+        ({"nats__host": ""}, "nats.host: give the name or IPv4 address by which devices reach NATS"),
+        ({"nats__host": "nats.example.org:4222"}, "nats.host: give the name"),
+        ({"identity__issuer": "id.example.org"}, "identity.issuer: give the identity provider's URL"),
+        ({"identity__issuer": "https://id.example.org/"}, "without a slash at its end"),
+        ({"identity__projectId": ""}, "give either identity.adminTokenSecret, or both"),
+        ({"identity__adminTokenSecret": "admin"}, "give either identity.adminTokenSecret, or both"),
+        ({"nats__storage": {"size": "5GB"}}, "nats.storage.size: give a size in Mi, Gi or Ti"),
+        ({"image": "a b"}, "image: give the product's image"),
+    ],
+)
+def test_bad_values_are_refused_in_words_by_helm_and_by_the_job(helm: Helm, changed: Json, words: str) -> None:
+    assert words in helm.refusal(given(**changed))
+    with pytest.raises(InvalidInput):
+        parsed(**changed)
+
+
+def test_the_schema_knows_every_value_and_explains_it() -> None:
+    def explained(node: Any) -> None:  # noqa: ANN401 - any part of a schema
+        for name, about in node.get("properties", {}).items():
+            assert name == "global" or about["description"].endswith("."), name
+
+    schema = values_schema()
+    explained(schema)
+    for group in schema["$defs"].values():
+        explained(group)
+
+
+def test_the_chart_is_the_same_bytes_every_time() -> None:
+    assert package() == package()
+    assert all("⟦" not in text for text in templates().values())

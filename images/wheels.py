@@ -16,8 +16,6 @@ PACKAGES = "usr/local/lib/python3.11/dist-packages"
 """Where Debian's Python looks without being told."""
 _GLIBC = 36
 """The minor version of bookworm's: wheels for any older one run."""
-_SOURCE_ONLY = "nkeys"
-"""Published without a wheel; pure Python, so this machine's setuptools makes the same one everywhere."""
 _DROPPED = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "tests", "testing/suite", "bin", "kubernetes/aio")
 """What is in wheels and never imported."""
 
@@ -40,8 +38,7 @@ def wheels_layer(debian: Layer, requirements: bytes, name: str = "wheels") -> La
 def _install(folder: Path, requirements: bytes) -> None:
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     argv += ["--target", str(folder), "--no-deps", "--require-hashes", "--requirement", "/dev/stdin"]
-    argv += ["--only-binary", ":all:", "--no-binary", _SOURCE_ONLY, "--no-build-isolation"]
-    argv += ["--implementation", "cp", "--python-version", "3.11"]
+    argv += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", "3.11"]
     for tag in _platforms():
         argv += ["--platform", tag]
     done = subprocess.run(argv, input=requirements, capture_output=True, check=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fleet.contract.objects import SERVER_CONFIG_MAP
 from fleet.scores.server import SERVICES
+from fleet.secrets.kubernetes import NAME as STORE
 from fleet.topology.capabilities import Json
 from fleet.topology.kubernetes.labels import MANAGED, named
 from fleet.topology.kubernetes.pods import CONTAINER_SECURITY, pod_security
@@ -18,7 +19,6 @@ VALUES = "values.json"
 _CONFIG, _ADMIN, _TMP = "/etc/fleet/values", "/etc/fleet/admin", "/tmp"  # noqa: S108 - a volume of the pod's own
 ADMIN_TOKEN = f"{_ADMIN}/token"
 _WHEN = "pre-install,pre-upgrade,pre-rollback"
-_STORE = "fleet-secrets"
 _DEADLINE = 300
 """Seconds for the job and its retries: an image to pull, and a provider that may have to start."""
 _READ_BY_GROUP = 0o440
@@ -47,7 +47,7 @@ def _object(kind: str, version: str, namespace: str, weight: int, content: Json)
 
 def _rules() -> list[Json]:
     """To make what has no name yet takes the whole kind; all else is for our own names only."""
-    secrets = [_STORE, *(named(service) for service in SERVICES)]
+    secrets = [STORE, *(named(service) for service in SERVICES)]
     return [
         {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["create"]},
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": secrets, "verbs": ["get", "patch"]},

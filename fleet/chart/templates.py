@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
 from fleet.chart.hook import hook_objects
 from fleet.chart.text import Writer, mark
-from fleet.chart.values import ONE_IDENTITY, PORTS, RULES
+from fleet.chart.values import ONE_IDENTITY, RULES
 from fleet.chart.weave import Choice, Mapping, Member, weave
 from fleet.nkey import Role, new_seed
 from fleet.scores.nats import NatsPasswords
 from fleet.scores.plan import ServerSettings, server_objects, server_plan
 from fleet.scores.secrets import RouteSecrets, ServerSecrets
-from fleet.topology.capabilities import Endpoint, Json
+from fleet.topology.capabilities import Endpoint, Json, Service
 from fleet.topology.kubernetes.labels import COMPONENT
+from fleet.topology.kubernetes.options import PORTS
 from fleet.topology.kubernetes.pods import DIGEST
 from fleet.topology.kubernetes.render import render
 from fleet.topology.kubernetes.shape import Exposure, Shape, Storage, endpoints
@@ -98,9 +101,9 @@ def templates() -> dict[str, str]:
     return found
 
 
-def chart_services(shape: Shape, namespace: str) -> tuple[Json, ...]:
+def _objects(shape: Shape) -> tuple[Json, ...]:
     """The objects of the services that helm applies: all but the pods' files, which the chart's job writes."""
-    objects = render(server_plan(_SETTINGS, _secrets(shape), endpoints(namespace, shape)).services, shape, namespace)
+    objects = render(_plan_services(shape.nats_replicas, shape.callout_replicas), shape, _NAMESPACE)
     for item in objects:
         if item["kind"] in {"Deployment", "StatefulSet"}:
             item["spec"]["template"]["metadata"]["annotations"][DIGEST] = mark("digest")
@@ -124,14 +127,14 @@ def _standing() -> dict[str, Mapping]:
 
 def _services() -> dict[str, Mapping]:
     """A file for each service; what differs between exposures is woven for each of them."""
-    common = _woven(_BASE, Exposure.NODE_PORT)
-    others = {exposure: _woven(_BASE, exposure) for exposure in Exposure}
+    by_exposure = {exposure: _woven(exposure) for exposure in Exposure}
+    common = by_exposure[Exposure.NODE_PORT]
     files: dict[str, list[Member]] = {}
     components = {_key(item): item["metadata"]["labels"][COMPONENT] for item in _every_object()}
     for member in common.members:
-        if all(member in other.members for other in others.values()):
+        if all(member in other.members for other in by_exposure.values()):
             files.setdefault(components[member.key], []).append(member)
-    for exposure, woven in others.items():
+    for exposure, woven in by_exposure.items():
         chosen = Choice(f'eq .Values.nats.exposure "{exposure.value}"')
         for member in woven.members:
             if member not in files[components[member.key]]:
@@ -139,8 +142,8 @@ def _services() -> dict[str, Mapping]:
     return {name: Mapping(tuple(members)) for name, members in files.items()}
 
 
-def _woven(base: Shape, exposure: Exposure) -> Mapping:
-    base = msgspec.structs.replace(base, exposure=exposure)
+def _woven(exposure: Exposure) -> Mapping:
+    base = msgspec.structs.replace(_BASE, exposure=exposure)
     variants = [(option.choice, _by_key(option.made(base))) for option in _OPTIONS]
     return _mapping(weave(_by_key(base), variants))
 
@@ -149,7 +152,7 @@ def _every_object() -> list[Json]:
     shapes = [
         msgspec.structs.replace(_BASE, exposure=exposure, nats_replicas=3, callout_replicas=2) for exposure in Exposure
     ]
-    return [item for shape in shapes for item in chart_services(shape, _NAMESPACE)]
+    return [item for shape in shapes for item in _objects(shape)]
 
 
 def _hook() -> Mapping:
@@ -161,7 +164,7 @@ def _hook() -> Mapping:
 
 
 def _by_key(shape: Shape) -> Json:
-    return {_key(item): item for item in chart_services(shape, _NAMESPACE)}
+    return {_key(item): item for item in _objects(shape)}
 
 
 def _key(item: Json) -> str:
@@ -174,7 +177,12 @@ def _mapping(node: object) -> Mapping:
     return node
 
 
-_SETTINGS = ServerSettings(_NAMESPACE, "", "", "", "", "")
+@functools.cache
+def _plan_services(nats_replicas: Literal[1, 3], callout_replicas: int) -> tuple[Service, ...]:
+    """The services of the plan, as far as a shape decides them."""
+    shape = msgspec.structs.replace(_BASE, nats_replicas=nats_replicas, callout_replicas=callout_replicas)
+    settings = ServerSettings(_NAMESPACE, "", "", "", "", "")
+    return server_plan(settings, _secrets(shape), endpoints(_NAMESPACE, shape)).services
 
 
 def _secrets(shape: Shape) -> ServerSecrets:

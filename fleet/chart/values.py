@@ -14,11 +14,8 @@ import msgspec
 from fleet.contract.errors import InvalidInput
 from fleet.contract.wire import from_builtins
 from fleet.topology.capabilities import Endpoint, Json
+from fleet.topology.kubernetes.options import IMAGE, NATS_IMAGE, PORTS, USER
 from fleet.topology.kubernetes.shape import Exposure, Shape, Storage
-from fleet.version import VERSION
-
-PORTS = {Exposure.NODE_PORT: 30422, Exposure.LOAD_BALANCER: 4222, Exposure.INGRESS: 443, Exposure.ROUTE: 443}
-"""The port that devices connect to, where no other is given."""
 
 
 def _about(text: str, **limits: Any) -> msgspec.Meta:  # noqa: ANN401 - msgspec's own limits
@@ -78,8 +75,8 @@ class Callout(_Values, frozen=True):
 class ChartValues(_Values, frozen=True):
     """All values."""
 
-    image: Annotated[str, _about("The product's image: operator and callout.")] = f"fleet:{VERSION}"
-    nats_image: Annotated[str, _about("An image that starts nats-server 2.10 or newer.")] = "nats:2.15"
+    image: Annotated[str, _about("The product's image: operator and callout.")] = IMAGE
+    nats_image: Annotated[str, _about("An image that starts nats-server 2.10 or newer.")] = NATS_IMAGE
     pull_policy: Annotated[Literal["IfNotPresent", "Always", "Never"], _about("When nodes pull the images.")] = (
         "IfNotPresent"
     )
@@ -89,7 +86,7 @@ class ChartValues(_Values, frozen=True):
     user: Annotated[
         Annotated[int, msgspec.Meta(ge=1)] | None,
         _about("The user of every pod; null where the cluster assigns one, as OpenShift does."),
-    ] = 65532
+    ] = USER
     definitions: Annotated[
         bool, _about("Whether this release defines Device and FleetDeployment; of several in a cluster, one does.")
     ] = True
@@ -118,8 +115,8 @@ RULES = (
         "give the name or IPv4 address by which devices reach NATS, without a port: nats.example.org",
     ),
     Rule("nats.storage.size", r"^[1-9][0-9]*(Mi|Gi|Ti)$", "give a size in Mi, Gi or Ti: 5Gi"),
-    Rule("image", r"^[^\s]+$", f"give the product's image with its tag: fleet:{VERSION}"),
-    Rule("natsImage", r"^[^\s]+$", "give an image of NATS with its tag: nats:2.15"),
+    Rule("image", r"^[^\s]+$", f"give the product's image with its tag: {IMAGE}"),
+    Rule("natsImage", r"^[^\s]+$", f"give an image of NATS with its tag: {NATS_IMAGE}"),
 )
 ONE_IDENTITY = (
     "give either identity.adminTokenSecret, or both identity.projectId and identity.cliClientId: the ids of a project "

@@ -105,7 +105,12 @@ def prepare(
     _, parsed = _read(values)
     identity = parsed.identity
     if identity.admin_token_secret:
-        admin = AdminAuth(token_file=Path(admin_token_file or "--admin-token-file"))
+        if not admin_token_file:
+            raise InvalidInput(
+                "identity.adminTokenSecret is set, and --admin-token-file is missing",
+                next_step="give the file that holds what that Secret's key `token` does",
+            )
+        admin = AdminAuth(token_file=Path(admin_token_file))
     else:
         admin = RegisteredProject(identity.project_id, identity.cli_client_id)
     score = FleetServerScore(parse_issuer(identity.issuer), admin, identity.ca, namespace)

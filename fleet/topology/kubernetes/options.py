@@ -12,11 +12,12 @@ from fleet.topology.capabilities import Endpoint, PlaceOptions
 from fleet.topology.kubernetes.shape import Exposure, Shape, Storage
 from fleet.version import VERSION
 
-_IMAGE = f"fleet:{VERSION}"
-_NATS_IMAGE = "nats:2.15"
-_USER = 65532
+IMAGE = f"fleet:{VERSION}"
+NATS_IMAGE = "nats:2.15"
+USER = 65532
 """Of the product's image; any other does as well."""
-_PORT = {Exposure.NODE_PORT: 30422, Exposure.LOAD_BALANCER: 4222, Exposure.INGRESS: 443, Exposure.ROUTE: 443}
+PORTS = {Exposure.NODE_PORT: 30422, Exposure.LOAD_BALANCER: 4222, Exposure.INGRESS: 443, Exposure.ROUTE: 443}
+"""What devices connect to, where no other port is given."""
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 _PullPolicy = Literal["IfNotPresent", "Always", "Never"]
@@ -46,16 +47,16 @@ def shape_of(options: PlaceOptions, cluster: Cluster) -> Shape:
     """
     exposure = _exposure(options.exposure, cluster)
     return Shape(
-        image=options.image or _IMAGE,
-        nats_image=options.nats_image or _NATS_IMAGE,
-        nats_address=_address(options.nats_address, _PORT[exposure]),
+        image=options.image or IMAGE,
+        nats_image=options.nats_image or NATS_IMAGE,
+        nats_address=_address(options.nats_address, PORTS[exposure]),
         exposure=exposure,
         nats_replicas=_replicas(options.nats_replicas),
         storage=Storage(_size(options.storage_size or "1Gi"), options.storage_class),
         pull_secret=options.pull_secret,
         pull_policy=_pull_policy(options.pull_policy or "IfNotPresent"),
         ingress_class=options.ingress_class,
-        user=options.user if options.user is not None else (None if cluster.assigns_users else _USER),
+        user=options.user if options.user is not None else (None if cluster.assigns_users else USER),
     )
 
 

@@ -188,7 +188,7 @@ def _plan_services(nats_replicas: Literal[1, 3], callout_replicas: int) -> tuple
 def _secrets(shape: Shape) -> ServerSecrets:
     """Anything: no template holds a secret, nor what is made of one."""
     return ServerSecrets(
-        passwords=NatsPasswords("", "", "", ""),
+        passwords=NatsPasswords("", "", "", "", ""),
         issuer_seed=new_seed(Role.ACCOUNT).encode().decode(),
         xkey_seed=new_seed(Role.CURVE).encode().decode(),
         authority="",

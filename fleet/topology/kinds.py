@@ -19,6 +19,7 @@ KINDS = {
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets", True),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),
     "Ingress": ("apis/networking.k8s.io/v1", "ingresses", True),
+    "StorageClass": ("apis/storage.k8s.io/v1", "storageclasses", False),
     "Route": ("apis/route.openshift.io/v1", "routes", True),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),

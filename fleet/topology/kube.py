@@ -218,6 +218,8 @@ class KubeClient:
         what = f"Kubernetes at {self.host}: {what}: {message}"
         if status == HTTPStatus.CONFLICT:
             return _conflict(what)
+        if "exceeded quota" in message:
+            return NotPermitted(what, next_step="ask for a larger quota, or make room in the namespace, then repeat")
         kind, next_step = _REFUSALS.get(status, (FleetError, "see the API server's log"))
         return kind(f"{what} ({status})", next_step=next_step)
 

@@ -68,7 +68,6 @@ def test_no_field_is_one_that_kubernetes_does_not_know(client: KubeClient, home:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_restricted_pod_security_standard_takes_every_pod(kube: Kube, home: str, secrets: Path, name: str) -> None:
-    kube.kubectl("-n", home, "create", "serviceaccount", "default")
     for item in workloads(rendered(SHAPES[name], home, secrets)):
         template = item["spec"]["template"]
         claims = [
@@ -83,7 +82,6 @@ def test_the_restricted_pod_security_standard_takes_every_pod(kube: Kube, home: 
 
 def test_a_pod_with_more_privilege_would_be_refused(kube: Kube, home: str, secrets: Path) -> None:
     """Else the test above proves nothing."""
-    kube.kubectl("-n", home, "create", "serviceaccount", "default")
     template = found(rendered(SHAPE, home, secrets), "Deployment", "fleet-callout")["spec"]["template"]
     del template["spec"]["containers"][0]["securityContext"]["capabilities"]
     pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "greedy"}}

@@ -79,7 +79,6 @@ class Controllers:
         }
         container = {"name": component, "image": f"{component}:test", "securityContext": security}
         metadata = {"name": name, "namespace": self._namespace, "labels": labels}
-        self._account()
         self._kube.create(
             {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
         )
@@ -91,10 +90,6 @@ class Controllers:
         metadata = {"name": f"{name}.{reason.lower()}", "namespace": self._namespace}
         event = {"apiVersion": "v1", "kind": "Event", "metadata": metadata, "involvedObject": about, "type": "Warning"}
         self._kube.create({**event, "reason": reason, "message": message, "lastTimestamp": "2026-01-01T00:00:00Z"})
-
-    def _account(self) -> None:
-        metadata = {"name": "default", "namespace": self._namespace}
-        self._kube.apply([{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}])
 
     def _work(self) -> None:
         while not self._stop.wait(0.05):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fleet.contract.errors import FleetError, NotFound, Unreachable
+from fleet.contract.errors import FleetError, InvalidInput, NotFound, Unreachable
 from fleet.topology.capabilities import Applied, Json, Preview
 from fleet.topology.kinds import api_path
 from fleet.topology.kube import MANAGER
@@ -61,9 +61,18 @@ class Applier:
         for plan in plans:
             changed = plan.preview.action in {"create", "change"}
             if changed:
-                self._kube.apply([plan.item])
+                self._write(plan)
             done.append(Applied(plan.preview.name, changed))
         return done
+
+    def _write(self, plan: Plan) -> None:
+        try:
+            self._kube.apply([plan.item])
+        except InvalidInput:
+            # A port, say, that another install at the same moment has just been given, for this very object.
+            if plan.preview.action != "create" or self._look(plan.item).action == "create":
+                raise
+            self._kube.apply([plan.item])
 
     def _look(self, item: Json) -> Preview:
         meta = item["metadata"]

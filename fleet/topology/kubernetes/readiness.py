@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fleet.topology.kube import KubeClient
 
 _WORKLOADS = ("StatefulSet", "Deployment")
-_INTERVAL = 0.3
+_INTERVAL = 0.2
 """Seconds between looks."""
 PATIENCE = 20.0
 """Seconds for which a reason that does not go by itself may stand: somebody may be mending it."""

@@ -1,10 +1,10 @@
-"""Whether we may do what an install does: asked before anything is changed, and answered as a whole."""
+"""Whether we may do what an install does, on what is there: asked before anything is changed, answered as a whole."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleet.contract.errors import NotPermitted
+from fleet.contract.errors import NotFound, NotPermitted
 from fleet.topology.capabilities import Json
 from fleet.topology.kinds import KINDS
 from fleet.topology.kubernetes.shape import Exposure, Shape
@@ -42,6 +42,25 @@ def require_rights(kube: KubeClient, namespace: str, shape: Shape) -> None:
         raise NotPermitted(
             f"Kubernetes at {kube.host} does not let us do this in {namespace}: {', '.join(missing)}",
             next_step="ask the cluster's admin for these rights, or use another context; nothing was changed",
+        )
+
+
+def require_storage_class(kube: KubeClient, name: str) -> None:
+    """See that a class is there, as far as we may look; an empty name is the default one.
+
+    Raises:
+        NotFound: it is not.
+    """
+    if not name:
+        return
+    try:
+        known = sorted(item["metadata"]["name"] for item in kube.list("StorageClass", ""))
+    except NotPermitted:
+        return
+    if name not in known:
+        raise NotFound(
+            f"--storage-class {name}: Kubernetes at {kube.host} has no such class",
+            next_step=f"use one of: {', '.join(known)}" if known else "the cluster has none: ask its admin for one",
         )
 
 

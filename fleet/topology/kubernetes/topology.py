@@ -22,7 +22,7 @@ from fleet.topology.kubernetes.labels import component_of, is_ours
 from fleet.topology.kubernetes.options import Cluster, shape_of
 from fleet.topology.kubernetes.readiness import Watcher
 from fleet.topology.kubernetes.render import render
-from fleet.topology.kubernetes.rights import require_rights
+from fleet.topology.kubernetes.rights import require_rights, require_storage_class
 from fleet.topology.kubernetes.shape import Shape, endpoints
 
 _GONE_WITHIN = 60.0
@@ -85,11 +85,13 @@ class KubernetesTopology:
         Raises:
             InvalidInput: an option is of no use here.
             NotPermitted: we lack rights that the install needs; the message has all of them.
+            NotFound: there is no such storage class.
         """
         found = endpoints(namespace, self._shape)
         # Later the look before each change tells as much.
         if not self._inventory.read():
             require_rights(self._kube, namespace, self._shape)
+        require_storage_class(self._kube, self._shape.storage.storage_class)
         return found
 
     def preview(self, objects: Sequence[Json], services: Sequence[Service]) -> list[Preview]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from fleet.contract.wire import DeviceInfo
 from fleet.version import VERSION
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID = "proc/sys/kernel/random/boot_id"
 _OS_RELEASE = Path("/etc/os-release")
 
 
@@ -24,9 +24,15 @@ def device_info(root: Path) -> DeviceInfo:
         kernel=kernel.release,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         disk=shutil.disk_usage(root).total,
-        boot_id=_BOOT_ID.read_text().strip(),
+        boot_id=_boot_id(root),
         instance_id=secrets.token_hex(8),
     )
+
+
+def _boot_id(root: Path) -> str:
+    """The kernel's (random(4)), which is new at every boot; of this machine where the root has no kernel of its own."""
+    own = root / _BOOT_ID
+    return (own if own.exists() else Path("/") / _BOOT_ID).read_text().strip()
 
 
 def _os_name() -> str:

@@ -64,11 +64,22 @@ class Manager:
         self._failures: dict[str, _Failure] = {}
         self._wake = asyncio.Event()
         self._engine_error = ""
+        self._may_begin = True
         self.unsaved = ""
 
     def want(self, wishes: Wishes) -> None:
         """From now on, this is what the device should run."""
         self._wishes = wishes
+        self._wake.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an action is under way."""
+        return bool(self._busy)
+
+    def allow(self, *, may_begin: bool) -> None:
+        """Whether an action may begin from now on; those under way end."""
+        self._may_begin = may_begin
         self._wake.set()
 
     async def run(self) -> None:
@@ -111,7 +122,7 @@ class Manager:
         actions = plan(wishes, observed)
         self._forget(wishes, actions)
         for name, action in actions.items():
-            if name not in self._busy and self._due(name):
+            if self._may_begin and name not in self._busy and self._due(name):
                 work = self._busy[name] = _Work(wishes.get(name))
                 work.task = group.create_task(self._act(name, action, work))
         self._report(self._judged(wishes, observed), frozenset(one.deployment for one in observed))

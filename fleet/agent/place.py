@@ -22,6 +22,16 @@ class Place(msgspec.Struct, frozen=True):
         """The last desired state."""
         return self.root / "var/lib/fleet/desired.json"
 
+    @property
+    def room(self) -> Path:
+        """The agent's versions side by side, and its journal; not there on a device that cannot be upgraded."""
+        return self.root / "var/lib/fleet/agent"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one agent that may write."""
+        return self.root / "run/fleet/writer.lock"
+
     def engine(self, socket: str) -> Path:
         """The engine's socket, given as an absolute path of the device."""
         return self.root / socket.lstrip("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 
@@ -14,6 +15,7 @@ from fleet.bus import Bus
 from fleet.contract.buckets import DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
 from fleet.contract.errors import FleetError
 from fleet.contract.names import DeviceId
+from fleet.contract.upgrade import UpgradeStatus
 from fleet.contract.wire import DeviceInfo, DeviceState, Heartbeat
 
 _log = structlog.stdlib.get_logger()
@@ -40,6 +42,10 @@ class Reporter:
         self._sent: dict[str, DeviceState] = {}
         self._beats = 0
         self._changed = asyncio.Event()
+        self._open = True
+        self._sending = asyncio.Lock()
+        self.generation = 0
+        """What the heartbeats say: the upgrade attempt that this agent is the candidate of, or was committed by."""
 
     def engine(self, name: str) -> None:
         """The engine's name and version, once it has told."""
@@ -57,6 +63,24 @@ class Reporter:
         self._leaving = set(names)
         self._changed.set()
 
+    def upgrade(self, status: UpgradeStatus) -> None:
+        """How the latest upgrade of the agent stands; the time is added unless it is told."""
+        known = self._info.upgrade
+        if known is None or msgspec.structs.replace(known, at=status.at) != status:
+            timed = msgspec.structs.replace(status, at=status.at or time.time())
+            self._info = msgspec.structs.replace(self._info, upgrade=timed)
+            self._changed.set()
+
+    async def allow(self, *, reports: bool) -> None:
+        """Whether anything but heartbeats may be sent; returns once what was on its way is acknowledged, or lost."""
+        if reports and not self._open:
+            self.anew()
+        self._open = reports
+        if not reports:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RETRY), self._sending:
+                    pass
+
     def anew(self) -> None:
         """Send everything again: the server may have lost what it acknowledged before."""
         self._sent = {}
@@ -68,7 +92,8 @@ class Reporter:
         while True:
             self._changed.clear()
             try:
-                await self._send(bus)
+                async with self._sending:
+                    await self._send(bus)
             except FleetError as error:
                 _log.warning("report not sent", why=error.what)
                 await asyncio.sleep(_RETRY)
@@ -77,19 +102,27 @@ class Reporter:
                 await self._changed.wait()
 
     async def _send(self, bus: Bus) -> None:
+        if self._open:
+            await self._send_info(bus)
+        if self._open:
+            await self._send_states(bus)
+
+    async def _send_info(self, bus: Bus) -> None:
         if self._info_sent != self._info:
             info = self._info
             await bus.kv(DEVICE_INFO).put(self._device, info)
             self._info_sent = info
+
+    async def _send_states(self, bus: Bus) -> None:
         kv = bus.kv(DEVICE_STATE)
         left = self._leaving - self._present if self._present is not None else set[str]()
-        for name in sorted(left):
+        for name in sorted(left) if self._open else ():
             await kv.delete(f"{self._device}.{name}")
             self._sent.pop(name, None)
             self._leaving.discard(name)
             self._gone(name)
         for name, state in list(self._states.items()):
-            if self._sent.get(name) != state:
+            if self._open and self._sent.get(name) != state:
                 await kv.put(f"{self._device}.{name}", msgspec.structs.replace(state, at=time.time()))
                 self._sent[name] = state
 
@@ -104,6 +137,7 @@ class Reporter:
                 boot_id=self._info.boot_id,
                 sequence=self._beats,
                 interval=interval,
+                generation=self.generation,
                 at=time.time(),
             )
             started = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -36,6 +37,18 @@ class Ears:
         self.heard = heard
 
 
+class Companion(Protocol):
+    """What shares the session's connection."""
+
+    async def serve(self, bus: Bus) -> None:
+        """Work on a connection until cancelled, which is when it has ended."""
+        ...
+
+    def notice(self, what: str) -> None:
+        """Hear `DISCONNECTED` and `RECONNECTED`."""
+        ...
+
+
 class _Ended(Exception):  # noqa: N818 - not an error: the connection is over, and is built anew
     pass
 
@@ -43,12 +56,15 @@ class _Ended(Exception):  # noqa: N818 - not an error: the connection is over, a
 class Session:
     """One device's connection to the fleet, rebuilt for as long as the agent lives."""
 
-    def __init__(self, config: AgentConfig, keeper: TokenKeeper, reporter: Reporter, ears: Ears) -> None:
+    def __init__(
+        self, config: AgentConfig, keeper: TokenKeeper, reporter: Reporter, ears: Ears, companion: Companion
+    ) -> None:
         """Contact nothing yet."""
         self._config = config
         self._keeper = keeper
         self._reporter = reporter
         self._ears = ears
+        self._companion = companion
         self._nudged = asyncio.Event()
         self._closed = asyncio.Event()
         self._told = ""
@@ -99,6 +115,7 @@ class Session:
                 group.create_task(self._reporter.publish(bus))
                 group.create_task(self._reporter.beat(bus, self._config.heartbeat_interval))
                 group.create_task(self._keeper.keep(bus.reconnect))
+                group.create_task(self._companion.serve(bus))
         except* _Ended:
             _log.warning("connection ended; it is built anew")
 
@@ -160,6 +177,7 @@ class Session:
             self._ears.heard(wishes)
 
     def _notice(self, what: str) -> None:
+        self._companion.notice(what)
         if what == RECONNECTED:
             _log.info("reconnected")
             self._welcome()

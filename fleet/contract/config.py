@@ -45,6 +45,26 @@ class FleetDeviceAuth(msgspec.Struct, frozen=True, rename="camel"):
     ca: str
 
 
+class UpgradeLimits(msgspec.Struct, frozen=True, rename="camel"):
+    """How long an agent waits while it is upgraded, in seconds of its monotonic clock; `docs/upgrade.md` says for what.
+
+    `lease` is how long a lease lasts that is not renewed, `patience` how long a workload must be unwell to count as
+    such, `self_test` how long the new agent's examination may take.
+    """
+
+    drain: Seconds = 60
+    heartbeat: Seconds = 60
+    stop: Seconds = 180
+    step_down: Seconds = 120
+    escalate: Seconds = 30
+    take: Seconds = 300
+    confirm: Seconds = 900
+    retry: Seconds = 2
+    lease: Seconds = 30
+    patience: Seconds = 5
+    self_test: Seconds = 60
+
+
 class AgentConfig(msgspec.Struct, frozen=True, rename="camel"):
     """`<root>/etc/fleet/agent.json`. Intervals in seconds."""
 
@@ -54,6 +74,7 @@ class AgentConfig(msgspec.Struct, frozen=True, rename="camel"):
     engine_socket: str = "/run/docker.sock"
     heartbeat_interval: Seconds = 10
     resync_interval: Seconds = 60
+    upgrade: UpgradeLimits = UpgradeLimits()
 
 
 class CalloutConfig(msgspec.Struct, frozen=True, rename="camel"):

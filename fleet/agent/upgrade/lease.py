@@ -1,0 +1,151 @@
+"""The lease in NATS: which agent of a device may write there. Taken and renewed by compare-and-set."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from fleet.agent.backoff import Backoff
+from fleet.agent.cancel import heed
+from fleet.agent.upgrade.events import Event, LeaseLost, LeaseReleased, LeaseTaken
+from fleet.agent.upgrade.line import Line
+from fleet.agent.upgrade.state import Me
+from fleet.bus import KV, BadEntry, Entry
+from fleet.contract.buckets import AGENT_LEASE
+from fleet.contract.errors import Conflict, FleetError
+from fleet.contract.names import DeviceId
+from fleet.contract.wire import AgentLease
+
+_log = structlog.stdlib.get_logger()
+
+_LOOK = 0.25
+"""Seconds between looks at a lease that somebody else holds."""
+_GIVE_BACK = 2.0
+"""Seconds that NATS has to take a lease back; after that it expires."""
+
+Found = Entry[AgentLease] | BadEntry | None
+
+
+class Lease:
+    """One agent's hold on its device's lease. `lasts` seconds without a renewal, and it counts as given up."""
+
+    def __init__(self, device: DeviceId, me: Me, line: Line, lasts: float, tell: Callable[[Event], None]) -> None:
+        """Ask for nothing yet."""
+        self._device = device
+        self._me = me
+        self._line = line
+        self._lasts = lasts
+        self._tell = tell
+        self._task: asyncio.Task[None] | None = None
+        self._generation = 0
+
+    def take(self, generation: int, *, patient: bool) -> None:
+        """Begin to try, and keep it once it is ours; see the effect `TakeLease`."""
+        self.drop()
+        self._generation = generation
+        self._task = asyncio.create_task(self._hold(patient), name="lease")
+
+    def drop(self) -> None:
+        """Neither take nor renew it any more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def release(self) -> None:
+        """Give it back if it is ours; tells `LeaseReleased` in any case."""
+        self.drop()
+        try:
+            async with asyncio.timeout(_GIVE_BACK):
+                kv = (await self._line.bus()).kv(AGENT_LEASE)
+                found = await kv.get(self._device)
+                if self._is_ours(found):
+                    await self._write(kv, found, AgentLease("", self._generation, 0, self._me.boot_id))
+        except (FleetError, TimeoutError) as error:
+            _log.warning("lease not given back; it expires", why=str(error) or "NATS does not answer")
+        self._tell(LeaseReleased())
+
+    async def _hold(self, patient: bool) -> None:
+        revision = await self._taken(patient)
+        self._tell(LeaseTaken())
+        while revision:
+            await asyncio.sleep(self._lasts / 3)
+            revision = await self._renewed(revision)
+        _log.error("another agent of this device took the lease; nothing is written any more")
+        self._tell(LeaseLost())
+
+    async def _taken(self, patient: bool) -> int:
+        """Until it is ours; its revision."""
+        watch, backoff = _Watch(self._lasts), Backoff(0.5, 5)
+        while True:
+            try:
+                kv = (await self._line.bus()).kv(AGENT_LEASE)
+                found = await kv.get(self._device)
+                heed()
+                if not patient or self._is_ours(found) or _is_free(found) or watch.expired(found):
+                    return await self._write(kv, found, self._mine())
+            except Conflict:
+                continue
+            except FleetError as error:
+                _log.warning("lease not taken yet", why=error.what)
+                await asyncio.sleep(backoff.next())
+            else:
+                await asyncio.sleep(_LOOK)
+
+    async def _renewed(self, revision: int) -> int:
+        """Renew, however long NATS is away; the new revision, or 0 when somebody else has it now."""
+        backoff = Backoff(0.5, 5)
+        while True:
+            kv = (await self._line.bus()).kv(AGENT_LEASE)
+            try:
+                return await kv.update(self._device, self._mine(), revision=revision)
+            except Conflict:
+                found = await self._seen(kv)
+                if not self._is_ours(found) or found is None:
+                    return 0
+                revision = found.revision  # it was written; only the acknowledgement was lost
+            except FleetError as error:
+                _log.warning("lease not renewed yet", why=error.what)
+                await asyncio.sleep(backoff.next())
+            heed()
+
+    async def _seen(self, kv: KV[AgentLease]) -> Found:
+        backoff = Backoff(0.5, 5)
+        while True:
+            try:
+                return await kv.get(self._device)
+            except FleetError:
+                await asyncio.sleep(backoff.next())
+                heed()
+
+    async def _write(self, kv: KV[AgentLease], over: Found, lease: AgentLease) -> int:
+        if over is None:
+            return await kv.create(self._device, lease)
+        return await kv.update(self._device, lease, revision=over.revision)
+
+    def _mine(self) -> AgentLease:
+        return AgentLease(self._me.instance, self._generation, time.time() + self._lasts, self._me.boot_id)
+
+    def _is_ours(self, found: Found) -> bool:
+        return isinstance(found, Entry) and found.value.instance_id == self._me.instance
+
+
+def _is_free(found: Found) -> bool:
+    return not isinstance(found, Entry) or not found.value.instance_id
+
+
+class _Watch:
+    """Whether a lease has stood still for too long, by this process' own clock: other clocks may be years off."""
+
+    def __init__(self, lasts: float) -> None:
+        self._lasts = lasts
+        self._revision = 0
+        self._since = time.monotonic()
+
+    def expired(self, found: Found) -> bool:
+        revision = found.revision if found else 0
+        if revision != self._revision:
+            self._revision, self._since = revision, time.monotonic()
+        return time.monotonic() - self._since > self._lasts

@@ -1,0 +1,112 @@
+"""The agent's connection, as the upgrade uses it: what is ordered, what other agents of the device say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from fleet.agent.backoff import Backoff
+from fleet.agent.cancel import heed
+from fleet.agent.upgrade.events import BeatHeard, Connected, Disconnected, Event, TargetSeen
+from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry
+from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT
+from fleet.contract.errors import FleetError
+from fleet.contract.names import DeviceId
+from fleet.contract.wire import AgentTarget, Heartbeat
+
+_log = structlog.stdlib.get_logger()
+
+_SETTLE = (0.0, 0.05, 0.5)
+"""Seconds between the reads after a nudge: it is heard just before the stream stores the value."""
+
+
+class Line:
+    """Satisfies `fleet.agent.session.Companion`. Tells what it sees as events."""
+
+    def __init__(self, device: DeviceId, resync: float, tell: Callable[[Event], None]) -> None:
+        """Hear nothing yet. `resync` is in seconds: how often everything is read in case something was missed."""
+        self._device = device
+        self._resync = resync
+        self._tell = tell
+        self._bus: Bus | None = None
+        self._there = asyncio.Event()
+        self._nudged = asyncio.Event()
+
+    async def bus(self) -> Bus:
+        """The connection, as soon as there is one."""
+        while self._bus is None or not self._bus.connected:
+            await self._there.wait()
+            if self._bus is not None and not self._bus.connected:
+                self._there.clear()
+        return self._bus
+
+    def notice(self, what: str) -> None:
+        """As `Companion.notice`."""
+        if what == DISCONNECTED:
+            self._there.clear()
+            self._tell(Disconnected())
+        elif what == RECONNECTED:
+            self._there.set()
+            self._nudged.set()
+            self._tell(Connected())
+
+    async def serve(self, bus: Bus) -> None:
+        """As `Companion.serve`."""
+        self._bus = bus
+        self._there.set()
+        self._tell(Connected())
+        try:
+            await self._follow(bus)
+            await self._read_for_ever(bus)
+        finally:
+            self._bus = None
+            self._there.clear()
+            self._tell(Disconnected())
+
+    async def _follow(self, bus: Bus) -> None:
+        async def ordered(_: Entry[AgentTarget] | BadEntry | Deleted) -> None:
+            self._nudged.set()
+
+        async def beat(heard: Entry[Heartbeat] | BadEntry | Deleted) -> None:
+            if isinstance(heard, Entry):
+                self._tell(BeatHeard(heard.value))
+
+        backoff = Backoff(0.5, 30)
+        while True:
+            try:
+                await bus.kv(AGENT_TARGET).follow(self._device, ordered)
+                await bus.kv(DEVICE_HEARTBEAT).follow(self._device, beat)
+            except FleetError as error:
+                _log.warning("orders are not heard yet", why=error.what)
+                await asyncio.sleep(backoff.next())
+            else:
+                return
+
+    async def _read_for_ever(self, bus: Bus) -> None:
+        pauses = list(_SETTLE)
+        while True:
+            try:
+                async with asyncio.timeout(pauses.pop(0) if pauses else self._resync):
+                    await self._nudged.wait()
+                pauses = list(_SETTLE[1:])
+            except TimeoutError:
+                pass
+            self._nudged.clear()
+            await self._read(bus)
+            heed()
+
+    async def _read(self, bus: Bus) -> None:
+        try:
+            found = await bus.kv(AGENT_TARGET).get(self._device)
+        except FleetError as error:
+            _log.warning("orders not read", why=error.what)
+            return
+        match found:
+            case Entry():
+                self._tell(TargetSeen(found.value))
+            case BadEntry():
+                _log.error("the order does not parse; nothing is done about it", why=found.why)
+            case None:
+                self._tell(TargetSeen(None))

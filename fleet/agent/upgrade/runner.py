@@ -1,0 +1,297 @@
+"""Turns the machine's effects into acts, and what comes of them into events. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from fleet.agent.backoff import Backoff
+from fleet.agent.upgrade import effects as do
+from fleet.agent.upgrade import events as seen
+from fleet.agent.upgrade import lock, units
+from fleet.agent.upgrade.deadlines import Deadline, Limits
+from fleet.agent.upgrade.journal import BadJournal, Change, Journal, Release
+from fleet.agent.upgrade.lease import Lease
+from fleet.agent.upgrade.line import Line
+from fleet.agent.upgrade.machine import begin, step
+from fleet.agent.upgrade.outward import beats_as
+from fleet.agent.upgrade.state import Me, Phase, State
+from fleet.artifacts.verify import Refusal
+from fleet.bus import Bus
+from fleet.contract.config import AgentConfig
+from fleet.contract.errors import FleetError, Unreachable
+from fleet.contract.upgrade import UpgradeReason, UpgradeStatus
+from fleet.contract.wire import AgentTarget
+
+_log = structlog.stdlib.get_logger()
+
+_LOOK_AT_JOURNAL = 0.2
+"""Seconds between looks at whether somebody else wrote the journal."""
+_ERRNOS = {
+    errno.ENOSPC: UpgradeReason.NO_SPACE,
+    errno.EDQUOT: UpgradeReason.NO_SPACE,
+    errno.EROFS: UpgradeReason.READ_ONLY,
+}
+_IDLE = frozenset({Phase.STANDBY, Phase.SERVING, Phase.DISABLED})
+
+Job = do.Fetch | do.StageFiles | do.SelfTest
+
+
+class Disk(Protocol):
+    """The device's versions and its journal. Every method may be called again after a crash in its middle.
+
+    The methods that are not async may block; they are called in a thread. What refuses an artefact is a `Refusal`,
+    what the disk refuses an `OSError`.
+    """
+
+    def read_journal(self) -> Journal | BadJournal:
+        """What the journal says now."""
+        ...
+
+    def stamp(self) -> object:
+        """Something that differs whenever the journal was written in between; cheap."""
+        ...
+
+    def record(self, change: Change) -> Journal:
+        """Make a change durably, under the journal's lock; what the journal says afterwards."""
+        ...
+
+    def point_link(self, release: Release) -> None:
+        """Swap the link durably, to a version that is there and as it was verified."""
+        ...
+
+    async def fetch(self, bus: Bus, target: AgentTarget) -> None:
+        """Download, going on where an earlier call stopped. Raises `Unreachable` when NATS does not answer."""
+        ...
+
+    def stage(self, target: AgentTarget) -> None:
+        """Verify what was downloaded and lay it down, the marker last."""
+        ...
+
+    async def self_test(self, target: AgentTarget, within: float) -> None:
+        """Run the staged version's examination, for at most so many seconds."""
+        ...
+
+
+class Door(Protocol):
+    """The rest of the agent, as the upgrade needs it."""
+
+    async def write(self, *, engine: bool, reports: bool) -> None:
+        """See the effect `Write`; tells `Workloads` afterwards."""
+        ...
+
+    def report(self, status: UpgradeStatus) -> None:
+        """See the effect `Report`."""
+        ...
+
+    def beat_as(self, generation: int) -> None:
+        """The generation of the heartbeats from now on."""
+        ...
+
+
+class HandedOver(Exception):  # noqa: N818 - not an error: another version runs, and this process ends
+    """The machine is done with this process."""
+
+
+class Runner:
+    """One process' upgrade machine at work."""
+
+    def __init__(self, config: AgentConfig, me: Me, disk: Disk, door: Door, lock_file: Path) -> None:
+        """Nothing happens before `run`."""
+        limits = config.upgrade
+        self._limits = Limits(**{name: getattr(limits, name) for name in Limits.__struct_fields__})
+        self._self_test = limits.self_test
+        self._me = me
+        self._disk = disk
+        self._door = door
+        self._lock_file = lock_file
+        self._events: asyncio.Queue[seen.Event] = asyncio.Queue()
+        self.line = Line(config.device_id, config.resync_interval, self.tell)
+        self._lease = Lease(config.device_id, me, self.line, limits.lease, self.tell)
+        self._job: asyncio.Task[None] | None = None
+        self._locking: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._lock = -1
+
+    def tell(self, event: seen.Event) -> None:
+        """Something happened."""
+        self._events.put_nowait(event)
+
+    async def run(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            HandedOver: this process is to end with `EXIT_DONE`.
+        """
+        watch = asyncio.create_task(self._watch_journal())
+        try:
+            state, effects = begin(self._me, await asyncio.to_thread(self._disk.read_journal))
+            self._tell_phase(None, state)
+            while True:
+                self._door.beat_as(beats_as(state))
+                for effect in effects:
+                    await self._carry_out(effect)
+                event = await self._events.get()
+                before = state
+                state, effects = step(state, event)
+                self._tell_phase(before, state)
+        finally:
+            watch.cancel()
+            self._lease.drop()
+            for task in (self._job, self._locking):
+                if task is not None:
+                    task.cancel()
+            if self._deadline is not None:
+                self._deadline.cancel()
+
+    def _tell_phase(self, before: State | None, after: State) -> None:
+        if before is None or before.phase is not after.phase:
+            words = {"why": after.reason.value, "message": after.message} if after.phase not in _IDLE else {}
+            _log.info("upgrade", phase=after.phase.value, **words)
+
+    async def _carry_out(self, effect: do.Effect) -> None:  # noqa: C901, PLR0912 - one case for each effect
+        match effect:
+            case do.TakeLock():
+                if self._locking is None:
+                    self._locking = asyncio.create_task(self._take_lock())
+            case do.TakeLease(generation, patient):
+                self._lease.take(generation, patient=patient)
+            case do.ReleaseLease():
+                await self._lease.release()
+            case do.Write(engine, reports):
+                await self._door.write(engine=engine, reports=reports)
+            case do.Report(status):
+                self._door.report(status)
+            case do.Fetch() | do.StageFiles() | do.SelfTest():
+                self._drop_job()
+                self._job = asyncio.create_task(self._work(effect))
+            case do.DropJob():
+                self._drop_job()
+            case do.Record(change):
+                await self._record(change)
+            case do.PointLink(release):
+                await self._point_link(release)
+            case do.StartUnit(release, afresh):
+                await self._unit(units.start(release.version, afresh=afresh), seen.UnitStarted())
+            case do.StopUnit(release):
+                await self._unit(units.stop(release.version), seen.UnitStopped())
+            case do.StopOthers(release):
+                await units.stop_others(release.version)
+            case do.Arm(deadline):
+                self._arm(deadline)
+            case do.Exit():
+                raise HandedOver
+
+    async def _take_lock(self) -> None:
+        self._lock = await lock.take(self._lock_file)
+        self.tell(seen.LockTaken(await asyncio.to_thread(self._disk.read_journal)))
+
+    async def _record(self, change: Change) -> None:
+        try:
+            journal = await asyncio.to_thread(self._disk.record, change)
+        except (OSError, FleetError) as error:
+            _log.error("journal not written", change=type(change).__name__, why=_words(error))
+            self.tell(seen.NotRecorded(_words(error)))
+        else:
+            _log.info("journal written", change=msgspec.to_builtins(change, enc_hook=str))
+            self.tell(seen.Recorded(journal))
+
+    async def _point_link(self, release: Release) -> None:
+        try:
+            await asyncio.to_thread(self._disk.point_link, release)
+        except (OSError, FleetError) as error:
+            _log.error("link not swapped", version=release.version, why=_words(error))
+            self.tell(seen.LinkRefused(_reason(error), _words(error)))
+        else:
+            self.tell(seen.LinkPointed())
+
+    async def _unit(self, act: Awaitable[None], done: seen.Event) -> None:
+        try:
+            await act
+        except FleetError as error:
+            _log.error("unit", why=error.what)
+            self.tell(seen.UnitFailed(error.what))
+        else:
+            self.tell(done)
+
+    def _arm(self, deadline: Deadline | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if deadline is not None:
+            loop, seconds = asyncio.get_running_loop(), self._limits.of(deadline)
+            self._deadline = loop.call_later(seconds, self.tell, seen.Passed(deadline))
+
+    # Jobs.
+
+    def _drop_job(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+
+    async def _work(self, job: Job) -> None:
+        generation = job.target.generation
+        try:
+            answer = await self._worked(job)
+        except (OSError, FleetError) as error:
+            _log.error("upgrade not possible", version=job.target.version, why=_words(error))
+            answer = seen.JobFailed(generation, _reason(error), _words(error))
+        self.tell(answer)
+
+    async def _worked(self, job: Job) -> seen.Event:
+        target = job.target
+        match job:
+            case do.Fetch():
+                await self._fetch(target)
+                return seen.Fetched(target.generation)
+            case do.StageFiles():
+                await asyncio.to_thread(self._disk.stage, target)
+                return seen.Staged(target.generation)
+            case do.SelfTest():
+                await self._disk.self_test(target, self._self_test)
+                return seen.SelfTested(target.generation)
+
+    async def _fetch(self, target: AgentTarget) -> None:
+        """However often the connection ends meanwhile."""
+        backoff = Backoff(0.2, 10)
+        while True:
+            try:
+                await self._disk.fetch(await self.line.bus(), target)
+            except Unreachable as error:
+                _log.warning("download interrupted; it goes on", version=target.version, why=error.what)
+                await asyncio.sleep(backoff.next())
+            else:
+                return
+
+    async def _watch_journal(self) -> None:
+        known: object = None
+        while True:
+            with contextlib.suppress(OSError):
+                stamp = self._disk.stamp()
+                if stamp != known:
+                    known = stamp
+                    self.tell(seen.JournalSeen(await asyncio.to_thread(self._disk.read_journal)))
+            await asyncio.sleep(_LOOK_AT_JOURNAL)
+
+
+def _reason(error: OSError | FleetError) -> UpgradeReason:
+    match error:
+        case Refusal():
+            return error.reason
+        case OSError():
+            return _ERRNOS.get(error.errno or 0, UpgradeReason.DISK_ERROR)
+        case _:
+            return UpgradeReason.OTHER
+
+
+def _words(error: OSError | FleetError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the disk'}: {error.strerror or error}"
+    return error.what

@@ -18,43 +18,115 @@ from fleet.agent.report import Reporter
 from fleet.agent.session import Ears, Session
 from fleet.agent.state import Saved, Store
 from fleet.agent.token import TokenKeeper
+from fleet.agent.upgrade.events import Event, TargetSeen
+from fleet.agent.upgrade.health import Health
+from fleet.agent.upgrade.line import Line
+from fleet.agent.upgrade.runner import HandedOver, Installed, Runner
+from fleet.agent.upgrade.state import Me
 from fleet.agent.wishes import Wishes
 from fleet.agent.workloads import Workloads
 from fleet.contract.config import AgentConfig
+from fleet.contract.upgrade import EXIT_DONE, UpgradePhase, UpgradeReason, UpgradeStatus
+from fleet.contract.wire import DeviceInfo, DeviceState
 from fleet.version import VERSION
 
 _log = structlog.stdlib.get_logger()
 
 
 class Agent:
-    """One device's agent. `ask` gets a token from the issuer."""
+    """One device's agent. `ask` gets a token from the issuer; `installed` is how it can be upgraded, if it can."""
 
-    def __init__(self, config: AgentConfig, place: Place, ask: Callable[[], Awaitable[Token]]) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        place: Place,
+        ask: Callable[[], Awaitable[Token]],
+        installed: Installed | None = None,
+    ) -> None:
         """Read and contact nothing yet."""
         self._config = config
         self._store = Store(place.state)
         self._engine = Engine(place.engine(config.engine_socket))
-        self._reporter = Reporter(config.device_id, device_info(place.root), self._gone)
+        info = device_info(place.root)
+        self._reporter = Reporter(config.device_id, info, self._gone)
         observer = Observer(self._engine, config.device_id)
         workloads = Workloads(self._engine, config.device_id)
-        self._manager = Manager(observer, workloads, self._reporter.states, resync=config.resync_interval)
+        self._manager = Manager(observer, workloads, self._looked, resync=config.resync_interval)
         ears = Ears(lambda: self._wishes or {}, self._want)
-        self._session = Session(config, TokenKeeper(ask), self._reporter, ears)
+        self._runner = self._upgrades(info, installed, place) if installed else None
+        line = self._runner.line if self._runner else Line(config.device_id, config.resync_interval, self._refuse)
+        self._session = Session(config, TokenKeeper(ask), self._reporter, ears, line)
+        self._health = Health(config.upgrade.patience, self._runner.tell if self._runner else lambda _: None)
         self._wishes: Wishes | None = None
+        self._unheeded: Wishes | None = None
         self._leaving: set[str] = set()
+        self._writes = False
 
-    async def run(self) -> None:
-        """Work until cancelled; the workloads go on after it."""
+    def _upgrades(self, info: DeviceInfo, installed: Installed, place: Place) -> Runner:
+        me = Me(installed.release, info.instance_id, info.boot_id)
+        return Runner(self._config, me, installed.disk, self, place.lock)
+
+    async def run(self) -> int:
+        """Work until cancelled, or until another version has taken over; the workloads go on after it.
+
+        Returns:
+            The exit status of the process.
+        """
         _log.info("agent started", device=self._config.device_id, version=VERSION)
-        self._restore()
+        handed_over = False
+        await self.write(engine=self._runner is None, reports=self._runner is None)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._manager.run())
                 group.create_task(self._session.run())
                 group.create_task(self._meet_engine())
+                if self._runner is not None:
+                    group.create_task(self._runner.run())
+        except* HandedOver:
+            handed_over = True
         finally:
             await self._engine.close()
-            _log.info("agent stopped; workloads go on")
+            _log.info("agent stopped; workloads go on", handed_over=handed_over)
+        return EXIT_DONE if handed_over else 0
+
+    async def write(self, *, engine: bool, reports: bool) -> None:
+        """As `Door.write`."""
+        self._manager.allow(may_begin=engine)
+        before, self._writes = self._writes, engine or reports
+        if self._writes and not before:
+            # Whoever was the writer until now may have changed what is on disk.
+            self._restore()
+            if self._unheeded is not None:
+                self._want(self._unheeded)
+        await self._reporter.allow(reports=reports)
+        self._health.say(busy=self._manager.busy)
+
+    def report(self, status: UpgradeStatus) -> None:
+        """As `Door.report`."""
+        self._reporter.upgrade(status)
+
+    def beat_as(self, generation: int) -> None:
+        """As `Door.beat_as`."""
+        self._reporter.generation = generation
+
+    def _refuse(self, event: Event) -> None:
+        """This agent was not installed by `fleet device setup --agent`, and has no version beside it."""
+        if isinstance(event, TargetSeen) and event.target is not None and not event.target.withdrawn:
+            target = event.target
+            self._reporter.upgrade(
+                UpgradeStatus(
+                    generation=target.generation,
+                    phase=UpgradePhase.REFUSED,
+                    reason=UpgradeReason.NOT_UPGRADABLE,
+                    message="set it up with `fleet device setup --agent`",
+                    running=VERSION,
+                    candidate=target.version,
+                )
+            )
+
+    def _looked(self, states: dict[str, DeviceState], present: frozenset[str] | None) -> None:
+        self._reporter.states(states, present)
+        self._health.see(states, busy=self._manager.busy)
 
     def _restore(self) -> None:
         saved = self._store.load()
@@ -66,6 +138,9 @@ class Agent:
         self._reporter.leaving(self._leaving)
 
     def _want(self, wishes: Wishes) -> None:
+        if not self._writes:
+            self._unheeded = wishes
+            return
         removed = set(self._wishes or {}) - set(wishes)
         self._leaving = (self._leaving | removed) - set(wishes)
         if wishes != self._wishes:

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if options.self_test:
             sys.exit(0 if asyncio.run(self_test(place, print)) else 1)
         logs.configure("agent")
-        asyncio.run(_run(place))
+        sys.exit(asyncio.run(_run(place)))
     except FleetError as error:
         print(f"fleet-agent: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
         sys.exit(error.exit_code)
@@ -66,17 +66,18 @@ def _place(root: Path) -> Place:
     return Place(root.absolute())
 
 
-async def _run(place: Place) -> None:
+async def _run(place: Place) -> int:
     config = load(place)
     await check(config.auth)
     work = asyncio.create_task(Agent(config, place, lambda: ask(config.auth)).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
-        await work
+        return await work
     except asyncio.CancelledError:
         if not work.cancelled():
             raise
+        return 0
 
 
 if __name__ == "__main__":

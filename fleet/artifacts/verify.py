@@ -15,7 +15,8 @@ from typing import TypeVar
 import msgspec
 
 from fleet.artifacts.keys import good_signature
-from fleet.contract.errors import FleetError, InvalidInput
+from fleet.artifacts.refusal import Refusal
+from fleet.contract.errors import InvalidInput
 from fleet.contract.names import Digest
 from fleet.contract.upgrade import (
     CHUNK,
@@ -29,16 +30,18 @@ from fleet.contract.upgrade import (
 )
 from fleet.contract.wire import decode
 
+__all__ = [
+    "Machine",
+    "Refusal",
+    "check_file",
+    "check_fits",
+    "chunk_digest",
+    "file_digest",
+    "open_manifest",
+    "read_manifest",
+]
+
 M = TypeVar("M", SignedManifest, Manifest)
-
-
-class Refusal(FleetError):  # noqa: N818 - reads as what it is
-    """An artefact that is not taken, and why."""
-
-    def __init__(self, reason: UpgradeReason, what: str, *, next_step: str) -> None:
-        """Keep the reason beside the sentences."""
-        super().__init__(what, next_step=next_step)
-        self.reason = reason
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from fleet.agent.upgrade.line import Line
 from fleet.agent.upgrade.machine import begin, step
 from fleet.agent.upgrade.outward import beats_as
 from fleet.agent.upgrade.state import Me, Phase, State
-from fleet.artifacts.verify import Refusal
+from fleet.artifacts.refusal import Refusal
 from fleet.bus import Bus
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, Unreachable
@@ -71,13 +71,20 @@ class Disk(Protocol):
         """Download, going on where an earlier call stopped. Raises `Unreachable` when NATS does not answer."""
         ...
 
-    def stage(self, target: AgentTarget) -> None:
+    async def stage(self, target: AgentTarget) -> None:
         """Verify what was downloaded and lay it down, the marker last."""
         ...
 
     async def self_test(self, target: AgentTarget, within: float) -> None:
         """Run the staged version's examination, for at most so many seconds."""
         ...
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """An agent with its versions side by side: which one this process is, and the disk that holds them."""
+
+    release: Release
+    disk: Disk
 
 
 class Door(Protocol):
@@ -252,7 +259,7 @@ class Runner:
                 await self._fetch(target)
                 return seen.Fetched(target.generation)
             case do.StageFiles():
-                await asyncio.to_thread(self._disk.stage, target)
+                await self._disk.stage(target)
                 return seen.Staged(target.generation)
             case do.SelfTest():
                 await self._disk.self_test(target, self._self_test)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from fleet.contract.config import AgentConfig, CalloutConfig, FleetDeviceAuth, MachineKey, OperatorConfig, UpgradeRules
+from fleet.contract.config import (
+    AgentConfig,
+    CalloutConfig,
+    FleetDeviceAuth,
+    MachineKey,
+    OperatorConfig,
+    UpgradeLimits,
+    UpgradeRules,
+)
 from fleet.contract.names import AgentVersion, DeviceId, Digest
 from fleet.contract.objects import ServerInfo
 from fleet.contract.upgrade import (
@@ -142,6 +150,19 @@ SAMPLES: dict[str, msgspec.Struct] = {
         engine_socket="/run/podman/podman.sock",
         heartbeat_interval=5,
         resync_interval=30,
+        upgrade=UpgradeLimits(
+            drain=61,
+            heartbeat=62,
+            stop=181,
+            step_down=121,
+            escalate=31,
+            take=301,
+            confirm=901,
+            retry=3,
+            lease=33,
+            patience=7,
+            self_test=66,
+        ),
     ),
     "callout-config": CalloutConfig(
         nats_url="tls://nats.example:4222",

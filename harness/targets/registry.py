@@ -52,6 +52,10 @@ def open_world(settings: Settings) -> Generator[World]:
         from harness.targets.cluster import cluster  # noqa: PLC0415
 
         opened = cluster(cast("Kind", name), argument, run_id=settings.run_id, worker=settings.worker)
+    elif name == "k3d":
+        from harness.targets.k3d import k3d  # noqa: PLC0415
+
+        opened = k3d(run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
     elif name in _PODS:
         raise TargetUnavailable(
             _missing_for_pods(name), next_step="use --fleet-target embedded, which needs none of it"
@@ -65,7 +69,7 @@ def open_world(settings: Settings) -> Generator[World]:
         yield world
 
 
-_PODS = {"k3d": ("k3d", "docker", "kubectl"), "node": ("containerd", "runc", "ctr", "nsenter", "mmdebstrap")}
+_PODS = {"node": ("containerd", "runc", "ctr", "nsenter", "mmdebstrap")}
 """Targets that run the product in pods, and the programs that they need."""
 
 

@@ -29,7 +29,7 @@ from harness.targets.cluster.guard import guarded
 from harness.targets.cluster.lab import Pool, prepare_login
 from harness.targets.cluster.lease import leased
 from harness.targets.cluster.person import Person, sign_in
-from harness.targets.cluster.pods import VisitedParts
+from harness.targets.cluster.pods import PodParts
 from harness.targets.cluster.policy import Rules
 from harness.targets.cluster.upstream import client, upstream
 from harness.targets.embedded import remove_containers
@@ -133,7 +133,7 @@ def _world(kind: Kind, place: _Place, opened: _Opened, lock: IO[bytes]) -> Gener
             env=opened.env,
             namespace=description.namespace,
             identity=Person(description.issuer, description.issuer_ca, opened.token, description.approve_command),
-            parts=VisitedParts(kube, local, lambda: _problems(description, opened.unfit)),
+            parts=PodParts(kube, local, lambda: _problems(description, opened.unfit), ours=False),
             engine=found.name,
             make_device=pool.lend,
             device_kinds=lab.kinds,

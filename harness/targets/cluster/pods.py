@@ -1,4 +1,4 @@
-"""The parts of a fleet server in a cluster that is only visited: pods, which we look at and never end."""
+"""The parts of a fleet server that runs as pods: looked at; ended only in a cluster of our own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ _PART_LABEL = "app.kubernetes.io/name"
 _PRODUCT = ("callout", "operator")
 
 
-class VisitedParts:
+class PodParts:
     """Satisfies `Parts`: the server's pods, and beside them whatever of the run's agents lives on this machine."""
 
-    def __init__(self, kube: KubeProbe, local: LocalParts, unfit: Callable[[], list[str]]) -> None:
-        """`unfit` says what else is wrong with the target: its issuer, our lease."""
+    def __init__(self, kube: KubeProbe, local: LocalParts, unfit: Callable[[], list[str]], *, ours: bool) -> None:
+        """`unfit` says what else is wrong with the target: its issuer, our lease. `ours` lets pods be deleted."""
         self._kube = kube
+        self._ours = ours
         self._local = local
         self._unfit = unfit
 
@@ -41,11 +42,17 @@ class VisitedParts:
         return {**found, **self._local.statuses()}
 
     def kill(self, name: str) -> None:
-        """As `Parts.kill`: of the run's own agents only, and so are the next four."""
-        self._own("end", name).kill(name)
+        """As `Parts.kill`: deletes a part's pods without grace, and its controller makes new ones."""
+        if not self._ours or name in self._local.statuses():
+            self._own("end", name).kill(name)
+            return
+        self.record("pods deleted", name)
+        for pod in self._pods():
+            if pod["metadata"].get("labels", {}).get(_PART_LABEL) == name:
+                self._kube.delete(f"{self._path}/{pod['metadata']['name']}?gracePeriodSeconds=0")
 
     def stop(self, name: str) -> None:
-        """As `Parts.stop`."""
+        """As `Parts.stop`: of agents on this machine only, and so are the next three."""
         self._own("stop", name).stop(name)
 
     def start(self, name: str) -> None:
@@ -86,13 +93,15 @@ class VisitedParts:
         self._local.record(what, part)
 
     def _pods(self) -> list[Json]:
-        return (self._kube.get(f"/api/v1/namespaces/{self._kube.namespace}/pods") or {"items": []})["items"]
+        return (self._kube.get(self._path) or {"items": []})["items"]
+
+    @property
+    def _path(self) -> str:
+        return f"/api/v1/namespaces/{self._kube.namespace}/pods"
 
     def _own(self, verb: str, name: str) -> LocalParts:
         if name not in self._local.statuses():
-            raise Misused(
-                f"cannot {verb} {name} in a cluster that is only visited", next_step="mark the test `embedded`"
-            )
+            raise Misused(f"cannot {verb} {name}, which is a pod", next_step="mark the test `embedded`")
         return self._local
 
 

@@ -10,7 +10,7 @@ import secrets
 import ssl
 from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -94,7 +94,9 @@ def zitadel(root: Path, host: str, port: int, authority: Authority) -> Generator
             database = secrets.token_urlsafe(16)
             cleanup.enter_context(_postgres(network, database))
             server = _container(ZITADEL_IMAGE, _settings(host, port, password, database))
-            server = server.with_network(network).with_bind_ports(8080, (host, port))
+            # Its own method takes no address, and would publish the port to every network of this machine.
+            cast("dict[str, object]", server.ports)["8080"] = (host, port)
+            server = server.with_network(network)
             for path, inside, mode in ((state, "/state", "rw"), (certificate.parent, "/tls", "ro")):
                 server = server.with_volume_mapping(str(path), inside, mode)
             server = server.with_kwargs(user="0").with_command("start-from-init --masterkeyFromEnv")

@@ -21,7 +21,7 @@ from fleet.cli.context import (
     tell,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress
-from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
+from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
 
 if TYPE_CHECKING:
     from fleet.scores.server import FleetServerScore
@@ -201,6 +201,7 @@ def uninstall(
 
     kube = cluster()
     installed(kube, namespace)
+    _leave_to_others(kube, namespace)
     if delete_data:
         _delete_objects(kube, namespace)
     done = remove(
@@ -212,6 +213,18 @@ def uninstall(
     removed = [item.name for item in done if item.changed]
     kept = "" if delete_data else "; devices, deployments, secrets and NATS' data stay"
     answer(output, {"namespace": namespace, "removed": removed}, f"removed {len(removed)} parts of {namespace}{kept}")
+
+
+def _leave_to_others(kube: KubeClient, namespace: str) -> None:
+    from fleet.scores.rbac import OPERATOR  # noqa: PLC0415
+    from fleet.topology.kubernetes.labels import other_manager  # noqa: PLC0415
+
+    account = kube.find("ServiceAccount", OPERATOR, namespace)
+    if account and (manager := other_manager(account)):
+        raise Conflict(
+            f"the server in {namespace} is managed by {manager}",
+            next_step="uninstall it there: `helm uninstall`, or delete the Application; data and secrets stay",
+        )
 
 
 def _request(namespace: str) -> PlaceRequest:

@@ -19,7 +19,7 @@ from fleet.topology.capabilities import Json
 from fleet.topology.kubernetes.pods import DIGEST
 from fleet.topology.kubernetes.render import render
 from fleet.topology.kubernetes.shape import endpoints
-from tests.chart.conftest import Helm, given, parsed
+from tests.support.helm import Helm, given, parsed
 
 ALL: Json = {
     "nats__replicas": 3,

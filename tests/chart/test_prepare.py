@@ -23,8 +23,8 @@ from fleet.topology.kube import KubeClient
 from fleet.topology.kubernetes.render import files_secret
 from fleet.topology.kubernetes.shape import endpoints
 from fleet.version import VERSION
-from tests.chart.conftest import Helm, given, parsed
 from tests.doubles.zitadel.idp import Idp, double_at
+from tests.support.helm import Helm, given, parsed
 from tests.support.kube import Kube
 
 _RIGHTS = ("ServiceAccount", "Role", "RoleBinding")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,32 +13,13 @@ from fleet.chart.files import chart_files
 from fleet.chart.publish import parse_repository, publish
 from fleet.cli.main import app
 from fleet.contract.errors import FleetError, InvalidInput, NotFound
-from harness.ports import Ports
-from harness.process import http_answers, running
-from tests.chart.conftest import Helm, given
-
-_CONFIG = """\
-version: 0.1
-log: {{accesslog: {{disabled: true}}}}
-storage: {{filesystem: {{rootdirectory: "{data}"}}}}
-http: {{addr: "127.0.0.1:{port}"}}
-"""
+from tests.support.helm import Helm, given, running_registry
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry on this machine's loopback, without TLS."""
-    program = shutil.which("docker-registry")
-    assert program, "apt-get install docker-registry"
-    root = tmp_path_factory.mktemp("registry")
-    ports = Ports.acquire()
-    port = ports.take()
-    (root / "config.yml").write_text(_CONFIG.format(data=root / "data", port=port))
-    argv = [program, "serve", str(root / "config.yml")]
-    ready = f"http://127.0.0.1:{port}/v2/"
-    with running(argv, name="docker-registry", log=root / "log", ready=lambda: http_answers(ready)):
-        yield f"oci://127.0.0.1:{port}/charts"
-    ports.release()
+    with running_registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -181,6 +181,23 @@ def test_an_uninstall_keeps_devices_and_secrets(
     assert values(tmp_path / "secrets") == before
 
 
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        ("meta.helm.sh/release-name=mine", "managed by helm, as the release mine"),
+        ("argocd.argoproj.io/tracking-id=fleet", "managed by ArgoCD"),
+    ],
+)
+def test_what_others_installed_is_theirs_to_remove(
+    installed: Place, fleet: Fleet, kube: Kube, namespace: str, annotation: str, words: str
+) -> None:
+    kube.kubectl("-n", namespace, "annotate", "serviceaccount", "fleet-operator", annotation)
+    answer = fleet("server", "uninstall", "--delete-data")
+    assert answer.code == 5
+    assert words in answer.err
+    assert installed.running
+
+
 def test_an_identity_provider_that_is_down(fleet: Fleet, idp: Idp, place: Place) -> None:
     idp.set(faults=[{"path": "/management/v1", "times": 99, "status": 503}])
     answer = fleet(*install_words(idp))

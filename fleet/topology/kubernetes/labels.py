@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fleet.topology.capabilities import Json
 
-MANAGED = {"app.kubernetes.io/part-of": "fleet", "app.kubernetes.io/managed-by": "fleet"}
+PART_OF = "app.kubernetes.io/part-of"
+MANAGED = {PART_OF: "fleet", "app.kubernetes.io/managed-by": "fleet"}
 """What every object carries that an install makes."""
 COMPONENT = "app.kubernetes.io/component"
 
@@ -20,13 +21,26 @@ def meta(name: str, namespace: str, component: str = "") -> Json:
 
 def pods_of(component: str) -> dict[str, str]:
     """The labels that select the pods of a service. Kubernetes refuses to change them once they are in use."""
-    return {"app.kubernetes.io/part-of": "fleet", COMPONENT: component}
+    return {PART_OF: "fleet", COMPONENT: component}
+
+
+def serves_us(item: Json) -> bool:
+    """Whether an object belongs to one of our services, by its labels, whoever installed it."""
+    labels = item["metadata"].get("labels", {})
+    return COMPONENT in labels and labels.get(PART_OF) == "fleet"
 
 
 def is_ours(item: Json) -> bool:
-    """Whether an object serves one of our services, by its labels."""
-    labels = item["metadata"].get("labels", {})
-    return COMPONENT in labels and MANAGED.items() <= labels.items()
+    """Whether it does, and was made by an install of ours; helm puts its own name on what it makes."""
+    return serves_us(item) and MANAGED.items() <= item["metadata"]["labels"].items()
+
+
+def other_manager(item: Json) -> str:
+    """Who else keeps an object as it is, in words; empty when nobody does."""
+    annotations = item["metadata"].get("annotations", {})
+    if release := annotations.get("meta.helm.sh/release-name"):
+        return f"helm, as the release {release}"
+    return "ArgoCD" if "argocd.argoproj.io/tracking-id" in annotations else ""
 
 
 def component_of(item: Json) -> str:

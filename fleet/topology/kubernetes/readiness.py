@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fleet.contract.errors import FleetError, NotPermitted, TimedOut
 from fleet.topology.capabilities import Json, ServiceStatus
 from fleet.topology.kinds import api_path
-from fleet.topology.kubernetes.labels import component_of, is_ours
+from fleet.topology.kubernetes.labels import component_of, is_ours, serves_us
 from fleet.topology.kubernetes.reasons import Surroundings, Why, reasons, settled
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Watcher:
 
     def statuses(self) -> list[ServiceStatus]:
         """How every service of ours stands, by name."""
-        found = [item for kind in _WORKLOADS for item in self._kube.list(kind, self._namespace) if is_ours(item)]
+        found = [item for kind in _WORKLOADS for item in self._kube.list(kind, self._namespace) if serves_us(item)]
         unready = self._unready(found)
         names = sorted(component_of(item) for item in found)
         return [ServiceStatus(name, name not in unready, _sentence(unready.get(name, []))) for name in names]

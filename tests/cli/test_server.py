@@ -29,6 +29,7 @@ SECRETS = {
     "nats_auth_pass",
     "nats_control_pass",
     "nats_issuer_seed",
+    "nats_publisher_pass",
     "nats_system_pass",
     "nats_tls_cert",
     "nats_tls_key",

@@ -17,8 +17,8 @@ docs:    ## write the generated documents anew
 	@.venv/bin/python -m scenarios.book
 lock:    ## pin the dependencies anew
 	@./scripts/lock.sh
-image:   ## the product's image, as a docker archive in build/
-	@.venv/bin/python -m images --archive build/fleet.tar
+image:   ## the product's image and the devices' agent of the same version, in build/
+	@.venv/bin/python -m images --archive build/fleet.tar --agent build
 bench:   ## the figures of the README
 	@.venv/bin/python -m benchmarks
 faults:  ## plant every fault and check the verdicts

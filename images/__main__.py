@@ -29,12 +29,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", default=NAME, metavar="NAME", help=f"its name without a tag; {NAME}")
     parser.add_argument("--archive", type=Path, metavar="FILE", help="write a docker archive (`docker load`)")
     parser.add_argument("--layout", type=Path, metavar="DIR", help="write an OCI layout (`skopeo copy oci:DIR`)")
+    parser.add_argument("--agent", type=Path, metavar="DIR", help="also build the devices' agent of this version there")
     parser.add_argument("--root", type=Path, metavar="DIR", help="write its files, for a Containerfile to copy")
     return parser.parse_args(argv)
 
 
 def _build(options: argparse.Namespace) -> None:
-    image = product_image(AgentVersion(options.version), name=options.name)
+    version = AgentVersion(options.version)
+    image = product_image(version, name=options.name)
     for target, write in (
         (options.archive, write_docker_archive),
         (options.layout, write_oci_layout),
@@ -43,7 +45,18 @@ def _build(options: argparse.Namespace) -> None:
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             write(image, target)
+    if options.agent is not None:
+        options.agent.mkdir(parents=True, exist_ok=True)
+        sys.stdout.write(f"{_agent(version, options.agent)}\n")
     sys.stdout.write(f"{image.name}\tsha256:{image.id}\t{image.size / 1e6:.0f} MB\n")
+
+
+def _agent(version: AgentVersion, folder: Path) -> Path:
+    # Here, for the build inside a Containerfile has no shiv and needs none.
+    from fleet.artifacts.build import build  # noqa: PLC0415
+    from fleet.artifacts.layer import Target  # noqa: PLC0415
+
+    return build(version, folder, Target())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from tests.images.conftest import Engine
 _IMPORT_ALL = """
 import importlib, pkgutil, fleet
 names = [found.name for found in pkgutil.walk_packages(fleet.__path__, "fleet.")]
+names.remove("fleet.artifacts.build")  # agents are built from a checkout, with shiv
 for name in names:
     importlib.import_module(name)
 print(*names)

@@ -56,6 +56,12 @@ def test_the_image_holds_what_the_server_needs_and_was_tested() -> None:
     assert image == {name: tested[name] for name in image}
 
 
+def test_agents_and_servers_speak_by_the_same_libraries() -> None:
+    image, agent = pins("image.txt"), pins("agent.txt")
+    assert set(agent) == needed("agent"), "./scripts/lock.sh writes it anew"
+    assert agent == {name: image[name] for name in agent}
+
+
 def test_lock_files_hold_hashes_and_no_addresses() -> None:
     for name in ("dev.txt", "image.txt"):
         python = (ROOT / "requirements" / name).read_text()

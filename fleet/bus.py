@@ -8,16 +8,19 @@ that a device is allowed to hold, and the reconnect wait is jittered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from fleet.blobs import Blobs
 from fleet.contract.buckets import ARTIFACTS, ARTIFACTS_STREAM, Bucket
 from fleet.contract.wire import T
-from fleet.kv import KV, BadEntry, Change, Deleted, Entry, translated
+from fleet.kv import KV, BadEntry, Change, Deleted, Entry, lost, translated
 from fleet.link import DISCONNECTED, RECONNECTED, Login, Notice, Token, open_client
 
 __all__ = [
@@ -118,6 +121,22 @@ class Bus:
             num_replicas=replicas,
         )
         await translated(self._make(config), "create the store of agents")
+
+    async def hear(self, subject: str, heard: Callable[[], object]) -> None:
+        """Call `heard` whenever something is published there, from now on; it survives reconnects.
+
+        Raises:
+            FleetError: the server did not answer.
+        """
+
+        async def call(_: Msg) -> None:
+            heard()
+
+        try:
+            await self.client.subscribe(subject, cb=call)
+            await self.client.flush()
+        except (nats.errors.Error, TimeoutError) as error:
+            raise lost(f"follow {subject}", error) from error
 
     async def _make(self, config: StreamConfig) -> None:
         try:

@@ -1,4 +1,4 @@
-"""`fleet device enroll|setup|list|show|revoke|delete`."""
+"""`fleet device enroll|setup|list|show|revoke|delete`; `upgrade` and `rollback` are in `fleet.cli.upgrade`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleet.cli import upgrade
 from fleet.cli.context import (
     DEFAULT_NAMESPACE,
     ClientIdOption,
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
     Act = Callable[[Zitadel, str], None]
 
 app = typer.Typer(
-    help="Enroll, set up, inspect, revoke and delete devices.", no_args_is_help=True, rich_markup_mode=None
+    help="Enroll, set up, inspect, upgrade, revoke and delete devices.", no_args_is_help=True, rich_markup_mode=None
 )
+
+app.command()(upgrade.upgrade)
+app.command()(upgrade.rollback)
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="ID", help="the device's id")]
 TimeoutOption = Annotated[float, typer.Option(min=0.1, help="seconds to wait for the operator")]
@@ -146,6 +150,7 @@ def show(
         ("device", item.metadata.name),
         ("labels", _labels(item)),
         ("agent", _version(item)),
+        ("upgrade", upgrade.shown(item)),
     ]
     if info is not None:
         shown += [

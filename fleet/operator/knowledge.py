@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from fleet.contract.buckets import DESIRED_STATE, DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
+from fleet.contract.buckets import DESIRED_STATE, DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE, manifest_subject
 from fleet.contract.errors import FleetError, InvalidInput
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device, FleetDeployment
+from fleet.operator.catalogue import read_catalogue
 from fleet.operator.feeds import app_feeds, registry_feed
 from fleet.operator.kube import KubeApi
 from fleet.operator.links import Links
@@ -20,6 +21,8 @@ from fleet.operator.reconcile.actions import Kind
 from fleet.operator.store import Store
 from fleet.operator.strays import Strays
 
+_STORED = 0.1
+"""Seconds after which a stream has what was published to it."""
 _HOMELESS = "there is no Device of this name"
 
 
@@ -48,8 +51,8 @@ class Knowledge:
         self.complete = asyncio.Event()
         """Set once everything was read: before, nothing may be concluded from absence."""
 
-    async def follow(self, news: Callable[[], None]) -> None:
-        """Hear of every change in NATS from now on.
+    async def follow(self, news: Callable[[], None], read_again: Callable[[], None]) -> None:
+        """Hear of every change in NATS from now on; `read_again` is called for one that must be read to be known.
 
         Raises:
             FleetError: NATS did not answer.
@@ -57,6 +60,9 @@ class Knowledge:
         for feed in self._feeds:
             await feed.follow(self._links.app, news)
         await self._registry.follow(self._links.control, news)
+        loop = asyncio.get_running_loop()
+        # It is heard just before the stream stores it.
+        await self._links.app.hear(manifest_subject(">"), lambda: loop.call_later(_STORED, read_again))
 
     async def read(self) -> bool:
         """Read everything; says whether that was news.
@@ -67,6 +73,7 @@ class Knowledge:
         await self._links.ensure_buckets()
         news = [await feed.read(self._links.app) for feed in self._feeds]
         news.append(await self._registry.read(self._links.control))
+        news.append(await read_catalogue(self._links.app, self._store, self._strays))
         news.append(await self._list("Device", DEVICES, Device, self._store.devices))
         news.append(await self._list("FleetDeployment", DEPLOYMENTS, FleetDeployment, self._store.deployments))
         self._tell_homeless()

@@ -69,6 +69,8 @@ def test_the_end_of_an_attempt_is_told() -> None:
     world.settle()
     assert world.condition("pi-1", "Upgraded") == ("False", "SignatureInvalid")
     world.edit_device("pi-1", agent_order=2)
+    world.step()
+    assert world.condition("pi-1", "Upgraded") == ("False", "Ordered"), "never the end of the order before"
     world.settle()
     reported(world, UpgradePhase.COMMITTED, UpgradeReason.CONFIRMED)
     assert told(world) == ["Normal Confirmed"]

@@ -123,6 +123,8 @@ def _claim(view: DeviceView, stand: Standing, fleet: FleetView, *, halted: bool)
         case Standing.WITHDRAW | Standing.NOTHING if view.target is None or not ended(view):
             what = "no agent version is wanted any more"
             return Claim(CONDITION, "Unknown", "NotWanted", what) if view.target else None
+        case Standing.BEGIN:
+            return _ordered(view)  # what the device reported is about an earlier order
         case Standing.LEAD if view.target and (beat := impostor(view, view.target)):
             what = f"the candidate says {beat.agent_version}, not {view.target.version}"
             return Claim(CONDITION, "False", UpgradeReason.CANDIDATE_WRONG_VERSION.value, what)
@@ -133,11 +135,15 @@ def _claim(view: DeviceView, stand: Standing, fleet: FleetView, *, halted: bool)
             return _as_reported(view)
 
 
+def _ordered(view: DeviceView) -> Claim:
+    reason, what = ("Ordered", "waiting for the device") if view.online else ("DeviceOffline", "waiting for it")
+    return Claim(CONDITION, "False", reason, what)
+
+
 def _as_reported(view: DeviceView) -> Claim:
     status, phase = view.status, reported(view)
     if status is None or phase is None:
-        reason, what = ("Ordered", "waiting for the device") if view.online else ("DeviceOffline", "waiting for it")
-        return Claim(CONDITION, "False", reason, what)
+        return _ordered(view)
     what = f"{status.candidate}: {phase.value}" + (f": {status.message}" if status.message else "")
     reason = phase.value if status.reason is UpgradeReason.IN_PROGRESS else status.reason.value
     return Claim(CONDITION, "True" if phase is UpgradePhase.COMMITTED else "False", reason, what)

@@ -1,0 +1,28 @@
+"""The published agents, as the operator knows them: what may be ordered."""
+
+from __future__ import annotations
+
+from fleet.artifacts.catalogue import published
+from fleet.bus import Bus
+from fleet.contract.buckets import ARTIFACTS
+from fleet.contract.names import AgentVersion
+from fleet.operator.store import Store
+from fleet.operator.strays import Strays
+from fleet.operator.upgrade.view import Artifact
+
+
+async def read_catalogue(bus: Bus, store: Store, strays: Strays) -> bool:
+    """Read all of it; says whether that was news.
+
+    Raises:
+        FleetError: NATS did not answer.
+    """
+    found = await published(bus.blobs())
+    good = {AgentVersion(one.version): one.manifest for one in found if one.manifest}
+    bad = {one.version: one.why for one in found if not one.manifest}
+    for version, why in bad.items():
+        strays.note(ARTIFACTS, version, why)
+    strays.keep(ARTIFACTS, bad)
+    news = [store.put_published(version, Artifact(it.digest, it.size)) for version, it in good.items()]
+    news += [store.put_published(version, None) for version in store.published.keys() - good.keys()]
+    return any(news)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from fleet.scores.server import FleetServerScore
     from fleet.scores.setup import FleetDeviceSetupScore
     from fleet.topology.admin import AdminAuth
+
+# httpx also has a command line, for which it imports click and rich wherever they are installed: half of its start.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] - None: "there is no such module"
 
 __all__ = ["AdminAuth", "FleetDeviceAuth", "FleetDeviceEnrollScore", "FleetDeviceSetupScore", "FleetServerScore"]
 

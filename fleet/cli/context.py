@@ -42,20 +42,10 @@ K = TypeVar("K", Device, FleetDeployment)
 def cluster() -> KubeClient:
     """The cluster of the current kubeconfig."""
     from fleet.topology.kube import KubeClient  # noqa: PLC0415 - imports are paid by those who use them
+    from fleet.topology.patience import announce_waits  # noqa: PLC0415
 
-    _have_patience()
+    announce_waits(progress)
     return KubeClient()
-
-
-def _have_patience() -> None:
-    """Let a wait say once why nothing happens; stamina would say it among the answers, on standard output."""
-    from stamina import instrumentation  # noqa: PLC0415
-
-    def waiting(details: instrumentation.RetryDetails) -> None:
-        if details.retry_num == 1:
-            progress(f"waiting: {details.caused_by}")
-
-    instrumentation.set_on_retry_hooks([waiting])
 
 
 def place(request: PlaceRequest) -> ServerPlace:
@@ -66,7 +56,9 @@ def place(request: PlaceRequest) -> ServerPlace:
     """
     from importlib.metadata import entry_points  # noqa: PLC0415
 
-    _have_patience()
+    from fleet.topology.patience import announce_waits  # noqa: PLC0415
+
+    announce_waits(progress)
     wanted = os.environ.get("FLEET_TOPOLOGY", "kubernetes")
     found = {point.name: point for point in entry_points(group="fleet.topologies")}
     if wanted not in found:

@@ -64,7 +64,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code: int = app(standalone_mode=False) or 0
+        code: int = app(prog_name="fleet", standalone_mode=False) or 0
     except typer.TyperException as error:
         progress(_usage(error))
         return InvalidInput.exit_code

@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP, VERSION
-from fleet.operator.credentials import Credentials
+from fleet.kubeconfig import Access
 from fleet.operator.reconcile.actions import Kind
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ _JOIN = 2.0
 class Watcher:
     """Watches one namespace until it is stopped or fails; then a new one is made."""
 
-    def __init__(self, read: Callable[[], Credentials], namespace: str, told: Told, ended: Ended) -> None:
+    def __init__(self, read: Callable[[], Access], namespace: str, told: Told, ended: Ended) -> None:
         """`told` and `ended` are called in the event loop that makes the watcher."""
         self._loop = asyncio.get_running_loop()
         self._read = read
@@ -102,13 +102,13 @@ def _unless_closed(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) 
         loop.call_soon_threadsafe(call)
 
 
-def _registry(read: Callable[[], Credentials], told: Told) -> kopf.OperatorRegistry:
+def _registry(read: Callable[[], Access], told: Told) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def login(**_: object) -> kopf.ConnectionInfo:
         credentials = read()
-        return kopf.ConnectionInfo(server=credentials.url, ca_data=credentials.ca, token=credentials.token)
+        return kopf.ConnectionInfo(server=credentials.url, ca_data=credentials.ca or None, token=credentials.bearer())
 
     @kopf.on.event(GROUP, VERSION, DEVICES, registry=registry)
     async def device(event: Any, **_: object) -> None:  # noqa: ANN401 - kopf hands on what Kubernetes sent

@@ -14,7 +14,7 @@ import msgspec
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted, Unreachable
 from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, FINALIZER, GROUP, VERSION
 from fleet.contract.wire import encode
-from fleet.operator.credentials import Credentials
+from fleet.kubeconfig import Access
 from fleet.operator.reconcile.actions import Kind, Note
 from fleet.operator.status import timestamp
 
@@ -59,7 +59,7 @@ class _Status(msgspec.Struct):
 class KubeApi:
     """The API server as one namespace's operator sees it. Raises only `FleetError`s."""
 
-    def __init__(self, read: Callable[[], Credentials], namespace: str) -> None:
+    def __init__(self, read: Callable[[], Access], namespace: str) -> None:
         """Nothing is contacted yet. `read` is asked again when the server refuses the token."""
         self._read = read
         self._namespace = namespace
@@ -179,7 +179,7 @@ class KubeApi:
             credentials = self._read()
             self._session = aiohttp.ClientSession(
                 credentials.url,
-                headers={"Authorization": f"Bearer {credentials.token}", "User-Agent": "fleet-operator"},
+                headers={"Authorization": f"Bearer {credentials.bearer()}", "User-Agent": "fleet-operator"},
                 connector=aiohttp.TCPConnector(ssl=credentials.trust()),
                 timeout=_TIMEOUT,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from fleet.operator.credentials import Credentials
+from fleet.kubeconfig import Access
 from fleet.operator.handlers import PROVEN, Told, Watcher
 from fleet.operator.readiness import Readiness
 
@@ -15,7 +15,7 @@ _PAUSE = 1.0
 
 
 async def keep_watching(
-    read: Callable[[], Credentials], namespace: str, told: Told, readiness: Readiness, missed: Callable[[], None]
+    read: Callable[[], Access], namespace: str, told: Told, readiness: Readiness, missed: Callable[[], None]
 ) -> None:
     """Watch until cancelled; `missed` is called when a new watcher begins where another ended."""
     while True:

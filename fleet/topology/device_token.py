@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-import stamina
 from joserfc import jws
 from joserfc.errors import JoseError
 
 from fleet.contract.config import DEVICE_ROLE, FleetDeviceAuth
 from fleet.contract.errors import NotPermitted, TimedOut, Unreachable
 from fleet.tokens import AccessToken, fetch_token
+from fleet.topology.patience import patient
 
 
 def wait_for_token(auth: FleetDeviceAuth, *, timeout: float = 30) -> AccessToken:
@@ -24,9 +24,8 @@ def wait_for_token(auth: FleetDeviceAuth, *, timeout: float = 30) -> AccessToken
         TimedOut: no such token in time; the message carries the last answer.
     """
     # Not to be called from a running event loop: it is for the command line.
-    retried = stamina.RetryingCaller(attempts=None, timeout=timeout, wait_initial=0.1, wait_max=2, wait_jitter=0.1)
     try:
-        return retried((NotPermitted, Unreachable), _attempt, auth)
+        return patient(timeout=timeout, longest_pause=2)((NotPermitted, Unreachable), _attempt, auth)
     except (NotPermitted, Unreachable) as last:
         raise TimedOut(
             f"the new identity does not work after {timeout:g} s: {last.what}", next_step=last.next_step

@@ -1,42 +1,31 @@
-"""Kubernetes' API as we use it: server-side apply, read, patch, delete. The one module that imports `kubernetes`.
-
-The library is imported when a client is made, for it takes half a second.
-"""
+"""Kubernetes' API as we use it: server-side apply, read, patch, delete."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import stamina
+from http.client import HTTPException
+from typing import TypeVar
 
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted, TimedOut, Unreachable
+from fleet.kubeconfig import access
 from fleet.topology.capabilities import Applied, Json
 from fleet.topology.kinds import api_path
-
-if TYPE_CHECKING:
-    from kubernetes.client import Configuration
+from fleet.topology.kube_http import KubeConnection
+from fleet.topology.patience import patient
 
 MANAGER = "fleet"
 """Our field manager: what we apply is ours, and what others set stays theirs."""
-_REQUEST_TIMEOUT = (3, 20)
-"""Seconds to connect, and to read an answer."""
 _PAGE = 500
 """Objects in one answer to a list."""
 _OUTAGE = 20.0
 """Seconds for which an API server may be away before we give up."""
 _SETTLE = 20.0
 """Seconds for a definition to be established, and for a deleted object to go."""
-
-_IN_POD = "KUBERNETES_SERVICE_HOST"
-"""The variable that every pod has."""
-_KUBECONFIG_STEP = "point KUBECONFIG at a file that `kubectl get namespaces` works with"
 
 _AWAY = {429, 500, 502, 503, 504}
 _REFUSALS: dict[int, tuple[type[FleetError], str]] = {
@@ -62,17 +51,11 @@ class KubeClient:
 
         Raises:
             InvalidInput: there is no usable configuration.
+            NotFound: a file that it names is not there.
         """
-        from kubernetes import client  # noqa: PLC0415 - half a second, paid by those who need it
-        from kubernetes.client import exceptions  # noqa: PLC0415
-
-        configuration = client.Configuration()
-        configuration.retries = False  # type: ignore[assignment] - urllib3 takes False for "none"; ours are below
-        _load_config(configuration, context)
-        self.host = str(configuration.host)
-        self._configuration: Any = configuration
-        self._api: Any = client.ApiClient(configuration)
-        self._refusal: Any = exceptions.ApiException
+        found = access(context)
+        self.host = found.url
+        self._connection = KubeConnection(found)
 
     def apply(self, objects: Sequence[Json]) -> list[Applied]:
         """Server-side apply, in order; definitions are established when it returns.
@@ -173,43 +156,38 @@ class KubeClient:
             Unreachable: no server, or one that cannot answer, for 20 s.
         """
         try:
-            for attempt in stamina.retry_context(
-                on=_Away, attempts=None, timeout=_OUTAGE, wait_initial=0.1, wait_max=2.0, wait_jitter=0.1
-            ):
-                with attempt:
-                    return self._once(method, path, body, content)
+            return self._once(method, path, body, content)
+        except _Away:  # or a connection that was idle for too long
+            pass
+        try:
+            return patient(timeout=_OUTAGE, longest_pause=2)(_Away, self._once, method, path, body, content)
         except _Away as error:
             raise Unreachable(
                 f"Kubernetes at {self.host} does not answer: {error}",
                 next_step="is the API server up, and is this the right KUBECONFIG?",
             ) from error
-        raise AssertionError("a retry context ends by return or raise")
 
     def _once(self, method: str, path: str, body: Json | None, content: str) -> Json:
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - comes with the library
-
-        headers = {"Accept": "application/json", "Content-Type": content}
-        headers |= {login["key"]: login["value"] for login in self._configuration.auth_settings().values()}
+        data = None if body is None else json.dumps(body).encode()
         try:
-            answer = self._api.call_api(method, f"{self.host}/{path}", headers, body, _request_timeout=_REQUEST_TIMEOUT)
-            data: bytes = answer.read()
-        except self._refusal as error:
-            if not error.status:  # how the library wraps a failed handshake
-                raise self._silent(str(error.reason)) from error
-            raise self._refused(error.status, error.body or b"", f"{method} {path.partition('?')[0]}") from error
-        except (HTTPError, OSError) as error:
-            raise self._silent(_brief(error)) from error
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise self._refused(answer.status, data, f"{method} {path.partition('?')[0]}")
-        return json.loads(data or b"{}")
-
-    def _silent(self, why: str) -> Exception:
-        if "CERTIFICATE_VERIFY_FAILED" not in why:
-            return _Away(why)
-        return InvalidInput(
-            f"Kubernetes at {self.host} shows a certificate that the kubeconfig's CA did not sign",
-            next_step="get a fresh kubeconfig for this cluster",
-        )
+            answer = self._connection.request(method, path, data, content)
+        except ssl.SSLCertVerificationError as error:
+            raise InvalidInput(
+                f"Kubernetes at {self.host} shows a certificate that the kubeconfig's CA did not sign, "
+                f"or one for another name: {error.verify_message}",
+                next_step="get a fresh kubeconfig for this cluster",
+            ) from error
+        except (HTTPException, OSError) as error:
+            raise _Away(str(error) or type(error).__name__) from error
+        if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise self._refused(answer.status, answer.body, f"{method} {path.partition('?')[0]}")
+        try:
+            return json.loads(answer.body)
+        except ValueError as error:
+            raise InvalidInput(
+                f"{self.host} answers, but not as Kubernetes does",
+                next_step="is this the API server's address, or a proxy's page?",
+            ) from error
 
     def _refused(self, status: int, data: bytes, what: str) -> Exception:
         message = _message(data)
@@ -222,28 +200,6 @@ class KubeClient:
             return NotPermitted(what, next_step="ask for a larger quota, or make room in the namespace, then repeat")
         kind, next_step = _REFUSALS.get(status, (FleetError, "see the API server's log"))
         return kind(f"{what} ({status})", next_step=next_step)
-
-
-def _load_config(configuration: Configuration, context: str) -> None:
-    """Find and read the kubeconfig as kubectl does.
-
-    The library's own search remembers the KUBECONFIG of the moment it was imported, and prints to standard output.
-    """
-    from kubernetes import config  # noqa: PLC0415
-    from yaml import YAMLError  # noqa: PLC0415 - comes with the library
-
-    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    try:
-        if any(Path(file).is_file() for file in files.split(os.pathsep)):
-            config.load_kube_config(files, context or None, configuration, persist_config=False)
-        elif _IN_POD in os.environ:
-            config.load_incluster_config(configuration)
-        else:
-            raise InvalidInput(f"there is no kubeconfig {files}", next_step=_KUBECONFIG_STEP)
-    except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, InvalidInput):
-            raise
-        raise InvalidInput(f"the kubeconfig {files} is not usable: {error}", next_step=_KUBECONFIG_STEP) from error
 
 
 def wait_for(look: Callable[[], T | None], condition: str, seconds: float, *, interval: float = 0.05) -> T:
@@ -286,7 +242,3 @@ def _message(data: bytes | str) -> str:
     except (ValueError, KeyError, TypeError):
         text = data.decode(errors="replace") if isinstance(data, bytes) else data
         return text.strip()[:300] or "no reason given"
-
-
-def _brief(error: Exception) -> str:
-    return str(getattr(error, "reason", error)).rpartition("object at")[2].partition(">: ")[2] or str(error)[:200]

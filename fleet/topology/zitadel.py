@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
-import stamina
 
 from fleet.contract.config import MachineKey
 from fleet.contract.errors import Conflict, InvalidInput, NotFound, TimedOut
 from fleet.tokens import parse_machine_key_file
 from fleet.topology import zitadel_wire as wire
+from fleet.topology.patience import patient
 from fleet.topology.zitadel_api import AlreadyExists, Api
 
 Json = dict[str, Any]
@@ -234,11 +234,8 @@ class Zitadel:
             return self._caught_up(find, f"{what} exists at {self.api.issuer}, but did not show")
 
     def _caught_up(self, look: Callable[[], T | None], what: str) -> T:
-        patient = stamina.RetryingCaller(
-            attempts=None, timeout=self._catch_up, wait_initial=0.1, wait_max=1, wait_jitter=0.1
-        )
         try:
-            return patient(_NotSeen, _must_see, look)
+            return patient(timeout=self._catch_up, longest_pause=1)(_NotSeen, _must_see, look)
         except _NotSeen as error:
             raise TimedOut(
                 f"{what} within {self._catch_up:g} s",

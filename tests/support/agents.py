@@ -45,7 +45,12 @@ def small(folder: Path, content: bytes, version: str = "v9.9.9") -> tuple[Path, 
     """A file that only plays an artefact, where nothing is run."""
     path = folder / f"fleet-agent-{version}"
     path.write_bytes(content)
-    return path, describe(path, AgentVersion(version), TARGET)
+    return path, describe_small(path, version)
+
+
+def describe_small(path: Path, version: str) -> Manifest:
+    """The manifest of such a file."""
+    return describe(path, AgentVersion(version), TARGET)
 
 
 def interpreter() -> str:

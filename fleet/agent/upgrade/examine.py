@@ -1,0 +1,128 @@
+"""The examination of a version that was laid down: it must say its own name, and find what it needs on this device."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from fleet.agent.upgrade.journal import Release
+from fleet.agent.upgrade.room import AGENT, Room
+from fleet.artifacts.refusal import Refusal
+from fleet.contract.errors import FleetError
+from fleet.contract.upgrade import UpgradeReason
+
+_MAX_OUTPUT = 64 * 1024
+"""Bytes that it may say; more is a fault, and is not kept."""
+_SHOWN = 600
+
+SelfTest = Callable[[], Awaitable[bool]]
+
+
+def environment(room: Room, release: Release) -> dict[str, str]:
+    """What a version is started with: its own modules as they were verified, and nothing of the one that starts it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SHIV_", "PYTHON"))}
+    return {
+        **kept,
+        "FLEET_ROOT": str(room.root),
+        "SHIV_ROOT": str(room.home(release.version)),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+async def self_test(room: Room, release: Release, within: float, own: SelfTest) -> None:
+    """Examine a version, for at most `within` seconds.
+
+    Args:
+        room: Where it lies.
+        release: Which one.
+        within: Seconds for all of it.
+        own: The same examination of the agent that runs: where that fails too, the new one is not to blame.
+
+    Raises:
+        Refusal: it cannot be run, says another version, does not end, says too much, or finds something missing.
+        FleetError: neither this version nor the one that runs would pass.
+    """
+    try:
+        async with asyncio.timeout(within):
+            code, said = await _run(room, release, "--version")
+            if code != 0:
+                raise _failed(release, f"`--version` ended with code {code}", said)
+            if said != f"{AGENT} {release.version}\n":
+                raise Refusal(
+                    UpgradeReason.SELF_TEST_WRONG_VERSION,
+                    f"what is published as {release.version} says that it is {said.strip()[:80]!r}",
+                    next_step="build it anew, under a new version",
+                )
+            code, said = await _run(room, release, "--self-test")
+    except TimeoutError as error:
+        raise Refusal(
+            UpgradeReason.SELF_TEST_TIMED_OUT,
+            f"the self-test of {release.version} did not end within {within:g} s",
+            next_step="see what it waits for: run its --self-test on the device",
+        ) from error
+    if code != 0 and await own():
+        raise _failed(release, f"it ended with code {code}", said)
+    if code != 0:
+        raise FleetError(
+            f"the self-test fails for {release.version}, and for the agent that runs as well: {said[-_SHOWN:].strip()}",
+            next_step="mend what it names on the device, then order the version again",
+        )
+
+
+async def _run(room: Room, release: Release, argument: str) -> tuple[int, str]:
+    """Run the version's file to its end; whatever it started ends with it."""
+    try:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(room.artifact(release.version)),
+            argument,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment(room, release),
+            cwd=room.home(release.version),
+            start_new_session=True,
+            limit=_MAX_OUTPUT,
+        )
+    except OSError as error:
+        raise Refusal(
+            UpgradeReason.NOT_EXECUTABLE,
+            f"{release.version} cannot be run: {error.strerror}",
+            next_step="see the version's file on the device",
+        ) from error
+    try:
+        said = await _listen(child, release)
+        return await child.wait(), said.decode(errors="replace")
+    finally:
+        _end(child)
+        await child.wait()
+
+
+async def _listen(child: asyncio.subprocess.Process, release: Release) -> bytes:
+    assert child.stdout is not None
+    said = b""
+    while piece := await child.stdout.read(_MAX_OUTPUT):
+        said += piece
+        if len(said) > _MAX_OUTPUT:
+            raise _failed(release, f"it said more than {_MAX_OUTPUT} bytes", said.decode(errors="replace"))
+    return said
+
+
+def _end(child: asyncio.subprocess.Process) -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _failed(release: Release, what: str, said: str) -> Refusal:
+    shown = said[-_SHOWN:].strip() or "(it said nothing)"
+    return Refusal(
+        UpgradeReason.SELF_TEST_FAILED,
+        f"{release.version} failed its self-test: {what}: {shown}",
+        next_step="mend it, and publish it under a new version",
+    )

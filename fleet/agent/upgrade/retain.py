@@ -1,0 +1,60 @@
+"""Removes old versions from a device: only when told how many to keep, and never one that may be needed.
+
+The committed version, the rollback target, the candidate and what the link points to stay whatever is asked; so does
+everything when one of these cannot be told.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from fleet.agent.upgrade.files import remove, sync
+from fleet.agent.upgrade.journal import BadJournal, Journal
+from fleet.agent.upgrade.room import Room
+from fleet.contract.errors import InvalidInput
+from fleet.contract.names import AgentVersion
+
+_log = structlog.stdlib.get_logger()
+
+
+def retain(room: Room, journal: Journal | BadJournal, newest: int) -> list[AgentVersion]:
+    """Remove versions but the `newest` ones and those that may be needed; what was removed.
+
+    Raises:
+        OSError: one could not be removed; a repeat goes on.
+    """
+    surplus = surplus_versions(room, journal, newest)
+    for version in surplus:
+        _log.info("version removed", version=version, kept=newest)
+        # The marker first: without it the rest is no version, whenever the power goes.
+        (room.home(version) / "verified").unlink(missing_ok=True)
+        sync(room.home(version))
+        remove(room.home(version))
+    if surplus:
+        sync(room.versions)
+    return surplus
+
+
+def surplus_versions(room: Room, journal: Journal | BadJournal, newest: int) -> list[AgentVersion]:
+    """Which versions `retain` would remove, oldest first; none while anything is unclear."""
+    if isinstance(journal, BadJournal):
+        return _unclear(f"the journal cannot be used: {journal.message}")
+    names = [path.name for path in room.versions.iterdir() if not path.name.startswith(".")]
+    try:
+        versions = sorted((AgentVersion(name) for name in names), key=lambda version: version.precedence)
+        linked = AgentVersion(room.link.readlink().parent.name)
+    except (OSError, InvalidInput) as error:
+        return _unclear(f"a folder or the link names no version: {error}")
+    unmarked = [version for version in versions if room.marker(version) is None]
+    if unmarked:
+        return _unclear(f"no marker can be read of {', '.join(unmarked)}")
+    needed = {linked, journal.committed.version}
+    needed |= {release.version for release in (journal.previous,) if release}
+    needed |= {journal.candidate.release.version} if journal.candidate else set()
+    kept = set(versions[-newest:]) if newest > 0 else set[AgentVersion]()
+    return [version for version in versions if version not in needed | kept]
+
+
+def _unclear(why: str) -> list[AgentVersion]:
+    _log.warning("every version is kept", why=why)
+    return []

@@ -1,0 +1,75 @@
+"""Runs `fleet.agent.upgrade.stage` as a process, and brings its verdict back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import msgspec
+
+from fleet.agent.upgrade.journal import Release
+from fleet.agent.upgrade.room import Room
+from fleet.artifacts.refusal import Refusal
+from fleet.contract.errors import FleetError
+from fleet.contract.upgrade import UpgradeReason
+
+_WORKER = "fleet.agent.upgrade.stage"
+_WITHIN = 300.0
+"""Seconds: an agent is unpacked and compiled in one second on a computer, and in thirty on a small board."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Which version, of which device."""
+
+    root: str
+    version: str
+    digest: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """How it went; `error` is the number of an `OSError`, and an empty `what` is good."""
+
+    what: str = ""
+    next_step: str = ""
+    reason: str = ""
+    error: int = 0
+
+
+async def work(what: str, room: Room, release: Release) -> None:
+    """Do `check` or `stage`; a cancellation ends the process.
+
+    Raises:
+        Refusal: see there.
+        OSError: the disk failed.
+        FleetError: the process died, or did not end.
+    """
+    request = msgspec.json.encode(Request(str(room.root), release.version, release.digest), enc_hook=str)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        _WORKER,
+        what,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )
+    try:
+        async with asyncio.timeout(_WITHIN):
+            told, _ = await child.communicate(request)
+        verdict = msgspec.json.decode(told, type=Verdict)
+    except (TimeoutError, msgspec.DecodeError) as error:
+        raise FleetError(
+            f"the process that lays down {release.version} failed: {error or 'no answer in time'}",
+            next_step="see its traceback in the agent's log",
+        ) from error
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if verdict.error:
+        raise OSError(verdict.error, os.strerror(verdict.error), str(room.folder))
+    if verdict.reason == UpgradeReason.OTHER.value:
+        raise FleetError(verdict.what, next_step=verdict.next_step)
+    if verdict.what:
+        raise Refusal(UpgradeReason(verdict.reason), verdict.what, next_step=verdict.next_step)

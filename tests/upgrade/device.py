@@ -1,0 +1,69 @@
+"""A device's disk for tests, and small agents that are signed and unpacked as real ones, but built in a millisecond."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from fleet.agent.place import Place
+from fleet.agent.upgrade.disk import DeviceDisk
+from fleet.agent.upgrade.files import replace
+from fleet.agent.upgrade.journal import Journal, Release, render
+from fleet.agent.upgrade.room import Room
+from fleet.agent.upgrade.stage import stage
+from fleet.contract.names import AgentVersion
+from fleet.contract.upgrade import Manifest, TrustedKeys
+from fleet.contract.wire import encode
+from tests.support.agents import TRUSTED, describe_small, signed
+
+HONEST = "import sys\nprint('fleet-agent {version}') if '--version' in sys.argv else sys.exit(0)\n"
+
+
+def artifact(folder: Path, version: str, code: str = HONEST, fill: bytes = b"") -> tuple[Path, Manifest]:
+    """An archive as shiv makes it; `code` is what runs, with `{version}` in it, `fill` makes it larger."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"fleet-agent-{version}"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("site-packages/part/__init__.py", f"VERSION = {version!r}\n")
+        archive.writestr("site-packages/part/data.bin", fill)
+        archive.writestr("environment.json", json.dumps({"build_id": "0" * 8}))
+        archive.writestr("__main__.py", code.replace("{version}", version))
+    return path, describe_small(path, version)
+
+
+class Device:
+    """One device below `root`: what is downloaded, laid down and committed there."""
+
+    def __init__(self, root: Path, trusted: TrustedKeys = TRUSTED) -> None:
+        self.root = root
+        self.room = Room(root)
+        self.disk = DeviceDisk(Place(root))
+        for folder in (self.room.versions, self.room.incoming, self.room.link.parent, self.room.trusted_keys.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.room.trusted_keys.write_bytes(encode(trusted))
+
+    def download(self, path: Path, manifest: Manifest) -> Release:
+        """As `fetch` leaves it."""
+        partial = self.room.partial(manifest.digest)
+        partial.write_bytes(path.read_bytes())
+        partial.with_suffix(".json").write_bytes(signed(manifest))
+        return Release(manifest.version, manifest.digest)
+
+    def has(self, version: str, code: str = HONEST, fill: bytes = b"") -> Release:
+        """Lay a version down, as an upgrade does."""
+        release = self.download(*artifact(self.root / "built", version, code, fill))
+        stage(self.room, release)
+        return release
+
+    def remembers(self, journal: Journal) -> Journal:
+        """Write the journal, and point the link to what is committed."""
+        replace(self.room.journal, render(journal), 0o644)
+        self.disk.point_link(journal.committed)
+        return journal
+
+    @property
+    def linked(self) -> AgentVersion:
+        """The version that the link leads to, as a file that is there."""
+        assert self.room.link.resolve(strict=True).is_file()
+        return AgentVersion(self.room.link.readlink().parent.name)

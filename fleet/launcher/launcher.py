@@ -54,7 +54,9 @@ class Device:
         try:
             journal = json.loads((self.folder / "journal.json").read_bytes())
             good = journal["type"] == "journal" and 1 <= journal["schema"] <= SCHEMA
-            _known(journal["committed"], journal.get("previous"))
+            _known(journal["committed"])
+            if journal.get("previous") is not None:
+                _known(journal["previous"])
             candidate = journal.get("candidate")
             if candidate is not None:
                 _known(candidate["release"])
@@ -240,10 +242,9 @@ def _saved(device: Device, journal: Json) -> bool:
     return True
 
 
-def _known(*releases: Json | None) -> None:
-    for release in releases:
-        if release is not None and not (_VERSION.fullmatch(release["version"]) and isinstance(release["digest"], str)):
-            raise ValueError(release)
+def _known(release: Json) -> None:
+    if not _VERSION.fullmatch(release["version"]) or not isinstance(release["digest"], str):
+        raise ValueError(release)
 
 
 def _precedence(version: str) -> tuple[Any, ...]:

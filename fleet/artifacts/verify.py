@@ -62,7 +62,7 @@ def open_manifest(data: bytes, trusted: TrustedKeys, now: float) -> Manifest:
     Raises:
         Refusal: its form, its signature, its key, its end or its size speaks against it.
     """
-    signed, manifest = read_manifest(data)
+    signed = _parse(data, SignedManifest)
     if not signed.signature:
         raise Refusal(
             UpgradeReason.SIGNATURE_MISSING, "the manifest is not signed", next_step="sign it: `fleet agent sign`"
@@ -74,6 +74,7 @@ def open_manifest(data: bytes, trusted: TrustedKeys, now: float) -> Manifest:
             f"the signature is not that of the key {key.id}",
             next_step="publish the artefact and its manifest as they were built; somebody changed one",
         )
+    manifest = _read(signed)
     if manifest.not_after and now > manifest.not_after:
         raise Refusal(
             UpgradeReason.ARTIFACT_EXPIRED, f"{manifest.version} has expired", next_step="publish a newer version"
@@ -88,9 +89,7 @@ def read_manifest(data: bytes) -> tuple[SignedManifest, Manifest]:
         Refusal: it is none, or has a form that cannot be.
     """
     signed = _parse(data, SignedManifest)
-    manifest = _parse(signed.payload.encode(), Manifest)
-    _check_form(manifest)
-    return signed, manifest
+    return signed, _read(signed)
 
 
 def check_fits(manifest: Manifest, machine: Machine, trusted: TrustedKeys) -> None:
@@ -175,6 +174,12 @@ def _trusted(key_id: str, trusted: TrustedKeys, now: float) -> TrustedKey:
             next_step="sign it with the key that followed",
         )
     return found
+
+
+def _read(signed: SignedManifest) -> Manifest:
+    manifest = _parse(signed.payload.encode(), Manifest)
+    _check_form(manifest)
+    return manifest
 
 
 def _check_form(manifest: Manifest) -> None:

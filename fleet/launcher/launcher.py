@@ -25,9 +25,8 @@ from typing import Any, NoReturn
 
 EXIT_DONE = 86
 """Another version runs: the unit is not to be started again."""
-EXIT_FAILED = 1
-"""Nothing could be started: the unit is to be started again."""
-EXIT_USAGE = 2
+EXIT_FAILED, EXIT_USAGE = 1, 2
+"""Nothing could be started: the unit is to be started again. What was asked is no command."""
 MAX_ATTEMPTS = 3
 SCHEMA = 1
 REMEMBERED = 32
@@ -36,6 +35,8 @@ AGENT = "fleet-agent"
 Json = dict[str, Any]
 
 _VERSION = re.compile(r"v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What comes of reading a file that holds anything."""
 _CONDEMNING = {"CandidateCrashed"}
 """Of the reasons that are given here, those that speak against the version itself."""
 
@@ -55,30 +56,24 @@ class Device:
             journal = json.loads((self.folder / "journal.json").read_bytes())
             good = journal["type"] == "journal" and 1 <= journal["schema"] <= SCHEMA
             _known(journal["committed"])
-            if journal.get("previous") is not None:
-                _known(journal["previous"])
+            _known(journal.get("previous") or journal["committed"])
             candidate = journal.get("candidate")
             if candidate is not None:
                 _known(candidate["release"])
                 good = good and isinstance(candidate["generation"], int) and isinstance(candidate["attempts"], int)
                 good = good and candidate["stage"] in {"proposed", "handed-over", "stepped-down"}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except _UNUSABLE:
             return None
         return journal if good else None
 
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:
         """Hold the journal's lock; go on without where the disk does not let us."""
-        try:
-            lock = os.open(self.folder / "journal.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError:
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):
+                lock = held.enter_context((self.folder / "journal.lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-            return
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
 
     def save(self, journal: Json) -> None:
         """Replace the journal; after it returns, a power cut does not lose it."""
@@ -89,10 +84,8 @@ class Device:
             os.fsync(file.fileno())
         draft.replace(self.folder / "journal.json")
         handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        os.fsync(handle)
+        os.close(handle)
 
     def verifies(self, release: Json) -> bool:
         """Whether a release is here as it was verified: its marker, and its file by the marker's digest.
@@ -104,23 +97,22 @@ class Device:
             marker = json.loads((home / "verified").read_bytes())
             if marker["digest"] != release["digest"] or _file_digest(home / AGENT) != release["digest"]:
                 return False
-            tree = home / _inside(marker["tree"])
+            tree = home / f"{AGENT}_{Path(marker['tree']).name.removeprefix(f'{AGENT}_')}"
             if _tree_digests(tree) not in ((marker["whole"], marker["sources"]), (marker["sources"],) * 2):
-                shutil.rmtree(tree, ignore_errors=True)
-                shutil.rmtree(tree.with_name(f"{tree.name}.tmp"), ignore_errors=True)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                for left in (tree, tree.with_name(f"{tree.name}.tmp")):
+                    shutil.rmtree(left, ignore_errors=True)
+        except _UNUSABLE:
             return False
         return True
 
     def marked(self) -> list[Json]:
         """Every version that has a marker, newest first."""
         found: list[Json] = []
-        with contextlib.suppress(OSError):
-            for home in self.versions.iterdir():
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                    digest = json.loads((home / "verified").read_bytes())["digest"]
-                    if _VERSION.fullmatch(home.name):
-                        found.append({"version": home.name, "digest": digest})
+        for marker in self.versions.glob("v*/verified"):
+            with contextlib.suppress(*_UNUSABLE):
+                release = {"version": marker.parent.name, "digest": json.loads(marker.read_bytes())["digest"]}
+                _known(release)
+                found.append(release)
         return sorted(found, key=lambda release: _precedence(release["version"]), reverse=True)
 
     def linked(self) -> str:
@@ -199,7 +191,7 @@ def _committed(device: Device, journal: Json) -> tuple[str, Json | None]:
     if device.verifies(mine):
         return "become", mine
     others = [one for one in (journal.get("previous"), *device.marked()) if one and one != mine]
-    other = next((one for one in others if device.verifies(one)), None)
+    other = next(filter(device.verifies, others), None)
     if other is None:
         return "start", None
     # Where the line cannot be written, the other one's launcher would send us back: so it runs in our unit.
@@ -222,15 +214,15 @@ def _without_journal(device: Device) -> Json | None:
     """What the link points to if that verifies, else the newest version that does."""
     found, linked = device.marked(), device.linked()
     found.sort(key=lambda release: release["version"] != linked)
-    return next((release for release in found if device.verifies(release)), None)
+    return next(filter(device.verifies, found), None)
 
 
 def _ended(journal: Json, generation: int, release: Json, reason: str, message: str, at: float) -> Json:
     bad = list(journal.get("bad") or [])
     if reason in _CONDEMNING and all(one["release"] != release for one in bad):
         bad = [*bad, {"release": release, "reason": reason}][-REMEMBERED:]
-    outcome = {"generation": generation, "release": release, "phase": "Reverted", "reason": reason}
-    return {**journal, "candidate": None, "bad": bad, "outcome": {**outcome, "message": message, "at": at}}
+    how = {"phase": "Reverted", "reason": reason, "message": message, "at": at}
+    return {**journal, "candidate": None, "bad": bad, "outcome": {"generation": generation, "release": release, **how}}
 
 
 def _saved(device: Device, journal: Json) -> bool:
@@ -252,12 +244,6 @@ def _precedence(version: str) -> tuple[Any, ...]:
     numbers, _, labels = version[1:].partition("-")
     order = [(0, int(label), "") if label.isdigit() else (1, 0, label) for label in labels.split(".")]
     return (*(int(number) for number in numbers.split(".")), not labels, order)
-
-
-def _inside(name: str) -> str:
-    if not name or "/" in name or name.startswith("."):
-        raise ValueError(name)
-    return name
 
 
 def _file_digest(path: Path) -> str:

@@ -180,6 +180,15 @@ def test_a_damaged_candidate_is_never_run(scene: Scene, what: str) -> None:
     assert scene.now.bad == (), "a damage on this disk says nothing against the version"
 
 
+@pytest.mark.parametrize("tree", ["", "..", "../v2.0.0", "."])
+def test_a_marker_that_names_no_tree_costs_no_version(scene: Scene, tree: str) -> None:
+    marker = scene.device.room.home(scene.old.version) / "verified"
+    marker.write_text(json.dumps({**json.loads(marker.read_bytes()), "tree": tree}))
+    assert scene.launch("run", "v1.0.0") == BECAME_OLD
+    assert scene.device.room.artifact(scene.old.version).exists()
+    assert scene.device.room.flaw(scene.new) == ""
+
+
 @pytest.mark.parametrize("damage", ["empty", "gone", "more"])
 def test_what_was_unpacked_is_unpacked_anew_when_it_is_damaged(scene: Scene, damage: str) -> None:
     tree = scene.device.room.home(scene.old.version) / "fleet-agent_00000000"

@@ -25,10 +25,13 @@ def artifact(folder: Path, version: str, code: str = HONEST, fill: bytes = b"") 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"fleet-agent-{version}"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("site-packages/part/__init__.py", f"VERSION = {version!r}\n")
-        archive.writestr("site-packages/part/data.bin", fill)
-        archive.writestr("environment.json", json.dumps({"build_id": "0" * 8}))
-        archive.writestr("__main__.py", code.replace("{version}", version))
+        for name, content in {
+            "site-packages/part/__init__.py": f"VERSION = {version!r}\n".encode(),
+            "site-packages/part/data.bin": fill,
+            "environment.json": json.dumps({"build_id": "0" * 8}).encode(),
+            "__main__.py": code.replace("{version}", version).encode(),
+        }.items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # without a date: the same bytes every time
     return path, describe_small(path, version)
 
 

@@ -27,6 +27,10 @@ _CLOSE_LIMIT = 0.2
 _FLUSH_LIMIT = 5
 """Seconds for the server to confirm that it has everything."""
 
+_TLS_FIRST = "tls+first://"
+"""Begins the address of a NATS behind a router that must see TLS before it knows where to: clients begin with TLS,
+where NATS otherwise greets in clear."""
+
 Token = Callable[[], str]
 Notice = Callable[[str], None]
 
@@ -61,6 +65,16 @@ class Login(msgspec.Struct, frozen=True):
     password: str = ""
     token: Token | None = None
     inbox: str = "_INBOX"
+
+    @property
+    def tls_first(self) -> bool:
+        """Whether to begin with TLS, instead of waiting for the server's greeting."""
+        return self.url.startswith(_TLS_FIRST)
+
+    @property
+    def address(self) -> str:
+        """The URL as nats-py knows it."""
+        return self.url.replace(_TLS_FIRST, "tls://", 1)
 
     @property
     def waits(self) -> _Waits:
@@ -193,9 +207,10 @@ async def open_client(login: Login, *, notice: Notice, attempts: int, closed: No
 async def _log_in(client: Client, login: Login, tls: ssl.SSLContext | None, ears: _Ears) -> Exception | None:
     try:
         await client.connect(
-            login.url,
+            login.address,
             name=login.name,
             tls=tls,
+            tls_handshake_first=login.tls_first,
             user=login.user or None,
             password=login.password or None,
             token=login.token,

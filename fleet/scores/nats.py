@@ -80,7 +80,8 @@ class NatsServer(msgspec.Struct, frozen=True):
     """One nats-server. `issuer` and `xkey` are public keys (`A...`, `X...`); an empty `xkey` asks in clear.
 
     `host` is the address to listen on. The monitoring port answers `/healthz` in plain HTTP. Each server of a cluster
-    needs a name of its own, which `--name` gives it past this file.
+    needs a name of its own, which `--name` gives it past this file. With `tls_first`, clients may begin with TLS; those
+    that wait for a greeting get it 50 ms later (nats-server's documentation of `handshake_first: auto`).
     """
 
     name: str
@@ -94,6 +95,7 @@ class NatsServer(msgspec.Struct, frozen=True):
     issuer: str
     xkey: str
     cluster: NatsCluster | None = None
+    tls_first: bool = False
 
 
 def nats_config(server: NatsServer) -> str:
@@ -118,6 +120,8 @@ def nats_config(server: NatsServer) -> str:
         "system_account": SYSTEM_ACCOUNT,
         "authorization": {"timeout": _AUTH_TIMEOUT, "auth_callout": callout},
     }
+    if server.tls_first:
+        config["tls"]["handshake_first"] = "auto"
     if server.cluster:
         config["cluster"] = _cluster(server.cluster)
     return msgspec.json.format(msgspec.json.encode(config), indent=2).decode()

@@ -85,6 +85,7 @@ def _nats(secrets: ServerSecrets, endpoints: Endpoints) -> Service:
             issuer=secrets.issuer,
             xkey=secrets.xkey,
             cluster=_routes(secrets, endpoints),
+            tls_first=endpoints.nats_tls_first,
         )
     )
     files = {"nats.json": config.encode(), "tls.crt": secrets.nats_certificate, "tls.key": secrets.nats_key}
@@ -173,7 +174,7 @@ def _announcement(settings: ServerSettings, endpoints: Endpoints, trusted: str) 
         issuer=settings.issuer,
         project_id=settings.project_id,
         cli_client_id=settings.cli_client_id,
-        nats_url=f"tls://{endpoints.nats_public}",
+        nats_url=f"{'tls+first' if endpoints.nats_tls_first else 'tls'}://{endpoints.nats_public}",
         ca=trusted,
         version=settings.version,
     )

@@ -27,6 +27,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 
     `nats_public` is what devices connect to; `nats` what the server's own parts do. `operator_kubeconfig` is the file
     by which the operator reaches the API server with its own ServiceAccount; empty in a pod, which has one mounted.
+    `nats_tls_first` says that what leads from `nats_public` to NATS must see TLS before anything else.
     `nats_peers` is where the replicas of NATS find each other, one for each; empty where there is only one.
     """
 
@@ -37,6 +38,7 @@ class Endpoints(msgspec.Struct, frozen=True):
     callout_health: int
     operator_health: int
     operator_kubeconfig: str = ""
+    nats_tls_first: bool = False
     nats_peers: tuple[Endpoint, ...] = ()
     callout_replicas: int = 1
 

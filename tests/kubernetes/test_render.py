@@ -13,7 +13,7 @@ import pytest
 from fleet.scores.plan import server_objects
 from fleet.topology.capabilities import Endpoint, Json
 from fleet.topology.kube import KubeClient
-from fleet.topology.kubernetes.shape import Exposure, Shape
+from fleet.topology.kubernetes.shape import Exposure, Shape, endpoints
 from tests.kubernetes.conftest import ADDRESS, SHAPE, rendered
 from tests.support.kube import Kube
 
@@ -170,3 +170,9 @@ def test_a_route_hands_tls_through(secrets: Path) -> None:
 def test_the_namespace_enforces_the_restricted_standard() -> None:
     (namespace,) = [item for item in server_objects("here") if item["kind"] == "Namespace"]
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("exposure", Exposure)
+def test_devices_behind_a_router_begin_with_tls(exposure: Exposure) -> None:
+    behind = exposure in {Exposure.INGRESS, Exposure.ROUTE}
+    assert endpoints("here", msgspec.structs.replace(SHAPE, exposure=exposure)).nats_tls_first is behind

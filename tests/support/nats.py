@@ -52,6 +52,7 @@ class Nats:
     xkey_seed: str = field(default_factory=lambda: new_seed(Role.CURVE))
     port: int = field(default_factory=free_port)
     monitor_port: int = field(default_factory=free_port)
+    tls_first: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,6 +76,7 @@ class Nats:
             passwords=PASSWORDS,
             issuer=public_key(self.issuer_seed),
             xkey=public_key(self.xkey_seed) if self.sealed else "",
+            tls_first=self.tls_first,
         )
         config = self.root / "nats.conf"
         config.write_text(nats_config(server))

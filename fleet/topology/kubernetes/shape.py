@@ -71,6 +71,7 @@ def endpoints(namespace: str, shape: Shape) -> Endpoints:
         nats_monitor=_MONITOR,
         callout_health=_HEALTH,
         operator_health=_HEALTH,
+        nats_tls_first=shape.exposure in {Exposure.INGRESS, Exposure.ROUTE},
         nats_peers=peers if len(peers) > 1 else (),
         callout_replicas=shape.callout_replicas,
     )

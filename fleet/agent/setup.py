@@ -30,8 +30,8 @@ def load(place: Place) -> AgentConfig:
 def _check_address(url: str) -> None:
     try:
         parts = urlsplit(url)
-        good = parts.scheme == "tls" and bool(parts.hostname) and parts.port is not None
+        good = parts.scheme in {"tls", "tls+first"} and bool(parts.hostname) and parts.port is not None
     except ValueError:
         good = False
     if not good:
-        raise InvalidInput(f"{url!r} is no NATS address", next_step="use tls://host:port")
+        raise InvalidInput(f"{url!r} is no NATS address", next_step="use tls://host:port, or tls+first://host:port")

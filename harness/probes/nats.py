@@ -114,7 +114,8 @@ class NatsProbe:
         login = self._login()
         client = Client()
         await client.connect(
-            login.url,
+            login.url.replace("tls+first://", "tls://", 1),
+            tls_handshake_first=login.url.startswith("tls+first://"),
             name="harness",
             user=login.user,
             password=login.password,

@@ -120,8 +120,9 @@ def key(cut: int) -> Change:
         (key(0), "truncated or damaged"),
         (address("nats://localhost:4222"), "no NATS address"),
         (address("tls://localhost"), "no NATS address"),
+        (address("tls+first://localhost"), "no NATS address"),
     ],
-    ids=["http", "slash", "ca", "truncated-key", "no-key", "clear", "no-port"],
+    ids=["http", "slash", "ca", "truncated-key", "no-key", "clear", "no-port", "tls-first-no-port"],
 )
 def test_a_wrong_value(
     tmp_path: Path, config: AgentConfig, change: Change, told: str, capsys: pytest.CaptureFixture[str]

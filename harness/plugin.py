@@ -114,7 +114,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     cleanup = config.stash[CLEANUP] = contextlib.ExitStack()
     try:
-        handed = Handed(provisions=cleanup.enter_context(provisioned(say_on_terminal)))
+        handed = Handed(provisions=cleanup.enter_context(provisioned(say_on_terminal, chosen_target(config), keep=_keeps(config))))
     except HarnessError as error:
         handed = Handed(missing=Missing(error.what, error.next_step))
     config.stash[HANDED] = to_json(handed)
@@ -218,6 +218,10 @@ def chosen_target(config: pytest.Config) -> str:
         return "production"
     named = [target for target in _TARGETS if target in words]
     return named[0] if len(named) == 1 else "embedded"
+
+
+def _keeps(config: pytest.Config) -> bool:
+    return bool(config.getoption("fleet_keep"))
 
 
 def say_on_terminal(line: str) -> None:

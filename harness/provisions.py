@@ -15,11 +15,15 @@ from harness.errors import HarnessError, Misused
 
 
 class Provisions(msgspec.Struct, frozen=True):
-    """The real servers by name; the engine's socket, and what it is in words for the report."""
+    """The real servers by name; the engine's socket, and what it is in words for the report.
+
+    `site` is the folder of a Kubernetes of our own, where the target is one.
+    """
 
     binaries: dict[str, Path]
     engine: str
     engine_name: str
+    site: Path | None = None
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -49,15 +53,27 @@ class Handed(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def provisioned(progress: Progress) -> Generator[Provisions]:
+def provisioned(progress: Progress, target: str = "embedded", *, keep: bool = False) -> Generator[Provisions]:
     """Find or build the servers, find or start an engine with the test image; what was started ends after the `with`.
+
+    Args:
+        progress: Hears of builds.
+        target: As given to `--fleet-target`; for `node` a Kubernetes is started too.
+        keep: Whether that one outlives the `with`.
 
     Raises:
         HarnessError: something is missing; the message says what to install.
     """
     binaries = resolve_all(progress=progress)
-    with engine() as found:
-        yield Provisions(binaries, found.socket, found.name)
+    name, _, argument = target.partition(":")
+    with contextlib.ExitStack() as cleanup:
+        found = cleanup.enter_context(engine())
+        site = None
+        if name == "node":
+            from harness.targets.node.world import site_for  # noqa: PLC0415 - a target loads only what it needs
+
+            site = cleanup.enter_context(site_for(argument, progress, keep=keep))
+        yield Provisions(binaries, found.socket, found.name, site)
 
 
 def to_json(handed: Handed) -> str:

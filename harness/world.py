@@ -61,6 +61,10 @@ class Parts(Protocol):
         """Let it go on."""
         ...
 
+    def fetch(self, name: str, path: str) -> list[str]:
+        """What each process of a part answers to `GET path` on its own HTTP port, such as `/metrics`."""
+        ...
+
     def problems(self, since: float) -> list[str]:
         """What is broken in the world itself now, or ended unasked since a monotonic time."""
         ...
@@ -209,6 +213,15 @@ class World:
     def resume(self, part: str) -> None:
         """Let a frozen part go on."""
         self._parts.resume(part)
+
+    def fetch(self, part: str, path: str) -> list[str]:
+        """What each process of a part answers over HTTP.
+
+        Raises:
+            Unanswered: it does not.
+            TargetUnavailable: this target has no way to ask.
+        """
+        return self._parts.fetch(part, path)
 
     def note(self, what: str, part: str = "") -> None:
         """Add something that the scenario did to the history."""

@@ -86,6 +86,11 @@ class KubeProbe:
         found = self._request("GET", path)
         return None if found is None else found.json()
 
+    def text(self, path: str) -> str | None:
+        """What is not JSON, such as a page of a pod by way of the API server; as `get` for the rest."""
+        found = self._request("GET", path)
+        return None if found is None else found.text
+
     def patch(self, path: str, merge: Json) -> None:
         """Change an object by a JSON merge patch (RFC 7386); as `get` for errors."""
         if self._request("PATCH", path, merge) is None:

@@ -49,10 +49,11 @@ def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = F
             cleanup.callback(remove_containers, root)  # once the agents, which would make them anew, have ended
         authority = Authority(root / "tls")
         plane = control_plane.prepare(root, provisions.binaries, ports, authority)
-        zitadel = identity.prepare(root, ports, authority)
-        parts = _start(root, lock, [*plane.parts, zitadel.part], ports, provisions)
+        zitadel_part, zitadel = identity.prepare(root, ports, authority)
+        specs = [*plane.parts, zitadel_part]
+        parts = _start(root, lock, specs, ports, provisions)
         cleanup.callback(parts.detach if keep else parts.close)
-        parts.await_ready([spec.name for spec in [*plane.parts, zitadel.part]])
+        parts.await_ready([spec.name for spec in specs])
         parts.triage.remember([plane.kubeconfig, authority.certificate, zitadel.admin_token_file])
         env = _operator_env(root, plane, zitadel, provisions)
         device_env = {name: value for name, value in env.items() if name in inherited()}

@@ -21,7 +21,6 @@ _DOMAIN = "localhost"
 class ZitadelDouble(msgspec.Struct, frozen=True):
     """Satisfies `harness.world.Identity`. `ca` is a PEM file, `state` the double's folder."""
 
-    part: PartSpec
     issuer: str
     ca: Path
     state: Path
@@ -57,12 +56,12 @@ class ZitadelDouble(msgspec.Struct, frozen=True):
             )
 
 
-def prepare(root: Path, ports: Ports, authority: Authority) -> ZitadelDouble:
-    """Write its certificate, and say what should run; start nothing."""
+def prepare(root: Path, ports: Ports, authority: Authority) -> tuple[PartSpec, ZitadelDouble]:
+    """Write its certificate, and say what should run as a process; start nothing."""
     certificate, key = authority.issue(ZITADEL)
     state, port = root / "identity", ports.take()
     issuer = f"https://{_DOMAIN}:{port}"
     argv = (sys.executable, "-m", "harness.doubles.zitadel", "--state", str(state), "--port", str(port))
     argv += ("--tls-cert", str(certificate), "--tls-key", str(key))
     part = PartSpec(ZITADEL, argv, "world", ready=f"{issuer}/.well-known/openid-configuration")
-    return ZitadelDouble(part, issuer, authority.certificate, state)
+    return part, ZitadelDouble(issuer, authority.certificate, state)

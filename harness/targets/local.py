@@ -8,11 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
+
+import httpx
 
 from msgspec.structs import replace
 
 from harness import folders
-from harness.errors import HarnessError, PartDied, PartNotReady, PortTaken
+from harness.errors import HarnessError, PartDied, PartNotReady, PortTaken, TargetUnavailable, Unanswered
 from harness.parts import Event, PartStatus, ask, history, put, record, specs, statuses, unready
 from harness.process import tail
 from harness.triage import PORT_TAKEN, Triage, product_deaths
@@ -104,6 +107,19 @@ class LocalParts:
     def resume(self, name: str) -> None:
         """As `Parts.resume`."""
         ask(self._root, "resume", name)
+
+    def fetch(self, name: str, path: str) -> list[str]:
+        """As `Parts.fetch`: of the server that tells whether the part is ready."""
+        spec = specs(self._root).get(name)
+        if spec is None or not spec.ready.startswith("http"):
+            raise TargetUnavailable(f"the part {name} cannot be asked over HTTP", next_step="see world.parts()")
+        base = urlsplit(spec.ready)
+        try:
+            answer = httpx.get(f"{base.scheme}://{base.netloc}{path}", timeout=2, trust_env=False)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unanswered(f"{name} does not answer: {error}", next_step=f"see the log of {name}") from error
+        return [answer.text]
 
     def problems(self, since: float) -> list[str]:
         """As `Parts.problems`."""

@@ -48,6 +48,10 @@ def open_world(settings: Settings) -> Generator[World]:
         from harness.targets.embedded import embedded  # noqa: PLC0415 - a target loads only what it needs
 
         opened = embedded(settings.provisions(), run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
+    elif name == "node":
+        from harness.targets.node.world import node_world  # noqa: PLC0415
+
+        opened = node_world(settings.provisions(), run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
     elif name in {"staging", "production"}:
         from harness.targets.cluster import cluster  # noqa: PLC0415
 

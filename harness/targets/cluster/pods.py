@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.errors import HarnessError, Misused
+from harness.errors import HarnessError, Misused, TargetUnavailable
 from harness.parts import Event, PartStatus
 from harness.probes.kube import KubeProbe
 from harness.targets.local import LocalParts
@@ -66,6 +66,10 @@ class PodParts:
     def resume(self, name: str) -> None:
         """As `Parts.resume`."""
         self._own("unfreeze", name).resume(name)
+
+    def fetch(self, name: str, path: str) -> list[str]:
+        """As `Parts.fetch`: a visitor has no way to a pod's own port."""
+        raise TargetUnavailable(f"{name}{path} cannot be asked in a cluster that is only visited", next_step="ask on embedded or node")
 
     def problems(self, since: float) -> list[str]:
         """As `Parts.problems`."""

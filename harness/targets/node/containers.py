@@ -1,0 +1,35 @@
+"""Containers of a site as processes: found by their control groups, which the outside sees too, and signalled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from harness import cgroups
+from harness.targets.node.plan import Plan
+
+Json = dict[str, Any]
+
+
+def processes(plan: Plan, pod: Json) -> list[int]:
+    """The processes of a pod's containers, as this machine numbers them; the first is a container's main one."""
+    base = Path("/sys/fs/cgroup") if cgroups.unified() else Path("/sys/fs/cgroup/pids")
+    machine = pod["spec"].get("nodeName", "")
+    found: list[int] = []
+    for status in pod["status"].get("containerStatuses", []):
+        container = status.get("containerID", "").removeprefix("containerd://")
+        for group in (base / plan.cgroup / machine).rglob(container) if container and machine else ():
+            with contextlib.suppress(OSError):
+                found += map(int, (group / "cgroup.procs").read_text().split())
+    return found
+
+
+def send(plan: Plan, pod: Json, number: int) -> int:
+    """Send a signal to every process of a pod's containers; returns how many there were."""
+    found = processes(plan, pod)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return len(found)

@@ -1,0 +1,85 @@
+"""What pods say of themselves, as parts: pure functions over the objects of Kubernetes."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.parts import Event, PartStatus, Side
+
+Json = dict[str, Any]
+
+_COMPONENT = "app.kubernetes.io/component"
+_PRODUCT = ("callout", "operator")
+
+
+def by_part(pods: Sequence[Json]) -> Mapping[str, list[Json]]:
+    """Pods by the part that they are of; those on their way out last."""
+    found: dict[str, list[Json]] = defaultdict(list)
+    for pod in sorted(pods, key=lambda it: ("deletionTimestamp" in it["metadata"], it["metadata"]["name"])):
+        labels: dict[str, str] = pod["metadata"].get("labels", {})
+        if _COMPONENT in labels:
+            found[labels[_COMPONENT]].append(pod)
+    return found
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether Kubernetes sends it traffic."""
+    conditions: list[Json] = pod["status"].get("conditions", [])
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        it["type"] == "Ready" and it["status"] == "True" for it in conditions
+    )
+
+
+def status_of(name: str, pods: Sequence[Json], pid: int | None) -> PartStatus:
+    """A part with several pods is ready when one of them is; its starts are those of all its containers."""
+    restarts = sum(it["restartCount"] for pod in pods for it in pod["status"].get("containerStatuses", []))
+    ready = any(map(is_ready, pods))
+    why = "" if ready else "; ".join(_why_not(pod) for pod in pods)
+    return PartStatus(name, side_of(name), pid, restarts + len(pods), unready=why)
+
+
+def side_of(name: str) -> Side:
+    """Whose failure it is when the part ends."""
+    return "product" if name in _PRODUCT else "world"
+
+
+def deaths(pods: Sequence[Json], since: datetime.datetime) -> list[str]:
+    """Containers that ended from then on, and were started again."""
+    found: list[str] = []
+    for pod in pods:
+        for container in pod["status"].get("containerStatuses", []):
+            ended = container.get("lastState", {}).get("terminated")
+            if ended and datetime.datetime.fromisoformat(ended["finishedAt"]) >= since:
+                said = f"{ended.get('reason', 'no reason')}, exit code {ended.get('exitCode')}"
+                found.append(f"{pod['metadata']['name']}/{container['name']} ended ({said})")
+    return found
+
+
+def event_of(item: Json, offset: float) -> Event | None:
+    """An event of Kubernetes on our clocks; `offset` is the wall clock minus the monotonic clock."""
+    at = item.get("eventTime") or item.get("lastTimestamp") or item.get("firstTimestamp")
+    if not at:
+        return None
+    wall = datetime.datetime.fromisoformat(at).timestamp()
+    about = item["involvedObject"]
+    words = f"{item.get('type', '')} {item.get('reason', '')}: {item.get('message') or item.get('note', '')}"
+    return Event(wall, wall - offset, words, f"{about['kind'].lower()}/{about['name']}")
+
+
+def health_port(pod: Json) -> int:
+    """The port on which a pod of ours tells how it is: that of its readiness probe."""
+    container = pod["spec"]["containers"][0]
+    port = container["readinessProbe"]["httpGet"]["port"]
+    named = {it["name"]: it["containerPort"] for it in container.get("ports", [])}
+    return int(named.get(port, port))
+
+
+def _why_not(pod: Json) -> str:
+    name, status = pod["metadata"]["name"], pod["status"]
+    waiting = [it["state"]["waiting"] for it in status.get("containerStatuses", []) if "waiting" in it["state"]]
+    said = [f"{it.get('reason', '')} {it.get('message', '')}".strip() for it in waiting]
+    said += [it["message"] for it in status.get("conditions", []) if it["status"] == "False" and it.get("message")]
+    return f"{name} is {status.get('phase', 'new')}, not ready" + (f" ({said[0]})" if said else "")

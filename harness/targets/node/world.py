@@ -1,0 +1,137 @@
+"""The target `node`: a world in a Kubernetes of our own. `node:3` has three machines, and NATS a server on each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+from harness import folders
+from harness.binaries import NAMES, NODE_NAMES, resolve_all
+from harness.binaries.build import Progress
+from harness.devices.process import ProcessDevice
+from harness.errors import Misused, PortTaken
+from harness.images import server as images
+from harness.parts import PartSpec, put, write_atomic
+from harness.probes.kube import KubeProbe
+from harness.provisions import Provisions
+from harness.targets.embedded import NAMESPACE, remove_containers
+from harness.targets.identity import ZitadelDouble
+from harness.targets.local import LocalParts, inherited
+from harness.targets.node import identity
+from harness.targets.node.parts import NodeParts
+from harness.targets.node.plan import Plan, load
+from harness.targets.node.site import site
+from harness.world import World
+
+_LOGS = "pod-logs"
+
+
+@contextlib.contextmanager
+def site_for(argument: str, progress: Progress, *, keep: bool) -> Generator[Path]:
+    """The folder of a site with the images of a fleet server, for all worlds of a run.
+
+    Raises:
+        Misused: `argument` is no number of machines.
+        HarnessError: it cannot run here.
+    """
+    if argument not in {"", "1", "2", "3"}:
+        raise Misused(f"node:{argument} is no number of machines", next_step="use node, node:2 or node:3")
+    binaries = resolve_all((*NAMES, *NODE_NAMES), progress=progress)
+    loaded = [images.product(), images.nats(), images.zitadel_double()]
+    with site(binaries, images.pause(), count=int(argument or 1), images=loaded, keep=keep) as made:
+        yield made.plan.root
+
+
+@contextlib.contextmanager
+def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
+    """A world in the site of `provisions`, with namespaces, an identity provider and devices of its own.
+
+    Raises:
+        HarnessError: it did not come up; nothing is left of it.
+    """
+    if provisions.site is None:
+        raise Misused("no site was prepared", next_step="this is a defect of the harness")
+    plan = load(provisions.site)
+    folders.sweep(remove_containers)
+    root, lock = folders.create()
+    with contextlib.ExitStack() as cleanup:
+        cleanup.callback(lock.close)
+        if not keep:
+            cleanup.callback(folders.remove, root)
+            cleanup.callback(remove_containers, root)
+        namespace = NAMESPACE if worker == "main" else f"fleet-{worker}"
+        namespaces = (namespace, f"{namespace}-identity")
+        _follow_logs(root, plan, namespaces)
+        local = LocalParts(root, lock, provisions.engine)
+        cleanup.callback(local.detach if keep else local.close)
+        local.await_ready([_LOGS])
+        kubeconfig = plan.root / "kubernetes" / "outside.kubeconfig"
+        kube = cleanup.enter_context(contextlib.closing(KubeProbe(kubeconfig, namespace)))
+        zitadel = identity.start(kube, namespaces[1], images.zitadel_double().image, _port(plan), root)
+        env = _operator_env(root, plan, kubeconfig, namespace, zitadel)
+        device_env = {name: value for name, value in env.items() if name in inherited()}
+        world = World(
+            root=root,
+            run_id=run_id,
+            worker=worker,
+            target="node",
+            env=env,
+            namespace=namespace,
+            identity=zitadel,
+            parts=NodeParts(plan, local, kube, namespaces),
+            engine=provisions.engine_name,
+            make_device=lambda name: ProcessDevice(root, name, device_env, provisions.engine),
+            secret=lambda name: kube.secret("fleet-secrets", name) or "",
+            how_to_enter=_how_to_enter(root, plan, worker),
+        )
+        cleanup.callback(world.close)
+        yield world
+
+
+def _follow_logs(root: Path, plan: Plan, namespaces: tuple[str, ...]) -> None:
+    argv = ("python", "-m", "harness.targets.node.logs", str(plan.root), str(root), *namespaces)
+    put(root, PartSpec(_LOGS, argv, "world"))
+
+
+def _port(plan: Plan) -> int:
+    """A node port that no other world of the site has; it is taken for the site's life."""
+    for port in plan.node_ports:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(plan.root / f"port-{port}", os.O_CREAT | os.O_EXCL, 0o600))
+            return port
+    raise PortTaken("every node port of the site is taken", next_step="use fewer workers")
+
+
+def _operator_env(
+    root: Path, plan: Plan, kubeconfig: Path, namespace: str, zitadel: ZitadelDouble
+) -> dict[str, str]:
+    home = root / "home"
+    home.mkdir(mode=0o700)
+    env = {
+        **inherited(),
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "KUBECONFIG": str(kubeconfig),
+        "FLEET_NAMESPACE": namespace,
+        "FLEET_ADMIN_TOKEN_FILE": str(zitadel.admin_token_file),
+        "FLEET_IMAGE": images.product().image,
+        "FLEET_NATS_IMAGE": images.nats().image,
+        "FLEET_PULL_POLICY": "Never",
+        "FLEET_EXPOSURE": "node-port",
+        "FLEET_NATS_ADDRESS": f"localhost:{_port(plan)}",
+        "FLEET_NATS_REPLICAS": "3" if len(plan.machines) == 3 else "1",
+        "NO_COLOR": "1",
+    }
+    lines = "".join(f"export {name}='{value}'\n" for name, value in env.items())
+    write_atomic(root / "env.sh", lines.encode())
+    return env
+
+
+def _how_to_enter(root: Path, plan: Plan, worker: str) -> str:
+    return (
+        f"the world of worker {worker} lives on in {root}, its Kubernetes in {plan.root}\n"
+        f"  enter: . {root}/env.sh\n"
+        f"  end:   python -m harness.supervisor --end {root}; python -m harness.targets.node.keeper --end {plan.root}"
+    )

@@ -19,6 +19,7 @@ from scenarios.update import roll_out, update
 
 
 @pytest.mark.embedded
+@pytest.mark.node
 @pytest.mark.k3d
 def test_install(play: Play) -> None:
     play(install)
@@ -50,6 +51,7 @@ def test_look(play: Play) -> None:
 
 
 @pytest.mark.embedded
+@pytest.mark.node
 @pytest.mark.k3d
 def test_restart(play: Play) -> None:
     play(restart)
@@ -60,6 +62,7 @@ def test_bad_ids(play: Play) -> None:
 
 
 @pytest.mark.embedded
+@pytest.mark.node
 @pytest.mark.k3d
 def test_stray_keys(play: Play) -> None:
     play(stray_keys)
@@ -82,6 +85,7 @@ def test_remove(play: Play) -> None:
 
 
 @pytest.mark.embedded
+@pytest.mark.node
 @pytest.mark.k3d
 def test_uninstall(play: Play) -> None:
     play(uninstall)

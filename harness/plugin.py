@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MARKERS = {
     "embedded": "runs in a world of local processes, the default target",
+    "node": "runs in a Kubernetes of our own, with the product as pods",
     "k3d": "runs in a k3d cluster with the product as pods",
     "staging": "runs against the cluster that a description names; never without being asked for",
     "production_smoke": "only looks, so it may run against production; -m production_smoke asks for that",
@@ -31,7 +32,7 @@ MARKERS = {
 }
 """What this harness adds to a test's vocabulary. A test without a target's marker runs on every target."""
 
-_TARGETS = ("embedded", "k3d", "staging")
+_TARGETS = ("embedded", "node", "k3d", "staging")
 _SMOKE = "production_smoke"
 _DEVICES = ("libvirt", "pi")
 

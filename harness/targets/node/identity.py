@@ -74,7 +74,12 @@ def _deployment(image: str, state: Path) -> Json:
         "command": command,
         "volumeMounts": [{"name": "state", "mountPath": "/state"}, {"name": "tls", "mountPath": "/tls"}],
         "readinessProbe": {
-            "httpGet": {"path": "/.well-known/openid-configuration", "port": _PORT, "scheme": "HTTPS"},
+            "httpGet": {
+                "path": "/.well-known/openid-configuration",
+                "port": _PORT,
+                "scheme": "HTTPS",
+                "httpHeaders": [{"name": "Host", "value": "localhost"}],  # it answers for its own names only
+            },
             "periodSeconds": 1,
         },
     }

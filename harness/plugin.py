@@ -115,7 +115,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     cleanup = config.stash[CLEANUP] = contextlib.ExitStack()
     try:
-        handed = Handed(provisions=cleanup.enter_context(provisioned(say_on_terminal, chosen_target(config), keep=_keeps(config))))
+        handed = Handed(
+            provisions=cleanup.enter_context(provisioned(say_on_terminal, chosen_target(config), keep=_keeps(config)))
+        )
     except HarnessError as error:
         handed = Handed(missing=Missing(error.what, error.next_step))
     config.stash[HANDED] = to_json(handed)

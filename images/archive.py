@@ -32,7 +32,10 @@ _MEDIA = "application/vnd.oci.image"
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image: its name with a tag, its layers from the lowest, and what its containers start with."""
+    """An image: its name with a tag, its layers from the lowest, and what its containers start with.
+
+    Arguments of a container replace `command`; they follow `entrypoint`.
+    """
 
     name: str
     layers: tuple[Layer, ...]
@@ -40,6 +43,7 @@ class Image(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     env: dict[str, str] = {}
     user: str = USER
+    entrypoint: tuple[str, ...] = ()
 
     @property
     def config(self) -> bytes:
@@ -53,6 +57,7 @@ class Image(msgspec.Struct, frozen=True):
                 "config": {
                     "User": self.user,
                     "Env": [f"{name}={value}" for name, value in sorted({"PATH": PATH, **self.env}.items())],
+                    **({"Entrypoint": list(self.entrypoint)} if self.entrypoint else {}),
                     "Cmd": list(self.command),
                     "WorkingDir": "/",
                     "Labels": dict(sorted(self.labels.items())),

@@ -57,7 +57,8 @@ def nats() -> Archive:
         lambda: Image(
             f"localhost/fleet-nats:{version.removeprefix('v')}",
             (_binary("nats-server"),),
-            ("nats-server",),
+            (),
+            entrypoint=("nats-server",),  # as in NATS' own image, so that arguments alone will do
         )
     )
 

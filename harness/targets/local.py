@@ -11,7 +11,6 @@ from typing import IO
 from urllib.parse import urlsplit
 
 import httpx
-
 from msgspec.structs import replace
 
 from harness import folders

@@ -53,7 +53,7 @@ def test_the_image_says_what_it_is(engine: Engine, product: str) -> None:
 
 
 def test_nats_runs_in_its_image(engine: Engine, nats: str) -> None:
-    assert engine.run(nats, "nats-server", "--version") == f"nats-server: v{nats.partition(':')[2]}\n"
+    assert engine.run(nats, "--version") == f"nats-server: v{nats.partition(':')[2]}\n"
 
 
 def test_pause_waits_until_it_is_told_to_end(engine: Engine, pause: str) -> None:

@@ -69,7 +69,9 @@ class PodParts:
 
     def fetch(self, name: str, path: str) -> list[str]:
         """As `Parts.fetch`: a visitor has no way to a pod's own port."""
-        raise TargetUnavailable(f"{name}{path} cannot be asked in a cluster that is only visited", next_step="ask on embedded or node")
+        raise TargetUnavailable(
+            f"{name}{path} cannot be asked in a cluster that is only visited", next_step="ask on embedded or node"
+        )
 
     def problems(self, since: float) -> list[str]:
         """As `Parts.problems`."""

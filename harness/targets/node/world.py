@@ -104,9 +104,7 @@ def _port(plan: Plan) -> int:
     raise PortTaken("every node port of the site is taken", next_step="use fewer workers")
 
 
-def _operator_env(
-    root: Path, plan: Plan, kubeconfig: Path, namespace: str, zitadel: ZitadelDouble
-) -> dict[str, str]:
+def _operator_env(root: Path, plan: Plan, kubeconfig: Path, namespace: str, zitadel: ZitadelDouble) -> dict[str, str]:
     home = root / "home"
     home.mkdir(mode=0o700)
     env = {

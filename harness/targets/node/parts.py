@@ -61,7 +61,7 @@ class NodeParts:
         if not self._is_elsewhere("start", name):
             path, _ = self._workload(name)
             self.record("scaled up", name)
-            self._kube.patch(path, {"spec": {"replicas": self._replicas.get(name, 1)}})
+            self._kube.patch(path, {"spec": {"replicas": self._replicas.pop(name, 1)}})
             self._await(lambda: self._is_ready(name), f"{name} is ready", _READY_WITHIN)
 
     def pause(self, name: str) -> None:
@@ -133,7 +133,7 @@ class NodeParts:
                 raise Misused(f"cannot {verb} {name} of a site that others share", next_step="kill or pause it")
             ask(self._plan.root, verb, name)  # type: ignore[arg-type] - one of the three
             return True
-        if name not in self._pods():
+        if name not in self._pods() and name not in self._replicas:
             known = ", ".join(self.statuses())
             raise HarnessError(f"there is no part {name!r}", next_step=f"use one of {known}")
         return False

@@ -8,6 +8,7 @@ whoever answers offers no TLS, and takes a flush for done before the server has 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 from collections.abc import Callable
@@ -114,7 +115,9 @@ class _Transport(TcpTransport):
     def drop(self) -> None:
         """Close the socket without ceremony; nothing when there is none."""
         if self._io_writer:
-            self._io_writer.transport.abort()
+            # Debian 12's Python 3.11.2 fails here when TLS is closed already, which would end the reconnect loop.
+            with contextlib.suppress(AttributeError):
+                self._io_writer.transport.abort()
 
 
 class _Client(Client):

@@ -95,7 +95,7 @@ def test_no_secret_is_sent_to_a_server_without_tls(nats: Nats) -> None:
     assert received == b"", "and was told nothing"
 
 
-def abort_as_in_debian_12(self: Any) -> None:
+def abort_as_in_debian_12(self: Any) -> None:  # noqa: ANN401 - a private class of asyncio
     """Python 3.11.2's own, which fails for a TLS transport that is closed already."""
     self._closed = True
     self._ssl_protocol._abort()

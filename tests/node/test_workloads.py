@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def pod(name: str, part: str = "callout", *, ready: bool = True, restarts: int = 0, gone: bool = False) -> Json:
-    container = {"name": part, "restartCount": restarts, "state": {"running": {}}}
+    container: Json = {"name": part, "restartCount": restarts, "state": {"running": {}}}
     return {
         "metadata": {
             "name": name,

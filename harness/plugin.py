@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from harness.errors import HarnessError, TargetUnavailable
+from harness.resume import Resume
 
 if TYPE_CHECKING:
     from harness.world import World
@@ -63,6 +64,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=False,
         help="let the world live on after the run, and say how to enter it",
     )
+    group.addoption(
+        "--fleet-resume",
+        metavar="FILE",
+        type=Path,
+        default=None,
+        help="leave out the tests that FILE says have passed, and add to it each that passes (default: run all)",
+    )
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -82,6 +90,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[KEPT] = []
     given = worker_input(config)
     config.stash[RUN_ID] = given.get("testrunuid") or uuid.uuid4().hex
+    resume: Path | None = config.getoption("fleet_resume")
+    if resume is not None:
+        config.pluginmanager.register(Resume(resume), "fleet-resume")
     if given:
         from harness.process import die_with  # noqa: PLC0415
 

@@ -5,6 +5,8 @@ const output = process.env.FLEET_REPORT_OUTPUT ?? "out/html";
 export default {
   name: "Fleet",
   output,
+  // A file that outlives the run, so that the page compares it with those before.
+  ...(process.env.FLEET_HISTORY ? { historyPath: process.env.FLEET_HISTORY, historyLimit: 60 } : {}),
   globalAttachments: [`${output}/../runbook.txt`],
   plugins: {
     awesome: {

@@ -39,8 +39,8 @@ def build(results: Path, folder: Path, *, tests: int) -> Built:
     if not _CLI.exists():
         return Built(None, f"no HTML: {_CLI} is missing (./scripts/test.sh installs it)")
     count = ("--min-tests-count", str(tests - _alike(results)))
-    gate = _start([node, str(_CLI), "quality-gate", *_config(), *count, str(results)], folder / "gate")
-    page = _start([node, str(_CLI), "generate", *_config(), str(results)], folder / "html")
+    gate = _start([node, str(_CLI), "quality-gate", *_config(), *count, str(results)], folder / "gate", history="")
+    page = _start([node, str(_CLI), "generate", *_config(), str(results)], folder / "html", history=_history())
     code, said = _end(page)
     gate_code, gate_said = _end(gate)
     shutil.rmtree(folder / "gate", ignore_errors=True)
@@ -71,9 +71,18 @@ def _config() -> tuple[str, str]:
     return "--config", str(_HERE / "allurerc.mjs")
 
 
-def _start(argv: list[str], output: Path) -> subprocess.Popen[str]:
+def _history() -> str:
+    """The file in which runs are kept for comparison: FLEET_HISTORY, if that is set."""
+    kept = os.environ.get("FLEET_HISTORY", "")
+    if kept:
+        Path(kept).absolute().parent.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
+def _start(argv: list[str], output: Path, *, history: str) -> subprocess.Popen[str]:
     # Without colours: what it says goes into the terminal's summary and into log files.
     env = {**os.environ, "NO_COLOR": "1", "FORCE_COLOR": "0", "FLEET_REPORT_OUTPUT": str(output)}
+    env["FLEET_HISTORY"] = history
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
 

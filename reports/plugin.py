@@ -55,7 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.allure_report_dir = str(folder / "results")
     if not _is_worker(config):
         # Not --clean-alluredir: with xdist it has deleted the results of a running session.
-        for stale in ("results", "steps", "history"):
+        resumed: Path | None = config.getoption("fleet_resume", default=None)
+        goes_on = resumed is not None and resumed.exists()
+        for stale in () if goes_on else ("results", "steps", "history"):
             shutil.rmtree(folder / stale, ignore_errors=True)
         (folder / "results").mkdir(parents=True, exist_ok=True)
     config.pluginmanager.register(Report(folder), "fleet-report")

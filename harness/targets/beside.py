@@ -23,8 +23,9 @@ from harness.wait import WaitTimeout, wait_until
 
 Json = dict[str, Any]
 
-ZITADEL_IMAGE = "ghcr.io/zitadel/zitadel:v4.7.0"
-POSTGRES_IMAGE = "docker.io/library/postgres:17-alpine"
+IMAGE_VARIABLE = "FLEET_ZITADEL_IMAGE"
+"""Names the image of Zitadel, of version 4 or newer, at whatever registry one pulls from."""
+_POSTGRES_IMAGE = "postgres:17-alpine"
 _UP = 180.0
 """Seconds: its first start takes 20, and pulling the images the rest."""
 _PERSON = "admin@fleet.test"
@@ -76,7 +77,7 @@ class LiveZitadel(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def zitadel(root: Path, host: str, port: int, authority: Authority) -> Generator[LiveZitadel]:
+def zitadel(image: str, root: Path, host: str, port: int, authority: Authority) -> Generator[LiveZitadel]:
     """A new instance that calls itself `https://HOST:PORT`, with an administrator's token; gone after the `with`.
 
     Raises:
@@ -93,7 +94,7 @@ def zitadel(root: Path, host: str, port: int, authority: Authority) -> Generator
             network = cleanup.enter_context(Network())
             database = secrets.token_urlsafe(16)
             cleanup.enter_context(_postgres(network, database))
-            server = _container(ZITADEL_IMAGE, _settings(host, port, password, database))
+            server = _container(image, _settings(host, port, password, database))
             # Its own method takes no address, and would publish the port to every network of this machine.
             cast("dict[str, object]", server.ports)["8080"] = (host, port)
             server = server.with_network(network)
@@ -116,7 +117,7 @@ def _missing(made: LiveZitadel):  # noqa: ANN202 - a probe for `wait_until`
 
 
 def _postgres(network: Network, password: str) -> DockerContainer:
-    container = _container(POSTGRES_IMAGE, {"POSTGRES_PASSWORD": password})
+    container = _container(_POSTGRES_IMAGE, {"POSTGRES_PASSWORD": password})
     return container.with_network(network).with_network_aliases("database")
 
 

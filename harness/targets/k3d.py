@@ -7,6 +7,7 @@ docs/unproven.md. The issuer is the gateway of docker's network, an address that
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Generator, Sequence
@@ -81,7 +82,7 @@ def k3d(*, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
         TargetUnavailable: docker, k3d or kubectl is missing, or the cluster does not come up.
         Misused: several workers would each make one.
     """
-    _need("docker", "k3d", "kubectl")
+    image = _need("docker", "k3d", "kubectl")
     if worker != "main":
         raise Misused("a k3d cluster is one per run", next_step="give -n 0")
     folders.sweep(_remove_left)
@@ -100,7 +101,9 @@ def k3d(*, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
         cluster.create(ports.take(), port, kubeconfig)
         product, nats = server.product(), server.nats()
         cluster.load([product.path, nats.path])
-        zitadel = cleanup.enter_context(beside.zitadel(root, cluster.gateway(), ports.take(), Authority(root / "tls")))
+        zitadel = cleanup.enter_context(
+            beside.zitadel(image, root, cluster.gateway(), ports.take(), Authority(root / "tls"))
+        )
         env = {
             **inherited(),
             "HOME": str(root / "home"),
@@ -148,13 +151,17 @@ def _remove_left(root: Path) -> None:
             K3d(_PREFIX + root.name).delete()
 
 
-def _need(*programs: str) -> None:
-    missing = [program for program in programs if shutil.which(program) is None]
+def _need(*programs: str) -> str:
+    """Whether all is here that is needed; the name of Zitadel's image."""
+    image = os.environ.get(beside.IMAGE_VARIABLE, "")
+    missing = [f"{program}, which is not on the PATH" for program in programs if shutil.which(program) is None]
+    missing += [] if image else [f"{beside.IMAGE_VARIABLE}, which names the image of Zitadel"]
     if missing:
         raise TargetUnavailable(
-            f"the target k3d needs programs that are not on the PATH: {', '.join(missing)}",
-            next_step="install them (https://k3d.io), or use --fleet-target embedded, which needs none of it",
+            f"the target k3d needs {'; '.join(missing)}",
+            next_step="install or set them, or use --fleet-target embedded, which needs none of it",
         )
+    return image
 
 
 def _say(*argv: str) -> str:

@@ -33,6 +33,7 @@ class Said:
             (folder / name).write_text(RECORDER)
             (folder / name).chmod(0o755)
         monkeypatch.setenv("SAID", str(self._file))
+        monkeypatch.setenv("FLEET_ZITADEL_IMAGE", "zitadel:v4")
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         self.answers()
 
@@ -92,8 +93,12 @@ def test_a_cluster_that_failed_to_come_up_is_removed_again(said: Said) -> None:
 
 def test_without_k3d_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("FLEET_ZITADEL_IMAGE", raising=False)
     with (
-        pytest.raises(TargetUnavailable, match="not on the PATH: docker, k3d, kubectl"),
+        pytest.raises(
+            TargetUnavailable,
+            match=r"needs docker, which is not on the PATH; k3d, .*; kubectl, .*; FLEET_ZITADEL_IMAGE",
+        ),
         k3d(run_id="r", worker="main"),
     ):
         pass

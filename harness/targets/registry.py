@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from harness.errors import Misused, TargetUnavailable
+from harness.errors import Misused
 from harness.provisions import Provisions
 from harness.world import World
 
@@ -60,10 +59,6 @@ def open_world(settings: Settings) -> Generator[World]:
         from harness.targets.k3d import k3d  # noqa: PLC0415
 
         opened = k3d(run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
-    elif name in _PODS:
-        raise TargetUnavailable(
-            _missing_for_pods(name), next_step="use --fleet-target embedded, which needs none of it"
-        )
     else:
         raise Misused(
             f"there is no target {settings.target!r}",
@@ -71,13 +66,3 @@ def open_world(settings: Settings) -> Generator[World]:
         )
     with opened as world:
         yield world
-
-
-_PODS = {"node": ("containerd", "runc", "ctr", "nsenter", "mmdebstrap")}
-"""Targets that run the product in pods, and the programs that they need."""
-
-
-def _missing_for_pods(name: str) -> str:
-    missing = [program for program in _PODS[name] if shutil.which(program) is None]
-    programs = f" and these programs, which are not on the PATH: {', '.join(missing)}" if missing else ""
-    return f"the target {name} needs a container image of the product, which nothing builds yet{programs}"

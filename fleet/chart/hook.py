@@ -1,7 +1,8 @@
-"""The chart's job: what helm cannot do. It runs before anything else of a release, with the release's own image.
+"""The chart's jobs: what helm cannot do, with the release's own image. See docs/decisions/024-the-charts-job.md.
 
-It finds or makes the project at the identity provider and the secrets, and writes the files that the pods mount and the
-announcement, as `fleet server install` does. See docs/decisions/024-the-charts-job.md.
+`prepare` runs before anything else of a release: it finds or makes the project at the identity provider and the
+secrets, and writes the files that the pods mount and the announcement, as `fleet server install` does. `withdraw` runs
+when the release is gone: it removes files and announcement, and leaves the secrets, as `fleet server uninstall` does.
 """
 
 from __future__ import annotations
@@ -18,45 +19,49 @@ NAME = "fleet-prepare"
 VALUES = "values.json"
 _CONFIG, _ADMIN, _TMP = "/etc/fleet/values", "/etc/fleet/admin", "/tmp"  # noqa: S108 - a volume of the pod's own
 ADMIN_TOKEN = f"{_ADMIN}/token"
-_WHEN = "pre-install,pre-upgrade,pre-rollback"
+_BEFORE, _AFTER = "pre-install,pre-upgrade,pre-rollback", "post-delete"
 _DEADLINE = 300
 """Seconds for the job and its retries: an image to pull, and a provider that may have to start."""
 _READ_BY_GROUP = 0o440
 
 
 def hook_objects(shape: Shape, namespace: str, values: str, admin_token_secret: str) -> tuple[Json, ...]:
-    """The job, its rights and its input; `values` is JSON."""
+    """The jobs, their rights and their input; `values` is JSON."""
+    rbac, both = "rbac.authorization.k8s.io/v1", f"{_BEFORE},{_AFTER}"
+    prepare = {"spec": _job(shape, namespace, "prepare", admin_token_secret)}
+    withdraw = {"spec": _job(shape, namespace, "withdraw", "")}
     return (
-        _object("ServiceAccount", "v1", namespace, -3, {}),
-        _object("Role", "rbac.authorization.k8s.io/v1", namespace, -3, {"rules": _rules()}),
-        _object("RoleBinding", "rbac.authorization.k8s.io/v1", namespace, -2, _binding(namespace)),
-        _object("ConfigMap", "v1", namespace, -2, {"data": {VALUES: values}}),
-        _object("Job", "batch/v1", namespace, -1, {"spec": _job(shape, namespace, admin_token_secret)}),
+        _object("v1", "ServiceAccount", NAME, namespace, {}, when=both, weight=-3),
+        _object(rbac, "Role", NAME, namespace, {"rules": _rules()}, when=both, weight=-3),
+        _object(rbac, "RoleBinding", NAME, namespace, _binding(namespace), when=both, weight=-2),
+        _object("v1", "ConfigMap", NAME, namespace, {"data": {VALUES: values}}, when=both, weight=-2),
+        _object("batch/v1", "Job", NAME, namespace, prepare, when=_BEFORE, weight=-1),
+        _object("batch/v1", "Job", "fleet-withdraw", namespace, withdraw, when=_AFTER, weight=-1),
     )
 
 
-def _object(kind: str, version: str, namespace: str, weight: int, content: Json) -> Json:
+def _object(version: str, kind: str, name: str, namespace: str, content: Json, *, when: str, weight: int) -> Json:
     annotations = {
-        "helm.sh/hook": _WHEN,
+        "helm.sh/hook": when,
         "helm.sh/hook-weight": str(weight),
         "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
     }
-    meta = {"name": NAME, "namespace": namespace, "labels": MANAGED, "annotations": annotations}
+    meta = {"name": name, "namespace": namespace, "labels": MANAGED, "annotations": annotations}
     return {"apiVersion": version, "kind": kind, "metadata": meta, **content}
 
 
 def _rules() -> list[Json]:
     """To make what has no name yet takes the whole kind; all else is for our own names only."""
-    secrets = [STORE, *(named(service) for service in SERVICES)]
+    files = [named(service) for service in SERVICES]
+
+    def rule(resource: str, names: list[str], *verbs: str) -> Json:
+        return {"apiGroups": [""], "resources": [resource], "resourceNames": names, "verbs": [*verbs]}
+
     return [
         {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["create"]},
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": secrets, "verbs": ["get", "patch"]},
-        {
-            "apiGroups": [""],
-            "resources": ["configmaps"],
-            "resourceNames": [SERVER_CONFIG_MAP],
-            "verbs": ["get", "patch"],
-        },
+        rule("secrets", [STORE], "get", "patch"),
+        rule("secrets", files, "get", "patch", "delete"),
+        rule("configmaps", [SERVER_CONFIG_MAP], "get", "patch", "delete"),
     ]
 
 
@@ -67,20 +72,20 @@ def _binding(namespace: str) -> Json:
     }
 
 
-def _job(shape: Shape, namespace: str, admin_token_secret: str) -> Json:
+def _job(shape: Shape, namespace: str, verb: str, admin_token_secret: str) -> Json:
     mounts = [{"name": "values", "mountPath": _CONFIG, "readOnly": True}, {"name": "tmp", "mountPath": _TMP}]
     volumes: list[Json] = [
         {"name": "values", "configMap": {"name": NAME}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
     ]
-    args = ["server", "chart", "prepare", "--values", f"{_CONFIG}/{VALUES}", "--namespace", namespace]
+    args = ["server", "chart", verb, "--values", f"{_CONFIG}/{VALUES}", "--namespace", namespace]
     if admin_token_secret:
         mounts.append({"name": "admin", "mountPath": _ADMIN, "readOnly": True})
         source = {"secretName": admin_token_secret, "defaultMode": _READ_BY_GROUP}
         volumes.append({"name": "admin", "secret": source})
         args += ["--admin-token-file", ADMIN_TOKEN]
     container: Json = {
-        "name": "prepare",
+        "name": verb,
         "image": shape.image,
         "imagePullPolicy": shape.pull_policy,
         "command": ["fleet"],

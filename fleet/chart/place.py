@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fleet.contract.objects import SERVER_CONFIG_MAP
 from fleet.secrets.kubernetes import KubernetesSecretStore
 from fleet.topology.capabilities import Applied, Endpoints, Json, Service, ServiceStatus
+from fleet.topology.kubernetes.labels import meta, named
 from fleet.topology.kubernetes.render import files_secret
 from fleet.topology.kubernetes.shape import Shape, endpoints
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ChartPlace:
-    """Satisfies `ServerPlace` for the chart's job: it writes the pods' files and the announcement, and runs nothing."""
+    """Satisfies `ServerPlace` for the chart's jobs: pods' files and the announcement are theirs, all else is helm's."""
 
     def __init__(self, kube: KubeClient, namespace: str, shape: Shape) -> None:
         """Contact nobody yet."""
@@ -26,16 +27,16 @@ class ChartPlace:
         self.secrets = KubernetesSecretStore(kube, namespace)
 
     def apply(self, objects: Sequence[Json]) -> list[Applied]:
-        """As `AppliesObjects.apply`, for the announcement; the other objects are helm's."""
-        return self._kube.apply([item for item in objects if item["metadata"]["name"] == SERVER_CONFIG_MAP])
+        """As `AppliesObjects.apply`, for the announcement."""
+        return self._kube.apply(_ours(objects))
 
     def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
         """As `AppliesObjects.find`."""
         return self._kube.find(kind, name, namespace)
 
     def delete(self, objects: Sequence[Json]) -> list[Applied]:
-        """As `AppliesObjects.delete`, without the wait: nothing here holds an object back."""
-        return self._kube.delete(objects)
+        """As `AppliesObjects.delete`, for the announcement, which nothing holds back."""
+        return self._kube.delete(_ours(objects))
 
     def endpoints(self, namespace: str) -> Endpoints:
         """As `RunsServices.endpoints`."""
@@ -50,6 +51,11 @@ class ChartPlace:
         return []
 
     def stop(self, names: Sequence[str], *, delete_data: bool) -> list[Applied]:
-        """Nothing: they are helm's."""
-        del names, delete_data
-        return []
+        """Remove the services' files; what they kept is the admin's to delete."""
+        del delete_data
+        metas = [meta(named(name), self._namespace, name) for name in names]
+        return self._kube.delete([{"apiVersion": "v1", "kind": "Secret", "metadata": item} for item in metas])
+
+
+def _ours(objects: Sequence[Json]) -> list[Json]:
+    return [item for item in objects if item["metadata"]["name"] == SERVER_CONFIG_MAP]

@@ -1,4 +1,4 @@
-"""`fleet server chart render|publish|application|prepare`: the plan for those who install with helm or ArgoCD."""
+"""`fleet server chart render|publish|application`, for helm and ArgoCD; `prepare|withdraw`, for the chart's jobs."""
 
 from __future__ import annotations
 
@@ -117,6 +117,27 @@ def prepare(
     done = score.interpret(ChartPlace(cluster(), namespace, shape_of(parsed)), tell=tell, progress=progress)
     changed = sum(item.changed for item in done)
     answer(output, {"namespace": namespace, "parts": msgspec.to_builtins(done)}, f"{changed} of {len(done)} changed")
+
+
+@app.command()
+def withdraw(
+    values: _ValuesOption, namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption = Output.TABLE
+) -> None:
+    """Remove what `prepare` wrote, but for the secrets. The chart's own job runs this when a release is gone.
+
+    \b
+    Example:
+      fleet server chart withdraw -f values.yaml
+    """  # noqa: D301
+    from fleet.chart.place import ChartPlace  # noqa: PLC0415
+    from fleet.chart.values import shape_of  # noqa: PLC0415
+    from fleet.scores.server import uninstall  # noqa: PLC0415
+
+    _, parsed = _read(values)
+    place = ChartPlace(cluster(), namespace, shape_of(parsed))
+    done = uninstall(place, namespace, delete_data=False, delete_definitions=False)
+    removed = [item.name for item in done if item.changed]
+    answer(output, {"namespace": namespace, "removed": removed}, f"removed {len(removed)}; the secrets stay")
 
 
 def _read(path: str) -> tuple[Json, ChartValues]:

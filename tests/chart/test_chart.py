@@ -122,6 +122,7 @@ def test_the_job_comes_first_and_is_told_the_values(helm: Helm) -> None:
     told = json.loads(hooks["ConfigMap/fleet-prepare"]["data"]["values.json"])
     assert told["identity"]["ca"] == "-----BEGIN\nX\n"
     assert told["nats"]["host"] == "nats.example.org"
+    assert hooks["Job/fleet-withdraw"]["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
     pod = hooks["Job/fleet-prepare"]["spec"]["template"]["spec"]
     assert {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume} == {"admin"}
     weights = {

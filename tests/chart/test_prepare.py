@@ -55,8 +55,8 @@ def become_the_job(kube: Kube, helm: Helm, namespace: str, values: Json, monkeyp
     monkeypatch.setenv("KUBECONFIG", str(kube.with_token(token)))
 
 
-def prepare(helm: Helm, namespace: str, values: Json, *words: str) -> None:
-    app(["server", "chart", "prepare", "--values", helm.values(values), "-n", namespace, *words], standalone_mode=False)
+def prepare(helm: Helm, namespace: str, values: Json, *words: str, verb: str = "prepare") -> None:
+    app(["server", "chart", verb, "--values", helm.values(values), "-n", namespace, *words], standalone_mode=False)
 
 
 def secret(client: KubeClient, name: str, namespace: str) -> dict[str, bytes]:
@@ -110,6 +110,20 @@ def test_it_makes_the_project_with_the_admins_token(
     assert info.project_id
     assert info.cli_client_id
     assert info.ca.endswith(idp.ca)
+
+
+def test_when_the_release_is_gone_the_secrets_stay_and_nothing_says_that_a_server_is_here(
+    kube: Kube, helm: Helm, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = KubeClient()
+    become_the_job(kube, helm, namespace, given(), monkeypatch)
+    prepare(helm, namespace, given())
+    kept = secret(admin, "fleet-secrets", namespace)
+    for _ in range(2):  # a repeat finds nothing to do
+        prepare(helm, namespace, given(), verb="withdraw")
+        assert admin.find("ConfigMap", "fleet-server", namespace) is None
+        assert admin.find("Secret", "fleet-callout", namespace) is None
+    assert secret(admin, "fleet-secrets", namespace) == kept
 
 
 def test_its_rights_are_for_its_own_objects(

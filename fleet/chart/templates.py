@@ -206,7 +206,7 @@ def _helpers() -> str:
 {{{{- end }}}}
 {{{{- /* Differs when the files differ that the chart's job writes: pods are replaced then. */}}}}
 {{{{- define "fleet.digest" -}}}}
-{{{{ list .Chart.AppVersion .Release.Namespace .Values.identity .Values.nats.host (include "fleet.natsPort" .) \
+{{{{ list .Chart.AppVersion .Release.Namespace .Values.identity .Values.nats.host .Values.nats.exposure \
 (int .Values.nats.replicas) | toJson | sha256sum | trunc 32 }}}}
 {{{{- end }}}}
 """

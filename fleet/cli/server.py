@@ -172,12 +172,17 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
         "projectId": info.project_id,
         "cliClientId": info.cli_client_id,
         "natsUrl": info.nats_url,
-        "ready": all(part.ready for part in parts),
+        "ready": bool(parts) and all(part.ready for part in parts),
         "parts": msgspec.to_builtins(parts),
     }
     shown = [(name, value[name]) for name in ("namespace", "version", "issuer", "projectId", "cliClientId", "natsUrl")]
     shown += [(part.name, "ready" if part.ready else f"not ready: {part.why}") for part in parts]
     answer(output, value, details(shown))
+    if not parts:
+        raise FleetError(
+            f"the server in {namespace} was announced, and no part of it is there",
+            next_step="install it again, or remove what is left with `fleet server uninstall`",
+        )
     if not value["ready"]:
         waiting = ", ".join(part.name for part in parts if not part.ready)
         raise FleetError(f"not ready: {waiting}", next_step="read the log of the part; it says what it waits for")

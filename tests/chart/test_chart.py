@@ -15,8 +15,8 @@ from fleet.contract.errors import InvalidInput
 from fleet.scores.plan import ServerSettings, server_objects, server_plan
 from fleet.scores.secrets import server_secrets
 from fleet.secrets.file import FileSecretStore
-from fleet.topology.capabilities import Json
-from fleet.topology.kubernetes.pods import DIGEST
+from fleet.topology.capabilities import Json, Service
+from fleet.topology.kubernetes.pods import DIGEST, files_digest
 from fleet.topology.kubernetes.render import render
 from fleet.topology.kubernetes.shape import endpoints
 from tests.support.helm import Helm, given, parsed
@@ -37,15 +37,25 @@ def changes() -> list[Json]:
     return [{}, *({name: value} for name, value in ALL.items()), ALL]
 
 
+def services_of(values: ChartValues, namespace: str, secrets: Path) -> tuple[Service, ...]:
+    places = endpoints(namespace, shape_of(values))
+    hosts = [places.nats.host, places.nats_public.host]
+    made = server_secrets(FileSecretStore(secrets), hosts, [peer.host for peer in places.nats_peers])
+    identity = values.identity
+    settings = ServerSettings(namespace, identity.issuer, "", identity.project_id, identity.cli_client_id, "v0.1.0")
+    return server_plan(settings, made, places).services
+
+
 def direct(values: ChartValues, namespace: str, secrets: Path) -> dict[str, Json]:
     """What a direct install of the same shape applies, but for what is not helm's: the namespace and the Secrets."""
-    shape = shape_of(values)
-    places = endpoints(namespace, shape)
-    made = server_secrets(FileSecretStore(secrets), [places.nats.host], [peer.host for peer in places.nats_peers])
-    settings = ServerSettings(namespace, values.identity.issuer, "", "project-1", "client-1", "v0.1.0")
-    services = server_plan(settings, made, places).services
-    objects = (*server_objects(namespace), *render(services, shape, namespace))
+    services = services_of(values, namespace, secrets)
+    objects = (*server_objects(namespace), *render(services, shape_of(values), namespace))
     return {key(item): without_digest(item) for item in objects if item["kind"] not in {"Namespace", "Secret"}}
+
+
+def files_of(values: ChartValues, secrets: Path) -> list[str]:
+    """The digests of the pods' files as a direct install makes them."""
+    return [files_digest(service) for service in services_of(values, "here", secrets)]
 
 
 def by_chart(objects: list[Json]) -> dict[str, Json]:
@@ -91,20 +101,24 @@ def test_a_port_of_ones_own_and_users_of_any_size(helm: Helm, tmp_path: Path) ->
     assert found == direct(parsed(**values), "here", tmp_path / "secrets")
 
 
-def test_pods_are_replaced_when_their_files_change_and_only_then(helm: Helm) -> None:
-    def digests(**changed: Any) -> set[str]:  # noqa: ANN401 - values of any type
-        objects = helm.template(given(**changed))
-        return {
-            item["spec"]["template"]["metadata"]["annotations"][DIGEST]
-            for item in objects
-            if item["kind"] == "Deployment"
-        }
+def test_pods_are_replaced_when_their_files_change_and_only_then(helm: Helm, tmp_path: Path) -> None:
+    def digests(values: Json) -> set[str]:
+        found = [item["spec"]["template"] for item in helm.template(values) if item["kind"] == "Deployment"]
+        return {template["metadata"]["annotations"][DIGEST] for template in found}
 
-    assert len(digests()) == 1
-    assert digests() == digests(callout__replicas=3, image="other:1")
-    assert digests() != digests(nats__host="other.example.org")
-    assert digests() != digests(identity__issuer="https://other.example.org")
-    assert digests() != digests(nats__replicas=3)
+    base, files = digests(given()), files_of(parsed(), tmp_path)
+    assert len(base) == 1
+    others: list[Json] = [{name: value} for name, value in ALL.items()]
+    others += [
+        {"nats__exposure": "route"},
+        {"nats__host": "other.example.org"},
+        {"nats__port": 31000},
+        {"image": "b:1"},
+    ]
+    others += [{"identity__issuer": "https://other.example.org"}, {"identity__projectId": "project-2"}]
+    for changed in others:
+        same = files_of(parsed(**changed), tmp_path) == files
+        assert (digests(given(**changed)) == base) is same, changed
 
 
 def test_another_server_of_the_cluster_leaves_the_definitions_alone(helm: Helm) -> None:

@@ -182,6 +182,14 @@ def test_an_uninstall_keeps_devices_and_secrets(
     assert values(tmp_path / "secrets") == before
 
 
+def test_a_server_of_which_nothing_is_left_is_not_ready(installed: Place, fleet: Fleet) -> None:
+    installed.running.clear()
+    answer = fleet("server", "status", "--output", "json")
+    assert answer.code == 1
+    assert answer.json["ready"] is False
+    assert "no part of it is there" in answer.err
+
+
 @pytest.mark.parametrize(
     ("annotation", "words"),
     [

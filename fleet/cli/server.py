@@ -77,6 +77,14 @@ def install(
     nats_image: Annotated[
         str, typer.Option(envvar="FLEET_NATS_IMAGE", metavar="IMAGE", help="whose entry point is nats-server")
     ] = "",
+    bundled_identity: Annotated[
+        bool,
+        typer.Option(
+            "--bundled-identity", envvar="FLEET_BUNDLED_IDENTITY", help="run Zitadel and Postgres too, as the issuer"
+        ),
+    ] = False,
+    zitadel_image: Annotated[str, typer.Option(envvar="FLEET_ZITADEL_IMAGE", metavar="IMAGE", help="bundled")] = "",
+    postgres_image: Annotated[str, typer.Option(envvar="FLEET_POSTGRES_IMAGE", metavar="IMAGE", help="bundled")] = "",
     pull_secret: Annotated[
         str, typer.Option(envvar="FLEET_PULL_SECRET", metavar="NAME", help="a Secret for the images' registry")
     ] = "",
@@ -111,11 +119,14 @@ def install(
     from fleet.scores.server import FleetServerScore  # noqa: PLC0415
     from fleet.topology.capabilities import PlaceOptions, PlaceRequest  # noqa: PLC0415
 
-    auth = admin_auth(None, admin_oidc_client_id, admin_token_file)
-    score = FleetServerScore(parse_issuer(issuer), auth, _pem(issuer_ca), namespace)
+    first_login = bundled_identity and not (admin_oidc_client_id or admin_token_file)
+    auth = None if first_login else admin_auth(None, admin_oidc_client_id, admin_token_file)
+    score = FleetServerScore(parse_issuer(issuer), auth, _pem(issuer_ca), namespace, bundled_identity)
     options = PlaceOptions(
         image=image,
         nats_image=nats_image,
+        zitadel_image=zitadel_image,
+        postgres_image=postgres_image,
         nats_address=nats_address,
         exposure=exposure,
         ingress_class=ingress_class,

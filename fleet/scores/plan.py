@@ -104,6 +104,7 @@ def _nats(secrets: ServerSecrets, endpoints: Endpoints) -> Service:
         health_port=endpoints.nats_monitor,
         ready="/healthz",
         replicas=max(1, len(endpoints.nats_peers)),
+        public=endpoints.nats_public,
         # Streams that have no leader make it unready, and no restart would give them one.
         alive="/healthz?js-enabled-only=true",
     )

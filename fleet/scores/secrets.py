@@ -53,6 +53,43 @@ class ServerSecrets(msgspec.Struct, frozen=True):
         return public_key(self.xkey_seed)
 
 
+class Authority(msgspec.Struct, frozen=True):
+    """The server's own certificate authority: its certificate (PEM), its key, and where what it signs is kept."""
+
+    text: bytes
+    signing_key: bytes
+    store: SecretStore
+
+    def __repr__(self) -> str:
+        return "Authority(...)"
+
+    @classmethod
+    def of(cls, store: SecretStore) -> Authority:
+        """The one that the store has, or a new one."""
+        key = store.get_or_create("ca_key", new_key)
+        return cls(store.get_or_create("ca_cert", lambda: new_authority(key, "fleet")), key, store)
+
+    def key(self, name: str) -> bytes:
+        """A server's key, a secret."""
+        return self.store.get_or_create(name, new_key)
+
+    def certificate(self, name: str, key: bytes, hosts: Sequence[str], *, client: bool = False) -> bytes:
+        """A server's certificate for the hosts.
+
+        Where the kept one lacks a host, another one is kept beside it, by the same authority and for the same key: what
+        devices trust stays the same.
+        """
+
+        def sign() -> bytes:
+            return new_server_certificate(key, self.signing_key, self.text, hosts, client=client)
+
+        kept = self.store.get_or_create(name, sign)
+        if covers(kept, hosts):
+            return kept
+        digest = hashlib.sha256("\n".join(hosts).encode()).hexdigest()[:16]
+        return self.store.get_or_create(f"{name}_{digest}", sign)
+
+
 def server_secrets(store: SecretStore, nats_hosts: Sequence[str], nats_peers: Sequence[str] = ()) -> ServerSecrets:
     """Get what the store has, and make what it lacks.
 
@@ -61,46 +98,30 @@ def server_secrets(store: SecretStore, nats_hosts: Sequence[str], nats_peers: Se
         nats_hosts: The names clients reach NATS by.
         nats_peers: The names its replicas reach each other by; empty where there is only one.
     """
-    authority_key = store.get_or_create("ca_key", new_key)
-    authority = store.get_or_create("ca_cert", lambda: new_authority(authority_key, "fleet"))
-    key = store.get_or_create("nats_tls_key", new_key)
-
-    def certificate(name: str, hosts: Sequence[str], *, client: bool = False) -> bytes:
-        """Where the kept one lacks a host, another one is kept beside it, by the same authority and for the same key.
-
-        What devices trust stays the same.
-        """
-
-        def sign() -> bytes:
-            return new_server_certificate(key, authority_key, authority, hosts, client=client)
-
-        kept = store.get_or_create(name, sign)
-        if covers(kept, hosts):
-            return kept
-        digest = hashlib.sha256("\n".join(hosts).encode()).hexdigest()[:16]
-        return store.get_or_create(f"{name}_{digest}", sign)
-
+    authority = Authority.of(store)
+    key = authority.key("nats_tls_key")
     routes = None
     if nats_peers:
         routes = RouteSecrets(
-            _password(store, "nats_route_pass"), certificate("nats_route_cert", nats_peers, client=True)
+            password(store, "nats_route_pass"), authority.certificate("nats_route_cert", key, nats_peers, client=True)
         )
     return ServerSecrets(
         passwords=NatsPasswords(
-            app=_password(store, "nats_app_pass"),
-            control=_password(store, "nats_control_pass"),
-            callout=_password(store, "nats_auth_pass"),
-            system=_password(store, "nats_system_pass"),
-            publisher=_password(store, PUBLISHER_PASSWORD),
+            app=password(store, "nats_app_pass"),
+            control=password(store, "nats_control_pass"),
+            callout=password(store, "nats_auth_pass"),
+            system=password(store, "nats_system_pass"),
+            publisher=password(store, PUBLISHER_PASSWORD),
         ),
         issuer_seed=store.get_or_create("nats_issuer_seed", lambda: new_seed(Role.ACCOUNT).encode()).decode(),
         xkey_seed=store.get_or_create("nats_xkey_seed", lambda: new_seed(Role.CURVE).encode()).decode(),
-        authority=authority.decode(),
+        authority=authority.text.decode(),
         nats_key=key,
-        nats_certificate=certificate("nats_tls_cert", nats_hosts),
+        nats_certificate=authority.certificate("nats_tls_cert", key, nats_hosts),
         routes=routes,
     )
 
 
-def _password(store: SecretStore, name: str) -> str:
+def password(store: SecretStore, name: str) -> str:
+    """A password, a secret."""
     return store.get_or_create(name, lambda: secrets.token_urlsafe(_PASSWORD_BYTES).encode()).decode()

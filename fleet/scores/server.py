@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
 from fleet.contract.config import DEVICE_ROLE
+from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
 from fleet.contract.wire import decode
+from fleet.scores.identity import ADMIN, ADMIN_PASSWORD, identity_services
 from fleet.scores.plan import SERVER_INFO_KEY, ServerPlan, ServerSettings, server_objects, server_plan
-from fleet.scores.secrets import server_secrets
+from fleet.scores.secrets import Authority, server_secrets
 from fleet.secrets.draft import DraftSecretStore
 from fleet.secrets.store import SecretStore
 from fleet.topology.admin import AdminAuth, Tell
-from fleet.topology.capabilities import Applied, Endpoints, Preview, PreviewsChanges, ServerPlace
+from fleet.topology.capabilities import Applied, Endpoint, Endpoints, Preview, PreviewsChanges, ServerPlace, Service
 from fleet.topology.zitadel import Zitadel
 from fleet.version import VERSION
 
@@ -22,6 +25,8 @@ PROJECT = "fleet"
 CLI_APP = "fleet-cli"
 SERVICES = ("operator", "callout", "nats")
 """In the order in which they end: the operator first, for it needs the others."""
+_IDENTITY = ("zitadel", "postgres")
+_HTTPS = 443
 _TO_BE_MADE = "(made by the install)"
 
 Progress = Callable[[str], None]
@@ -37,14 +42,16 @@ class RegisteredProject(msgspec.Struct, frozen=True):
 class FleetServerScore(msgspec.Struct, frozen=True):
     """A fleet server. `issuer` is the identity provider's URL, `issuer_ca` the PEM that signed it, if not a public one.
 
-    `admin` makes the project there, unless it is registered already.
+    `admin` makes the project there, unless it is registered already. With `bundled_identity` the place runs the
+    provider as well, as that issuer; `admin` is None until somebody has logged in there for the first time.
     Interpreting it twice changes nothing; after a crash it goes on where it stopped.
     """
 
     issuer: str
-    admin: AdminAuth | RegisteredProject
+    admin: AdminAuth | RegisteredProject | None
     issuer_ca: str = ""
     namespace: str = "fleet-system"
+    bundled_identity: bool = False
 
     def interpret(self, place: ServerPlace, *, tell: Tell, progress: Progress) -> list[Applied]:
         """Install; returns what was touched, and whether it changed.
@@ -56,10 +63,15 @@ class FleetServerScore(msgspec.Struct, frozen=True):
         if isinstance(place, PreviewsChanges):
             progress("looking at what is there")
             self.preview(place)  # so that what would be refused is, before anything is changed
+        done: list[Applied] = []
+        if self.bundled_identity:
+            progress("identity provider: Postgres, Zitadel")
+            done += place.apply(server_objects(self.namespace))
+            done += place.run(self._identity(place.secrets, endpoints))
         progress("identity provider: project, role and the CLI's application")
-        settings = self._settings(tell)
+        settings = self._settings(tell, place.secrets)
         progress("Kubernetes: namespace, definitions, accounts")
-        done = place.apply(server_objects(self.namespace))
+        done += place.apply(server_objects(self.namespace))
         plan = self._plan(settings, place.secrets, endpoints)
         progress("services: NATS, callout, operator")
         done += place.run(plan.services)
@@ -73,16 +85,33 @@ class FleetServerScore(msgspec.Struct, frozen=True):
         """
         endpoints = place.endpoints(self.namespace)
         plan = self._plan(self._known_settings(place), DraftSecretStore(place.secrets), endpoints)
-        return place.preview([*plan.objects, plan.announcement], plan.services)
+        identity = self._identity(DraftSecretStore(place.secrets), endpoints)
+        return place.preview([*plan.objects, plan.announcement], [*identity, *plan.services])
 
-    def _settings(self, tell: Tell) -> ServerSettings:
-        project = self.admin if isinstance(self.admin, RegisteredProject) else self._register(self.admin, tell)
+    def _identity(self, store: SecretStore, endpoints: Endpoints) -> Sequence[Service]:
+        if not self.bundled_identity:
+            return ()
+        if endpoints.identity is None:
+            raise InvalidInput("this place brings no identity provider", next_step="leave --bundled-identity away")
+        address = urlsplit(self.issuer)
+        return identity_services(Endpoint(str(address.hostname), address.port or _HTTPS), store, endpoints.identity)
+
+    def _settings(self, tell: Tell, store: SecretStore) -> ServerSettings:
+        project = self.admin if isinstance(self.admin, RegisteredProject) else self._register(tell, store)
         ids = project.project_id, project.cli_client_id
         return ServerSettings(self.namespace, self.issuer, self.issuer_ca, *ids, VERSION)
 
-    def _register(self, admin: AdminAuth, tell: Tell) -> RegisteredProject:
-        token = admin.access_token(self.issuer, self.issuer_ca, tell)
-        with Zitadel(self.issuer, self.issuer_ca, token.text) as zitadel:
+    def _register(self, tell: Tell, store: SecretStore) -> RegisteredProject:
+        if not isinstance(self.admin, AdminAuth):
+            raise NotPermitted(
+                f"Zitadel runs as {self.issuer}, and nobody has given us a token for it yet",
+                next_step=f"log in there as {ADMIN}, with the password that `kubectl get secret fleet-secrets "
+                f"-n {self.namespace} -o jsonpath={{.data.{ADMIN_PASSWORD}}} | base64 -d` shows; make a machine user "
+                "with the role Org Owner and a personal access token, then repeat with --admin-token-file",
+            )
+        ca = Authority.of(store).text.decode() + self.issuer_ca if self.bundled_identity else self.issuer_ca
+        token = self.admin.access_token(self.issuer, ca, tell)
+        with Zitadel(self.issuer, ca, token.text) as zitadel:
             project = zitadel.ensure_project(PROJECT)
             zitadel.ensure_role(project, DEVICE_ROLE, "Device")
             return RegisteredProject(project, zitadel.ensure_cli_app(project, CLI_APP))
@@ -114,7 +143,7 @@ def uninstall(place: ServerPlace, namespace: str, *, delete_data: bool, delete_d
         delete_definitions: Also the definitions, and with them every server's devices in the whole cluster.
     """
     config_map = {"kind": "ConfigMap", "metadata": {"name": SERVER_CONFIG_MAP, "namespace": namespace}}
-    done = place.stop(SERVICES, delete_data=delete_data)
+    done = place.stop((*SERVICES, *_IDENTITY), delete_data=delete_data)
     kept = {"Namespace"} if delete_definitions else {"Namespace", "CustomResourceDefinition"}
     objects = [item for item in reversed(server_objects(namespace)) if item["kind"] not in kept]
     done += place.delete(objects)

@@ -22,13 +22,21 @@ class Endpoint(msgspec.Struct, frozen=True):
         return f"{self.host}:{self.port}"
 
 
+class IdentityEndpoints(msgspec.Struct, frozen=True):
+    """Where the parts of a bundled identity provider find each other."""
+
+    zitadel: Endpoint
+    postgres: Endpoint
+
+
 class Endpoints(msgspec.Struct, frozen=True):
     """Where the parts of a server listen on a place, and where they find each other.
 
     `nats_public` is what devices connect to; `nats` what the server's own parts do. `operator_kubeconfig` is the file
     by which the operator reaches the API server with its own ServiceAccount; empty in a pod, which has one mounted.
     `nats_tls_first` says that what leads from `nats_public` to NATS must see TLS before anything else.
-    `nats_peers` is where the replicas of NATS find each other, one for each; empty where there is only one.
+    `identity` is None on a place that brings no identity provider. `nats_peers` is where the replicas of NATS find each
+    other, one for each; empty where there is only one.
     """
 
     listen_host: str
@@ -41,6 +49,7 @@ class Endpoints(msgspec.Struct, frozen=True):
     nats_tls_first: bool = False
     nats_peers: tuple[Endpoint, ...] = ()
     callout_replicas: int = 1
+    identity: IdentityEndpoints | None = None
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -51,6 +60,10 @@ class Service(msgspec.Struct, frozen=True):
     `{instance}`, a name that differs from one to the next. `ready` is a path that answers 200 over plain HTTP on
     `health_port` once the part does its work, `alive` one that does so unless only a restart can help. `account` is the
     ServiceAccount that the part acts as in Kubernetes; empty when it has no business there.
+
+    Where `ready` and `alive` are empty, a part that accepts a connection is both; `health_tls` asks over TLS. `env` may
+    hold what `args` may. `scratch` are folders that it writes to and may lose. `public` is where it is reached from
+    outside; `clients` are the services that may connect to a part that is for them only.
     """
 
     name: str
@@ -63,11 +76,18 @@ class Service(msgspec.Struct, frozen=True):
     replicas: int = 1
     alive: str = "/healthz"
     account: str = ""
+    health_tls: bool = False
+    env: dict[str, str] = {}
+    scratch: tuple[str, ...] = ()
+    public: Endpoint | None = None
+    clients: tuple[str, ...] = ()
 
     @property
     def keeps_data(self) -> bool:
         """Whether it has anything that must survive a restart."""
-        return any(b"{data}" in text for text in (*map(str.encode, self.args), *self.files.values()))
+        return any(
+            b"{data}" in text for text in (*map(str.encode, (*self.args, *self.env.values())), *self.files.values())
+        )
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -98,6 +118,8 @@ class PlaceOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     image: str = ""
     nats_image: str = ""
+    zitadel_image: str = ""
+    postgres_image: str = ""
     nats_address: str = ""
     exposure: str = ""
     ingress_class: str = ""

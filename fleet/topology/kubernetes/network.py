@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.topology.capabilities import Json, Service
+from fleet.topology.capabilities import Endpoint, Json, Service
 from fleet.topology.kubernetes.labels import meta, named, pods_of
 from fleet.topology.kubernetes.shape import Exposure, Shape
 
@@ -13,75 +13,73 @@ _DNS = (53, 5353)
 
 
 def inside(service: Service, namespace: str) -> list[Json]:
-    """The Services by which other parts, and the replicas themselves, find a part that is asked for."""
-    selector = pods_of(service.name)
-    name = named(service.name)
-    peers = [_port("routes", service.ports["routes"])] if "routes" in service.ports else []
-    return [
-        _service(name, namespace, service.name, {"selector": selector, "ports": [_port(NATS, service.ports[NATS])]}),
+    """The Services by which other parts, and the replicas themselves, find a part; none where nobody asks for it."""
+    if service.name not in service.ports:
+        return []
+    selector, name = pods_of(service.name), named(service.name)
+    spec = {"selector": selector, "ports": [_port(service.name, service.ports[service.name])]}
+    found = [_service(name, namespace, service.name, spec)]
+    if service.keeps_data:
+        peers = [_port("routes", service.ports["routes"])] if "routes" in service.ports else []
         # A replica is asked for before it is ready: it becomes so only once it has found the others.
-        _service(
-            f"{name}-peers",
-            namespace,
-            service.name,
-            {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": selector, "ports": peers},
-        ),
-    ]
+        alike = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": selector, "ports": peers}
+        found.append(_service(f"{name}-peers", namespace, service.name, alike))
+    return found
 
 
-def outside(namespace: str, shape: Shape) -> Json:
-    """What leads from the public address to NATS."""
+def outside(service: Service, address: Endpoint, namespace: str, shape: Shape) -> Json:
+    """What leads from a service's public address to its pods."""
     match shape.exposure:
         case Exposure.NODE_PORT | Exposure.LOAD_BALANCER:
-            return _public_service(namespace, shape)
+            return _public_service(service, address, namespace, shape)
         case Exposure.INGRESS:
-            return _ingress(namespace, shape)
+            return _ingress(service, address, namespace, shape)
         case Exposure.ROUTE:
-            return _route(namespace, shape)
+            return _route(service, address, namespace)
 
 
-def _public_service(namespace: str, shape: Shape) -> Json:
-    port = shape.nats_address.port
+def _public_service(service: Service, address: Endpoint, namespace: str, shape: Shape) -> Json:
     by_node = shape.exposure is Exposure.NODE_PORT
     spec = {
         "type": "NodePort" if by_node else "LoadBalancer",
-        "selector": pods_of(NATS),
-        "ports": [_port(NATS, port) | ({"nodePort": port} if by_node else {})],
+        "selector": pods_of(service.name),
+        "ports": [_port(service.name, address.port) | ({"nodePort": address.port} if by_node else {})],
     }
-    return _service("fleet-nats-public", namespace, NATS, spec)
+    return _service(_public(service), namespace, service.name, spec)
 
 
-def _ingress(namespace: str, shape: Shape) -> Json:
-    host = shape.nats_address.host
-    backend = {"service": {"name": named(NATS), "port": {"name": NATS}}}
-    made = meta("fleet-nats-public", namespace, NATS)
+def _ingress(service: Service, address: Endpoint, namespace: str, shape: Shape) -> Json:
+    backend = {"service": {"name": named(service.name), "port": {"name": service.name}}}
+    made = meta(_public(service), namespace, service.name)
     made["annotations"] = {
         # The two that hand TLS through; a controller that knows neither would want to end it.
         "nginx.ingress.kubernetes.io/ssl-passthrough": "true",
         "haproxy.org/ssl-passthrough": "true",
     }
-    spec: Json = {
-        "rules": [{"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}],
-        "tls": [{"hosts": [host]}],
-    }
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    spec: Json = {"rules": [{"host": address.host, "http": {"paths": paths}}], "tls": [{"hosts": [address.host]}]}
     if shape.ingress_class:
         spec["ingressClassName"] = shape.ingress_class
     return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": made, "spec": spec}
 
 
-def _route(namespace: str, shape: Shape) -> Json:
+def _route(service: Service, address: Endpoint, namespace: str) -> Json:
     return {
         "apiVersion": "route.openshift.io/v1",
         "kind": "Route",
-        "metadata": meta("fleet-nats-public", namespace, NATS),
+        "metadata": meta(_public(service), namespace, service.name),
         "spec": {
-            "host": shape.nats_address.host,
-            "port": {"targetPort": NATS},
+            "host": address.host,
+            "port": {"targetPort": service.name},
             "tls": {"termination": "passthrough"},
-            "to": {"kind": "Service", "name": named(NATS), "weight": 100},
+            "to": {"kind": "Service", "name": named(service.name), "weight": 100},
             "wildcardPolicy": "None",
         },
     }
+
+
+def _public(service: Service) -> str:
+    return f"{named(service.name)}-public"
 
 
 def policy(service: Service, namespace: str) -> Json:
@@ -91,6 +89,13 @@ def policy(service: Service, namespace: str) -> Json:
     API server, wherever those are.
     """
     spec: Json = {"podSelector": {"matchLabels": pods_of(service.name)}, "policyTypes": ["Ingress"]}
+    if service.clients:
+        known = [{"podSelector": {"matchLabels": pods_of(client)}} for client in service.clients]
+        spec["ingress"] = [{"from": known, "ports": _tcp(*service.ports)}]
+        return _policy(service.name, namespace, spec)
+    if service.public and service.name != NATS:
+        spec["ingress"] = [{"ports": _tcp(*service.ports)}]
+        return _policy(service.name, namespace, spec)
     if service.name != NATS:
         # Any pod of the cluster may ask for health and metrics, which hold no secret.
         spec["ingress"] = [{"from": [{"namespaceSelector": {}}], "ports": _tcp(*service.ports)}]

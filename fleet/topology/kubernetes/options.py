@@ -14,6 +14,7 @@ from fleet.version import VERSION
 
 IMAGE = f"fleet:{VERSION}"
 NATS_IMAGE = "nats:2.15"
+_ZITADEL_IMAGE, _POSTGRES_IMAGE = "zitadel/zitadel:v4.10.1", "postgres:17"
 USER = 65532
 """Of the product's image; any other does as well."""
 PORTS = {Exposure.NODE_PORT: 30422, Exposure.LOAD_BALANCER: 4222, Exposure.INGRESS: 443, Exposure.ROUTE: 443}
@@ -49,6 +50,8 @@ def shape_of(options: PlaceOptions, cluster: Cluster) -> Shape:
     return Shape(
         image=options.image or IMAGE,
         nats_image=options.nats_image or NATS_IMAGE,
+        zitadel_image=options.zitadel_image or _ZITADEL_IMAGE,
+        postgres_image=options.postgres_image or _POSTGRES_IMAGE,
         nats_address=_address(options.nats_address, PORTS[exposure]),
         exposure=exposure,
         nats_replicas=_replicas(options.nats_replicas),

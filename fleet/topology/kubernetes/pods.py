@@ -20,8 +20,6 @@ CONTAINER_SECURITY: Json = {
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
 }
-_NATS_SERVER = "nats-server"
-"""The only program that comes with an image of its own."""
 
 
 class _Needs(msgspec.Struct, frozen=True):
@@ -33,7 +31,12 @@ class _Needs(msgspec.Struct, frozen=True):
     most_memory: str
 
 
-_NEEDS = {"nats": _Needs("100m", "128Mi", "2", "1Gi"), "operator": _Needs("50m", "128Mi", "1", "512Mi")}
+_NEEDS = {
+    "nats": _Needs("100m", "128Mi", "2", "1Gi"),
+    "operator": _Needs("50m", "128Mi", "1", "512Mi"),
+    "postgres": _Needs("100m", "256Mi", "2", "1Gi"),
+    "zitadel": _Needs("100m", "256Mi", "2", "1Gi"),
+}
 _SMALL = _Needs("50m", "96Mi", "1", "256Mi")
 
 
@@ -63,6 +66,7 @@ def pod_template(service: Service, shape: Shape, digest: str) -> Json:
         "volumes": [
             {"name": "files", "secret": {"secretName": named(service.name), "defaultMode": _READ_BY_GROUP}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            *({"name": _scratch(number), "emptyDir": {"sizeLimit": "64Mi"}} for number in range(len(service.scratch))),
         ],
     }
     if service.account:
@@ -91,15 +95,17 @@ def pod_security(shape: Shape) -> Json:
 
 def _container(service: Service, shape: Shape) -> Json:
     needs = _NEEDS.get(service.name, _SMALL)
+    own_image = _image_of(service.program, shape)
     mounts = [{"name": "files", "mountPath": _FILES, "readOnly": True}, {"name": "tmp", "mountPath": _TMP}]
     if service.keeps_data:
         mounts.append({"name": "data", "mountPath": _DATA})
-    env: list[Json] = [{"name": "HOME", "value": _TMP}]
+    mounts += [{"name": _scratch(number), "mountPath": folder} for number, folder in enumerate(service.scratch)]
+    env: list[Json] = [{"name": name, "value": filled(value)} for name, value in {"HOME": _TMP, **service.env}.items()]
     if any("{instance}" in arg for arg in service.args):
         env.append({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
     container: Json = {
         "name": service.name,
-        "image": shape.nats_image if service.program == _NATS_SERVER else shape.image,
+        "image": own_image or shape.image,
         "imagePullPolicy": shape.pull_policy,
         "args": [filled(arg) for arg in service.args],
         "env": env,
@@ -116,16 +122,24 @@ def _container(service: Service, shape: Shape) -> Json:
         "readinessProbe": _probe(service, service.ready, period=2, failures=2),
         "livenessProbe": _probe(service, service.alive, period=10, failures=3),
     }
-    if service.program != _NATS_SERVER:
+    if not own_image:
         container["command"] = [service.program]
     return container
 
 
+def _image_of(program: str, shape: Shape) -> str:
+    """The image of a program that comes with its own, whose entry point it is; empty for the product's."""
+    images = {"nats-server": shape.nats_image, "zitadel": shape.zitadel_image, "postgres": shape.postgres_image}
+    return images.get(program, "")
+
+
+def _scratch(number: int) -> str:
+    return f"scratch-{number}"
+
+
 def _probe(service: Service, path: str, *, period: int, failures: int) -> Json:
     port = next(name for name, number in service.ports.items() if number == service.health_port)
-    return {
-        "httpGet": {"path": path, "port": port},
-        "periodSeconds": period,
-        "timeoutSeconds": 3,
-        "failureThreshold": failures,
-    }
+    # The kubelet takes any certificate.
+    scheme = {"scheme": "HTTPS"} if service.health_tls else {}
+    how: Json = {"httpGet": {"path": path, "port": port, **scheme}} if path else {"tcpSocket": {"port": port}}
+    return {**how, "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fleet.topology.capabilities import Json, Service
 from fleet.topology.kubernetes.labels import MANAGED, meta, named, pods_of
-from fleet.topology.kubernetes.network import NATS, inside, outside, policy
+from fleet.topology.kubernetes.network import inside, outside, policy
 from fleet.topology.kubernetes.pods import files_digest, filled, pod_template
 from fleet.topology.kubernetes.shape import Shape, Storage
 
@@ -17,8 +17,9 @@ def render(services: Sequence[Service], shape: Shape, namespace: str) -> tuple[J
     objects: list[Json] = []
     for service in services:
         objects += [policy(service, namespace), files_secret(service, namespace)]
-        if service.name == NATS:
-            objects += [*inside(service, namespace), outside(namespace, shape)]
+        objects += inside(service, namespace)
+        if service.public:
+            objects.append(outside(service, service.public, namespace, shape))
         if service.replicas > 1:
             objects.append(_budget(service, namespace))
         objects.append(workload(service, shape, namespace, files_digest(service)))

@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from fleet.topology.capabilities import Endpoint, Endpoints
+from fleet.topology.capabilities import Endpoint, Endpoints, IdentityEndpoints
 
-_NATS, _ROUTES, _MONITOR, _HEALTH = 4222, 6222, 8222, 8080
+_NATS, _ROUTES, _MONITOR, _HEALTH, _ZITADEL, _POSTGRES = 4222, 6222, 8222, 8080, 8443, 5432
 
 
 class Exposure(Enum):
@@ -34,6 +34,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         image: The product's image: operator and callout.
         nats_image: An image whose entry point is nats-server, 2.10 or newer.
+        zitadel_image: For a bundled identity provider.
+        postgres_image: For its database.
         nats_address: What devices connect to.
         exposure: How that address leads to NATS.
         nats_replicas: Servers of NATS; three survive the loss of a node.
@@ -47,6 +49,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     image: str
     nats_image: str
+    zitadel_image: str = ""
+    postgres_image: str = ""
     nats_address: Endpoint
     exposure: Exposure = Exposure.NODE_PORT
     nats_replicas: Literal[1, 3] = 1
@@ -74,4 +78,8 @@ def endpoints(namespace: str, shape: Shape) -> Endpoints:
         nats_tls_first=shape.exposure in {Exposure.INGRESS, Exposure.ROUTE},
         nats_peers=peers if len(peers) > 1 else (),
         callout_replicas=shape.callout_replicas,
+        identity=IdentityEndpoints(
+            zitadel=Endpoint(f"fleet-zitadel.{namespace}.svc", _ZITADEL),
+            postgres=Endpoint(f"fleet-postgres.{namespace}.svc", _POSTGRES),
+        ),
     )

@@ -97,8 +97,8 @@ class KubernetesTopology:
     def preview(self, objects: Sequence[Json], services: Sequence[Service]) -> list[Preview]:
         """As `PreviewsChanges.preview`."""
         wanted = render(services, self._shape, self._request.namespace)
-        removed = self._inventory.read() - {entry(item) for item in wanted}
-        gone = [Preview(f"{item.kind} {item.name}", "remove") for item in sorted(removed)]
+        left_over = _left_over(self._inventory.read(), wanted, services)
+        gone = [Preview(f"{item.kind} {item.name}", "remove") for item in sorted(left_over)]
         return [plan.preview for plan in self._applier.plan([*objects, *wanted])] + gone
 
     def run(self, services: Sequence[Service]) -> list[Applied]:
@@ -111,9 +111,10 @@ class KubernetesTopology:
         done = self._applier.carry_out(plans)
         workloads = [item for item in wanted if item["kind"] in _WORKLOADS]
         self._watcher.await_settled(workloads, self._request.timeout, self._request.progress)
-        done += self._remove(listed - ours)
-        if listed != ours:
-            self._inventory.write(ours)
+        left_over = _left_over(listed, wanted, services)
+        done += self._remove(left_over)
+        if left_over:
+            self._inventory.write((listed | ours) - left_over)
         return done
 
     def services(self) -> list[ServiceStatus]:
@@ -152,3 +153,10 @@ class KubernetesTopology:
             return []
         ours = [item for item in claims if is_ours(item) and component_of(item) == component]
         return self.delete([{**item, "kind": "PersistentVolumeClaim"} for item in ours])
+
+
+def _left_over(listed: frozenset[Entry], wanted: Sequence[Json], services: Sequence[Service]) -> frozenset[Entry]:
+    """What an earlier install made for these services, and this one does not. Other services stay until uninstalled."""
+    names = {service.name for service in services}
+    made = listed - {entry(item) for item in wanted}
+    return frozenset(item for item in made if item.component in names)

@@ -184,3 +184,23 @@ def test_words_of_a_file_that_is_no_token(fleet: Fleet, idp: Idp, namespace: str
     Path("admin.pat").write_text("")
     answer = fleet(*install_words(idp), "--nats-address", "nats.example.org")
     assert answer.code == 2
+
+
+@pytest.mark.usefixtures("controllers")
+def test_a_bundled_identity_provider_comes_first(
+    install: Install, fleet: Fleet, idp: Idp, kube: Kube, namespace: str, state: State
+) -> None:
+    """Zitadel itself is not run here: the double stands where the issuer is."""
+    words = ("--nats-address", "nats.example.org:30998", "--bundled-identity")
+    issuer = ("--issuer", "https://id.example.org:30997", "--timeout", "20")
+    first = fleet("server", "install", *issuer, *words)
+    assert first.code == 7, first
+    assert "nobody has given us a token for it yet" in first.err
+    assert "zitadel_admin_pass" in first.err
+    assert {"StatefulSet fleet-postgres", "Deployment fleet-zitadel"} <= set(state())
+    assert "StatefulSet fleet-nats" not in state()
+    assert install().code == 0, "with another provider"
+    assert {"Deployment fleet-zitadel", "StatefulSet fleet-nats"} <= set(state()), "it stays until it is uninstalled"
+    assert fleet("server", "uninstall", "--delete-data").code == 0
+    assert state() == {}
+    assert idp.issuer not in kube.kubectl("-n", namespace, "get", "secrets", "-o", "yaml")

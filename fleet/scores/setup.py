@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from fleet.contract.config import AgentConfig, render_config
+from fleet.scores.first_agent import BOOT_UNIT, FirstAgent, committed
 from fleet.topology.capabilities import Applied, RunsCommands
 
 CONFIG_PATH = "/etc/fleet/agent.json"
@@ -41,9 +42,14 @@ WantedBy=multi-user.target
 
 
 class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
-    """A device that runs its agent, as the configuration says. The agent itself is installed at `/usr/local/bin`."""
+    """A device that runs its agent, as the configuration says.
+
+    With an `agent`, the device gets it as its first version, and can be upgraded; without one, the agent is what is
+    installed at `/usr/local/bin`.
+    """
 
     config: AgentConfig
+    agent: FirstAgent | None = None
 
     def interpret(self, host: RunsCommands) -> list[Applied]:
         """Set the host up; an agent whose configuration and unit did not change goes on undisturbed.
@@ -51,6 +57,8 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         Raises:
             FleetError: the host does not let us; the message holds what the command said.
         """
+        if self.agent is not None:
+            return self._with_versions(host, self.agent)
         config, unit = render_config(self.config), _UNIT_TEXT.encode()
         # Written last: without it, a repeat would take an agent that runs with older files for one with these.
         applied = hashlib.sha256(config + unit).hexdigest().encode()
@@ -60,5 +68,22 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         host.execute(["systemctl", "enable", "--now", UNIT])
         if not known or any(item.changed for item in done):
             host.execute(["systemctl", "restart", UNIT])
+            host.put(_APPLIED_PATH, applied, _PUBLIC)
+        return done
+
+    def _with_versions(self, host: RunsCommands, agent: FirstAgent) -> list[Applied]:
+        config = render_config(self.config)
+        applied = hashlib.sha256(config + BOOT_UNIT.encode()).hexdigest().encode()
+        known = host.read(_APPLIED_PATH) == applied
+        unit = host.put(UNIT_PATH, BOOT_UNIT.encode(), _PUBLIC)
+        done = [host.put(CONFIG_PATH, config, _SECRET), unit]
+        done += agent.files(host) + agent.lay_down(host)
+        host.execute(["systemctl", "daemon-reload"])
+        host.execute(["systemctl", "enable", "--now", UNIT])
+        if unit.changed:  # before, the unit was an agent, or was not
+            host.execute(["systemctl", "restart", UNIT])
+        elif (not known or done[0].changed) and (release := committed(host)):
+            host.execute(["systemctl", "restart", f"fleet-agent@{release.version}.service"])
+        if not known:
             host.put(_APPLIED_PATH, applied, _PUBLIC)
         return done

@@ -70,6 +70,15 @@ class DeviceDisk:
                 replace(self._room.journal, render(changed), 0o644)
             return changed
 
+    def begin(self, journal: Journal) -> None:
+        """Write the first journal of a device, durably.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        with self._locked():
+            replace(self._room.journal, render(journal), 0o644)
+
     def point_link(self, release: Release) -> None:
         """Swap the link durably, to a version that is there and as it was verified.
 
@@ -92,6 +101,7 @@ class DeviceDisk:
                 f"{link} is no link to a version, but a file that somebody put there",
                 next_step="move it away, and set the device up again with --agent",
             )
+        link.parent.mkdir(parents=True, exist_ok=True)
         remove(self._room.new_link)
         self._room.new_link.symlink_to(os.path.relpath(target, link.parent))
         self._room.new_link.replace(link)

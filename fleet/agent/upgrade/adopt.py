@@ -1,0 +1,61 @@
+"""Lays down the first version of a device; `fleet device setup --agent` runs it out of the artefact itself.
+
+It is started in place of the agent's command line (shiv's `SHIV_ENTRY_POINT`), with the words VERSION and DIGEST.
+A device that has a version already keeps it: what comes after the first one comes by an upgrade.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from fleet.agent.place import Place
+from fleet.agent.upgrade.disk import DeviceDisk
+from fleet.agent.upgrade.journal import Journal, JournalTrouble, Release
+from fleet.agent.upgrade.room import Room
+from fleet.agent.upgrade.stage import stage
+from fleet.artifacts.refusal import Refusal
+from fleet.contract.errors import FleetError
+from fleet.contract.names import AgentVersion, Digest
+from fleet.contract.upgrade import UpgradeReason
+
+
+def adopt(place: Place, release: Release) -> Release:
+    """Make a downloaded release the committed one, unless there is one; what is committed now.
+
+    Raises:
+        Refusal: it is not what was signed, does not fit this machine, or a newer agent wrote the journal.
+        OSError: the disk failed; a repeat goes on.
+    """
+    disk = DeviceDisk(place)
+    journal = disk.read_journal()
+    if isinstance(journal, Journal):
+        return journal.committed
+    if journal.trouble is JournalTrouble.TOO_NEW:
+        raise Refusal(
+            UpgradeReason.STATE_TOO_NEW,
+            f"a newer agent wrote the journal of this device: {journal.message}",
+            next_step="set the device up with an agent that is as new",
+        )
+    room = Room(place.root)
+    room.versions.mkdir(parents=True, exist_ok=True)
+    stage(room, release)
+    disk.begin(Journal(release))
+    disk.point_link(release)
+    return release
+
+
+def main() -> None:
+    """The command line: `VERSION DIGEST`, below $FLEET_ROOT."""
+    try:
+        version, digest = sys.argv[1:]
+        place = Place(Path(os.environ.get("FLEET_ROOT") or "/"))
+        committed = adopt(place, Release(AgentVersion(version), Digest(digest)))
+    except FleetError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - whoever sets the device up reads it
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"the disk refused: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(FleetError.exit_code)
+    print(committed.version)  # noqa: T201 - the answer

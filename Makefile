@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test e2e lint format docs lock image bench faults
+.PHONY: agent help setup test e2e lint format docs lock image bench faults
 
 help:    ## list the verbs
 	@grep -E '^[a-z0-9]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/'
@@ -17,6 +17,8 @@ docs:    ## write the generated documents anew
 	@.venv/bin/python -m scenarios.book
 lock:    ## pin the dependencies anew
 	@./scripts/lock.sh
+agent:   ## the devices' agent of VERSION (v0.1.0 unless told), in build/
+	@mkdir -p build && .venv/bin/fleet agent build --version $(or $(VERSION),v0.1.0) --out build
 image:   ## the product's image and the devices' agent of the same version, in build/
 	@.venv/bin/python -m images --archive build/fleet.tar --agent build
 bench:   ## the figures of the README

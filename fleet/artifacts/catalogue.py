@@ -6,7 +6,7 @@ opposite order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -62,6 +62,9 @@ async def publish(blobs: Blobs, artifact: Path, signed: bytes, progress: Progres
             await _put(blobs, chunk_subject(manifest.digest, number), file.read(CHUNK), digest)
             if (number + 1) % 32 == 0:
                 progress(f"{(number + 1) * CHUNK} of {manifest.size} bytes")
+    kept = await blobs.subjects(chunk_subject(manifest.digest, "*"))
+    if len(kept) != len(manifest.chunks):
+        raise Conflict(f"somebody took pieces of {manifest.version} away meanwhile", next_step="publish it again")
     if not await blobs.put(manifest_subject(manifest.version), signed):
         return _same(await blobs.get(manifest_subject(manifest.version)) or b"", signed, manifest)
     return True
@@ -133,3 +136,36 @@ def _same(listed: bytes, signed: bytes, manifest: Manifest) -> bool:
         f"{manifest.version} is published already, {what}",
         next_step="build the change under a new version; a version never changes",
     )
+
+
+async def prune(
+    blobs: Blobs, keep: int, needed: Collection[str], progress: Progress, *, dry_run: bool = False
+) -> list[str]:
+    """Take away all versions but the newest `keep` and the `needed` ones, oldest first; what went, or would.
+
+    Pieces that no manifest lists go too. An entry that cannot be read stays, and with it everything: it may be needed.
+
+    Raises:
+        Conflict: an entry cannot be read.
+        FleetError: NATS did not answer; a repeat goes on where this one stopped.
+    """
+    found = await published(blobs)
+    bad = [one.version for one in found if one.manifest is None]
+    if bad:
+        raise Conflict(
+            f"nothing is taken away: what is published as {', '.join(bad)} cannot be read",
+            next_step="see `fleet agent list`",
+        )
+    listed = [one.manifest for one in found if one.manifest]
+    newest = listed[-keep:] if keep else []
+    surplus = [one for one in listed if one not in newest and one.version not in needed]
+    if dry_run:
+        return [str(one.version) for one in surplus]
+    for manifest in surplus:
+        listed.remove(manifest)
+        await unpublish(blobs, manifest.version, others=listed)
+        progress(f"{manifest.version} is taken away ({manifest.digest})")
+    for digest in await stray_chunks(blobs, listed):
+        await blobs.remove(chunk_subject(digest, "*"))
+        progress(f"pieces of {digest}, which no version lists, are taken away")
+    return [str(one.version) for one in surplus]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import deployment, device, login, server
+from fleet.cli import agent, deployment, device, login, server
 from fleet.cli.output import progress
 from fleet.contract.errors import FleetError, InvalidInput
 
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.add_typer(server.app, name="server")
 app.add_typer(device.app, name="device")
 app.add_typer(deployment.app, name="deployment")
+app.add_typer(agent.app, name="agent")
 app.command("login")(login.login)
 
 

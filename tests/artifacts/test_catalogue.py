@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.artifacts.catalogue import Published, publish, published, stray_chunks, unpublish
+from fleet.artifacts.catalogue import Published, prune, publish, published, stray_chunks, unpublish
 from fleet.artifacts.keys import ReleaseKey
 from fleet.artifacts.verify import Refusal
 from fleet.blobs import Blobs
@@ -147,5 +147,36 @@ def test_a_bad_entry_is_listed_with_what_is_wrong(nats: Nats, tmp_path: Path) ->
         assert "v9.9.9" in moved.why
         assert good == Published("v9.9.9", manifest, KEY.public.id)
         assert AgentVersion(good.version)
+
+    play(nats, scene)
+
+
+def test_pruning_keeps_the_newest_and_the_needed(nats: Nats, tmp_path: Path) -> None:
+    async def scene(blobs: Blobs) -> None:
+        for minor in range(5):
+            path, manifest = small(tmp_path, f"agent {minor}".encode(), f"v1.{minor}.0")
+            await publish(blobs, path, signed(manifest), silent)
+        await blobs.put(chunk_subject("f" * 64, 0), b"left over")
+        needed, surplus = {"v1.1.0"}, ["v1.0.0", "v1.2.0"]
+        assert await prune(blobs, 2, needed, silent, dry_run=True) == surplus
+        assert len(await published(blobs)) == 5
+        said: list[str] = []
+        assert await prune(blobs, 2, needed, said.append) == surplus
+        assert [one.version for one in await published(blobs)] == ["v1.1.0", "v1.3.0", "v1.4.0"]
+        assert len(await blobs.subjects(chunk_subject("*", "*"))) == 3
+        assert len(said) == 3, "each act is told"
+        assert await prune(blobs, 0, {"v1.1.0", "v1.3.0", "v1.4.0"}, silent) == []
+
+    play(nats, scene)
+
+
+def test_nothing_is_pruned_while_an_entry_cannot_be_read(nats: Nats, tmp_path: Path) -> None:
+    async def scene(blobs: Blobs) -> None:
+        path, manifest = small(tmp_path, b"good", "v1.0.0")
+        await publish(blobs, path, signed(manifest), silent)
+        await blobs.put(manifest_subject("v2.0.0"), b"garbage")
+        with pytest.raises(Conflict, match="as v2"):
+            await prune(blobs, 0, set(), silent)
+        assert len(await published(blobs)) == 2
 
     play(nats, scene)

@@ -1,0 +1,44 @@
+"""The publisher's connection: by the password that the server's place keeps, to the address that devices use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fleet.blobs import Blobs
+from fleet.bus import Login, connect
+from fleet.cli.context import cluster, installed, place
+from fleet.cli.output import progress
+from fleet.contract.buckets import PUBLISHER_INBOX, PUBLISHER_USER
+from fleet.contract.errors import NotInstalled
+from fleet.scores.secrets import PUBLISHER_PASSWORD
+from fleet.topology.capabilities import PlaceRequest
+
+_READY_WITHIN = 30.0
+_ATTEMPTS = 3
+
+
+@asynccontextmanager
+async def publisher(namespace: str) -> AsyncGenerator[Blobs]:
+    """The store of agents of the server in a namespace.
+
+    Raises:
+        NotInstalled: there is no server, or one from before agents were published.
+        NotPermitted: its secrets are not for us, or NATS refused the login.
+        Unreachable: NATS does not answer.
+    """
+    info = installed(cluster(), namespace)
+    home = place(PlaceRequest(namespace=namespace, timeout=_READY_WITHIN, progress=progress))
+    password = home.secrets.get(PUBLISHER_PASSWORD)
+    if password is None:
+        raise NotInstalled(
+            f"the server in {namespace} knows no publisher of agents", next_step="run `fleet server install` again"
+        )
+    login = Login(
+        info.nats_url, PUBLISHER_USER, info.ca, user=PUBLISHER_USER, password=password.decode(), inbox=PUBLISHER_INBOX
+    )
+    bus = await connect(login, notice=lambda _: None, attempts=_ATTEMPTS)
+    try:
+        yield bus.blobs()
+    finally:
+        await bus.close()

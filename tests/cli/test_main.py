@@ -26,6 +26,8 @@ COMMANDS: list[tuple[str, ...]] = [
     *(("server", verb) for verb in ("install", "status", "uninstall")),
     *(("server", "chart", verb) for verb in ("render", "publish", "application", "prepare")),
     *(("device", verb) for verb in ("enroll", "setup", "list", "show", "revoke", "delete")),
+    *(("device", verb) for verb in ("upgrade", "rollback")),
+    *(("agent", verb) for verb in ("new-key", "build", "sign", "publish", "list", "show", "prune")),
     *(("deployment", verb) for verb in ("apply", "list", "show", "delete")),
 ]
 SLOW = {"yaml", "httpx", "paramiko", "cryptography", "rich", "pydantic", "nats", "asyncio", "joserfc", "stamina"}
@@ -39,7 +41,7 @@ def fails_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 def test_every_verb_is_there_and_no_other(fleet: Fleet) -> None:
-    for group in (("server",), ("server", "chart"), ("device",), ("deployment",)):
+    for group in (("server",), ("server", "chart"), ("device",), ("agent",), ("deployment",)):
         listed = fleet(*group, "--help").out.partition("Commands:\n")[2]
         assert {line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "} == {
             words[len(group)] for words in COMMANDS if words[: len(group)] == group

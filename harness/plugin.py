@@ -238,6 +238,11 @@ def _keeps(config: pytest.Config) -> bool:
     return bool(config.getoption("fleet_keep"))
 
 
+def wanted_devices(config: pytest.Config) -> frozenset[str]:
+    """The kinds of device that `-m` names."""
+    return frozenset(_DEVICES) & _named_in_expression(config)
+
+
 def say_on_terminal(line: str) -> None:
     """Progress that a person sees while pytest captures output."""
     print(line, file=sys.__stderr__, flush=True)

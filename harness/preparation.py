@@ -22,7 +22,7 @@ from harness.probes.engine import EngineProbe
 from harness.redact import Redactor
 from harness.runbook import Run
 from harness.scenario import Command, Scenario, Value
-from harness.wait import wait_until
+from harness.wait import stretch, wait_until
 from harness.world import World
 
 INSTALL = Command(
@@ -134,7 +134,12 @@ def type_one(command: Command, names: Mapping[str, Value], env: Mapping[str, str
     """
     line = command.text(names)
     result = run(
-        command.argv(names), line, env=env, folder=folder, deadline=command.deadline, on_line=lambda _text: None
+        command.argv(names),
+        line,
+        env=env,
+        folder=folder,
+        deadline=command.deadline * stretch(),
+        on_line=lambda _text: None,
     )
     assert result.code == command.exit_code, f"the preparation failed:\n{result}"
     return result

@@ -24,6 +24,7 @@ from harness.errors import HarnessError, Misused
 from harness.recorder import Outcome, Recorder, StepRecord
 from harness.redact import Redactor
 from harness.scenario import Command, Scenario, Step, Value, fill
+from harness.wait import stretch
 
 if TYPE_CHECKING:
     from harness.world import World
@@ -108,7 +109,9 @@ class Run:
                 approval.look(text)
 
         _log.info("  $ %s", line)
-        result = commands.run(argv, line, env=env, folder=self.folder, deadline=command.deadline, on_line=on_line)
+        result = commands.run(
+            argv, line, env=env, folder=self.folder, deadline=command.deadline * stretch(), on_line=on_line
+        )
         if approval is not None and approval.problem is not None:
             raise approval.problem
         return result

@@ -6,15 +6,17 @@ predicate, never a new `wait_for_x`. Only changed observations are logged.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from harness.errors import Unanswered
 
 T = TypeVar("T")
 
+_factor = [1.0]
 _log = logging.getLogger("fleet.wait")
 _SHOWN = 2000
 """Characters of an observation that a message shows."""
@@ -42,6 +44,21 @@ class WaitFailed(AssertionError):  # noqa: N818
         self.last = last
 
 
+@contextlib.contextmanager
+def stretched(factor: float) -> Generator[None]:
+    """Let every wait, and every command of a scenario, last `factor` times as long: in a world that is slow by kind."""
+    _factor.append(factor)
+    try:
+        yield
+    finally:
+        _factor.pop()
+
+
+def stretch() -> float:
+    """How many times as long as usual things may take now."""
+    return _factor[-1]
+
+
 def wait_until(
     probe: Callable[[], T],
     condition: str,
@@ -57,7 +74,7 @@ def wait_until(
     Args:
         probe: Looks once, and returns what it sees. Raising `Unanswered` counts as "not yet".
         condition: What is waited for, as a sentence for the failure message.
-        timeout: Seconds until giving up. The probe runs at least once, and once more at the deadline.
+        timeout: Seconds until giving up, in a world of usual speed. The probe runs at least once, and once more then.
         until: Whether the observation is the wanted one; truth by default.
         error: Says why the condition can no longer come, to fail early; None while it still can.
         interval: Seconds between looks.
@@ -67,6 +84,7 @@ def wait_until(
         WaitTimeout: the deadline passed; the message carries condition, limit and last observation.
         WaitFailed: `error` gave a reason.
     """
+    timeout *= stretch()
     started = time.monotonic()
     in_a_row, last = 0, ""
     while True:

@@ -76,6 +76,18 @@ prepare_packages() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
+# What virtual machines for devices take; only ./scripts/e2e-machines.sh asks for it.
+prepare_machines() {
+  local wanted=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils e2fsprogs openssh-client) missing=()
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null ||
+    fail "virtual machines are made here as root, on Debian" "run this as root, or describe one that exists (docs/targets.md)"
+  mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort) <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort))
+  [ ${#missing[@]} -eq 0 ] && return
+  say "installing Debian packages: ${missing[*]}"
+  apt-get update -qq >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
 prepare_servers() {
   say "real servers (built once: 4 minutes on 2 cores, 8 with those of a Kubernetes node)"
   python -m harness.binaries "$@"

@@ -1,20 +1,19 @@
 """A virtual machine that libvirt runs: commands over SSH, power by the hypervisor.
 
-The machine exists already (`virsh define`); any domain type serves, `qemu` included, where there is no KVM. The Python
-binding is an extra (`pip install fleet[libvirt]`), since it has no wheel and needs libvirt's headers.
+The machine exists already (`virsh define`); any domain type serves, `qemu` included, where there is no KVM.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from harness.commands import Result
 from harness.devices.ssh import Address, SshDevice
-from harness.errors import DeviceUnreachable, TargetUnavailable
+from harness.devices.virsh import Virsh
+from harness.errors import DeviceUnreachable
 from harness.wait import WaitTimeout, wait_until
 
 _BOOT = 300.0
@@ -31,17 +30,17 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Domain(Protocol):
-    """What we use of libvirt's `virDomain`."""
+    """What can be done to a machine from outside."""
 
-    def create(self) -> int: ...  # noqa: D102 - boot
-    def destroy(self) -> int: ...  # noqa: D102 - cut the power
-    def suspend(self) -> int: ...  # noqa: D102 - freeze the CPUs
-    def resume(self) -> int: ...  # noqa: D102
-    def isActive(self) -> int: ...  # noqa: D102, N802 - libvirt's name
+    def start(self) -> None: ...  # noqa: D102 - boot
+    def destroy(self) -> None: ...  # noqa: D102 - cut the power
+    def suspend(self) -> None: ...  # noqa: D102 - freeze the CPUs
+    def resume(self) -> None: ...  # noqa: D102
+    def is_on(self) -> bool: ...  # noqa: D102
 
 
 class LibvirtDevice:
-    """Satisfies `Device`, `Borrowed`, `Killable`, `Pausable` and `HasLogs`.
+    """Satisfies `Device`, `Borrowed`, `HasEngine`, `Killable`, `Pausable` and `HasLogs`.
 
     Freezing stops the whole machine, clock included.
     """
@@ -49,15 +48,11 @@ class LibvirtDevice:
     kind = "libvirt"
     env: Mapping[str, str] = {}
 
-    def __init__(self, name: str, machine: Machine, *, look_up: Callable[[Machine], Domain] | None = None) -> None:
-        """Find the domain; `look_up` asks libvirt unless given.
-
-        Raises:
-            TargetUnavailable: the binding, libvirt or the domain is missing.
-        """
+    def __init__(self, name: str, machine: Machine, *, domain: Domain | None = None) -> None:
+        """Nothing is asked of libvirt before the first call; `domain` stands in for it."""
         self.id = name
         self._ssh = SshDevice(name, machine.address)
-        self._domain = (look_up or _look_up)(machine)
+        self._domain = domain or Virsh(machine.uri, machine.domain)
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -75,6 +70,11 @@ class LibvirtDevice:
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """As `Device.write`."""
         self._ssh.write(path, data, mode=mode)
+
+    @property
+    def engine_socket(self) -> str:
+        """As `HasEngine.engine_socket`."""
+        return self._ssh.engine_socket
 
     @property
     def returned(self) -> bool:
@@ -102,9 +102,9 @@ class LibvirtDevice:
     def power_off(self) -> None:
         """As `Killable.power_off`: pulls the plug, nothing is shut down."""
         self._ssh.close()
-        if self._domain.isActive():
+        if self._domain.is_on():
             self._domain.destroy()
-        self._await(lambda: not self._domain.isActive(), f"{self.id} is off", _OFF)
+        self._await(lambda: not self._domain.is_on(), f"{self.id} is off", _OFF)
 
     def power_on(self) -> None:
         """As `Killable.power_on`; returns once it can be logged in to.
@@ -112,8 +112,8 @@ class LibvirtDevice:
         Raises:
             DeviceUnreachable: that did not come.
         """
-        if not self._domain.isActive():
-            self._domain.create()
+        if not self._domain.is_on():
+            self._domain.start()
         self._await(self._answers, f"{self.id} has booted", _BOOT)
 
     def reboot(self) -> None:
@@ -140,19 +140,3 @@ class LibvirtDevice:
             wait_until(probe, condition, timeout=timeout, interval=0.5)
         except WaitTimeout as error:
             raise DeviceUnreachable(str(error), next_step="see its console: virsh console") from error
-
-
-def _look_up(machine: Machine) -> Domain:
-    try:
-        libvirt: Any = importlib.import_module("libvirt")
-    except ImportError as error:
-        raise TargetUnavailable(
-            "the Python binding of libvirt is missing", next_step="pip install 'fleet[libvirt]'"
-        ) from error
-    try:
-        return libvirt.open(machine.uri).lookupByName(machine.domain)
-    except libvirt.libvirtError as error:
-        raise TargetUnavailable(
-            f"no domain {machine.domain!r} at {machine.uri}: {error}",
-            next_step=f"virsh -c {machine.uri} list --all shows what there is",
-        ) from error

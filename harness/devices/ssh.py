@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import msgspec
 import paramiko
 
 from harness.commands import Result
+from harness.devices.forward import EngineForward
 from harness.errors import CommandHung, DeviceUnreachable, HarnessError, TargetUnavailable
 from harness.wait import WaitTimeout, wait_until
 
@@ -49,7 +51,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class SshDevice:
-    """Satisfies `Device`, `Borrowed` and `HasLogs`; of `Killable`, a board without a power switch can only reboot."""
+    """Satisfies `Device`, `Borrowed`, `HasEngine` and `HasLogs`; a board without a power switch can only reboot."""
 
     kind = "pi"
     env: Mapping[str, str] = {}
@@ -60,6 +62,7 @@ class SshDevice:
         self.returned = False
         self._address = address
         self._client: paramiko.SSHClient | None = None
+        self._forward: EngineForward | None = None
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -156,8 +159,28 @@ class SshDevice:
                 next_step=f"ssh {self.where[1]}: sudo without a password, and no agent that is somebody's",
             )
 
+    @property
+    def engine_socket(self) -> str:
+        """As `HasEngine.engine_socket`: forwarded, since the first time that it is asked for.
+
+        Raises:
+            DeviceUnreachable: there is no way to it.
+        """
+        if self._forward is not None and not self._forward.stands:
+            self._forward.close()
+            self._forward = None
+        if self._forward is None:
+            address = self._address
+            known = f"-oUserKnownHostsFile={address.known_hosts}"
+            where = (known, "-i", str(address.key), "-p", str(address.port), f"{address.user}@{address.host}")
+            self._forward = EngineForward(where)
+        return str(self._forward.socket)
+
     def close(self) -> None:
-        """End the connection."""
+        """End the connections."""
+        if self._forward is not None:
+            self._forward.close()
+            self._forward = None
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -180,6 +203,8 @@ class SshDevice:
             raise self._lost(error) from error
 
     def _connected(self) -> paramiko.SSHClient:
+        # It logs a traceback of what it also raises, each time that a machine which boots does not answer yet.
+        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
         if self._client is not None:
             return self._client
         address, client = self._address, paramiko.SSHClient()

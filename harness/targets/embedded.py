@@ -15,6 +15,7 @@ from typing import IO
 import msgspec
 
 from harness import folders
+from harness.devices.lab import Lab, Pool, prepare_login
 from harness.devices.process import ProcessDevice
 from harness.errors import HarnessError
 from harness.parts import PartSpec, put, write_atomic
@@ -24,16 +25,23 @@ from harness.provisions import Provisions
 from harness.targets import control_plane, identity
 from harness.targets.certificates import Authority
 from harness.targets.local import LocalParts, inherited
+from harness.wait import stretched
 from harness.world import World
 
 NAMESPACE = "fleet-system"
 _SERVICE_PORTS = 12
 """Ports set aside for what `fleet server install` will run."""
+_EMULATED = 5.0
+"""How much longer everything may take with a device whose processor is emulated."""
 
 
 @contextlib.contextmanager
-def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
+def embedded(
+    provisions: Provisions, *, run_id: str, worker: str, keep: bool = False, machine: bool = False
+) -> Generator[World]:
     """A world from nothing, ended and removed after the `with`, or kept alive when told so.
+
+    With `machine`, the first device at a time is a virtual machine, and others are processes.
 
     Raises:
         HarnessError: it did not come up; nothing is left of it.
@@ -57,6 +65,8 @@ def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = F
         parts.triage.remember([plane.kubeconfig, authority.certificate, zitadel.admin_token_file])
         env = _operator_env(root, plane, zitadel, provisions)
         device_env = {name: value for name, value in env.items() if name in inherited()}
+        lab = cleanup.enter_context(_with_machine(root, ports)) if machine else Lab(processes=True)
+        pool = Pool(lab, lambda name: ProcessDevice(root, name, device_env, provisions.engine))
         world = World(
             root=root,
             run_id=run_id,
@@ -67,12 +77,23 @@ def embedded(provisions: Provisions, *, run_id: str, worker: str, keep: bool = F
             identity=zitadel,
             parts=parts,
             engine=provisions.engine_name,
-            make_device=lambda name: ProcessDevice(root, name, device_env, provisions.engine),
+            make_device=pool.lend,
+            device_kinds=lab.kinds,
             secret=lambda name: (root / "secrets" / name).read_text().strip(),
             how_to_enter=_how_to_enter(root, worker),
         )
         cleanup.callback(world.close)
         yield world
+
+
+@contextlib.contextmanager
+def _with_machine(root: Path, ports: Ports) -> Generator[Lab]:
+    from harness.machines.machine import machine  # noqa: PLC0415 - what builds an agent, for this run only
+
+    with stretched(_EMULATED), machine(root, ports.take()) as made:
+        lab = Lab(machines={"pi": made}, processes=True)
+        prepare_login(lab, root / "home")
+        yield lab
 
 
 def _how_to_enter(root: Path, worker: str) -> str:

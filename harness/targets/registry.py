@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True):
         run_id: Names the run.
         worker: Names the xdist worker; `main` without one.
         keep: Whether the world outlives the run.
+        devices: The kinds of device that were asked for by their markers.
         provisions: Finds what is made once per run, when a target needs it.
     """
 
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True):
     worker: str
     keep: bool
     provisions: Callable[[], Provisions]
+    devices: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
@@ -46,7 +48,13 @@ def open_world(settings: Settings) -> Generator[World]:
     if name == "embedded":
         from harness.targets.embedded import embedded  # noqa: PLC0415 - a target loads only what it needs
 
-        opened = embedded(settings.provisions(), run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
+        opened = embedded(
+            settings.provisions(),
+            run_id=settings.run_id,
+            worker=settings.worker,
+            keep=settings.keep,
+            machine="libvirt" in settings.devices,
+        )
     elif name == "node":
         from harness.targets.node.world import node_world  # noqa: PLC0415
 

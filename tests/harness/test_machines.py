@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,25 +19,24 @@ class FakeDomain:
         self.on = True
         self.done: list[str] = []
 
-    def create(self) -> int:
-        return self._do("create", on=True)
+    def start(self) -> None:
+        self._do("start", on=True)
 
-    def destroy(self) -> int:
-        return self._do("destroy", on=False)
+    def destroy(self) -> None:
+        self._do("destroy", on=False)
 
-    def suspend(self) -> int:
-        return self._do("suspend", on=self.on)
+    def suspend(self) -> None:
+        self._do("suspend", on=self.on)
 
-    def resume(self) -> int:
-        return self._do("resume", on=self.on)
+    def resume(self) -> None:
+        self._do("resume", on=self.on)
 
-    def isActive(self) -> int:  # noqa: N802
-        return int(self.on)
+    def is_on(self) -> bool:
+        return self.on
 
-    def _do(self, what: str, *, on: bool) -> int:
+    def _do(self, what: str, *, on: bool) -> None:
         self.done.append(what)
         self.on = on
-        return 0
 
 
 @pytest.fixture
@@ -62,7 +60,7 @@ def test_a_board_that_does_not_answer_is_the_worlds_failure(address: Address) ->
 def test_a_virtual_machine_is_switched_by_its_hypervisor(address: Address) -> None:
     """Power is cut, not shut down; cutting it twice is fine."""
     domain = FakeDomain()
-    device = LibvirtDevice("vm-1", Machine("vm", address), look_up=lambda _: domain)
+    device = LibvirtDevice("vm-1", Machine("vm", address), domain=domain)
     device.power_off()
     device.power_off()
     assert domain.done == ["destroy"]
@@ -73,8 +71,21 @@ def test_a_virtual_machine_is_switched_by_its_hypervisor(address: Address) -> No
         assert isinstance(device, capability)
 
 
-def test_without_the_binding_the_error_says_what_to_install(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is an extra."""
-    monkeypatch.setitem(sys.modules, "libvirt", None)
-    with pytest.raises(TargetUnavailable, match=r"pip install 'fleet\[libvirt\]'"):
-        LibvirtDevice("vm-1", Machine("vm", address))
+def test_without_virsh_the_error_says_what_to_install(
+    address: Address, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TargetUnavailable, match="apt-get install libvirt-clients"):
+        LibvirtDevice("vm-1", Machine("vm", address)).power_on()
+
+
+def test_what_libvirt_refuses_is_told_in_its_words(
+    address: Address, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "virsh").write_text("#!/bin/sh\necho \"error: failed to get domain 'vm'\" >&2\nexit 1\n")
+    (tmp_path / "virsh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    with pytest.raises(
+        TargetUnavailable, match=r"(?s)refuses `domstate vm`: error: failed to get domain 'vm'.*list --all"
+    ):
+        LibvirtDevice("vm-1", Machine("vm", address)).power_off()

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.devices.lab import Lab
 from harness.errors import TargetUnavailable
-from harness.targets.cluster.description import Lab, describe
+from harness.targets.cluster.description import describe
 
 
 def write(folder: Path, **changes: object) -> str:

@@ -18,15 +18,15 @@ import httpx
 import msgspec
 
 from harness import folders
+from harness.devices.lab import Lab, Pool, prepare_login
 from harness.devices.process import ProcessDevice
 from harness.engine import FoundEngine, engine
 from harness.errors import Misused
 from harness.parts import write_atomic
 from harness.probes.kube import KubeProbe
 from harness.targets.cluster import marks, preflight
-from harness.targets.cluster.description import Description, Kind, Lab, describe
+from harness.targets.cluster.description import Description, Kind, describe
 from harness.targets.cluster.guard import guarded
-from harness.targets.cluster.lab import Pool, prepare_login
 from harness.targets.cluster.lease import leased
 from harness.targets.cluster.person import Person, sign_in
 from harness.targets.cluster.pods import PodParts

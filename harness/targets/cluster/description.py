@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from harness.devices.libvirt import Machine
-from harness.devices.ssh import Address
+from harness.devices.lab import Lab
 from harness.errors import TargetUnavailable
 
 Kind = Literal["staging", "production"]
@@ -19,26 +18,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SEE = "see docs/targets.md for an example"
 _PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`")
-
-
-class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The machines that a run may set up as devices; it leaves them without an agent.
-
-    Attributes:
-        boards: Machines over SSH, by name.
-        machines: Virtual machines of libvirt, by name.
-        processes: Whether agents may also run as processes of this very machine, where no other is free.
-    """
-
-    boards: dict[str, Address] = {}
-    machines: dict[str, Machine] = {}
-    processes: bool = False
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """The kinds of device that there are, in the words of the markers."""
-        found = {"pi": self.boards, "libvirt": self.machines, "process": self.processes}
-        return frozenset(kind for kind, has in found.items() if has)
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,11 +11,9 @@ from harness.errors import HarnessError, Misused, TargetUnavailable
 from harness.parts import Event, PartStatus
 from harness.probes.kube import KubeProbe
 from harness.targets.local import LocalParts
+from harness.targets.node import workloads
 
 Json = dict[str, Any]
-
-_PART_LABEL = "app.kubernetes.io/name"
-_PRODUCT = ("callout", "operator")
 
 
 class PodParts:
@@ -29,16 +27,8 @@ class PodParts:
         self._unfit = unfit
 
     def statuses(self) -> Mapping[str, PartStatus]:
-        """As `Parts.statuses`; a part with several pods counts as ready when one is."""
-        found: dict[str, PartStatus] = {}
-        for pod in self._pods():
-            name = pod["metadata"].get("labels", {}).get(_PART_LABEL, pod["metadata"]["name"])
-            conditions: list[dict[str, str]] = pod["status"].get("conditions", [])
-            ready = any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
-            restarts = sum(it["restartCount"] for it in pod["status"].get("containerStatuses", []))
-            side = "product" if name in _PRODUCT else "world"
-            if name not in found or ready:
-                found[name] = PartStatus(name, side, 1, 1 + restarts, unready="" if ready else "its pod is not ready")
+        """As `Parts.statuses`; a process id of another machine says nothing, so a pod's is 1."""
+        found = {name: workloads.status_of(name, pods, 1) for name, pods in self._pods().items()}
         return {**found, **self._local.statuses()}
 
     def kill(self, name: str) -> None:
@@ -47,9 +37,8 @@ class PodParts:
             self._own("end", name).kill(name)
             return
         self.record("pods deleted", name)
-        for pod in self._pods():
-            if pod["metadata"].get("labels", {}).get(_PART_LABEL) == name:
-                self._kube.delete(f"{self._path}/{pod['metadata']['name']}?gracePeriodSeconds=0")
+        for pod in self._pods().get(name, []):
+            self._kube.delete(f"{self._path}/{pod['metadata']['name']}?gracePeriodSeconds=0")
 
     def stop(self, name: str) -> None:
         """As `Parts.stop`: of agents on this machine only, and so are the next three."""
@@ -68,10 +57,16 @@ class PodParts:
         self._own("unfreeze", name).resume(name)
 
     def fetch(self, name: str, path: str) -> list[str]:
-        """As `Parts.fetch`: a visitor has no way to a pod's own port."""
-        raise TargetUnavailable(
-            f"{name}{path} cannot be asked in a cluster that is only visited", next_step="ask on embedded or node"
-        )
+        """As `Parts.fetch`: of every ready pod, by way of the API server.
+
+        Raises:
+            TargetUnavailable: the part is no pod.
+        """
+        pods = [pod for pod in self._pods().get(name, []) if workloads.is_ready(pod)]
+        if not pods:
+            raise TargetUnavailable(f"no pod of {name} is ready to be asked", next_step="kubectl get pods")
+        pages = [f"{self._path}/{pod['metadata']['name']}:{workloads.health_port(pod)}/proxy{path}" for pod in pods]
+        return [self._kube.text(page) or "" for page in pages]
 
     def problems(self, since: float) -> list[str]:
         """As `Parts.problems`."""
@@ -86,9 +81,9 @@ class PodParts:
 
     def product_deaths(self, since: float) -> list[str]:
         """As `Parts.product_deaths`; the cluster's clock and ours must agree for it."""
-        from_then_on = datetime.datetime.fromtimestamp(time.time() - time.monotonic() + since, datetime.UTC)
-        deaths = [death for pod in self._pods() for death in _deaths(pod, from_then_on)]
-        return deaths + self._local.product_deaths(since)
+        begin = datetime.datetime.fromtimestamp(time.time() - time.monotonic() + since, datetime.UTC)
+        pods = [pod for name, own in self._pods().items() if workloads.side_of(name) == "product" for pod in own]
+        return workloads.deaths(pods, begin) + self._local.product_deaths(since)
 
     def history(self, since: float) -> list[Event]:
         """As `Parts.history`."""
@@ -98,8 +93,8 @@ class PodParts:
         """As `Parts.record`."""
         self._local.record(what, part)
 
-    def _pods(self) -> list[Json]:
-        return (self._kube.get(self._path) or {"items": []})["items"]
+    def _pods(self) -> Mapping[str, list[Json]]:
+        return workloads.by_part((self._kube.get(self._path) or {}).get("items", []))
 
     @property
     def _path(self) -> str:
@@ -109,13 +104,3 @@ class PodParts:
         if name not in self._local.statuses():
             raise Misused(f"cannot {verb} {name}, which is a pod", next_step="mark the test `embedded`")
         return self._local
-
-
-def _deaths(pod: Json, since: datetime.datetime) -> list[str]:
-    found: list[str] = []
-    for container in pod["status"].get("containerStatuses", []):
-        ended = container.get("lastState", {}).get("terminated")
-        if ended and datetime.datetime.fromisoformat(ended["finishedAt"]) >= since:
-            reason = f"{ended.get('reason', 'no reason')}, exit code {ended.get('exitCode')}"
-            found.append(f"{pod['metadata']['name']}/{container['name']} ended ({reason})")
-    return found

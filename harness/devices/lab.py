@@ -6,14 +6,34 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import paramiko
 
 from harness.devices import Borrowed, Device
-from harness.devices.libvirt import LibvirtDevice
-from harness.devices.ssh import SshDevice
+from harness.devices.libvirt import LibvirtDevice, Machine
+from harness.devices.ssh import Address, SshDevice
 from harness.errors import TargetUnavailable
 from harness.parts import write_atomic
-from harness.targets.cluster.description import Lab
+
+
+class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The machines that a run may set up as devices; it leaves them without an agent.
+
+    Attributes:
+        boards: Machines over SSH, by name.
+        machines: Virtual machines of libvirt, by name.
+        processes: Whether agents may also run as processes of this very machine, where no other is free.
+    """
+
+    boards: dict[str, Address] = {}
+    machines: dict[str, Machine] = {}
+    processes: bool = False
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of device that there are, in the words of the markers."""
+        found = {"pi": self.boards, "libvirt": self.machines, "process": self.processes}
+        return frozenset(kind for kind, has in found.items() if has)
 
 
 class Pool:

@@ -1,0 +1,1 @@
+"""Virtual machines for devices, made here from nothing: a Debian guest, a libvirt of our own, a machine per worker."""

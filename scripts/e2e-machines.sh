@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The chapters about a device, on a virtual machine with real systemd, sshd and podman (root, Debian). Arguments go to pytest.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+prepare
+prepare_machines
+say "the runbook on a virtual machine"
+exec python -m pytest e2e/test_machines.py -m libvirt -v -o console_output_style=times -W error -p no:randomly \
+  --fleet-report out "$@"

@@ -16,8 +16,20 @@ PACKAGES = "usr/local/lib/python3.11/dist-packages"
 """Where Debian's Python looks without being told."""
 _GLIBC = 36
 """The minor version of bookworm's: wheels for any older one run."""
-_DROPPED = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "tests", "testing/suite", "bin", "kubernetes/aio")
-"""What is in wheels and never imported."""
+_DROPPED = (
+    "*.pyi",
+    "*.pyx",
+    "*.pxd",
+    "*.c",
+    "*.h",
+    "tests",
+    "testing/suite",
+    "bin",
+    "RECORD",
+    "INSTALLER",
+    "REQUESTED",
+)
+"""What is never imported, and what pip notes of this very machine (a RECORD has digests of scripts with its paths)."""
 
 
 def wheels_layer(debian: Layer, requirements: bytes, name: str = "wheels") -> Layer:

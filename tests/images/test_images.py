@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import re
+import sys
 import tarfile
 from pathlib import Path
 
@@ -92,6 +93,16 @@ def test_the_product_is_the_same_bytes_every_time(empty_cache: Path, monkeypatch
     again = product_image()
     assert again.layers[-1].root.is_relative_to(empty_cache)
     assert again.config == first.config
+
+
+def test_the_image_holds_nothing_of_the_machine_that_built_it() -> None:
+    told = [str(ROOT).encode(), str(cache()).encode(), sys.prefix.encode()]
+    for made in product_image().layers:
+        for path in made.root.rglob("*"):
+            if path.is_file() and not path.is_symlink():
+                assert path.name not in {"RECORD", "direct_url.json"}, path
+                content = path.read_bytes()
+                assert not [name for name in told if name in content], path
 
 
 def test_a_version_is_stamped_into_what_the_programs_say() -> None:

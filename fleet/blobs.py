@@ -9,6 +9,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
+from fleet.cancel import heeding
 from fleet.contract.errors import FleetError
 from fleet.kv import lost, translated
 
@@ -31,7 +32,8 @@ class Blobs:
             FleetError: the server did not answer.
         """
         try:
-            message = await self._js.get_msg(self._stream, subject=subject, direct=True)
+            with heeding():
+                message = await self._js.get_msg(self._stream, subject=subject, direct=True)
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, TimeoutError) as error:

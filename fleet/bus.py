@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 
 from fleet.blobs import Blobs
+from fleet.cancel import heeding
 from fleet.contract.buckets import ARTIFACTS, ARTIFACTS_STREAM, Bucket
 from fleet.contract.wire import T
 from fleet.kv import KV, BadEntry, Change, Deleted, Entry, lost, translated
@@ -133,8 +134,9 @@ class Bus:
             heard()
 
         try:
-            await self.client.subscribe(subject, cb=call)
-            await self.client.flush()
+            with heeding():
+                await self.client.subscribe(subject, cb=call)
+                await self.client.flush()
         except (nats.errors.Error, TimeoutError) as error:
             raise lost(f"follow {subject}", error) from error
 

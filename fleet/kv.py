@@ -19,6 +19,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy, RawStreamMsg
 from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
 
+from fleet.cancel import heeding
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, Unreachable
 from fleet.contract.wire import T, decode, encode
@@ -117,27 +118,11 @@ class KV(Generic[T]):
         Raises:
             FleetError: the server did not answer, or the bucket does not exist.
         """
-        found: dict[str, Entry[T] | BadEntry] = {}
         try:
-            subscription = await self._js.subscribe(
-                self._bucket.subject(pattern),
-                stream=self._bucket.stream,
-                ordered_consumer=True,
-                deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
-            )
-            try:
-                async for message in _until_read(subscription):
-                    key = message.subject[self._prefix :]
-                    if _deleted(message):
-                        found.pop(key, None)
-                        continue
-                    meta = message.metadata
-                    found[key] = self._parse(key, message.data, meta.sequence.stream, meta.timestamp.timestamp())
-            finally:
-                await subscription.unsubscribe()
+            with heeding():
+                return await self._read_all(pattern)
         except (nats.errors.Error, TimeoutError) as error:
             raise lost(f"list {self._bucket.name}", error) from error
-        return list(found.values())
 
     async def follow(self, pattern: str, changed: Change[T]) -> None:
         """Call `changed` for every write from now on; the subscription survives reconnects.
@@ -159,14 +144,36 @@ class KV(Generic[T]):
                 await changed(self._parse(key, message.data, 0, time.time()))
 
         try:
-            await self._client.subscribe(self._bucket.subject(pattern), cb=heard)
-            await self._client.flush()
+            with heeding():
+                await self._client.subscribe(self._bucket.subject(pattern), cb=heard)
+                await self._client.flush()
         except (nats.errors.Error, TimeoutError) as error:
             raise lost(f"follow {self._bucket.name}", error) from error
 
+    async def _read_all(self, pattern: str) -> list[Entry[T] | BadEntry]:
+        found: dict[str, Entry[T] | BadEntry] = {}
+        subscription = await self._js.subscribe(
+            self._bucket.subject(pattern),
+            stream=self._bucket.stream,
+            ordered_consumer=True,
+            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+        )
+        try:
+            async for message in _until_read(subscription):
+                key = message.subject[self._prefix :]
+                if _deleted(message):
+                    found.pop(key, None)
+                    continue
+                meta = message.metadata
+                found[key] = self._parse(key, message.data, meta.sequence.stream, meta.timestamp.timestamp())
+        finally:
+            await subscription.unsubscribe()
+        return list(found.values())
+
     async def _last(self, key: str) -> RawStreamMsg | None:
         try:
-            return await self._js.get_msg(self._bucket.stream, subject=self._bucket.subject(key), direct=True)
+            with heeding():
+                return await self._js.get_msg(self._bucket.stream, subject=self._bucket.subject(key), direct=True)
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, TimeoutError) as error:
@@ -197,7 +204,8 @@ async def _until_read(subscription: JetStreamContext.PushSubscription) -> AsyncI
 async def translated(request: Awaitable[R], doing: str) -> R:
     """Await a JetStream request; its errors become ours, with what we were `doing` in front."""
     try:
-        return await request
+        with heeding():
+            return await request
     except nats.js.errors.APIError as error:
         if error.err_code in _WRONG_LAST:
             raise Conflict(f"{doing}: changed in between", next_step="read again, then decide again") from error

@@ -42,8 +42,8 @@ class Registry:
         self._wake.set()
 
     async def keep(self, kv: KV[Identity]) -> None:
-        """Follow and re-read the bucket, for ever."""
-        followed = False
+        """Follow and re-read the bucket, for ever. Why it cannot be read is told once, and again when that changes."""
+        followed, told = False, ""
         while True:
             self._wake.clear()
             try:
@@ -51,10 +51,11 @@ class Registry:
                     await kv.follow(">", self._change)
                     followed = True
                 await self._read(kv)
-                wait = REREAD
+                wait, told = REREAD, ""
             except FleetError as error:
-                log.warning("registry not read", why=error.what)
-                wait = _RETRY
+                if error.what != told:
+                    log.warning("registry not read", why=error.what)
+                wait, told = _RETRY, error.what
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()

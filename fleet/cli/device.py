@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleet.cli import setup, upgrade
+from fleet.cli.configuration import check_out, saved
 from fleet.cli.context import (
     DEFAULT_NAMESPACE,
     ClientIdOption,
@@ -25,8 +26,7 @@ from fleet.cli.context import (
     tell,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress, table
-from fleet.contract.config import AgentConfig, load_config, render_config
-from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotPermitted, TimedOut
+from fleet.contract.errors import FleetError, InvalidInput, TimedOut
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import Device, DeviceSpec, ServerInfo
 from fleet.contract.wire import from_builtins
@@ -69,14 +69,14 @@ def enroll(
       fleet device enroll --device-id pi-1 --out pi-1.json --replace
     """  # noqa: D301
     device, labels = DeviceId(device_id), _label_values(label)
-    _check_out(out, device)
+    check_out(out, device)
     from fleet.scores.enroll import FleetDeviceEnrollScore  # noqa: PLC0415
 
     kube = cluster()
     server = installed(kube, namespace)
     auth = admin_auth(server, admin_oidc_client_id, admin_token_file)
     score = FleetDeviceEnrollScore(device, server, auth, namespace, labels, heartbeat_interval, replace)
-    config = score.interpret(kube, tell=tell, save=lambda config: _save(out, config))
+    config = score.interpret(kube, tell=tell, save=lambda config: saved(out, config))
     value = {"device": str(device), "subject": config.auth.machine_key.user_id, "config": str(out)}
     answer(
         output,
@@ -206,31 +206,6 @@ def _label_values(words: list[str]) -> dict[str, str]:
         raise InvalidInput(f"--label: {error.what}", next_step="use values of at most 63 characters") from error
 
 
-def _check_out(path: Path, device: DeviceId) -> None:
-    """Refuse to write over something that is not this device's configuration."""
-    if not path.parent.is_dir():
-        raise InvalidInput(f"--out {path}: there is no folder {path.parent}", next_step="make it first")
-    if not path.exists():
-        return
-    try:
-        mine = load_config(path, AgentConfig).device_id == device
-    except FleetError:
-        mine = False
-    if not mine:
-        raise Conflict(f"--out {path} exists, and is not {device}'s configuration", next_step="give another file name")
-
-
-def _save(path: Path, config: AgentConfig) -> None:
-    from fleet.topology.host import write_atomic  # noqa: PLC0415
-
-    try:
-        write_atomic(path, render_config(config), 0o600)
-    except OSError as error:
-        raise NotPermitted(
-            f"cannot write {path}: {error.strerror}", next_step="free space or choose another file, then enroll again"
-        ) from error
-
-
 def _await_revoked(kube: KubeClient, revoked: Device, timeout: float) -> None:
     from fleet.topology.kube import wait_for  # noqa: PLC0415
 
@@ -257,7 +232,7 @@ def _await_revoked(kube: KubeClient, revoked: Device, timeout: float) -> None:
 def _at_provider(act: Act, name: DeviceId, server: ServerInfo, client_id: str, token_file: str) -> str:
     """Do something to the device's machine user; returns why it was left alone, or nothing."""
     from fleet.cli.store import stored_token  # noqa: PLC0415
-    from fleet.scores.enroll import machine_user  # noqa: PLC0415
+    from fleet.scores.enroll import user_prefix  # noqa: PLC0415
     from fleet.topology.zitadel import Zitadel  # noqa: PLC0415
 
     if not (client_id or token_file or stored_token(server.issuer)):
@@ -265,10 +240,11 @@ def _at_provider(act: Act, name: DeviceId, server: ServerInfo, client_id: str, t
     try:
         token = admin_auth(server, client_id, token_file).access_token(server.issuer, server.ca, tell)
         with Zitadel(server.issuer, server.ca, token.text) as zitadel:
-            user = zitadel.find_user(machine_user(name))
-            if user is None:
+            users = zitadel.machine_users(user_prefix(name))
+            for user in users:
+                act(zitadel, user.id)
+            if not users:
                 return "was gone already"
-            act(zitadel, user.id)
     except FleetError as error:
         # The device is out already; what failed is the second lock, and the admin must know.
         progress(f"warning: {error}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
 
 from fleet.contract.config import DEVICE_ROLE, AgentConfig, FleetDeviceAuth
-from fleet.contract.errors import Conflict
+from fleet.contract.errors import Conflict, FleetError
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import API_VERSION, ServerInfo
 from fleet.topology.admin import AdminAuth, Tell
@@ -35,14 +39,17 @@ class KnowsDevices(Protocol):
 class Save(Protocol):
     """Keeps the agent's configuration where the admin wants it."""
 
-    def __call__(self, config: AgentConfig) -> None:
-        """Write it; a secret."""
+    def __call__(self, config: AgentConfig) -> AbstractContextManager[None]:
+        """It is written when the block begins, and has its name when the block ends; an error leaves nothing."""
         ...
 
 
-def machine_user(device: DeviceId) -> str:
-    """The user name of a device's machine user: its own name space, so that no person is ever taken for a device."""
-    return f"fleet-{device}"
+def user_prefix(device: DeviceId) -> str:
+    """How the user names of a device's machine users begin: no person, and no other device, has such a name.
+
+    Every enrollment makes a user of its own, so that of two at once neither touches the other's; a dot is in no id.
+    """
+    return f"fleet-{device}."
 
 
 class DeviceEnrollmentIntent(msgspec.Struct, frozen=True):
@@ -52,27 +59,36 @@ class DeviceEnrollmentIntent(msgspec.Struct, frozen=True):
     server: ServerInfo
     admin: AdminAuth
 
-    def resolve(self, tell: Tell) -> FleetDeviceAuth:
+    @contextlib.contextmanager
+    def resolved(self, tell: Tell, overtaken: Callable[[], object]) -> Generator[FleetDeviceAuth]:
         """Make a fresh machine user, grant and key, and prove them by a token that carries the device's role.
 
-        A machine user that is there already is left of an enrollment that broke off, or is being replaced: it goes,
-        and its keys with it.
+        While that does not work, `overtaken` is asked, which raises once another enrollment was quicker.
+
+        When the block ends well, the device's other machine users go, and their keys with them: they are what it had
+        before, or what an enrollment left that broke off. When it fails, the fresh one goes.
 
         Raises:
             FleetError: any of its kinds; run again to start over.
         """
         server = self.server
         token = self.admin.access_token(server.issuer, server.ca, tell)
+        prefix = user_prefix(self.device)
         with Zitadel(server.issuer, server.ca, token.text) as zitadel:
-            name = machine_user(self.device)
-            if (old := zitadel.find_user(name)) is not None:
-                zitadel.delete_user(old.id)
+            name = f"{prefix}{secrets.token_hex(4)}"
             user = zitadel.ensure_machine_user(name, str(self.device), "a device of the fleet")
-            zitadel.ensure_grant(user.id, server.project_id, DEVICE_ROLE)
-            key = zitadel.create_key(user.id)
-        auth = FleetDeviceAuth(server.issuer, server.project_id, key, server.ca)
-        wait_for_token(auth)
-        return auth
+            try:
+                zitadel.ensure_grant(user.id, server.project_id, DEVICE_ROLE)
+                auth = FleetDeviceAuth(server.issuer, server.project_id, zitadel.create_key(user.id), server.ca)
+                wait_for_token(auth, refused=overtaken)
+                yield auth
+            except BaseException:
+                with contextlib.suppress(FleetError):  # it is not in the registry, and lets nobody in
+                    zitadel.delete_user(user.id)
+                raise
+            for other in zitadel.machine_users(prefix):
+                if other.id != user.id:
+                    zitadel.delete_user(other.id)
 
 
 class FleetDeviceEnrollScore(msgspec.Struct, frozen=True):
@@ -90,7 +106,7 @@ class FleetDeviceEnrollScore(msgspec.Struct, frozen=True):
     replace: bool = False
 
     def interpret(self, place: KnowsDevices, *, tell: Tell, save: Save) -> AgentConfig:
-        """Enroll: identity first, then the saved configuration, then the `Device`, so that a repeat starts over.
+        """Enroll: identity first, then the written configuration, then the `Device`, so that a repeat starts over.
 
         Raises:
             Conflict: the device is enrolled, and `replace` was not asked for.
@@ -98,20 +114,51 @@ class FleetDeviceEnrollScore(msgspec.Struct, frozen=True):
         """
         known = place.find("Device", self.device, self.namespace)
         if known is not None and not self.replace:
-            raise Conflict(
-                f"the device {self.device} is enrolled already",
-                next_step=f"choose another id, or give {self.device} a new identity with --replace",
-            )
-        auth = DeviceEnrollmentIntent(self.device, self.server, self.admin).resolve(tell)
-        config = AgentConfig(self.device, self.server.nats_url, auth, heartbeat_interval=self.heartbeat_interval)
-        save(config)
-        subject = auth.machine_key.user_id
-        if known is None:
-            place.create(self._device(subject))
-        else:
-            spec: Json = {"subject": subject, "revoked": False}
-            place.patch("Device", self.device, self.namespace, {"spec": spec | self._labels()})
+            raise self._taken()
+        intent = DeviceEnrollmentIntent(self.device, self.server, self.admin)
+        with intent.resolved(tell, overtaken=lambda: self._stand(place, known)) as auth:
+            config = AgentConfig(self.device, self.server.nats_url, auth, heartbeat_interval=self.heartbeat_interval)
+            with save(config):
+                self._declare(place, known, auth.machine_key.user_id)
         return config
+
+    def _declare(self, place: KnowsDevices, known: Json | None, subject: str) -> None:
+        """Write the `Device`: the moment that decides which of two enrollments at once has won."""
+        if known is None:
+            try:
+                place.create(self._device(subject))
+            except Conflict as error:
+                raise self._taken() from error
+            return
+        spec: Json = {"subject": subject, "revoked": False}
+        seen: Json = known
+        while True:
+            version = seen["metadata"]["resourceVersion"]
+            change: Json = {"metadata": {"resourceVersion": version}, "spec": spec | self._labels()}
+            try:
+                place.patch("Device", self.device, self.namespace, change)
+            except Conflict:  # its status may have changed, which is nothing to us
+                seen = self._stand(place, known) or {}
+            else:
+                return
+
+    def _stand(self, place: KnowsDevices, known: Json | None) -> Json | None:
+        """The `Device` as it is now.
+
+        Raises:
+            Conflict: it has another identity than when we began.
+        """
+        seen = place.find("Device", self.device, self.namespace)
+        if _subject(seen) != _subject(known):
+            raise self._taken()
+        return seen
+
+    def _taken(self) -> Conflict:
+        at_once = ", by somebody else at this moment" if self.replace else ""
+        return Conflict(
+            f"the device {self.device} is enrolled already{at_once}",
+            next_step=f"choose another id, or give {self.device} a new identity with --replace",
+        )
 
     def _device(self, subject: str) -> Json:
         return {
@@ -123,3 +170,8 @@ class FleetDeviceEnrollScore(msgspec.Struct, frozen=True):
 
     def _labels(self) -> Json:
         return {"labels": self.labels} if self.labels else {}
+
+
+def _subject(device: Json | None) -> str | None:
+    """Whose identity a `Device` has; None where there is none."""
+    return None if device is None else device["spec"].get("subject", "")

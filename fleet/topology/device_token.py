@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 from joserfc import jws
@@ -14,10 +15,13 @@ from fleet.tokens import AccessToken, fetch_token
 from fleet.topology.patience import patient
 
 
-def wait_for_token(auth: FleetDeviceAuth, *, timeout: float = 30) -> AccessToken:
+def wait_for_token(
+    auth: FleetDeviceAuth, *, timeout: float = 30, refused: Callable[[], object] = lambda: None
+) -> AccessToken:
     """Get a token that carries the device role, asking again while Zitadel's projections catch up.
 
-    A key or grant that was just created may not work for seconds. `timeout` is in seconds.
+    A key or grant that was just created may not work for seconds. `timeout` is in seconds;
+    `refused` is called after every refusal, and may raise to give up.
 
     Raises:
         InvalidInput: the issuer, its CA or the key is wrong; more time would not help.
@@ -25,15 +29,19 @@ def wait_for_token(auth: FleetDeviceAuth, *, timeout: float = 30) -> AccessToken
     """
     # Not to be called from a running event loop: it is for the command line.
     try:
-        return patient(timeout=timeout, longest_pause=2)((NotPermitted, Unreachable), _attempt, auth)
+        return patient(timeout=timeout, longest_pause=2)((NotPermitted, Unreachable), _attempt, auth, refused)
     except (NotPermitted, Unreachable) as last:
         raise TimedOut(
             f"the new identity does not work after {timeout:g} s: {last.what}", next_step=last.next_step
         ) from last
 
 
-def _attempt(auth: FleetDeviceAuth) -> AccessToken:
-    token = asyncio.run(fetch_token(auth))
+def _attempt(auth: FleetDeviceAuth, refused: Callable[[], object]) -> AccessToken:
+    try:
+        token = asyncio.run(fetch_token(auth))
+    except NotPermitted:
+        refused()
+        raise
     if DEVICE_ROLE not in roles(token.text, auth.project):
         raise NotPermitted(
             f"tokens of user {auth.machine_key.user_id} lack the role {DEVICE_ROLE!r} of project {auth.project}",

@@ -133,6 +133,15 @@ class Zitadel:
             )
         return MachineUser(user.id, user_name, user.state == "USER_STATE_ACTIVE")
 
+    def machine_users(self, prefix: str) -> list[MachineUser]:
+        """The machine users whose names begin so, as far as the projections show them."""
+        query: Json = {"userNameQuery": {"userName": prefix, "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}
+        return [
+            MachineUser(user.id, user.user_name, user.state == "USER_STATE_ACTIVE")
+            for user in self._search("/users", [query], wire.User)
+            if user.machine is not None and user.user_name.startswith(prefix)
+        ]
+
     def ensure_machine_user(self, user_name: str, name: str, description: str) -> MachineUser:
         """The machine user of that name; its access tokens are JWTs."""
         body = {"userName": user_name, "name": name, "description": description, "accessTokenType": wire.JWT}

@@ -63,5 +63,7 @@ def prepare(root: Path, ports: Ports, authority: Authority) -> tuple[PartSpec, Z
     issuer = f"https://{_DOMAIN}:{port}"
     argv = (sys.executable, "-m", "harness.doubles.zitadel", "--state", str(state), "--port", str(port))
     argv += ("--tls-cert", str(certificate), "--tls-key", str(key))
+    # Here nobody has to find a browser first; a second is the shortest that the protocol can say.
+    argv += ("--device-interval", "1")
     part = PartSpec(ZITADEL, argv, "world", ready=f"{issuer}/.well-known/openid-configuration")
     return part, ZitadelDouble(issuer, authority.certificate, state)

@@ -53,7 +53,7 @@ NOW = "2026-01-01T00:00:00Z"
 
 
 def state(idp: Idp, name: str) -> list[str]:
-    query = {"userNameQuery": {"userName": f"fleet-{name}", "method": "TEXT_QUERY_METHOD_EQUALS"}}
+    query = {"userNameQuery": {"userName": f"fleet-{name}.", "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}
     found: list[dict[str, Any]] = idp.made("/users/_search", {"queries": [query]}).get("result", [])
     return [user["state"] for user in found]
 

@@ -18,6 +18,7 @@ import pytest
 from fleet.contract.config import AgentConfig, load_config
 from fleet.topology.device_token import wait_for_token
 from harness.probes.kube import KubeProbe
+from harness.wait import wait_until
 from tests.cli.conftest import Answer, Fleet, Place
 from tests.doubles.zitadel.idp import Idp
 
@@ -31,7 +32,7 @@ def enroll(fleet: Fleet, device: str, *more: str) -> Answer:
 
 def users(idp: Idp, device: str) -> list[dict[str, Any]]:
     """The machine users of a device, as Zitadel lists them."""
-    query = {"userNameQuery": {"userName": f"fleet-{device}", "method": "TEXT_QUERY_METHOD_EQUALS"}}
+    query = {"userNameQuery": {"userName": f"fleet-{device}.", "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}
     return idp.made("/users/_search", {"queries": [query]}).get("result", [])
 
 
@@ -185,6 +186,35 @@ def test_an_admin_who_may_not(fleet: Fleet, installed: Place, idp: Idp, probe: K
     assert answer.code == 7
     assert "no-token-of-anybody" not in answer.err
     assert probe.device("pi-1") is None
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+def test_two_enrollments_at_once_leave_the_winner_whole(
+    fleet: Fleet, installed: Place, idp: Idp, probe: KubeProbe, known: bool
+) -> None:
+    """Both have made an identity before either writes the `Device`: one wins, and the other leaves nothing."""
+    del installed
+    if known:
+        assert enroll(fleet, "pi-1").code == 0
+    words = ("device", "enroll", "--device-id", "pi-1", *PAT, *(("--replace",) if known else ()))
+    idp.set(faults=[{"path": "/oauth/v2/token", "times": 10_000, "status": 503}])
+    with typed(*words, "--out", "a.json") as first, typed(*words, "--out", "b.json") as second:
+        wait_until(lambda: len(users(idp, "pi-1")), "both have made a user", timeout=40, until=(2 + known).__eq__)
+        idp.set(faults=[])
+        said = {name: process.communicate(timeout=60)[1] for name, process in (("a", first), ("b", second))}
+        codes = {"a": first.returncode, "b": second.returncode}
+    assert sorted(codes.values()) == [0, 5], said
+    winner, loser = sorted(codes, key=codes.__getitem__)
+    assert "pi-1 is enrolled already" in said[loser]
+    assert not Path(f"{loser}.json").exists()
+    assert not list(Path.cwd().glob(".*.json.*")), "a configuration was left behind"
+    config = load_config(Path(f"{winner}.json"), AgentConfig)
+    assert wait_for_token(config.auth, timeout=2)
+    device = probe.device("pi-1")
+    assert device is not None
+    assert device.spec.subject == config.auth.machine_key.user_id
+    (user,) = users(idp, "pi-1")
+    assert user["id"] == config.auth.machine_key.user_id
 
 
 @contextmanager

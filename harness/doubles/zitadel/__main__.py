@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harness.doubles.zitadel.app import Double
+from harness.doubles.zitadel.modes import Modes
 from harness.doubles.zitadel.serve import DOMAINS
 from harness.doubles.zitadel.store import ADMIN_LOGIN, Store
 from harness.errors import HarnessError, Misused
@@ -33,6 +34,13 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="PEM certificate chain; without it, plain HTTP")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its PEM private key")
     parser.add_argument("--domain", action="append", metavar="NAME", help="an instance's Host name; repeatable")
+    parser.add_argument(
+        "--device-interval",
+        type=int,
+        default=5,
+        metavar="S",
+        help="between polls of a device code (default: 5)",
+    )
     return parser.parse_args(argv)
 
 
@@ -42,7 +50,7 @@ def _serve(options: argparse.Namespace) -> None:
     domains = options.domain or DOMAINS
     store = Store(options.state, domains)
     certificate = (options.tls_cert, options.tls_key) if options.tls_cert else None
-    serving = server(Double(store), certificate)
+    serving = server(Double(store, modes=Modes(device_interval=options.device_interval)), certificate)
     taken = listen(options.host, options.port)
     files, scheme = store.files[domains[0]], "https" if certificate else "http"
     about = {

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -75,10 +76,11 @@ def to_stderr(line: Json) -> None:
 class Double:
     """The application. `modes` may be set from outside by whoever runs it in its own process."""
 
-    def __init__(self, store: Store, audit: Audit = to_stderr) -> None:
-        """`audit` hears of every call, without secrets: no bodies, no queries, no headers."""
+    def __init__(self, store: Store, audit: Audit = to_stderr, modes: Modes | None = None) -> None:
+        """`audit` hears of every call, without secrets: no bodies, no queries, no headers. `modes` to begin with."""
         self.store, self.audit = store, audit
-        self.modes = Modes()
+        self._initial = modes or Modes()
+        self.modes = replace(self._initial)
         self.calls: Counter[str] = Counter()
         self._app = Starlette(
             routes=self._routes(), exception_handlers={HTTPException: _unrouted, Exception: _internal}
@@ -111,7 +113,7 @@ class Double:
         return msgspec.to_builtins(self.modes)
 
     async def _reset_modes(self, _: Call) -> Json:
-        self.modes = Modes()
+        self.modes = replace(self._initial)
         return msgspec.to_builtins(self.modes)
 
     async def _count(self, _: Call) -> Json:

@@ -67,6 +67,14 @@ def test_it_starts_within_a_second_and_tells_paths_not_secrets(tmp_path: Path, p
             assert secret.read_text().strip() not in (tmp_path / "log").read_text()
 
 
+def test_the_interval_of_device_codes_is_set_at_the_start(tmp_path: Path, port: int) -> None:
+    with _process(tmp_path, port, "--device-interval", "2"):
+        token = Path(_about(tmp_path)["adminTokenFile"]).read_text().strip()
+        with httpx.Client(base_url=f"http://localhost:{port}", headers={"Authorization": f"Bearer {token}"}) as http:
+            http.patch("/_double/modes", json={"deviceInterval": 9})
+            assert http.delete("/_double/modes").json()["deviceInterval"] == 2
+
+
 def test_what_was_answered_survives_a_kill(tmp_path: Path, port: int) -> None:
     with _process(tmp_path, port) as process:
         token = Path(_about(tmp_path)["adminTokenFile"]).read_text().strip()

@@ -1,0 +1,71 @@
+"""A cancellation that comes in the moment in which a request ends is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from fleet.cancel import heeding
+from fleet.kv import translated
+
+
+async def cancelled_as_it_ends(
+    act: Callable[[Awaitable[int]], Awaitable[object]], answer: object
+) -> asyncio.Task[object]:
+    """A request of the NATS client that is answered and cancelled in one turn of the loop."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def whole() -> object:
+        return await act(asyncio.wait_for(ended, 5))
+
+    task = asyncio.create_task(whole())
+    await asyncio.sleep(0)
+    if isinstance(answer, Exception):
+        ended.set_exception(answer)
+    else:
+        ended.set_result(answer)
+    task.cancel()
+    await asyncio.wait([task])
+    return task
+
+
+@pytest.mark.parametrize("answer", [1, TimeoutError("none")], ids=["answered", "failed"])
+def test_a_request_heeds_it(answer: object) -> None:
+    async def request(call: Awaitable[int]) -> int:
+        return await translated(call, "ask")
+
+    assert asyncio.run(cancelled_as_it_ends(request, answer)).cancelled()
+
+
+def test_what_cleans_up_after_a_cancellation_may_still_ask() -> None:
+    done: list[int] = []
+
+    async def tidy() -> int:
+        return 7
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            done.append(await translated(tidy(), "tidy up"))
+
+    async def body() -> None:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(body())
+    assert done == [7]
+
+
+def test_a_deadline_inside_is_none_of_it() -> None:
+    async def body() -> None:
+        with heeding(), pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+
+    asyncio.run(body())

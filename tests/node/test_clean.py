@@ -14,6 +14,7 @@ import pytest
 
 from harness import folders
 from harness.images.server import pause
+from harness.targets.node import keeper
 from harness.targets.node.plan import Plan, load
 from harness.targets.node.site import Site
 from harness.wait import wait_until
@@ -24,17 +25,17 @@ import pathlib, sys
 from harness.binaries import NAMES, NODE_NAMES, resolve_all
 from harness.images.server import pause
 from harness.targets.node.site import site
-with site(resolve_all((*NAMES, *NODE_NAMES)), pause(), count={count}) as made:
+with site(resolve_all((*NAMES, *NODE_NAMES)), pause(), count={count}, keep={keep}) as made:
     pathlib.Path({ready!r}).write_text(str(made.plan.root))
     sys.stdin.read()
 """
 
 
 @contextmanager
-def owner(ready: Path, count: int = 1) -> Generator[subprocess.Popen[bytes]]:
+def owner(ready: Path, count: int = 1, *, keep: bool = False) -> Generator[subprocess.Popen[bytes]]:
     """A process that starts a site, and keeps it until its standard input ends."""
     log = ready.with_suffix(".log").open("wb")
-    argv = [sys.executable, "-c", OWNER.format(ready=str(ready), count=count)]
+    argv = [sys.executable, "-c", OWNER.format(ready=str(ready), count=count, keep=keep)]
     with log, subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log) as process:
         try:
             yield process
@@ -98,6 +99,23 @@ def test_what_is_killed_while_it_starts_leaves_nothing(victim: str, tmp_path: Pa
     wait_until(lambda: groups(plan.cgroup), "its control groups are gone", timeout=20, until=lambda left: not left)
     assert host() == before
     assert not root.exists()
+
+
+def test_a_kept_site_outlives_its_owner_until_it_is_ended(tmp_path: Path) -> None:
+    before = host()
+    with owner(tmp_path / "ready", keep=True) as process:
+        wait_until((tmp_path / "ready").exists, "the other site is ready", timeout=100)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    plan = load(Path((tmp_path / "ready").read_text()))
+    folders.sweep()
+    assert len(members(plan.cgroup)) > 10, "nobody sweeps it away"
+    assert keeper.main(["--end", str(plan.root)]) == 0
+    assert not members(plan.cgroup)
+    assert not groups(plan.cgroup)
+    assert not plan.root.exists()
+    assert host() == before
+    assert keeper.main(["--end", str(plan.root)]) == 1, "there is nothing to end any more"
 
 
 def _parent(pid: int) -> int:

@@ -1,11 +1,12 @@
-"""`python -m harness.targets.node.keeper ROOT`: the process outside that starts a site, watches it, and cleans up.
+"""`python -m harness.targets.node.keeper [--end] ROOT`: the process outside that starts a site, watches it, cleans up.
 
 It inherits the lock on ROOT, and its standard input is a pipe of the owner: end-of-file there, or the end of the site,
-ends both. A line there, whatever it says, lets the site live on without its owner.
+ends both. A line there, whatever it says, lets the site live on without its owner, until `--end`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -14,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness import cgroups
+from harness import cgroups, folders
 from harness.targets.node import inside
 from harness.targets.node.init import Forward
 from harness.targets.node.namespaces import start_first_process
@@ -23,8 +24,11 @@ from harness.targets.node.plan import API_PORT, SITE_ADDRESS, Plan, load
 _GONE_WITHIN = 5.0
 
 
-def main(root: Path) -> int:
-    """Keep a site until its owner or it ends."""
+def main(argv: list[str]) -> int:
+    """Keep a site until its owner or it ends; or end one that was kept."""
+    if argv[:1] == ["--end"]:
+        return end(Path(argv[1]))
+    root = Path(argv[0])
     plan = load(root)
     forwards = _listen(plan)
     groups = cgroups.make(plan.cgroup)
@@ -37,6 +41,22 @@ def main(root: Path) -> int:
     os.kill(site, signal.SIGKILL)
     os.waitpid(site, 0)  # returns only when the whole pid namespace is dead
     _remove_groups(plan.cgroup)
+    return 0
+
+
+def end(root: Path) -> int:
+    """End a site that lives on without an owner, and remove its folder; 1 where there is none."""
+    try:
+        with (root / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # held, so the pid is the site's
+                os.kill(int((root / "site.pid").read_text()), signal.SIGKILL)
+                fcntl.flock(lock, fcntl.LOCK_EX)  # free once its keeper has cleaned up
+    except (OSError, ValueError) as error:
+        print(f"no site lives in {root}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    folders.remove(root)
     return 0
 
 
@@ -77,4 +97,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1:]))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MARKERS = {
     "embedded": "runs in a world of local processes, the default target",
     "node": "runs in a Kubernetes of our own, with the product as pods",
+    "node3": "needs three machines: --fleet-target node:3; never without being asked for",
     "k3d": "runs in a k3d cluster with the product as pods",
     "staging": "runs against the cluster that a description names; never without being asked for",
     "production_smoke": "only looks, so it may run against production; -m production_smoke asks for that",
@@ -36,6 +37,7 @@ MARKERS = {
 _TARGETS = ("embedded", "node", "k3d", "staging")
 _SMOKE = "production_smoke"
 _DEVICES = ("libvirt", "pi")
+_ASKED_FOR = (*_DEVICES, "node3")
 
 WORLD: pytest.StashKey[World] = pytest.StashKey()
 """The world of this worker, once a test wanted one."""
@@ -257,8 +259,8 @@ def _belongs(item: pytest.Item, target: str, wanted: set[str]) -> bool:
     marks = {mark.name for mark in item.iter_markers()}
     if target == "production":
         return _SMOKE in marks
-    targets, devices = marks & set(_TARGETS), marks & set(_DEVICES)
-    return (not targets or target in targets) and devices <= wanted
+    targets, asked_for = marks & set(_TARGETS), marks & set(_ASKED_FOR)
+    return (not targets or target in targets) and asked_for <= wanted
 
 
 def _wants_worlds(config: pytest.Config) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.devices import Device
-from harness.errors import HarnessError, Misused, WorldBroken
+from harness.errors import HarnessError, Misused, TargetUnavailable, WorldBroken
 from harness.parts import Event, PartStatus
 from harness.probes.kube import KubeProbe
 from harness.probes.nats import NatsLogin, NatsProbe
@@ -82,6 +82,21 @@ class Parts(Protocol):
         ...
 
 
+class Machines(Protocol):
+    """The machines under a world's Kubernetes, where the target has their power switches."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...  # noqa: D102 - of the nodes
+
+    def switch_off(self, name: str) -> None:
+        """Cut its power."""
+        ...
+
+    def switch_on(self, name: str) -> None:
+        """Start it; returns once it is ready."""
+        ...
+
+
 class World:
     """What a scenario may know and do. Every call is synchronous, and ends by a deadline.
 
@@ -116,6 +131,7 @@ class World:
         secret: Callable[[str], str],
         device_kinds: frozenset[str] = frozenset({"process"}),
         visited: bool = False,
+        machines: Machines | None = None,
         how_to_enter: str = "",
     ) -> None:
         """Put together by a target."""
@@ -129,6 +145,7 @@ class World:
         self.engine = engine
         self.device_kinds = device_kinds
         self.visited = visited
+        self._machines = machines
         self.how_to_enter = how_to_enter
         self.broken = ""
         self._probes = contextlib.ExitStack()
@@ -222,6 +239,17 @@ class World:
             TargetUnavailable: this target has no way to ask.
         """
         return self._parts.fetch(part, path)
+
+    @property
+    def machines(self) -> Machines:
+        """The machines under its Kubernetes.
+
+        Raises:
+            TargetUnavailable: they are not in our hands.
+        """
+        if self._machines is None:
+            raise TargetUnavailable(f"{self.target} has no machines of ours", next_step="use --fleet-target node:3")
+        return self._machines
 
     def note(self, what: str, part: str = "") -> None:
         """Add something that the scenario did to the history."""

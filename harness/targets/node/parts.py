@@ -22,7 +22,7 @@ Json = dict[str, Any]
 _SERVERS = ("etcd", "kube-apiserver")
 _READY_WITHIN = 60.0
 _GONE_WITHIN = 40.0
-_ASKED = ("pods killed", "scaled to 0", "pods frozen", "pods deleted")
+_ASKED = ("pods killed", "scaled to 0", "pods frozen", "pods deleted", "node drained", "machine switched off")
 
 
 class NodeParts:
@@ -80,12 +80,6 @@ class NodeParts:
         """As `Parts.fetch`: of every ready pod, by way of the API server."""
         pods = [pod for pod in self._pods().get(name, []) if workloads.is_ready(pod)]
         return [self._kube.text(_page(pod, path)) or "" for pod in pods]
-
-    def delete_pods(self, name: str) -> None:
-        """Delete its pods without grace; their owner makes new ones."""
-        self.record("pods deleted", name)
-        for pod in self._pods().get(name, []):
-            self._kube.delete(f"{_path(pod)}?gracePeriodSeconds=0")
 
     def problems(self, since: float) -> list[str]:
         """As `Parts.problems`."""
@@ -181,10 +175,6 @@ class NodeParts:
             wait_until(look, condition, timeout=timeout, interval=0.1)
         except WaitTimeout as error:
             raise PartNotReady(str(error), next_step="kubectl describe pods, and the logs of the world") from error
-
-
-def _path(pod: Json) -> str:
-    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
 
 
 def _page(pod: Json, path: str) -> str:

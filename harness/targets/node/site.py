@@ -13,12 +13,10 @@ from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-import msgspec
-
 from harness import cgroups, folders
 from harness.errors import HarnessError, PartDied, PartNotReady
 from harness.images.server import Archive
-from harness.parts import ask, put, specs, statuses, unready
+from harness.parts import ask, specs, statuses, unready
 from harness.ports import Ports
 from harness.probes.kube import KubeProbe
 from harness.process import tail
@@ -53,19 +51,6 @@ class Site:
         """
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._load, self.plan.machines, repeat(archives)))
-
-    def kill(self, machine: str) -> None:
-        """Cut a machine's power: everything on it dies at once. It starts again by itself."""
-        ask(self.plan.root, "kill", machine)
-
-    def switch_off(self, machine: str) -> None:
-        """As `kill`, but it stays off."""
-        self._want(machine, run=False)
-
-    def switch_on(self, machine: str) -> None:
-        """Start it again; returns once its kubelet listens."""
-        self._want(machine, run=True)
-        self.await_parts([machine])
 
     def await_parts(self, names: Sequence[str]) -> None:
         """Until these parts of the site answer.
@@ -119,11 +104,6 @@ class Site:
         for machine in self.plan.machines:
             argv = _ctr(self.plan.containerd(machine), "version")
             self._until(partial(_failure, argv), f"containerd of {machine.name} answers", _nothing)
-
-    def _want(self, name: str, *, run: bool) -> None:
-        spec = specs(self.plan.root)[name]
-        put(self.plan.root, msgspec.structs.replace(spec, run=run, grace=0))
-        ask(self.plan.root, "look")
 
     def _load(self, machine: Machine, archives: Sequence[Archive]) -> None:
         for archive in archives:  # one by one: two that share a layer would lock each other out

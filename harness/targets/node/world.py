@@ -20,6 +20,7 @@ from harness.targets.embedded import NAMESPACE, remove_containers
 from harness.targets.identity import ZitadelDouble
 from harness.targets.local import LocalParts, inherited
 from harness.targets.node import identity
+from harness.targets.node.machines import SiteMachines
 from harness.targets.node.parts import NodeParts
 from harness.targets.node.plan import Plan, load
 from harness.targets.node.site import site
@@ -84,6 +85,7 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
             engine=provisions.engine_name,
             make_device=lambda name: ProcessDevice(root, name, device_env, provisions.engine),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",
+            machines=SiteMachines(plan, kube),
             how_to_enter=_how_to_enter(root, plan, worker),
         )
         cleanup.callback(world.close)

@@ -1,0 +1,91 @@
+"""What Kubernetes does to pods delays the runbook without failing it: deleted, drained, and lost with their machine."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from harness.fixtures.scenario import Play
+from harness.scenario import Step
+from harness.wait import wait_until
+from harness.world import World
+from scenarios.update import update
+
+COMPONENT = "app.kubernetes.io/component"
+PARTS = ("nats", "callout", "operator", "zitadel")
+
+
+def kubectl(world: World, *words: str) -> None:
+    """As an admin does."""
+    done = subprocess.run(["kubectl", *words], env=world.env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr}"
+
+
+def once(act: Callable[[], None]) -> Callable[[Step], None]:
+    """Before the second step, when what the first one made is running."""
+    seen: list[str] = []
+
+    def before(step: Step) -> None:
+        seen.append(step.title)
+        if len(seen) == 2:
+            act()
+
+    return before
+
+
+def await_all_ready(world: World) -> None:
+    wait_until(
+        lambda: {name: it.unready for name, it in world.parts().items() if it.unready},
+        "every part is ready",
+        timeout=120,
+        until=lambda waiting: not waiting,
+        interval=0.5,
+    )
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("part", PARTS)
+def test_pods_of_a_part_deleted_before_every_step(play: Play, world: World, part: str) -> None:
+    namespace = f"{world.namespace}-identity" if part == "zitadel" else world.namespace
+
+    def delete(_step: Step) -> None:
+        world.note("pods deleted", part)
+        kubectl(world, "-n", namespace, "delete", "pods", "-l", f"{COMPONENT}={part}", "--grace-period=1")
+
+    play(update, before_each=delete)
+
+
+@pytest.mark.node
+@pytest.mark.node3
+def test_a_node_drained_in_the_middle(play: Play, world: World) -> None:
+    """Its pods go where the disruption budgets let them; afterwards it takes part again."""
+    node = world.machines.names[-1]
+
+    def drain() -> None:
+        for part in PARTS:
+            world.note("node drained", part)
+        kubectl(world, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s")
+
+    play(update, before_each=once(drain))
+    kubectl(world, "uncordon", node)
+    await_all_ready(world)
+
+
+@pytest.mark.node
+@pytest.mark.node3
+def test_a_node_lost_in_the_middle(play: Play, world: World) -> None:
+    """Two of three servers of NATS and one of two callouts go on; what ran on the lost machine comes up elsewhere."""
+    node = world.machines.names[-1]
+
+    def lose() -> None:
+        for part in PARTS:
+            world.note("machine switched off", part)
+        world.machines.switch_off(node)
+
+    try:
+        play(update, before_each=once(lose))
+    finally:
+        world.machines.switch_on(node)
+    await_all_ready(world)

@@ -1,0 +1,54 @@
+"""Satisfies `harness.world.Machines`: the power switches of a site's machines, from any process."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from harness.errors import Misused, PartNotReady
+from harness.parts import ask, put, specs, statuses
+from harness.probes.kube import KubeProbe
+from harness.targets.node.plan import Plan
+from harness.targets.node.site import ready_nodes
+from harness.wait import WaitTimeout, wait_until
+
+_READY_WITHIN = 60.0
+
+
+class SiteMachines:
+    """Of one site; `kube` looks as its admin."""
+
+    def __init__(self, plan: Plan, kube: KubeProbe) -> None:
+        """Nothing is switched yet."""
+        self._plan = plan
+        self._kube = kube
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As Kubernetes names the nodes."""
+        return tuple(machine.name for machine in self._plan.machines)
+
+    def switch_off(self, name: str) -> None:
+        """Everything on it dies at once, without a word."""
+        self._want(name, run=False)
+
+    def switch_on(self, name: str) -> None:
+        """Start it again; returns once Kubernetes calls its node ready.
+
+        Raises:
+            PartNotReady: it is not, in time.
+        """
+        self._want(name, run=True)
+        wait = f"{name} runs and is ready"
+        try:
+            # Kubernetes takes a while to notice that a machine is gone, and would call it ready until then.
+            wait_until(lambda: statuses(self._plan.root)[name].ready, wait, timeout=_READY_WITHIN)
+            wait_until(lambda: ready_nodes(self._kube), wait, timeout=_READY_WITHIN, until=lambda ready: name in ready)
+        except WaitTimeout as error:
+            raise PartNotReady(str(error), next_step=f"see {self._plan.root}/machines/{name}/logs") from error
+
+    def _want(self, name: str, *, run: bool) -> None:
+        if name not in self.names:
+            raise Misused(f"there is no machine {name!r}", next_step=f"use one of {', '.join(self.names)}")
+        root = self._plan.root
+        put(root, replace(specs(root)[name], run=run, grace=0))
+        ask(root, "look")

@@ -34,7 +34,8 @@ from reports.facts import versions
 
 _BEFORE = 1.0
 """Seconds of the timeline before the failed test began."""
-_TALKATIVE = {"kube-apiserver", "etcd"}
+_TALKATIVE = ("kube-apiserver", "etcd", "node-")
+"""How the logs of servers that are not ours begin: those of a control plane, and of a Kubernetes node."""
 _STARTED = pytest.StashKey[float]()
 _ATTACHED = pytest.StashKey[bool]()
 
@@ -164,7 +165,7 @@ class Report:
 
 def _telling(entries: list[timeline.Entry]) -> list[timeline.Entry]:
     """Without the small talk of servers that are not ours; it is in their logs, which are attached too."""
-    return [entry for entry in entries if entry.source not in _TALKATIVE or entry.level not in {"info", "debug", ""}]
+    return [it for it in entries if not it.source.startswith(_TALKATIVE) or it.level not in {"info", "debug", ""}]
 
 
 def _world_of(item: pytest.Item) -> World | None:

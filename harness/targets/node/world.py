@@ -13,7 +13,7 @@ from harness.binaries.build import Progress
 from harness.devices.process import ProcessDevice
 from harness.errors import Misused, PortTaken
 from harness.images import server as images
-from harness.parts import PartSpec, put, write_atomic
+from harness.parts import PartSpec, put, specs, write_atomic
 from harness.probes.kube import KubeProbe
 from harness.provisions import Provisions
 from harness.targets.embedded import NAMESPACE, remove_containers
@@ -65,6 +65,7 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
         namespace = NAMESPACE if worker == "main" else f"fleet-{worker}"
         namespaces = (namespace, f"{namespace}-identity")
         _follow_logs(root, plan, namespaces)
+        _show_daemons(root, plan)
         local = LocalParts(root, lock, provisions.engine)
         cleanup.callback(local.detach if keep else local.close)
         local.await_ready([_LOGS])
@@ -94,7 +95,16 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
 
 def _follow_logs(root: Path, plan: Plan, namespaces: tuple[str, ...]) -> None:
     argv = ("python", "-m", "harness.targets.node.logs", str(plan.root), str(root), *namespaces)
+    (root / "logs").mkdir()
     put(root, PartSpec(_LOGS, argv, "world"))
+
+
+def _show_daemons(root: Path, plan: Plan) -> None:
+    """The logs of the site's own servers beside those of the world, where a report looks for them."""
+    homes = {"node": plan.root, **{f"node-{machine.name}": plan.of(machine) for machine in plan.machines}}
+    for prefix, home in homes.items():
+        for name in specs(home):
+            (root / "logs" / f"{prefix}-{name}.log").symlink_to(home / "logs" / f"{name}.log")
 
 
 def _port(plan: Plan) -> int:

@@ -75,6 +75,7 @@ class SshDevice:
         line, started = shlex.join(argv), time.monotonic()
         channel = self._channel()
         channel.exec_command(line)
+        channel.shutdown_write()  # there is nothing to read from
         # Both outputs and the exit status are read under one deadline: waiting for one alone can block on the other.
         out, err = bytearray(), bytearray()
 

@@ -24,7 +24,7 @@ from harness.parts import write_atomic
 NAME = "pi"
 _SLOW = 300.0
 """Seconds for a command on a machine whose processor is emulated."""
-_DOMAIN = """\
+DOMAIN = """\
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
   <memory unit='MiB'>768</memory>
@@ -99,6 +99,6 @@ def _describe(made: Guest, root: Path, folder: Path, port: int) -> Path:
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(made.disk), "-F", "raw", str(overlay)]
     subprocess.run(argv, check=True)
     described = folder / "domain.xml"
-    text = _DOMAIN.format(name=NAME, guest=made, overlay=overlay, console=console, port=port)
+    text = DOMAIN.format(name=NAME, guest=made, overlay=overlay, console=console, port=port)
     write_atomic(described, text.encode())
     return described

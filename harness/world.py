@@ -180,7 +180,7 @@ class World:
     @cached_property
     def nats(self) -> NatsProbe:
         """Typed looks at NATS, once a server is installed."""
-        return self._probes.enter_context(contextlib.closing(NatsProbe(self._nats_login)))
+        return self._probes.enter_context(contextlib.closing(NatsProbe(self.nats_login)))
 
     def approve(self, user_code: str) -> None:
         """Sign in and allow a device code; safe to call from any thread."""
@@ -307,7 +307,12 @@ class World:
         """End the probes; the target ends the rest."""
         self._probes.close()
 
-    def _nats_login(self) -> NatsLogin:
+    def nats_login(self) -> NatsLogin:
+        """How the operator's account in NATS is reached.
+
+        Raises:
+            Misused: there is no server.
+        """
         server = self.kube.server()
         if server is None:
             raise Misused(f"no fleet server is installed in {self.namespace}", next_step="install one before looking")

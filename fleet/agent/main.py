@@ -18,6 +18,7 @@ from fleet.agent.grant import ask, check
 from fleet.agent.place import Place
 from fleet.agent.selftest import self_test
 from fleet.agent.setup import load
+from fleet.agent.upgrade.installed import installed
 from fleet.contract.errors import FleetError, InvalidInput
 from fleet.version import VERSION
 
@@ -69,7 +70,7 @@ def _place(root: Path) -> Place:
 async def _run(place: Place) -> int:
     config = load(place)
     await check(config.auth)
-    work = asyncio.create_task(Agent(config, place, lambda: ask(config.auth)).run())
+    work = asyncio.create_task(Agent(config, place, lambda: ask(config.auth), installed(place)).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:

@@ -23,11 +23,6 @@ class Place(msgspec.Struct, frozen=True):
         return self.root / "var/lib/fleet/desired.json"
 
     @property
-    def room(self) -> Path:
-        """The agent's versions side by side, and its journal; not there on a device that cannot be upgraded."""
-        return self.root / "var/lib/fleet/agent"
-
-    @property
     def lock(self) -> Path:
         """Held by the one agent that may write."""
         return self.root / "run/fleet/writer.lock"

@@ -40,7 +40,7 @@ class ProcessDevice:
         self._on = True
         self.env: Mapping[str, str] = {
             **base_env,
-            "PATH": os.pathsep.join([str(_systemctl(world).parent), base_env["PATH"]]),
+            "PATH": os.pathsep.join([str(_commands(world)), base_env["PATH"]]),
             "HOME": str(self.root / "root"),
             "FLEET_ROOT": str(self.root),
             "FLEET_WORLD": str(world),
@@ -132,10 +132,17 @@ class ProcessDevice:
         write_atomic(self.root / "proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n".encode(), mode=0o644)
 
 
-def _systemctl(world: Path) -> Path:
-    """The double as a command, in a folder that only devices have on their PATH."""
-    command = world / "devbin" / "systemctl"
-    if not command.exists():
+def _commands(world: Path) -> Path:
+    """The folder of commands that only devices have on their PATH: the double, and a Python with nothing of ours."""
+    folder = world / "devbin" / "bin"
+    if not (folder / "systemctl").exists():
+        ours = Path(sys.executable).resolve()
+        # An environment without packages (PEP 405): what this machine's own Python has is no part of a device.
+        config = f"home = {ours.parent}\ninclude-system-site-packages = false\n"
+        write_atomic(folder.parent / "pyvenv.cfg", config.encode(), mode=0o644)
+        (folder / "python3").unlink(missing_ok=True)
+        folder.mkdir(exist_ok=True)
+        (folder / "python3").symlink_to(ours)
         script = f'#!/bin/sh\nexec {sys.executable} -m harness.doubles.systemctl "$@"\n'
-        write_atomic(command, script.encode(), mode=0o755)
-    return command
+        write_atomic(folder / "systemctl", script.encode(), mode=0o755)
+    return folder

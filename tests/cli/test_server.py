@@ -253,3 +253,13 @@ def test_an_uninstall_that_breaks_off_can_be_repeated(installed: Place, fleet: F
     installed.delete = works
     assert fleet("server", "uninstall").code == 0
     assert probe.server() is None
+
+
+def test_options_of_kubernetes_without_it(
+    fleet: Fleet, idp: Idp, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del namespace
+    monkeypatch.setenv("FLEET_TOPOLOGY", "process")
+    answer = fleet(*install_words(idp), "--image", "fleet:any")
+    assert answer.code == 2
+    assert "leave the options of Kubernetes away, or unset FLEET_TOPOLOGY" in answer.err

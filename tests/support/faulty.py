@@ -19,6 +19,11 @@ Fault = Callable[[str, str, int], int]
 """From method, path and the number of the request to the status to answer; 0 to let it through, -1 for silence."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has given up is no error of ours, and standard error is the command's."""
+
+
 def none(method: str, path: str, number: int) -> int:
     """Let everything through."""
     del method, path, number
@@ -33,7 +38,7 @@ class FaultyKube:
         self.requests = 0
         self._over = threading.Event()
         self._upstream = httpx.Client(base_url=kube.url, verify=ssl.create_default_context(cafile=kube.ca), timeout=30)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.kubeconfig = folder / "faulty.kubeconfig"

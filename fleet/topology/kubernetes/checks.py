@@ -44,12 +44,13 @@ def _ending(before: Json) -> FleetError | None:
 
 def _foreign(before: Json) -> FleetError | None:
     meta = before["metadata"]
-    managers = [entry["manager"] for entry in many(meta, "managedFields")]
-    ours = meta.get("labels", {}).get("app.kubernetes.io/part-of") == "fleet" or MANAGER in managers
+    entries = [entry for entry in many(meta, "managedFields") if not entry.get("subresource")]
+    managers = [(entry["manager"], entry["operation"]) for entry in entries]
+    ours = meta.get("labels", {}).get("app.kubernetes.io/part-of") == "fleet" or (MANAGER, "Apply") in managers
     # A namespace may well have been made for us by a cluster's admin.
     if ours or before["kind"] == "Namespace":
         return None
-    whose = ", ".join(sorted(set(managers))) or "nobody known"
+    whose = ", ".join(sorted({manager for manager, _ in managers})) or "nobody known"
     return Conflict(
         f"there is a {_called(before)} already, and it is not ours (made by: {whose})",
         next_step="rename or remove it, or install into another namespace with --namespace",

@@ -16,6 +16,7 @@ import pytest
 from fleet.contract.crd import device_crd
 from fleet.scores.rbac import CAPABILITIES
 from fleet.topology import kube as client_module
+from fleet.topology import kube_http
 from fleet.topology.capabilities import Json
 from fleet.topology.kinds import KINDS
 from fleet.topology.kube import KubeClient
@@ -258,7 +259,8 @@ def test_an_api_server_that_stays_ill(
     install: Install, faulty: FaultyKube, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(client_module, "_OUTAGE", 0.5)
-    monkeypatch.setattr(client_module, "_REQUEST_TIMEOUT", (3, 0.5))
+    if status < 0:
+        monkeypatch.setattr(kube_http, "_ANSWER", 1.0)
     faulty.fault = lambda method, path, _: status if method == "PATCH" and "statefulsets" in path else 0
     answer = install()
     assert answer.code == 6, answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from fleet.contract.upgrade import UpgradeReason
 _MAX_OUTPUT = 64 * 1024
 """Bytes that it may say; more is a fault, and is not kept."""
 _SHOWN = 600
+_LAST_WORDS = 2.0
+"""Seconds to read what a process that was killed had said."""
 
 SelfTest = Callable[[], Awaitable[bool]]
 
@@ -98,8 +101,7 @@ async def _run(room: Room, release: Release, argument: str) -> tuple[int, str]:
         said = await _listen(child, release)
         return await child.wait(), said.decode(errors="replace")
     finally:
-        _end(child)
-        await child.wait()
+        await _end(child)
 
 
 async def _listen(child: asyncio.subprocess.Process, release: Release) -> bytes:
@@ -112,11 +114,16 @@ async def _listen(child: asyncio.subprocess.Process, release: Release) -> bytes:
     return said
 
 
-def _end(child: asyncio.subprocess.Process) -> None:
-    try:
+async def _end(child: asyncio.subprocess.Process) -> None:
+    assert child.stdout is not None
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    # What is left in the pipe keeps it open; who has left the group may hold it for ever.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORDS):
+            while await child.stdout.read(_MAX_OUTPUT):
+                pass
+    await child.wait()
 
 
 def _failed(release: Release, what: str, said: str) -> Refusal:

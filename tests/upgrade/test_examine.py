@@ -16,7 +16,7 @@ from fleet.contract.upgrade import UpgradeReason
 from harness.wait import wait_until
 from tests.upgrade.device import HONEST, Device
 
-HANGS = "import os, time\nopen(os.environ['FLEET_ROOT'] + '/pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+HANGS = "import os, signal\nopen(os.environ['FLEET_ROOT'] + '/pid', 'w').write(str(os.getpid()))\nsignal.pause()\n"
 LIES = "print('fleet-agent v6.6.6')\n"
 FLOODS = "import sys\nline = 'x' * 65536\nwhile True:\n    sys.stdout.write(line)\n"
 BREAKS = "raise SystemExit('no such module')\n"
@@ -24,10 +24,10 @@ FAILS = (
     "import sys\nif '--version' in sys.argv:\n    print('fleet-agent {version}')\nelse:\n    sys.exit('nats FAILED')\n"
 )
 FORKS = (
-    "import os, sys, time\n"
+    "import os, signal, sys\n"
     "if os.fork() == 0:\n"
     "    open(os.environ['FLEET_ROOT'] + '/pid', 'w').write(str(os.getpid()))\n"
-    "    time.sleep(600)\n"
+    "    signal.pause()\n"
     "print('fleet-agent {version}')\n"
 )
 LOOKS = (

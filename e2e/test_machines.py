@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from harness.devices import Killable
 from harness.fixtures.scenario import Play
 from harness.scenario import Scenario
 from harness.world import World
@@ -22,5 +21,7 @@ pytestmark = [pytest.mark.libvirt, pytest.mark.embedded]
     "scenario", [enroll, deploy, update, observe, re_enroll, remove], ids=lambda scenario: scenario.id
 )
 def test_it_passes_on_a_machine(play: Play, world: World, scenario: Scenario) -> None:
+    before = set(world.devices())
     play(scenario)
-    assert all(isinstance(device, Killable) for device in world.devices().values())
+    kinds = {device.kind for name, device in world.devices().items() if name not in before}
+    assert kinds == {"libvirt"}, f"it was played on: {', '.join(sorted(kinds))}"

@@ -167,13 +167,14 @@ def _clean_up(made: Run, hosts: list[Host]) -> None:
     """Leave nothing that costs the next scenario time; what is broken stays for whoever looks into it."""
     for host in hosts:
         with contextlib.suppress(HarnessError):
+            if isinstance(host, Borrowed):
+                host.give_back()
+                continue
             if isinstance(host, Killable):
                 host.power_off()
             if isinstance(host, HasEngine):
                 with contextlib.closing(EngineProbe(host.engine_socket)) as engine:
                     engine.remove(host.id)
-            if isinstance(host, Borrowed):
-                host.give_back()
     kube = made.world.kube
     if made.world.visited:
         # kubectl would leave the devices' machine users at the provider.

@@ -19,6 +19,7 @@ from fleet.agent.upgrade.journal import BadJournal, Journal
 from fleet.agent.upgrade.outward import beats_as, status, writes
 from fleet.agent.upgrade.state import Me, Phase, State
 from fleet.agent.upgrade.table import BY_PHASE, RETRIED, Row, Trigger
+from fleet.contract.upgrade import UpgradeReason
 
 Step = tuple[State, tuple[Effect, ...]]
 
@@ -85,6 +86,9 @@ def _take(state: State, row: Row, event: Event | None = None) -> Step:
         changes["order"] = state.target
     if row.to in _ATTEMPT_IS_IN_THE_JOURNAL:
         changes["order"] = None
+    if row.to is Phase.SERVING:
+        # How the attempt ended is the journal's to tell from here on.
+        changes |= {"reason": UpgradeReason.IN_PROGRESS, "message": ""}
     if row.to in _SHUTS_THE_DOOR:
         # What was known of reconciles is from before the door was shut.
         changes["busy"] = True

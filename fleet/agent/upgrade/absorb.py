@@ -30,7 +30,7 @@ from fleet.agent.upgrade.journal import Journal, apply
 from fleet.agent.upgrade.state import Phase, State
 from fleet.contract.wire import AgentTarget
 
-_READS_JOURNAL = frozenset(
+READS_JOURNAL = frozenset(
     {
         *(Phase.STANDBY, Phase.JOINING, Phase.AWAITING, Phase.LINKING, Phase.STARTING, Phase.WATCHING),
         *(Phase.DRAINING, Phase.PASSING),
@@ -74,10 +74,11 @@ def _journal(state: State, event: LockTaken | JournalSeen | Recorded | NotRecord
     replace = msgspec.structs.replace
     match event:
         case LockTaken(journal):
-            return replace(state, locked=True, journal=journal)
+            # A phase that writes the journal gets it with the answer.
+            return replace(state, locked=True, journal=journal if state.phase in READS_JOURNAL else state.journal)
         case Recorded(journal):
             return replace(state, journal=journal)
-        case JournalSeen(journal) if state.phase in _READS_JOURNAL:
+        case JournalSeen(journal) if state.phase in READS_JOURNAL:
             return replace(state, journal=journal)
         case NotRecorded() if isinstance(state.journal, Journal) and state.phase is Phase.FINISHING:
             # The outcome holds for as long as this process lives; after that the order is looked at anew.

@@ -80,6 +80,10 @@ def _record(change: Callable[[State], Change]) -> Callable[[State], Effects]:
     return lambda state: (Arm(None), Record(change(state)))
 
 
+def _lock(state: State) -> Effects:
+    return () if state.locked else (TakeLock(),)
+
+
 def _lease(state: State, *, patient: bool) -> Effects:
     return () if state.leased else (TakeLease(beats_as(state), patient),)
 
@@ -100,7 +104,7 @@ def _propose(state: State) -> Propose:
 
 
 _ENTRY: Mapping[Phase, Callable[[State], Effects]] = {
-    Phase.STANDBY: lambda state: (Arm(None), TakeLock()),
+    Phase.STANDBY: lambda state: (Arm(None), *_lock(state)),
     Phase.SERVING: _serve,
     Phase.DISABLED: lambda state: (Arm(None), *_lease(state, patient=False)),
     Phase.FINISHING: lambda state: (Arm(None), DropJob(), Record(finish(state))),
@@ -117,7 +121,7 @@ _ENTRY: Mapping[Phase, Callable[[State], Effects]] = {
     Phase.YIELDING: _record(lambda state: HandOver(_trial(state).generation)),
     Phase.PASSING: lambda state: (Arm(None), StartUnit(_trial(state).release)),
     Phase.RECALLING: _record(lambda state: Recall(_trial(state).generation, state.reason, state.message)),
-    Phase.JOINING: lambda state: (Arm(Deadline.STEP_DOWN), *(() if state.locked else (TakeLock(),))),
+    Phase.JOINING: lambda state: (Arm(Deadline.STEP_DOWN), *_lock(state)),
     Phase.STEPPING_DOWN: _record(lambda state: StepDown(_trial(state).generation)),
     Phase.AWAITING: _wait(Deadline.ESCALATE),
     Phase.CLAIMING: _record(lambda state: HandOver(_trial(state).generation)),

@@ -38,11 +38,6 @@ def on_trial(state: State) -> bool:
     return found is not None and found.release == state.me.release and found.stage is not Stage.STEPPED_DOWN
 
 
-def recalled(state: State) -> bool:
-    """The trial was taken back or given up, or nobody can tell any more."""
-    return not on_trial(state)
-
-
 def stranger(state: State) -> bool:
     """The journal knows of no reason why this process should run."""
     return not unreadable(state) and not is_committed(state) and not on_trial(state)

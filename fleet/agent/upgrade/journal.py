@@ -65,6 +65,8 @@ class Outcome(msgspec.Struct, frozen=True, rename="camel"):
     reason: UpgradeReason
     message: str = ""
     at: float = 0
+    leaving: bool = False
+    """The agent that stays may have been on its way out when this was written: its unit is to be started afresh."""
 
 
 class Journal(msgspec.Struct, frozen=True, rename="camel", tag="journal"):
@@ -251,13 +253,22 @@ def _committed(journal: Journal, candidate: Candidate, at: float) -> Journal:
 
 
 def _reverted(journal: Journal, candidate: Candidate, change: Recall | Reject, at: float) -> Journal:
-    phase = UpgradePhase.REVERTED
-    return _ended(journal, Outcome(candidate.generation, candidate.release, phase, change.reason, change.message, at))
+    outcome = Outcome(
+        candidate.generation,
+        candidate.release,
+        UpgradePhase.REVERTED,
+        change.reason,
+        change.message,
+        at,
+        leaving=candidate.stage is Stage.HANDED_OVER,
+    )
+    return _ended(journal, outcome)
 
 
 def _fallen_back(journal: Journal, change: FallBack, at: float) -> Journal:
     phase, generation = UpgradePhase.REVERTED, journal.generation
-    ended = _ended(journal, Outcome(generation, journal.committed, phase, change.reason, change.message, at))
+    outcome = Outcome(generation, journal.committed, phase, change.reason, change.message, at, leaving=True)
+    ended = _ended(journal, outcome)
     previous = None if journal.previous == change.release else journal.previous
     return msgspec.structs.replace(ended, committed=change.release, previous=previous)
 

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
-from tests.upgrade.model.model import Model, Violation
-from tests.upgrade.model.world import World
+from fleet.contract.wire import AgentTarget
+from tests.upgrade.model.base import Label
+from tests.upgrade.model.model import Model
+from tests.upgrade.model.world import Violation, World
 
 
 class Found(NamedTuple):
-    """How far an exploration came, and the trace to the state in which an oracle did not hold, if there is one."""
+    """How far an exploration came, and the trace to where an oracle did not hold, if it did not."""
 
     states: int
     transitions: int
     violation: str = ""
     trace: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.states} states, {self.transitions} transitions"]
+        lines += [f"{number:3}. {line}" for number, line in enumerate(self.trace, 1)]
+        return "\n".join([*lines, f"  => {self.violation}"] if self.violation else lines)
 
 
 class Explorer:
@@ -27,47 +35,51 @@ class Explorer:
         self._numbers: dict[World, int] = {}
         self._worlds: list[World] = []
         self._parents = array("i")
-        self._labels: list[str] = []
         self._from, self._to = array("i"), array("i")
         self._transitions = 0
 
-    def run(self, starts: Iterable[World], limit: int = 10**9) -> Found:
+    def run(self, starts: Iterable[World]) -> Found:
         """Explore all that can be reached from `starts`."""
         for world in starts:
-            self._number(world, -1, "start")
+            self._reached(world, -1)
         at = 0
-        while at < len(self._worlds) and at < limit:
-            try:
+        try:
+            while at < len(self._worlds):
                 self._expand(at)
-            except Violation as violation:
-                return self._found(str(violation), at)
-            at += 1
-        return self._stuck()
+                at += 1
+        except Violation as violation:
+            return self._found(str(violation), at)
+        return self._ends()
 
     def _expand(self, at: int) -> None:
-        for move in self._model.moves(self._worlds[at]):
+        numbers, worlds = self._numbers, self._worlds
+        for label, world, fault in self._model.moves(worlds[at]):
             self._transitions += 1
-            known = len(self._worlds)
-            to = self._number(move.world, at, move.label)
-            if to == known:
-                try:
-                    self._model.check(move.world)
-                except Violation as violation:
-                    raise Violation(f"{violation}\n  by: {move.label}") from violation
-            if not move.fault:
+            to = numbers.get(world)
+            if to is None:
+                to = self._first_seen(label, world, at)
+            if not fault:
                 self._from.append(at)
                 self._to.append(to)
 
-    def _number(self, world: World, parent: int, label: str) -> int:
-        found = self._numbers.get(world)
-        if found is None:
-            found = self._numbers[world] = len(self._worlds)
-            self._worlds.append(world)
-            self._parents.append(parent)
-            self._labels.append(label)
-        return found
+    def _first_seen(self, label: Label, restless: World, parent: int) -> int:
+        try:
+            world = self._model.calmed(restless)
+            number = self._numbers.get(world)
+            if number is None:
+                number = self._reached(world, parent)
+                self._model.check(world)
+        except Violation as violation:
+            raise Violation(f"{violation}\n     by: {_words(label)}") from violation
+        return number
 
-    def _stuck(self) -> Found:
+    def _reached(self, world: World, parent: int) -> int:
+        number = self._numbers[world] = len(self._worlds)
+        self._worlds.append(world)
+        self._parents.append(parent)
+        return number
+
+    def _ends(self) -> Found:
         """(e): from every state, without a further fault, an end with a reason can be reached."""
         before: list[list[int]] = [[] for _ in self._worlds]
         for source, target in zip(self._from, self._to, strict=True):
@@ -82,13 +94,33 @@ class Explorer:
                     good[source] = 1
                     ends.append(source)
         first = good.find(0)
-        if first < 0:
-            return Found(len(self._worlds), self._transitions)
-        return self._found("(e) from here no end is ever reached", first)
+        if first >= 0:
+            return self._found("(e) from here no end is ever reached", first)
+        return Found(len(self._worlds), self._transitions)
 
     def _found(self, violation: str, at: int) -> Found:
-        trace: list[str] = []
-        while at >= 0:
-            trace.append(self._labels[at])
-            at = self._parents[at]
-        return Found(len(self._worlds), self._transitions, violation, tuple(reversed(trace)))
+        path = [at]
+        while self._parents[path[-1]] >= 0:
+            path.append(self._parents[path[-1]])
+        path.reverse()
+        steps = pairwise(path)
+        trace = tuple(self._label(source, target) for source, target in steps)
+        return Found(len(self._worlds), self._transitions, violation, trace)
+
+    def _label(self, source: int, target: int) -> str:
+        world = self._worlds[target]
+        moves = self._model.moves(self._worlds[source])
+        return next(_words(move.label) for move in moves if self._model.calmed(move.world) == world)
+
+
+def _words(label: Label) -> str:
+    return " ".join(_order(word) if isinstance(word, AgentTarget) else str(word) for word in label)
+
+
+def _order(target: AgentTarget) -> str:
+    parts = [f"{target.version} of attempt {target.generation}"]
+    parts += ["granted"] if target.granted else []
+    parts += [f"stop {target.stop_instance}"] if target.stop_instance else []
+    parts += [f"confirmed {target.confirmed}"] if target.confirmed else []
+    parts += ["withdrawn"] if target.withdrawn else []
+    return ", ".join(parts)

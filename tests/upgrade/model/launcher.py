@@ -20,7 +20,7 @@ def verifies(version: int, files: Files) -> bool:
     return version == 0 or files is Files.MARKED
 
 
-def boot(journal: Journal, link: int, files: Files) -> int:
+def boot(journal: Journal, link: int) -> int:
     """The version whose unit is started at boot."""
     candidate = journal.candidate
     if candidate and candidate.stage is not Stage.STEPPED_DOWN and RELEASES.index(candidate.release) == link:
@@ -42,9 +42,15 @@ def run(version: int, journal: Journal, files: Files) -> Plan:
         if verifies(version, files):
             return Plan(None, become=True)
         other = 1 - version
-        return Plan(FallBack(RELEASES[other], UpgradeReason.COMMITTED_DAMAGED), become=False, other=other)
-    handed = candidate is not None and candidate.stage is Stage.HANDED_OVER
-    return Plan(None, become=False, other=committed, restart=handed)
+        change = FallBack(RELEASES[other], UpgradeReason.COMMITTED_DAMAGED)
+        return Plan(change, become=False, other=other, restart=True)
+    return Plan(None, become=False, other=committed, restart=_leaving(journal))
+
+
+def _leaving(journal: Journal) -> bool:
+    if journal.candidate is not None:
+        return journal.candidate.stage is Stage.HANDED_OVER
+    return journal.outcome is not None and journal.outcome.leaving
 
 
 def exhausted(attempts: int) -> bool:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fleet.agent.upgrade.absorb import READS_JOURNAL
 from fleet.agent.upgrade.deadlines import Deadline
 from fleet.agent.upgrade.effects import (
     Arm,
@@ -49,12 +50,32 @@ from fleet.agent.upgrade.machine import begin, step
 from fleet.agent.upgrade.outward import beats_as, status
 from fleet.agent.upgrade.state import Me, Phase, State
 from fleet.contract.names import AgentVersion
-from fleet.contract.upgrade import UpgradeReason, UpgradeStatus
+from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentTarget, Heartbeat
-from tests.upgrade.model.world import RELEASES, Pool, Proc, Unit
+from tests.upgrade.model.world import NONE, RELEASES, Pool, Proc, Unit
 
 ANOTHER = AgentVersion("v9.9.9")
-FAILED = UpgradeReason.SELF_TEST_FAILED
+_DRAINING = frozenset({Phase.QUIESCING, Phase.DRAINING})
+
+
+class Facts(NamedTuple):
+    """What the moves ask about a process, so that they need not look into its state."""
+
+    unit: Unit
+    instance: str
+    phase: Phase | None
+    connected: bool
+    leased: bool
+    drains: bool
+    """It waits for its reconciles to end."""
+    healthy: bool
+    hears_beats: bool
+    journal: int
+    """The one it knows, if it looks at others' lines; else NONE."""
+    restless: bool
+    """It has something to carry out."""
+    shown: int
+    """The status that it reports now; NONE for nothing that the operator decides by."""
 
 
 class After(NamedTuple):
@@ -80,19 +101,44 @@ class Processes:
         self.beats: Pool[Heartbeat] = Pool()
         self.statuses: Pool[UpgradeStatus] = Pool()
         self.off = self.procs.number(Proc())
+        self.launch = self.procs.number(Proc(Unit.LAUNCH))
+        self.left = self.procs.number(Proc(Unit.LEFT))
+        self._facts: list[Facts] = []
         self._after: dict[tuple[int, str, int], After] = {}
-        self._begun: dict[tuple[Me, int], int] = {}
+        self._begun: dict[tuple[int, int, int, int], int] = {}
         self._beats: dict[tuple[int, bool], int] = {}
-        self._statuses: dict[int, int] = {}
+        self._popped: dict[int, int] = {}
 
-    def begin(self, me: Me, journal: int) -> int:
+    def begin(self, version: int, start: int, boot: int, journal: int) -> int:
         """A process that was just started."""
-        found = self._begun.get((me, journal))
+        found = self._begun.get((version, start, boot, journal))
         if found is None:
+            me = Me(RELEASES[version], f"{version}.{start}", f"boot-{boot}")
             state, effects = begin(me, self.journals[journal])
             proc = _queued(Proc(Unit.RUN, self.states.number(state)), effects)
-            found = self._begun[me, journal] = self.procs.number(proc)
+            found = self._begun[version, start, boot, journal] = self.procs.number(proc)
         return found
+
+    def popped(self, proc: int) -> int:
+        """The process whose first effect is done."""
+        found = self._popped.get(proc)
+        if found is None:
+            value = self.procs[proc]
+            found = self._popped[proc] = self.procs.number(value._replace(queue=value.queue[1:], half=False))
+        return found
+
+    def halved(self, proc: int) -> int:
+        """The process whose first effect is done, but not durable."""
+        return self.procs.number(self.procs[proc]._replace(half=True))
+
+    def worked(self, proc: int) -> int:
+        """The process whose job went one step on."""
+        value = self.procs[proc]
+        return self.procs.number(value._replace(job_step=value.job_step + 1))
+
+    def idle(self, proc: int) -> int:
+        """The process whose job is over."""
+        return self.procs.number(self.procs[proc]._replace(job=None, job_step=0))
 
     def hears(self, proc: int, kind: str, argument: int = 0) -> After:
         """The process after an event."""
@@ -120,32 +166,19 @@ class Processes:
             forgetful=any(_is_known_to_be_bad(after, effect) for effect in effects),
         )
 
-    def _event(self, kind: str, argument: int) -> Event:  # noqa: PLR0911 - a table of 19 rows
-        match kind:
-            case "lock":
-                return LockTaken(self.journals[argument])
-            case "journal":
-                return JournalSeen(self.journals[argument])
-            case "recorded":
-                return Recorded(self.journals[argument])
-            case "target":
-                return TargetSeen(self.targets[argument])
-            case "beat":
-                return BeatHeard(self.beats[argument])
-            case "workloads":
-                return Workloads(busy=False, healthy=bool(argument))
-            case "fetched":
-                return Fetched(argument)
-            case "staged":
-                return Staged(argument)
-            case "tested":
-                return SelfTested(argument)
-            case "test failed":
-                return JobFailed(argument, FAILED)
-            case "link refused":
-                return LinkRefused(UpgradeReason.LINK_MISSING)
-            case _:
-                return PLAIN[kind]
+    def _event(self, kind: str, argument: int) -> Event:
+        if kind in _PLAIN:
+            return _PLAIN[kind]
+        if kind in {"lock", "journal", "recorded"}:
+            journal = self.journals[argument]
+            return {"lock": LockTaken, "journal": JournalSeen, "recorded": Recorded}[kind](journal)
+        if kind == "target":
+            return TargetSeen(self.targets[argument])
+        if kind == "beat":
+            return BeatHeard(self.beats[argument])
+        if kind == "test failed":
+            return JobFailed(argument, UpgradeReason.SELF_TEST_FAILED)
+        return {"fetched": Fetched, "staged": Staged, "tested": SelfTested}[kind](argument)
 
     def beat(self, proc: int, *, lies: bool) -> int:
         """The heartbeat that the process sends now."""
@@ -158,23 +191,51 @@ class Processes:
             found = self._beats[number, lies] = self.beats.number(beat)
         return found
 
-    def status(self, state: int) -> int:
-        """What the process reports in this state; -1 for nothing."""
-        found = self._statuses.get(state)
-        if found is None:
-            shown = status(self.states[state])
-            found = self._statuses[state] = -1 if shown is None else self.statuses.number(shown)
-        return found
+    def facts(self, proc: int) -> Facts:
+        """The facts of a process."""
+        facts = self._facts
+        while len(facts) <= proc:
+            facts.append(self._worked_out(self.procs[len(facts)]))
+        return facts[proc]
+
+    def _worked_out(self, proc: Proc) -> Facts:
+        if proc.state == NONE:
+            return Facts(proc.unit, "", None, False, False, False, True, False, NONE, False, NONE)
+        state = self.states[proc.state]
+        assert isinstance(state.journal, Journal)
+        return Facts(
+            unit=proc.unit,
+            instance=state.me.instance,
+            phase=state.phase,
+            connected=state.connected,
+            leased=state.leased,
+            drains=state.phase in _DRAINING and state.busy,
+            healthy=state.healthy,
+            hears_beats=state.phase is Phase.STARTING,
+            journal=self.journals.number(state.journal) if state.phase in READS_JOURNAL else NONE,
+            restless=bool(proc.queue) or proc.job is not None,
+            shown=self._shown(state) if proc.reports else NONE,
+        )
+
+    def _shown(self, state: State) -> int:
+        shown = status(state)
+        if shown is None or not (shown.phase.terminal or shown.phase is UpgradePhase.SELF_TESTED):
+            return NONE
+        reason = shown.reason if shown.phase.terminal else UpgradeReason.IN_PROGRESS
+        return self.statuses.number(msgspec.structs.replace(shown, reason=reason, message=""))
 
 
-PLAIN: dict[str, Event] = {
+_PLAIN: dict[str, Event] = {
     "lease": LeaseTaken(),
     "lease lost": LeaseLost(),
     "released": LeaseReleased(),
     "connected": Connected(),
     "disconnected": Disconnected(),
+    "well": Workloads(busy=False, healthy=True),
+    "sick": Workloads(busy=False, healthy=False),
     "not recorded": NotRecorded("no space left"),
     "linked": LinkPointed(),
+    "link refused": LinkRefused(UpgradeReason.LINK_MISSING),
     "started": UnitStarted(),
     "stopped": UnitStopped(),
     **{f"passed {deadline.value}": Passed(deadline) for deadline in Deadline},
@@ -209,11 +270,3 @@ def _is_known_to_be_bad(state: State, effect: Effect) -> bool:
         return False
     bad = state.journal.bad if isinstance(state.journal, Journal) else ()
     return any(one.release == effect.change.release for one in bad)
-
-
-def reboots(me: Me, boot: int) -> Me:
-    return msgspec.structs.replace(me, boot_id=f"boot-{boot}")
-
-
-def identity(version: int, start: int, boot: int) -> Me:
-    return Me(RELEASES[version], f"{version}.{start}", f"boot-{boot}")

@@ -1,7 +1,7 @@
-"""The world of one device as the model sees it: small tuples of numbers, so that millions of them can be compared.
+"""The world of one device as the model sees it: small tuples of numbers, so that many of them can be compared.
 
-A state of the world is a tuple, its places named by the constants below. Everything richer, such as a machine's state
-or a journal, is kept once in a `Pool` and stands in the tuple as a number.
+A state of the world is a tuple, its places named by the constants below. Everything richer, such as a process or a
+disk, is kept once in a `Pool` and stands in the tuple as a number.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Unit(IntEnum):
     """The process has ended with EXIT_DONE, and systemd has not noticed yet: still active."""
 
 
+ACTIVE = (Unit.LAUNCH, Unit.RECORDING, Unit.RUN)
+
+
 class Files(IntEnum):
     """The second version's folder; the first one's is always whole."""
 
@@ -70,11 +73,6 @@ class Nature(IntEnum):
     CANNOT_CONNECT = 4
     SAYS_ANOTHER_VERSION = 5
     MAKES_SICK = 6
-
-
-class Net(IntEnum):
-    UP = 0
-    DOWN = 1
 
 
 class Wish(IntEnum):
@@ -132,18 +130,50 @@ class Budget(NamedTuple):
     """Faults that may still happen."""
 
     crashes: int = 0
+    """Of a process, of the operator, or of power."""
     delays: int = 0
+    """Messages that come late, and then as often as they like."""
     outages: int = 0
     changes_of_mind: int = 0
     operator_ends: int = 0
     rot: int = 0
+    """The second version's file changes on disk."""
     full: int = 0
+    """The journal cannot be written once."""
     tampers: int = 0
+    """Somebody removes the lock's file."""
+
+
+class Switches(NamedTuple):
+    """Guards that lie outside the machines, in what carries out their effects."""
+
+    sync_journal: bool = True
+    sync_files: bool = True
+    digest: bool = True
+    compare_and_set: bool = True
+    afresh: bool = True
+    lease: bool = True
+
+
+class Pace(IntEnum):
+    """How long messages take."""
+
+    ANY = 0
+    PROMPT = 1
+    """None, once they are sent: what was written is known at once, but for late ones. When it is written is free."""
+
+
+class Violation(Exception):  # noqa: N818
+    """An oracle does not hold."""
 
 
 RELEASES: tuple[Release, Release] = (release(1), release(2))
-# Places in a state.
-P0, P1, LOCK, DISK, TARGET, LATE_TARGET, LEASE, INFO, HEARD0, HEARD1, LATE_BEAT, LATE_REPORT = range(12)
-BOOT, STARTS0, STARTS1, NET, PENDING, ZOMBIE, OPERATOR, WISH, BUDGET, NATURE, PROVEN, CONFIRMED = range(12, 24)
 NONE = -1
 World = tuple[int, ...]
+# Places in a world. The first two, and the two of heartbeats and of starts, are by version.
+P0, P1, LOCK, DISK, TARGET, LATE_TARGET, LEASE, INFO, HEARD0, HEARD1, LATE_BEAT, LATE_REPORT = range(12)
+BOOT, STARTS0, STARTS1, NET, ZOMBIE, OPERATOR, WISH, BUDGET, NATURE, PROVEN, CONFIRMED, SIZE = range(12, 24)
+
+
+def replaced(world: World, place: int, value: int) -> World:
+    return (*world[:place], value, *world[place + 1 :])

@@ -83,9 +83,7 @@ class Device:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.folder / "journal.json")
-        handle = os.open(self.folder, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+        _sync(self.folder)
 
     def verifies(self, release: Json) -> bool:
         """Whether a release is here as it was verified: its marker, and its file by the marker's digest.
@@ -141,6 +139,8 @@ def run(device: Device, version: str) -> tuple[str, Json | None]:
         `become`, `start` or `restart`, and the release; None when there is none that could run.
     """
     with device.locked():
+        with contextlib.suppress(OSError):
+            _sync(device.folder)  # nobody must act on a line that a power cut takes back
         journal = device.journal()
         if journal is None:
             mine = next((one for one in device.marked() if one["version"] == version and device.verifies(one)), None)
@@ -162,13 +162,14 @@ def count_attempt(journal: Json) -> Json:
 def reject(journal: Json, reason: str, message: str, at: float) -> Json:
     """The candidate has failed; as `Reject` of the agent's journal."""
     candidate = journal["candidate"]
-    return _ended(journal, candidate["generation"], candidate["release"], reason, message, at)
+    leaving = candidate["stage"] == "handed-over"
+    return _ended(journal, candidate["generation"], candidate["release"], reason, message, at, leaving=leaving)
 
 
 def fall_back(journal: Json, release: Json, message: str, at: float) -> Json:
     """What was committed cannot run; as `FallBack` of the agent's journal."""
     generation = max((journal.get(what) or {"generation": 0})["generation"] for what in ("candidate", "outcome"))
-    after = _ended(journal, generation, journal["committed"], "CommittedDamaged", message, at)
+    after = _ended(journal, generation, journal["committed"], "CommittedDamaged", message, at, leaving=True)
     previous = None if journal.get("previous") == release else journal.get("previous")
     return {**after, "committed": release, "previous": previous}
 
@@ -196,13 +197,14 @@ def _committed(device: Device, journal: Json) -> tuple[str, Json | None]:
         return "start", None
     # Where the line cannot be written, the other one's launcher would send us back: so it runs in our unit.
     saved = _saved(device, fall_back(journal, other, f"{other['version']} runs in its place", time.time()))
-    return ("start" if saved else "become"), other
+    return ("restart" if saved else "become"), other
 
 
 def _leave(journal: Json) -> tuple[str, Json]:
-    candidate = journal.get("candidate")
-    handed = candidate is not None and candidate["stage"] == "handed-over"
-    return ("restart" if handed else "start"), journal["committed"]
+    """The committed version's unit is started; afresh where what runs in it may be on its way out."""
+    candidate, outcome = journal.get("candidate"), journal.get("outcome")
+    leaving = candidate["stage"] == "handed-over" if candidate else bool(outcome and outcome.get("leaving"))
+    return ("restart" if leaving else "start"), journal["committed"]
 
 
 def _on_trial(journal: Json) -> Json | None:
@@ -217,11 +219,13 @@ def _without_journal(device: Device) -> Json | None:
     return next(filter(device.verifies, found), None)
 
 
-def _ended(journal: Json, generation: int, release: Json, reason: str, message: str, at: float) -> Json:
+def _ended(
+    journal: Json, generation: int, release: Json, reason: str, message: str, at: float, *, leaving: bool
+) -> Json:
     bad = list(journal.get("bad") or [])
     if reason in _CONDEMNING and all(one["release"] != release for one in bad):
         bad = [*bad, {"release": release, "reason": reason}][-REMEMBERED:]
-    how = {"phase": "Reverted", "reason": reason, "message": message, "at": at}
+    how = {"phase": "Reverted", "reason": reason, "message": message, "at": at, "leaving": leaving}
     return {**journal, "candidate": None, "bad": bad, "outcome": {"generation": generation, "release": release, **how}}
 
 
@@ -232,6 +236,14 @@ def _saved(device: Device, journal: Json) -> bool:
         say(f"the journal cannot be written: {error}")
         return False
     return True
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _known(release: Json) -> None:

@@ -221,10 +221,12 @@ def test_what_was_committed_is_damaged(scene: Scene) -> None:
     third = scene.device.has("v3.0.0", SAYS)
     scene.write(replace(scene.journal, previous=scene.new))
     scene.damage(scene.old)
-    assert scene.launch("run", "v1.0.0") == (EXIT_DONE, "", starts("v2.0.0")), "the rollback target, not the newest"
+    assert scene.launch("run", "v1.0.0") == (EXIT_DONE, "", starts("v2.0.0", "restart")), (
+        "the rollback target, not the newest"
+    )
     assert (scene.now.committed, scene.now.previous) == (scene.new, None)
     scene.damage(scene.new)
-    assert scene.launch("run", "v2.0.0") == (EXIT_DONE, "", starts("v3.0.0"))
+    assert scene.launch("run", "v2.0.0") == (EXIT_DONE, "", starts("v3.0.0", "restart"))
     assert scene.now.committed == third
     scene.damage(third)
     assert scene.launch("run", "v3.0.0")[0] == 1, "and the unit tries again"
@@ -328,6 +330,7 @@ outcomes = st.builds(
     st.sampled_from(UpgradeReason),
     st.text(),
     st.floats(0, 1e10),
+    st.booleans(),
 )
 bad = st.lists(st.builds(BadRelease, releases, st.sampled_from(UpgradeReason)), max_size=40).map(tuple)
 journals = st.builds(

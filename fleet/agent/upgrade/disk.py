@@ -34,8 +34,9 @@ class DeviceDisk:
         self._room = Room(place.root)
 
     def read_journal(self) -> Journal | BadJournal:
-        """What the journal says now."""
+        """What the journal says now, made durable first: nobody must act on a line that a power cut takes back."""
         try:
+            sync(self._room.journal.parent)
             return parse(self._room.journal.read_bytes())
         except FileNotFoundError:
             return parse(None)

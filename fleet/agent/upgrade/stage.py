@@ -66,6 +66,9 @@ def stage(room: Room, release: Release) -> None:
         )
     if marker is not None and not room.flaw(release):
         _proven(room, release, home / "manifest.json")
+        # Whoever laid it down may have died before this.
+        sync_tree(home)
+        sync(room.versions)
         return
     remove(staging)
     partial = room.partial(release.digest)

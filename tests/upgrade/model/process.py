@@ -45,6 +45,7 @@ from fleet.agent.upgrade.events import (
     UnitStopped,
     Workloads,
 )
+from fleet.agent.upgrade.guards import attempt
 from fleet.agent.upgrade.journal import Journal, Propose
 from fleet.agent.upgrade.machine import begin, step
 from fleet.agent.upgrade.outward import beats_as, status
@@ -161,7 +162,7 @@ class Processes:
         recalls = after.phase is Phase.RECALLING and isinstance(event, Passed)
         return After(
             self.procs.number(moved),
-            stopping=after.target.generation if stopping and after.target else 0,
+            stopping=attempt(after) if stopping else 0,
             hasty=recalls and not before.connected,
             forgetful=any(_is_known_to_be_bad(after, effect) for effect in effects),
         )

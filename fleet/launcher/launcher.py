@@ -27,9 +27,7 @@ EXIT_DONE = 86
 """Another version runs: the unit is not to be started again."""
 EXIT_FAILED, EXIT_USAGE = 1, 2
 """Nothing could be started: the unit is to be started again. What was asked is no command."""
-MAX_ATTEMPTS = 3
-SCHEMA = 1
-REMEMBERED = 32
+MAX_ATTEMPTS, SCHEMA, REMEMBERED = 3, 1, 32
 AGENT = "fleet-agent"
 
 Json = dict[str, Any]
@@ -73,6 +71,7 @@ class Device:
             with contextlib.suppress(OSError):
                 lock = held.enter_context((self.folder / "journal.lock").open("a"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                _sync(self.folder)  # nobody must act on a line that a power cut takes back
             yield
 
     def save(self, journal: Json) -> None:
@@ -82,8 +81,7 @@ class Device:
             file.write(json.dumps(journal, separators=(",", ":")).encode())
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(self.folder / "journal.json")
-        _sync(self.folder)
+        _sync(draft.replace(self.folder / "journal.json").parent)
 
     def verifies(self, release: Json) -> bool:
         """Whether a release is here as it was verified: its marker, and its file by the marker's digest.
@@ -115,10 +113,9 @@ class Device:
 
     def linked(self) -> str:
         """The version that the link points to; empty when it points to none."""
-        try:
+        with contextlib.suppress(OSError):
             return self.link.readlink().parent.name
-        except OSError:
-            return ""
+        return ""
 
 
 def boot(device: Device) -> Json | None:
@@ -139,8 +136,6 @@ def run(device: Device, version: str) -> tuple[str, Json | None]:
         `become`, `start` or `restart`, and the release; None when there is none that could run.
     """
     with device.locked():
-        with contextlib.suppress(OSError):
-            _sync(device.folder)  # nobody must act on a line that a power cut takes back
         journal = device.journal()
         if journal is None:
             mine = next((one for one in device.marked() if one["version"] == version and device.verifies(one)), None)
@@ -162,16 +157,16 @@ def count_attempt(journal: Json) -> Json:
 def reject(journal: Json, reason: str, message: str, at: float) -> Json:
     """The candidate has failed; as `Reject` of the agent's journal."""
     candidate = journal["candidate"]
-    leaving = candidate["stage"] == "handed-over"
-    return _ended(journal, candidate["generation"], candidate["release"], reason, message, at, leaving=leaving)
+    how = {"reason": reason, "message": message, "at": at, "leaving": candidate["stage"] == "handed-over"}
+    return _ended(journal, candidate["generation"], candidate["release"], how)
 
 
 def fall_back(journal: Json, release: Json, message: str, at: float) -> Json:
     """What was committed cannot run; as `FallBack` of the agent's journal."""
     generation = max((journal.get(what) or {"generation": 0})["generation"] for what in ("candidate", "outcome"))
-    after = _ended(journal, generation, journal["committed"], "CommittedDamaged", message, at, leaving=True)
+    how = {"reason": "CommittedDamaged", "message": message, "at": at, "leaving": True}
     previous = None if journal.get("previous") == release else journal.get("previous")
-    return {**after, "committed": release, "previous": previous}
+    return {**_ended(journal, generation, journal["committed"], how), "committed": release, "previous": previous}
 
 
 def _try(device: Device, journal: Json, candidate: Json) -> tuple[str, Json]:
@@ -201,7 +196,6 @@ def _committed(device: Device, journal: Json) -> tuple[str, Json | None]:
 
 
 def _leave(journal: Json) -> tuple[str, Json]:
-    """The committed version's unit is started; afresh where what runs in it may be on its way out."""
     candidate, outcome = journal.get("candidate"), journal.get("outcome")
     leaving = candidate["stage"] == "handed-over" if candidate else bool(outcome and outcome.get("leaving"))
     return ("restart" if leaving else "start"), journal["committed"]
@@ -219,14 +213,12 @@ def _without_journal(device: Device) -> Json | None:
     return next(filter(device.verifies, found), None)
 
 
-def _ended(
-    journal: Json, generation: int, release: Json, reason: str, message: str, at: float, *, leaving: bool
-) -> Json:
+def _ended(journal: Json, generation: int, release: Json, how: Json) -> Json:
     bad = list(journal.get("bad") or [])
-    if reason in _CONDEMNING and all(one["release"] != release for one in bad):
-        bad = [*bad, {"release": release, "reason": reason}][-REMEMBERED:]
-    how = {"phase": "Reverted", "reason": reason, "message": message, "at": at, "leaving": leaving}
-    return {**journal, "candidate": None, "bad": bad, "outcome": {"generation": generation, "release": release, **how}}
+    if how["reason"] in _CONDEMNING and all(one["release"] != release for one in bad):
+        bad = [*bad, {"release": release, "reason": how["reason"]}][-REMEMBERED:]
+    how = {"generation": generation, "release": release, "phase": "Reverted", **how}
+    return {**journal, "candidate": None, "bad": bad, "outcome": how}
 
 
 def _saved(device: Device, journal: Json) -> bool:
@@ -240,10 +232,8 @@ def _saved(device: Device, journal: Json) -> bool:
 
 def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def _known(release: Json) -> None:
@@ -285,10 +275,8 @@ def environment(device: Device, version: str) -> dict[str, str]:
 
 def become(device: Device, release: Json) -> NoReturn:
     """Replace this process by a version's agent."""
-    artifact = str(device.versions / release["version"] / AGENT)
-    os.execve(  # noqa: S606
-        sys.executable, [sys.executable, artifact, "run"], environment(device, release["version"])
-    )
+    argv = [sys.executable, str(device.versions / release["version"] / AGENT), "run"]
+    os.execve(sys.executable, argv, environment(device, release["version"]))  # noqa: S606
 
 
 def start(how: str, release: Json) -> bool:

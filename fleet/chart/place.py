@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fleet.contract.objects import SERVER_CONFIG_MAP
+from fleet.scores.server import SERVICES
 from fleet.secrets.kubernetes import KubernetesSecretStore
 from fleet.topology.capabilities import Applied, Endpoints, Json, Service, ServiceStatus
 from fleet.topology.kubernetes.labels import meta, named
@@ -51,9 +52,9 @@ class ChartPlace:
         return []
 
     def stop(self, names: Sequence[str], *, delete_data: bool) -> list[Applied]:
-        """Remove the services' files; what they kept is the admin's to delete."""
+        """Remove the files of the chart's services; what they kept is the admin's to delete."""
         del delete_data
-        metas = [meta(named(name), self._namespace, name) for name in names]
+        metas = [meta(named(name), self._namespace, name) for name in names if name in SERVICES]
         return self._kube.delete([{"apiVersion": "v1", "kind": "Secret", "metadata": item} for item in metas])
 
 

@@ -61,7 +61,7 @@ class Helm:
             env={**self._env, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 

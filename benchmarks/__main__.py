@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--list] [--seconds N] [NAME ...]`: print a table each, and write `out/benchmarks/*.json`."""
+"""`python -m benchmarks [--list] [--seconds N] [--cycles N] [NAME ...]`: print tables, and write `out/benchmarks`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import agent, callout, help, revoke, rollout, runbook, storm  # noqa: A004 - a benchmark's name
+from benchmarks import agent, callout, help, revoke, rollout, runbook, storm, upgrade  # noqa: A004 - a benchmark's name
 from benchmarks.report import Table, publish, this_machine, write_readme
 
 
@@ -22,6 +22,7 @@ def main(argv: list[str]) -> int:
         "callout": callout.run,
         "storm": storm.run,
         "agent": lambda: agent.run(options.seconds),
+        "upgrade": lambda: upgrade.run(options.cycles),
     }
     unknown = [name for name in options.names if name not in every]
     if unknown:
@@ -45,6 +46,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="only say what there is")
     parser.add_argument(
         "--seconds", type=float, default=agent.SECONDS, metavar="N", help="how long the idle agent is watched (300)"
+    )
+    parser.add_argument(
+        "--cycles", type=int, default=upgrade.CYCLES, metavar="N", help="how many upgrades and rollbacks (1000)"
     )
     return parser.parse_args(argv)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from fleet.contract.names import AgentVersion
-from fleet.contract.upgrade import Manifest
 from tests.support.agents import signed
 from tests.upgrade.device import artifact
 
@@ -28,7 +27,7 @@ CHATTERS = f"{_SAYS}\nwhile True: sys.stdout.write('x' * 65536)\n"
 
 _numbers = itertools.count(1)
 
-Publish = Callable[[Path, Manifest, bytes], None]
+Publish = Callable[[Path, bytes], None]
 
 
 def version() -> AgentVersion:
@@ -41,7 +40,7 @@ def faulty(publish: Publish, folder: Path, code: str, **manifest: object) -> Age
     name = version()
     path, described = artifact(folder / "built", name, code)
     changed = msgspec.structs.replace(described, **manifest)
-    publish(path, changed, signed(changed))
+    publish(path, signed(changed))
     return name
 
 

@@ -152,6 +152,19 @@ class Lab:
             interval=0.01,
         )
 
+    def ended(self, *, within: float = ENDED) -> UpgradeStatus:
+        """Wait until the order that was given last has ended, however."""
+
+        def terminal() -> UpgradeStatus | None:
+            known, target = self.status, self.target
+            if known is None or target is None or target.order != self.order_number:
+                return None
+            return known if known.generation == target.generation and known.phase.terminal else None
+
+        found = wait_until(terminal, f"the order for {self.name} has ended", timeout=within)
+        assert found is not None
+        return found
+
     def ends_badly(self, *, within: float = ENDED) -> None:
         """Wait until the order that was given last has been reverted, for whatever reason."""
         wait_until(

@@ -1,0 +1,125 @@
+"""Upgrades and rollbacks of agents, one after the other on several devices, while agents are killed at random."""
+
+from __future__ import annotations
+
+import random
+import signal
+import statistics
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.place import installed
+from benchmarks.report import Table
+from fleet.contract.config import OperatorConfig, UpgradeRules, load_config, render_config
+from fleet.contract.names import AgentVersion
+from fleet.contract.upgrade import UpgradePhase
+from harness.world import World
+from tests.upgrade.matrix.lab import INTERVAL, Lab
+from tests.upgrade.matrix.shelf import publish_all, stage_all
+
+CYCLES = 1000
+DEVICES = 4
+SEED = 20_261_125
+_KILLED = 0.3
+"""The part of the cycles in which an agent is killed."""
+_WINDOW = 4.0
+"""Seconds after the order within which that happens."""
+VERSIONS = (AgentVersion("v0.1.1"), AgentVersion("v0.1.2"))
+
+
+@dataclass
+class Tally:
+    """What one device went through. Times in seconds."""
+
+    took: list[float] = field(default_factory=list[float])
+    killed: int = 0
+    undone: int = 0
+    silence: float = 0
+    touched: int = 0
+    grew: int = 0
+
+
+def run(cycles: int = CYCLES, devices: int = DEVICES) -> Table:
+    """Do `cycles` orders in all, spread over `devices`."""
+    with installed() as world, tempfile.TemporaryDirectory() as folder:
+        _allow(world, devices)
+        shelf = stage_all(Path(folder) / "shelf", VERSIONS)
+        publish_all(world, VERSIONS)
+        with ThreadPoolExecutor(devices) as pool:
+            jobs = [pool.submit(_device, world, Path(folder), shelf, cycles // devices, n) for n in range(devices)]
+            tallies = [job.result() for job in jobs]
+    took = sorted(second for tally in tallies for second in tally.took)
+    return Table(
+        "upgrade",
+        ("what", "measured"),
+        (
+            ("orders carried out", str(len(took))),
+            ("orders that were reverted and given again", str(sum(tally.undone for tally in tallies))),
+            ("agents killed meanwhile", str(sum(tally.killed for tally in tallies))),
+            ("workloads touched", str(sum(tally.touched for tally in tallies))),
+            ("order to committed, median s", f"{statistics.median(took):.2f}"),
+            ("order to committed, p99 s", f"{took[int(len(took) * 0.99)]:.2f}"),
+            (f"longest silence, s (heartbeats every {INTERVAL} s)", f"{max(tally.silence for tally in tallies):.2f}"),
+            ("growth of a device's disk, bytes", str(max(tally.grew for tally in tallies))),
+        ),
+        (
+            f"{devices} devices at once; seed {SEED}; in {_KILLED:.0%} of the cycles an agent is killed within "
+            f"{_WINDOW:g} s of the order. A killed agent is silent itself; the other one is not.",
+        ),
+    )
+
+
+def _allow(world: World, devices: int) -> None:
+    """Let the operator upgrade them all at once."""
+    path = next(world.root.rglob("operator.json"))
+    config = load_config(path, OperatorConfig)
+    path.write_bytes(render_config(msgspec.structs.replace(config, upgrade=UpgradeRules(at_once=devices, soak=2))))
+    world.kill("operator")
+
+
+def _device(world: World, folder: Path, shelf: Path, cycles: int, number: int) -> Tally:
+    chance, tally = random.Random(SEED + number), Tally()
+    lab = Lab(world, folder, world.unique("cycle"))
+    try:
+        lab.set_up(VERSIONS[0], shelf, VERSIONS[1])
+        before = _size(lab.disk.room.folder)
+        for cycle in range(cycles):
+            _cycle(lab, VERSIONS[(cycle + 1) % 2], chance, tally)
+        tally.silence = lab.watch.longest_silence
+        tally.touched = sum(lab.containers().get(name) != facts for name, facts in lab.before.items())
+        tally.grew = _size(lab.disk.room.folder) - before
+    finally:
+        lab.close()
+    return tally
+
+
+def _cycle(lab: Lab, version: AgentVersion, chance: random.Random, tally: Tally) -> None:
+    while True:
+        started = time.monotonic()
+        killer = threading.Timer(chance.uniform(0, _WINDOW), _kill, (lab, chance))
+        lab.order(version)
+        if chance.random() < _KILLED:
+            killer.start()
+            tally.killed += 1
+        phase = lab.ended().phase
+        killer.cancel()
+        if phase is UpgradePhase.COMMITTED:
+            tally.took.append(time.monotonic() - started)
+            lab.runs(version)
+            return
+        tally.undone += 1
+
+
+def _kill(lab: Lab, chance: random.Random) -> None:
+    if running := lab.units():
+        lab.host.run(["systemctl", "kill", f"--signal={signal.SIGKILL.name}", f"fleet-agent@{chance.choice(running)}"])
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

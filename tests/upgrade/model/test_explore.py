@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.upgrade.model.page import PAGE
 from tests.upgrade.model.slices import SLICES, Slice
 
 
@@ -18,3 +19,5 @@ from tests.upgrade.model.slices import SLICES, Slice
 def test_every_oracle_holds_in_every_state(explored: Slice) -> None:
     found = explored.explore()
     assert not found.violation, f"{explored.name}: {found}"
+    row = f"| {explored.name} | {found.states:,} | {found.transitions:,} |"
+    assert row in PAGE.read_text(), f"docs/upgrade.md has other numbers than {row}: run `python -m tests.upgrade.model`"

@@ -144,8 +144,9 @@ class ProcessTopology:
     def stop(self, names: Sequence[str], *, delete_data: bool) -> list[Applied]:
         """As `RunsServices.stop`."""
         with _as_fleet_errors():
-            known = specs(self._root)
-            for name in names:
+            # Names of the plan may be those of the world's own parts, which are not ours to end.
+            known = {name for name in specs(self._root) if (self._root / "services" / name).is_dir()}
+            for name in known & set(names):
                 remove(self._root, name)
             ask(self._root, "look")
         for name in names:

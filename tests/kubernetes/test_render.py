@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def test_the_restricted_pod_security_standard_takes_every_pod(kube: Kube, home: 
 
 def test_a_pod_with_more_privilege_would_be_refused(kube: Kube, home: str, secrets: Path) -> None:
     """Else the test above proves nothing."""
-    template = found(rendered(SHAPE, home, secrets), "Deployment", "fleet-callout")["spec"]["template"]
+    # A copy, for what is rendered shares constants.
+    template = copy.deepcopy(found(rendered(SHAPE, home, secrets), "Deployment", "fleet-callout")["spec"]["template"])
     del template["spec"]["containers"][0]["securityContext"]["capabilities"]
     pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {"name": "greedy"}}
     with pytest.raises(AssertionError, match='violates PodSecurity "restricted:latest": unrestricted capabilities'):

@@ -16,6 +16,7 @@ from scenarios.remove import remove
 from scenarios.restart import restart
 from scenarios.revoke import revoke
 from scenarios.update import roll_out, update
+from scenarios.upgrade import upgrade, upgrade_interrupted, upgrade_queued, upgrade_refused, upgrade_withdrawn
 
 
 @pytest.mark.embedded
@@ -55,6 +56,30 @@ def test_look(play: Play) -> None:
 @pytest.mark.k3d
 def test_restart(play: Play) -> None:
     play(restart)
+
+
+def test_upgrade(play: Play) -> None:
+    play(upgrade)
+
+
+def test_upgrade_refused(play: Play) -> None:
+    play(upgrade_refused)
+
+
+@pytest.mark.embedded
+@pytest.mark.k3d
+def test_upgrade_interrupted(play: Play) -> None:
+    play(upgrade_interrupted)
+
+
+def test_upgrade_queued(play: Play) -> None:
+    play(upgrade_queued)
+
+
+@pytest.mark.embedded
+@pytest.mark.k3d
+def test_upgrade_withdrawn(play: Play) -> None:
+    play(upgrade_withdrawn)
 
 
 def test_bad_ids(play: Play) -> None:

@@ -20,6 +20,7 @@ from harness.errors import HarnessError
 from harness.images import IMAGE
 from harness.probes.engine import EngineProbe
 from harness.redact import Redactor
+from harness.releases import ensure_published, names_of
 from harness.runbook import Run
 from harness.scenario import Command, Scenario, Value
 from harness.wait import stretch, wait_until
@@ -36,6 +37,9 @@ _ENROLL = Command(
     " --admin-token-file {admin_token_file} --out {config}"
 )
 _SET_UP = Command("fleet device setup --config {config} {where}")
+_SET_UP_VERSIONED = Command(
+    "fleet device setup --config {config} --agent {agent} --trusted-keys {trusted_keys} {where}", deadline=60
+)
 _ONLINE = 20.0
 """Seconds from the set-up to the first heartbeat seen in Kubernetes."""
 
@@ -56,13 +60,15 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
     with allure.step(f"Preparation: {scenario.needs}"):
         if scenario.server:
             ensure_installed(world, folder)
+            if scenario.agents:
+                ensure_published(world, folder, scenario.agents)
         else:
             ensure_bare(world, folder)
         ids = [world.unique("pi") for _ in range(scenario.devices or int(scenario.names_a_device))]
         hosts = [world.device(name) for name in ids]
         made = Run(
             world,
-            names_for(world, hosts),
+            {**names_for(world, hosts), **names_of(world, scenario.agents)},
             folder,
             terminals={f"device{_suffix(number)}": host for number, host in enumerate(hosts)},
             redact=Redactor([world.admin_token_file.read_text().strip()]),
@@ -73,7 +79,7 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
                 with ThreadPoolExecutor(len(hosts)) as pool:
                     typed = [
                         result
-                        for results in pool.map(partial(_enroll, made), range(scenario.devices))
+                        for results in pool.map(partial(_enroll, made, scenario.agents > 0), range(scenario.devices))
                         for result in results
                     ]
                 # Attached here: Allure nests the steps of concurrent work wrongly.
@@ -145,13 +151,13 @@ def type_one(command: Command, names: Mapping[str, Value], env: Mapping[str, str
     return result
 
 
-def _enroll(made: Run, number: int) -> list[Result]:
+def _enroll(made: Run, versioned: bool, number: int) -> list[Result]:
     """Enroll one device, set it up, and wait until it is online."""
-    suffix = _suffix(number)
+    suffix, set_up = _suffix(number), _SET_UP_VERSIONED if versioned else _SET_UP
     names = {**made.names, **{name: made.names[f"{name}{suffix}"] for name in ("device", "config", "where")}}
     typed = [
         type_one(_ENROLL, names, made.world.env, made.folder),
-        type_one(_SET_UP, names, made.terminals[f"device{suffix}"].env or made.world.env, made.folder),
+        type_one(set_up, names, made.terminals[f"device{suffix}"].env or made.world.env, made.folder),
     ]
     device = made.name(f"device{suffix}")
     wait_until(lambda: made.world.kube.device(device), f"{device} is online", timeout=_ONLINE, until=is_online)

@@ -125,6 +125,7 @@ class Scenario:
         why: What it is good for, in a sentence or two.
         server: Whether a fleet server must be installed before the first step; if not, none may be.
         devices: How many fresh enrolled devices must be online before the first step.
+        agents: How many versions of the agent must be published; the devices run the first. 0: the one installed here.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Scenario:
     why: str
     server: bool = True
     devices: int = 0
+    agents: int = 0
     steps: list[Step] = field(default_factory=list[Step])
 
     def step(
@@ -173,7 +175,10 @@ class Scenario:
             return "a place to install into"
         if not self.devices:
             return "an installed fleet server"
-        return "an installed fleet server and " + ("a device" if self.devices == 1 else f"{self.devices} devices")
+        devices = "a device" if self.devices == 1 else f"{self.devices} devices"
+        with_versions = " that runs v0.1.1" if self.agents else ""
+        published = f", and {self.agents} published agents" if self.agents else ""
+        return f"an installed fleet server and {devices}{with_versions}{published}"
 
 
 def fill(text: str, names: Mapping[str, Value]) -> str:

@@ -14,6 +14,7 @@ from scenarios.remove import remove
 from scenarios.restart import restart
 from scenarios.revoke import revoke
 from scenarios.update import roll_out, update
+from scenarios.upgrade import upgrade, upgrade_interrupted, upgrade_queued, upgrade_refused, upgrade_withdrawn
 
 BOOK: tuple[Scenario, ...] = (
     install,
@@ -24,6 +25,11 @@ BOOK: tuple[Scenario, ...] = (
     observe,
     look,
     restart,
+    upgrade,
+    upgrade_refused,
+    upgrade_interrupted,
+    upgrade_queued,
+    upgrade_withdrawn,
     bad_ids,
     stray_keys,
     bad_workloads,

@@ -22,6 +22,7 @@ EXAMPLES: dict[str, Value] = {
     "deployment2": "job",
     "image": "registry.example.org/web:1",
     "port": "8080",
+    **{f"version{suffix}": f"v0.1.{number}" for number, suffix in enumerate(("", "2", "3"), start=1)},
     **{f"device{suffix}": f"pi-{number}" for number, suffix in enumerate(("", "2", "3"), start=1)},
     **{f"config{suffix}": f"pi-{number}.json" for number, suffix in enumerate(("", "2", "3"), start=1)},
     **{f"where{suffix}": ("--ssh", f"pi@pi-{number}") for number, suffix in enumerate(("", "2", "3"), start=1)},

@@ -29,6 +29,7 @@ MARKERS = {
     "k3d": "runs in a k3d cluster with the product as pods",
     "staging": "runs against the cluster that a description names; never without being asked for",
     "production_smoke": "only looks, so it may run against production; -m production_smoke asks for that",
+    "matrix": "does a fault to an upgrade, half an hour for all of them; never without being asked for",
     "libvirt": "needs a device that is a libvirt virtual machine",
     "pi": "needs a device that is a board reached over SSH",
 }
@@ -37,7 +38,7 @@ MARKERS = {
 _TARGETS = ("embedded", "node", "k3d", "staging")
 _SMOKE = "production_smoke"
 _DEVICES = ("libvirt", "pi")
-_ASKED_FOR = (*_DEVICES, "node3")
+_ASKED_FOR = (*_DEVICES, "node3", "matrix")
 
 WORLD: pytest.StashKey[World] = pytest.StashKey()
 """The world of this worker, once a test wanted one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT, DEVICE_INFO
 from fleet.contract.names import AgentVersion, DeviceId, Digest
@@ -15,6 +16,8 @@ from harness.wait import wait_until
 from harness.world import World
 from tests.upgrade.matrix.conftest import NEW, NEWER, OLD, MakeLab, Publish
 from tests.upgrade.matrix.faulty import CRASHES, faulty, slow_engine
+
+pytestmark = pytest.mark.matrix
 
 COMMITTED, REFUSED, REVERTED = UpgradePhase.COMMITTED, UpgradePhase.REFUSED, UpgradePhase.REVERTED
 

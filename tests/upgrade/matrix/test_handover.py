@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import msgspec
+import pytest
 
 from fleet.contract.buckets import AGENT_TARGET, DESIRED_INDEX, DESIRED_STATE
 from fleet.contract.upgrade import EXIT_DONE, UpgradePhase, UpgradeReason
@@ -14,6 +15,8 @@ from harness.wait import wait_until
 from harness.world import World
 from tests.upgrade.matrix.conftest import NEW, OLD, MakeLab
 from tests.upgrade.matrix.lab import Lab
+
+pytestmark = pytest.mark.matrix
 
 COMMITTED = UpgradePhase.COMMITTED
 

@@ -22,6 +22,8 @@ from tests.upgrade.matrix.conftest import NEW, NEWER, OLD, MakeLab, Publish
 from tests.upgrade.matrix.faulty import CHATTERS, HANGS, LIES, UNFIT, faulty, version
 from tests.upgrade.matrix.lab import Lab
 
+pytestmark = pytest.mark.matrix
+
 COMMITTED, REFUSED = UpgradePhase.COMMITTED, UpgradePhase.REFUSED
 SECOND = ReleaseKey.new()
 """A release key that the device knows as revoked."""

@@ -7,12 +7,16 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
 from harness.wait import wait_until
 from harness.world import World
 from tests.upgrade.matrix.conftest import NEW, OLD, MakeLab, Publish
 from tests.upgrade.matrix.faulty import CRASHES, SILENT, faulty
+
+pytestmark = pytest.mark.matrix
 
 COMMITTED, REVERTED = UpgradePhase.COMMITTED, UpgradePhase.REVERTED
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def remove(name: str) -> list[Path]:
         with contextlib.suppress(OSError):
             top.rmdir()
     return [top for top in tops if top.is_dir()]
+
+
+def await_removed(name: str, within: float = 5.0) -> list[Path]:
+    """As `remove`, for `within` seconds: a process that was killed leaves its group a moment later."""
+    end = time.monotonic() + within
+    while (left := remove(name)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return left
 
 
 def _hierarchies() -> list[Path]:

@@ -102,7 +102,8 @@ def sweep(also: Callable[[Path], None] = lambda _: None) -> list[Path]:
             kill_members(root)
             also(root)
             with contextlib.suppress(OSError):
-                cgroups.remove((root / CGROUP).read_text())
+                if cgroups.await_removed((root / CGROUP).read_text()):
+                    continue  # its name is in there, for the next sweep
             remove(root)
             removed.append(root)
     return removed

@@ -21,8 +21,6 @@ from harness.targets.node.init import Forward
 from harness.targets.node.namespaces import start_first_process
 from harness.targets.node.plan import API_PORT, SITE_ADDRESS, Plan, load
 
-_GONE_WITHIN = 5.0
-
 
 def main(argv: list[str]) -> int:
     """Keep a site until its owner or it ends; or end one that was kept."""
@@ -40,7 +38,7 @@ def main(argv: list[str]) -> int:
     _say(_wait(site))
     os.kill(site, signal.SIGKILL)
     os.waitpid(site, 0)  # returns only when the whole pid namespace is dead
-    _remove_groups(plan.cgroup)
+    _say(f"left: {cgroups.await_removed(plan.cgroup) or 'nothing'}")
     return 0
 
 
@@ -83,13 +81,6 @@ def _wait(site: int) -> str:
                 return "the owner ended"
             poll.unregister(sys.stdin)
             _say("lives on without an owner")
-
-
-def _remove_groups(name: str) -> None:
-    end = time.monotonic() + _GONE_WITHIN
-    while (left := cgroups.remove(name)) and time.monotonic() < end:
-        time.sleep(0.02)  # a dead process leaves its group a moment later
-    _say(f"left: {left or 'nothing'}")
 
 
 def _say(text: str) -> None:

@@ -87,7 +87,7 @@ class Site:
         except subprocess.TimeoutExpired:
             self._keeper.kill()
             self._keeper.wait()
-        left = cgroups.remove(self.plan.cgroup)
+        left = cgroups.await_removed(self.plan.cgroup)
         if left:
             raise HarnessError(f"control groups outlived the site: {left}", next_step="see who is in cgroup.procs")
 

@@ -31,10 +31,9 @@ from tests.targets.conftest import documented_role
 APPROVE = """
 import sys
 from pathlib import Path
-from harness.parts import PartSpec
 from harness.targets.identity import ZitadelDouble
 issuer, ca, state, code = sys.argv[1:]
-ZitadelDouble(PartSpec("zitadel", (), "world"), issuer, Path(ca), Path(state)).approve(code)
+ZitadelDouble(issuer, Path(ca), Path(state)).approve(code)
 """
 """A person with a browser."""
 

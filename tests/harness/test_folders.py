@@ -20,7 +20,7 @@ def test_a_sweep_removes_what_dead_runs_left_and_nothing_else() -> None:
     """A free lock marks the dead; what they left running is killed first."""
     alive, lock = folders.create()
     dead, dead_lock = folders.create()
-    with subprocess.Popen(["sleep", "1004"], env={**os.environ, "FLEET_WORLD": str(dead)}) as left:
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "FLEET_WORLD": str(dead)}) as left:
         wait_until(lambda: left.pid in folders.members(dead), "it is seen as a member", timeout=5)
         dead_lock.close()
         folders.sweep()

@@ -160,14 +160,17 @@ def test_whatever_ends_a_run_leaves_no_process(
     inner.makepyfile(HANGING)
     argv = [sys.executable, "-m", "pytest", *APART, *options]
     with subprocess.Popen(argv, cwd=inner.path, stdout=subprocess.DEVNULL, start_new_session=True) as process:
-        wait_until((inner.path / "hanging").exists, "the inner test hangs", timeout=20)
-        (root,) = worlds(inner)
-        assert len(folders.members(root)) >= 3, "a supervisor and two parts"
-        if number == signal.SIGINT:
-            os.killpg(process.pid, number)  # as a terminal does
-        else:
-            os.kill(process.pid, number)
-        process.wait(20)
+        try:
+            wait_until((inner.path / "hanging").exists, "the inner test hangs", timeout=20)
+            (root,) = worlds(inner)
+            assert len(folders.members(root)) >= 3, "a supervisor and two parts"
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # as a terminal does
+            else:
+                os.kill(process.pid, number)
+            process.wait(20)
+        finally:
+            process.kill()
     assert_no_process_left([root])
     if number == signal.SIGKILL:
         wait_until(lambda: swept(root), "the next sweep has removed it", timeout=10)

@@ -131,7 +131,7 @@ class Agent:
     def _restore(self) -> None:
         saved = self._store.load()
         if saved is None:
-            _log.info("no desired state on disk; containers are left as they are", path=str(self._store.path))
+            _log.info("no desired state to restore; containers are left as they are", path=str(self._store.path))
             return
         self._wishes, self._leaving = saved.wishes, set(saved.leaving)
         self._manager.want(saved.wishes)

@@ -16,10 +16,12 @@ from fleet import logs
 from fleet.agent.agent import Agent
 from fleet.agent.grant import ask, check
 from fleet.agent.place import Place
+from fleet.agent.schema import on_disk
 from fleet.agent.selftest import self_test
 from fleet.agent.setup import load
 from fleet.agent.upgrade.installed import installed
 from fleet.contract.errors import FleetError, InvalidInput
+from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, STATE_SCHEMA
 from fleet.version import VERSION
 
 
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         place = _place(options.root)
         if options.self_test:
-            sys.exit(0 if asyncio.run(self_test(place, print)) else 1)
+            sys.exit(_self_test(place))
         logs.configure("agent")
         sys.exit(asyncio.run(_run(place)))
     except FleetError as error:
@@ -46,11 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fleet-agent",
         description="Runs on a device: keeps its containers as the fleet wants them, and reports.",
-        epilog="exit codes: 0 good, 1 self-test or agent failed, 2 bad configuration, 4 no configuration",
+        epilog="exit codes: 0 good, 1 self-test or agent failed, 2 bad configuration, 4 no configuration, "
+        "87 self-test found state of a newer agent",
     )
     parser.add_argument("command", nargs="?", choices=["run"], help="work until SIGTERM; containers go on after it")
     parser.add_argument("--version", action="version", version=f"fleet-agent {VERSION}")
-    parser.add_argument("--self-test", action="store_true", help="check configuration, engine, issuer and NATS")
+    parser.add_argument("--self-test", action="store_true", help="check state, configuration, engine, issuer, NATS")
     parser.add_argument(
         "--root",
         type=Path,
@@ -65,6 +68,17 @@ def _place(root: Path) -> Place:
     if not root.is_dir():
         raise InvalidInput(f"{root} is no folder", next_step="give the root that holds etc/fleet/agent.json")
     return Place(root.absolute())
+
+
+def _self_test(place: Place) -> int:
+    form = on_disk(place)
+    if form > STATE_SCHEMA:
+        print(  # noqa: T201 - the command line speaks
+            f"state   FAILED  a newer agent wrote it: it has form {form}, and this one understands up to "
+            f"{STATE_SCHEMA}; next: run an agent that is as new"
+        )
+        return EXIT_STATE_TOO_NEW
+    return 0 if asyncio.run(self_test(place, print)) else 1
 
 
 async def _run(place: Place) -> int:

@@ -7,15 +7,21 @@ import os
 from pathlib import Path
 
 import msgspec
+import structlog
 
+from fleet.agent.schema import form_of
 from fleet.agent.wishes import Wishes
+from fleet.contract.upgrade import STATE_SCHEMA
+
+_log = structlog.stdlib.get_logger()
 
 
-class Saved(msgspec.Struct, frozen=True, omit_defaults=True):
+class Saved(msgspec.Struct, frozen=True):
     """The file's content. `leaving` are removed deployments whose report has not been deleted in NATS yet."""
 
     wishes: Wishes
     leaving: tuple[str, ...] = ()
+    schema: int = STATE_SCHEMA
 
 
 class Store:
@@ -27,9 +33,12 @@ class Store:
         self._written = b""
 
     def load(self) -> Saved | None:
-        """What was saved last; None when nothing was, or when it cannot be read any more."""
+        """What was saved last; None when nothing was, or when it cannot be read, as what a newer agent wrote."""
         try:
             data = self.path.read_bytes()
+            if (form := form_of(data)) > STATE_SCHEMA:
+                _log.error("a newer agent wrote the desired state on disk", form=form, understood=STATE_SCHEMA)
+                return None
             saved = msgspec.json.decode(data, type=Saved)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None

@@ -9,7 +9,7 @@ from fleet.artifacts.layer import Target
 from fleet.artifacts.verify import chunk_digest, file_digest
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.names import AgentVersion
-from fleet.contract.upgrade import CHUNK, MAX_ARTIFACT, Manifest, SignedManifest
+from fleet.contract.upgrade import CHUNK, MAX_ARTIFACT, STATE_SCHEMA, Manifest, SignedManifest
 from fleet.contract.wire import encode
 
 
@@ -31,7 +31,7 @@ def describe(artifact: Path, version: AgentVersion, target: Target, *, not_after
     if not 0 < size <= MAX_ARTIFACT:
         raise InvalidInput(f"{artifact} has {size} bytes", next_step=f"devices take 1 to {MAX_ARTIFACT}")
     oldest = min(target.pythons, key=lambda python: tuple(map(int, python.split("."))))
-    return Manifest(version, file_digest(artifact), size, chunks, oldest, target.architectures, not_after)
+    return Manifest(version, file_digest(artifact), size, chunks, oldest, target.architectures, not_after, STATE_SCHEMA)
 
 
 def sign(manifest: Manifest, key: ReleaseKey) -> SignedManifest:

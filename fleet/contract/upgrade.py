@@ -23,6 +23,10 @@ MAX_ATTEMPTS = 3
 """Starts that an unproven agent is given before the launcher turns back (as Greengrass's loader does)."""
 EXIT_DONE = 86
 """The exit status of an agent, or a launcher, whose unit is not to be started again: another version runs instead."""
+STATE_SCHEMA = 1
+"""The form in which this agent keeps its journal and its last desired state; a newer one is refused."""
+EXIT_STATE_TOO_NEW = 87
+"""The exit status of a self-test that finds a newer form on disk."""
 
 
 class UpgradePhase(Enum):

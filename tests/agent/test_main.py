@@ -159,6 +159,19 @@ def test_the_self_test_tells_each_part(tmp_path: Path, config: AgentConfig, caps
     assert "start docker or podman" in lines[1]
 
 
+@pytest.mark.parametrize("name", ["desired.json", "agent/journal.json"])
+def test_the_self_test_on_what_a_newer_agent_left(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "var/lib/fleet" / name
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema":2}')
+    with pytest.raises(SystemExit) as end:
+        main(["--self-test", "--root", str(tmp_path)])
+    assert end.value.code == 87
+    assert "run an agent that is as new" in capsys.readouterr().out
+
+
 def test_the_self_test_without_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--self-test", "--root", str(tmp_path)])

@@ -49,6 +49,20 @@ def test_a_damaged_file_is_as_none(store: Store, content: bytes) -> None:
     assert store.load() is None
 
 
+def test_what_a_newer_agent_wrote_is_left_until_there_is_something_to_save(store: Store) -> None:
+    store.save(SAVED)
+    newer = store.path.read_bytes().replace(b'"schema":1', b'"schema":2')
+    store.path.write_bytes(newer)
+    assert Store(store.path).load() is None
+    assert store.path.read_bytes() == newer
+
+
+def test_what_was_saved_before_it_had_a_form(store: Store) -> None:
+    store.path.parent.mkdir(parents=True)
+    store.path.write_bytes(b'{"wishes":{}}')
+    assert Store(store.path).load() == Saved({})
+
+
 def test_the_same_is_written_once(store: Store) -> None:
     store.save(SAVED)
     written = store.path.stat().st_mtime_ns, store.path.stat().st_ino

@@ -12,7 +12,7 @@ from fleet.agent.upgrade.examine import self_test
 from fleet.agent.upgrade.journal import Release
 from fleet.artifacts.refusal import Refusal
 from fleet.contract.errors import FleetError
-from fleet.contract.upgrade import UpgradeReason
+from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, UpgradeReason
 from harness.wait import wait_until
 from tests.upgrade.device import HONEST, Device
 
@@ -22,6 +22,10 @@ FLOODS = "import sys\nline = 'x' * 65536\nwhile True:\n    sys.stdout.write(line
 BREAKS = "raise SystemExit('no such module')\n"
 FAILS = (
     "import sys\nif '--version' in sys.argv:\n    print('fleet-agent {version}')\nelse:\n    sys.exit('nats FAILED')\n"
+)
+TOO_OLD = (
+    "import sys\nif '--version' in sys.argv:\n    print('fleet-agent {version}')\nelse:\n"
+    f"    print('state FAILED')\n    sys.exit({EXIT_STATE_TOO_NEW})\n"
 )
 FORKS = (
     "import os, signal, sys\n"
@@ -92,6 +96,14 @@ def test_one_that_fails(tmp_path: Path, code: str, named: str) -> None:
     reason, what = refused(tmp_path, code)
     assert reason is UpgradeReason.SELF_TEST_FAILED
     assert named in what
+
+
+def test_one_that_finds_state_of_a_newer_agent(tmp_path: Path) -> None:
+    """It knows best, so the running agent is not asked."""
+    reason, what = refused(tmp_path, TOO_OLD)
+    assert reason is UpgradeReason.STATE_TOO_NEW
+    assert not reason.condemns
+    assert "state FAILED" in what
 
 
 def test_one_whose_file_is_gone(tmp_path: Path) -> None:

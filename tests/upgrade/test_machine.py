@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fleet.agent.upgrade.deadlines import Deadline
 from fleet.agent.upgrade.effects import Effect, Exit, Fetch, PointLink, Record, Report, StartUnit, Write
 from fleet.agent.upgrade.events import (
@@ -195,14 +197,21 @@ def test_a_link_or_a_unit_that_fails_is_taken_back_with_its_reason() -> None:
     )
 
 
-def test_a_journal_that_cannot_be_used_is_reported_and_kept() -> None:
-    trouble = BadJournal(JournalTrouble.DAMAGED, "it is cut off")
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (JournalTrouble.DAMAGED, UpgradeReason.JOURNAL_UNREADABLE),
+        (JournalTrouble.TOO_NEW, UpgradeReason.STATE_TOO_NEW),
+    ],
+)
+def test_a_journal_that_cannot_be_used_is_reported_and_kept(what: JournalTrouble, reason: UpgradeReason) -> None:
+    trouble = BadJournal(what, "it is cut off")
     state, _ = begin(OLD_ME, trouble)
     state, effects = play(state, LockTaken(trouble), LeaseTaken(), TargetSeen(target(NEW, 1)))
     assert state.phase is Phase.DISABLED
     assert not any(isinstance(effect, Record) for effect in effects)
     (report,) = [effect for effect in effects if isinstance(effect, Report)]
-    assert (report.status.reason, report.status.message) == (UpgradeReason.JOURNAL_UNREADABLE, "it is cut off")
+    assert (report.status.reason, report.status.message) == (reason, "it is cut off")
 
 
 def test_what_must_succeed_is_tried_again() -> None:

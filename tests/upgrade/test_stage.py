@@ -52,6 +52,19 @@ def test_laid_down_it_verifies_and_nothing_else_is_left(device: Device) -> None:
     assert device.room.flaw(release) == ""
 
 
+@pytest.mark.parametrize("name", ["var/lib/fleet/desired.json", "var/lib/fleet/agent/journal.json"])
+def test_one_that_would_not_understand_the_state_on_disk(device: Device, name: str) -> None:
+    (device.root / name).write_text('{"schema":2,"what":"a newer agent knows"}')
+    path, manifest = artifact(device.root / "built", "v1.0.0")
+    assert refused(device, device.download(path, manifest)).reason is UpgradeReason.STATE_TOO_NEW
+    release = device.download(path, replace(manifest, state_schema=2))
+    stage(device.room, release)
+    assert device.room.flaw(release) == ""
+    (device.root / name).write_text('{"schema":3}')
+    with pytest.raises(Refusal, match="form 3"):
+        stage(device.room, release)
+
+
 @pytest.mark.parametrize("name", [AGENT, f"{AGENT}_00000000/site-packages/part/__init__.py"])
 @pytest.mark.parametrize("damage", [b"", b"something else"], ids=["empty", "other"])
 def test_a_damaged_version_is_laid_down_anew(device: Device, name: str, damage: bytes) -> None:

@@ -25,7 +25,7 @@ def adopt(place: Place, release: Release) -> Release:
     """Make a downloaded release the committed one, unless there is one; what is committed now.
 
     Raises:
-        Refusal: it is not what was signed, does not fit this machine, or a newer agent wrote the journal.
+        Refusal: it is not what was signed, does not fit this machine, or a newer agent wrote what is on disk.
         OSError: the disk failed; a repeat goes on.
     """
     disk = DeviceDisk(place)

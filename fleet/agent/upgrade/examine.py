@@ -13,7 +13,7 @@ from fleet.agent.upgrade.journal import Release
 from fleet.agent.upgrade.room import AGENT, Room
 from fleet.artifacts.refusal import Refusal
 from fleet.contract.errors import FleetError
-from fleet.contract.upgrade import UpgradeReason
+from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, UpgradeReason
 
 _MAX_OUTPUT = 64 * 1024
 """Bytes that it may say; more is a fault, and is not kept."""
@@ -46,7 +46,8 @@ async def self_test(room: Room, release: Release, within: float, own: SelfTest) 
         own: The same examination of the agent that runs: where that fails too, the new one is not to blame.
 
     Raises:
-        Refusal: it cannot be run, says another version, does not end, says too much, or finds something missing.
+        Refusal: it cannot be run, says another version, does not end, says too much, finds something missing, or
+            state that is too new for it.
         FleetError: neither this version nor the one that runs would pass.
     """
     try:
@@ -67,6 +68,12 @@ async def self_test(room: Room, release: Release, within: float, own: SelfTest) 
             f"the self-test of {release.version} did not end within {within:g} s",
             next_step="see what it waits for: run its --self-test on the device",
         ) from error
+    if code == EXIT_STATE_TOO_NEW:
+        raise Refusal(
+            UpgradeReason.STATE_TOO_NEW,
+            f"{release.version} does not understand what a newer agent wrote on this device: {said[-_SHOWN:].strip()}",
+            next_step="order a version that is as new",
+        )
     if code != 0 and await own():
         raise _failed(release, f"it ended with code {code}", said)
     if code != 0:

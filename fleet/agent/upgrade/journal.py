@@ -13,11 +13,9 @@ import msgspec
 
 from fleet.contract.errors import InvalidInput
 from fleet.contract.names import AgentVersion, Digest
-from fleet.contract.upgrade import UpgradePhase, UpgradeReason
+from fleet.contract.upgrade import STATE_SCHEMA, UpgradePhase, UpgradeReason
 from fleet.contract.wire import decode, encode
 
-SCHEMA = 1
-"""The form of the journal that this agent writes. A newer one is refused, never rewritten."""
 _REMEMBERED = 32
 """Bad versions kept, newest last."""
 
@@ -73,7 +71,7 @@ class Journal(msgspec.Struct, frozen=True, rename="camel", tag="journal"):
     """`<root>/var/lib/fleet/agent/journal.json`. `previous` is the rollback target."""
 
     committed: Release
-    schema: int = SCHEMA
+    schema: int = STATE_SCHEMA
     previous: Release | None = None
     candidate: Candidate | None = None
     bad: tuple[BadRelease, ...] = ()
@@ -120,8 +118,8 @@ def parse(data: bytes | None) -> Journal | BadJournal:
         return BadJournal(JournalTrouble.MISSING, "there is no journal")
     try:
         form = decode(data, _Form)
-        if form.schema > SCHEMA:
-            what = f"it has form {form.schema}, and this agent understands up to {SCHEMA}"
+        if form.schema > STATE_SCHEMA:
+            what = f"it has form {form.schema}, and this agent understands up to {STATE_SCHEMA}"
             return BadJournal(JournalTrouble.TOO_NEW, what)
         if form.schema < 1:
             return BadJournal(JournalTrouble.DAMAGED, "it does not say its form")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fleet.agent.upgrade.effects import Write
 from fleet.agent.upgrade.guards import attempt, candidate, on_trial
-from fleet.agent.upgrade.journal import BadJournal, Candidate, Journal
+from fleet.agent.upgrade.journal import BadJournal, Candidate, Journal, JournalTrouble
 from fleet.agent.upgrade.state import Phase, State
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
@@ -36,6 +36,11 @@ _REPORTED: Mapping[Phase, tuple[UpgradePhase, UpgradeReason | None]] = {
     Phase.REJECTING: (UpgradePhase.REVERTING, None),
 }
 """None is the state's own reason."""
+_UNUSABLE: Mapping[JournalTrouble, UpgradeReason] = {
+    JournalTrouble.MISSING: UpgradeReason.JOURNAL_UNREADABLE,
+    JournalTrouble.DAMAGED: UpgradeReason.JOURNAL_UNREADABLE,
+    JournalTrouble.TOO_NEW: UpgradeReason.STATE_TOO_NEW,
+}
 
 
 def writes(state: State) -> Write:
@@ -61,7 +66,7 @@ def status(state: State) -> UpgradeStatus | None:
             return UpgradeStatus(
                 generation=state.target.generation,
                 phase=UpgradePhase.REFUSED,
-                reason=UpgradeReason.JOURNAL_UNREADABLE,
+                reason=_UNUSABLE[journal.trouble],
                 message=journal.message,
                 running=state.me.release.version,
                 candidate=state.target.version,

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.agent.place import Place
+from fleet.agent.schema import on_disk
 from fleet.agent.upgrade.files import remove, replace, sync, sync_tree, tree_digest
 from fleet.agent.upgrade.journal import Release
 from fleet.agent.upgrade.room import AGENT, Marker, Room
@@ -120,6 +122,14 @@ def _proven(room: Room, release: Release, path: Path) -> Manifest:
             next_step="order the version again; if that does not help, build it under a new one",
         )
     check_fits(manifest, Machine.this(), trusted)
+    form = on_disk(Place(room.root))
+    if form > manifest.state_schema:
+        raise Refusal(
+            UpgradeReason.STATE_TOO_NEW,
+            f"{release.version} understands state up to form {manifest.state_schema}, and what a newer agent wrote on "
+            f"this device has form {form}",
+            next_step="order a version that is as new",
+        )
     return manifest
 
 

@@ -34,7 +34,6 @@ def _rows() -> tuple[Row, ...]:
 ROWS = _rows()
 ELSEWHERE: Mapping[int, str] = {
     34: "not run: needs a device with a clock of its own (a virtual machine)",
-    39: "not run: the state on disk has one form so far",
 }
 """Rows without a test here, and why."""
 REMAINDER: Mapping[int, str] = {

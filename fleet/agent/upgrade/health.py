@@ -6,21 +6,53 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from fleet.agent.upgrade.events import Workloads
-from fleet.contract.wire import DeviceState, Phase
+from fleet.contract.wire import DeviceState, Phase, Reason
 
 _ILL = frozenset({Phase.FAILED, Phase.UNHEALTHY, Phase.RESTARTING})
 
 
+class Illness(msgspec.Struct, frozen=True):
+    """A workload that was unwell from `since` until `until`, or still is (None); in seconds of a monotonic clock.
+
+    It counts once it has lasted `patience` seconds, and until the workload has been well for as long: one failed check
+    is no illness, and one good look at a container that restarts again and again is no recovery.
+    """
+
+    since: float
+    until: float | None = None
+
+    def looked(self, *, ill: bool, now: float) -> Illness:
+        """What another look makes of it."""
+        if ill:
+            return Illness(self.since)
+        return Illness(self.since, now) if self.until is None else self
+
+    def is_over(self, now: float, patience: float) -> bool:
+        """Whether the workload has been well for long enough to forget it."""
+        return self.until is not None and now - self.until >= patience
+
+    def counts(self, now: float, patience: float) -> bool:
+        """Whether the workload is unwell."""
+        lasted = (now if self.until is None else self.until) - self.since
+        return lasted >= patience and not self.is_over(now, patience)
+
+    def next_change(self, patience: float) -> float:
+        """When it begins to count or is over, if nobody looks again."""
+        return (self.since if self.until is None else self.until) + patience
+
+
 class Health:
-    """Tells `Workloads`. A workload counts as unwell after `patience` seconds of it: one failed check is no illness."""
+    """Tells `Workloads`, by what an `Illness` with this `patience` in seconds says of each workload."""
 
     def __init__(self, patience: float, tell: Callable[[Workloads], None]) -> None:
         """Nothing is known yet, and nothing is wrong."""
         self._patience = patience
         self._tell = tell
         self._busy = False
-        self._ill_since: dict[str, float] = {}
+        self._illnesses: dict[str, Illness] = {}
         self._told: Workloads | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -28,11 +60,14 @@ class Health:
         """What is true of each deployment now, and whether a reconcile is in flight."""
         now = time.monotonic()
         self._busy = busy
-        ill = [name for name, state in states.items() if state.phase in _ILL]
-        self._ill_since = {name: self._ill_since.get(name, now) for name in ill}
-        if self._now() != self._told:
-            self.say(busy=busy)
-        self._look_again(now)
+        before, self._illnesses = self._illnesses, {}
+        for name, state in states.items():
+            ill = state.phase in _ILL
+            if state.reason is Reason.CRASH_LOOP:  # that took a number of crashes, which is patience enough
+                self._illnesses[name] = Illness(now - self._patience)
+            elif ill or name in before:
+                self._illnesses[name] = before.get(name, Illness(now)).looked(ill=ill, now=now)
+        self._judge()
 
     def say(self, *, busy: bool) -> None:
         """Tell it, news or not."""
@@ -41,15 +76,18 @@ class Health:
         self._tell(self._told)
 
     def _now(self) -> Workloads:
-        limit = time.monotonic() - self._patience
-        return Workloads(self._busy, healthy=all(since > limit for since in self._ill_since.values()))
+        now = time.monotonic()
+        return Workloads(self._busy, healthy=not any(it.counts(now, self._patience) for it in self._illnesses.values()))
 
-    def _look_again(self, now: float) -> None:
-        """When patience ends, if nothing else happens before."""
+    def _judge(self) -> None:
+        """Forget who has recovered, tell news, and look again when patience ends if nothing else happens before."""
+        now = time.monotonic()
+        self._illnesses = {name: it for name, it in self._illnesses.items() if not it.is_over(now, self._patience)}
+        if self._now() != self._told:
+            self.say(busy=self._busy)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = [since + self._patience for since in self._ill_since.values() if since + self._patience > now]
+        due = [moment for it in self._illnesses.values() if (moment := it.next_change(self._patience)) > now]
         if due:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(due) - now, lambda: self.say(busy=self._busy))
+            self._timer = asyncio.get_running_loop().call_later(min(due) - now, self._judge)

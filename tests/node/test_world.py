@@ -52,7 +52,12 @@ def test_a_killed_part_comes_back_and_is_no_problem_of_the_world(world: World) -
     )
     wait_until(lambda: answers(world), "it answers again", timeout=30)
     assert [event.asked for event in world.history if event.what == "pods killed"] == [True]
-    assert any(event.part.startswith("pod/zitadel") for event in world.history), "with the events of Kubernetes"
+    # Kubelets tell their events in their own time.
+    wait_until(
+        lambda: any(event.part.startswith("pod/zitadel") for event in world.history),
+        "its history has the events of Kubernetes",
+        timeout=20,
+    )
     logs = world.root / "logs"
     wait_until((logs / f"{ZITADEL}.log").exists, "its log is kept with the world", timeout=10)
     assert "Kubelet" in (logs / "node-n1-kubelet.log").read_text(), "beside those of the node's own servers"

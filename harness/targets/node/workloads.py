@@ -59,11 +59,16 @@ def deaths(pods: Sequence[Json], since: datetime.datetime) -> list[str]:
 
 
 def event_of(item: Json, offset: float) -> Event | None:
-    """An event of Kubernetes on our clocks; `offset` is the wall clock minus the monotonic clock."""
-    at = item.get("eventTime") or item.get("lastTimestamp") or item.get("firstTimestamp")
+    """An event of Kubernetes on our clocks; `offset` is the wall clock minus the monotonic clock.
+
+    The older kind of event has whole seconds, rounded down. It is told at the end of its second, else one that a test
+    caused in its first second would be taken for one from before the test.
+    """
+    exact = item.get("eventTime")
+    at = exact or item.get("lastTimestamp") or item.get("firstTimestamp")
     if not at:
         return None
-    wall = datetime.datetime.fromisoformat(at).timestamp()
+    wall = datetime.datetime.fromisoformat(at).timestamp() + (0 if exact else 0.999)
     about = item["involvedObject"]
     words = f"{item.get('type', '')} {item.get('reason', '')}: {item.get('message') or item.get('note', '')}"
     return Event(wall, wall - offset, words, f"{about['kind'].lower()}/{about['name']}")

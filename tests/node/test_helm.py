@@ -93,7 +93,7 @@ def provider(one: Site, tmp_path_factory: pytest.TempPathFactory) -> ZitadelDoub
     one.load([images.product(), images.nats(), double])
     root = tmp_path_factory.mktemp("provider")
     with contextlib.closing(KubeProbe(one.kubeconfig, NAMESPACE)) as kube:
-        return identity.start(kube, f"{NAMESPACE}-identity", double.image, one.plan.node_ports[-1], root)
+        return identity.start(kube, f"{NAMESPACE}-identity", double.image, one.plan.take_node_port(), root)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def release(one: Site, provider: ZitadelDouble, tmp_path: Path, monkeypatch: pyt
         "natsImage": images.nats().image,
         "pullPolicy": "Never",
         "identity": {"issuer": provider.issuer, "ca": provider.ca.read_text(), "adminTokenSecret": "zitadel-admin"},
-        "nats": {"host": "localhost", "port": one.plan.node_ports[-2]},
+        "nats": {"host": "localhost", "port": one.plan.take_node_port()},
     }
     with running_registry(tmp_path) as repository:
         reference, _ = publish(repository, plain_http=True)

@@ -22,7 +22,7 @@ from tests.node.support import apply, await_rollout, kubectl, web
 @pytest.fixture(scope="module")
 def port(one: Site, busybox: Archive) -> int:
     """Module: the node port of a web server in the namespace `pods`."""
-    port = one.plan.node_ports[0]
+    port = one.plan.take_node_port()
     apply(one.kubeconfig, "pods", web("web", busybox.image, port))
     await_rollout(one.kubeconfig, "pods", "web")
     # A ready pod is reached a moment later, once kube-proxy has heard of it.

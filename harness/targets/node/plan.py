@@ -1,14 +1,18 @@
-"""What a node target consists of: addresses, ports and folders; data only.
+"""What a node target consists of: addresses, ports and folders.
 
 All addresses are from ranges that are never routed (RFC 5737, RFC 2544), and exist only inside.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from harness.errors import PortTaken
 
 SITE_ADDRESS: Final = "198.51.100.1"
 """Of the control plane, and of the names of services."""
@@ -77,6 +81,18 @@ class Plan(msgspec.Struct, frozen=True):
     def api_url(self) -> str:
         """The API server, inside."""
         return f"https://{SITE_ADDRESS}:{API_PORT}"
+
+    def take_node_port(self) -> int:
+        """A node port that nobody else of the site has, in any process; it is taken for the site's life.
+
+        Raises:
+            PortTaken: all are.
+        """
+        for port in self.node_ports:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.root / f"port-{port}", os.O_CREAT | os.O_EXCL, 0o600))
+                return port
+        raise PortTaken("every node port of the site is taken", next_step="use fewer workers")
 
     def save(self) -> None:
         """For the keeper and what it starts."""

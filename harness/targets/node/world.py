@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from harness import folders
 from harness.binaries import NAMES, NODE_NAMES, resolve_all
 from harness.binaries.build import Progress
 from harness.devices.process import ProcessDevice
-from harness.errors import Misused, PortTaken
+from harness.errors import Misused
 from harness.images import server as images
 from harness.parts import PartSpec, put, specs, write_atomic
 from harness.probes.kube import KubeProbe
@@ -71,7 +70,7 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
         local.await_ready([_LOGS])
         kubeconfig = plan.root / "kubernetes" / "outside.kubeconfig"
         kube = cleanup.enter_context(contextlib.closing(KubeProbe(kubeconfig, namespace)))
-        zitadel = identity.start(kube, namespaces[1], images.zitadel_double().image, _port(plan), root)
+        zitadel = identity.start(kube, namespaces[1], images.zitadel_double().image, plan.take_node_port(), root)
         env = _operator_env(root, plan, kubeconfig, namespace, zitadel)
         device_env = {name: value for name, value in env.items() if name in inherited()}
         world = World(
@@ -107,15 +106,6 @@ def _show_daemons(root: Path, plan: Plan) -> None:
             (root / "logs" / f"{prefix}-{name}.log").symlink_to(home / "logs" / f"{name}.log")
 
 
-def _port(plan: Plan) -> int:
-    """A node port that no other world of the site has; it is taken for the site's life."""
-    for port in plan.node_ports:
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(plan.root / f"port-{port}", os.O_CREAT | os.O_EXCL, 0o600))
-            return port
-    raise PortTaken("every node port of the site is taken", next_step="use fewer workers")
-
-
 def _operator_env(root: Path, plan: Plan, kubeconfig: Path, namespace: str, zitadel: ZitadelDouble) -> dict[str, str]:
     home = root / "home"
     home.mkdir(mode=0o700)
@@ -130,7 +120,7 @@ def _operator_env(root: Path, plan: Plan, kubeconfig: Path, namespace: str, zita
         "FLEET_NATS_IMAGE": images.nats().image,
         "FLEET_PULL_POLICY": "Never",
         "FLEET_EXPOSURE": "node-port",
-        "FLEET_NATS_ADDRESS": f"localhost:{_port(plan)}",
+        "FLEET_NATS_ADDRESS": f"localhost:{plan.take_node_port()}",
         "FLEET_NATS_REPLICAS": "3" if len(plan.machines) == 3 else "1",
         "NO_COLOR": "1",
     }

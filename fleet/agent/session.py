@@ -12,6 +12,7 @@ from fleet.agent.backoff import Backoff
 from fleet.agent.cancel import heed
 from fleet.agent.desired import Unclear, read
 from fleet.agent.hints import certificate_trouble, clock_hint, next_step
+from fleet.agent.nudge import Nudge
 from fleet.agent.report import Reporter
 from fleet.agent.token import TokenKeeper
 from fleet.agent.wishes import Wishes
@@ -23,9 +24,6 @@ from fleet.contract.permissions import inbox_prefix
 from fleet.contract.wire import Desired, DesiredIndex
 
 _log = structlog.stdlib.get_logger()
-
-_SETTLE = (0.0, 0.05, 0.5)
-"""Seconds between the reads after a nudge: it is heard just before the stream stores the value."""
 
 
 class Ears:
@@ -65,7 +63,7 @@ class Session:
         self._reporter = reporter
         self._ears = ears
         self._companion = companion
-        self._nudged = asyncio.Event()
+        self._nudge = Nudge(config.resync_interval)
         self._closed = asyncio.Event()
         self._told = ""
 
@@ -123,7 +121,7 @@ class Session:
         self._told = ""
         self._keeper.trust()
         self._reporter.anew()
-        self._nudged.set()
+        self._nudge.give()
 
     async def _until_closed(self) -> None:
         await self._closed.wait()
@@ -132,25 +130,15 @@ class Session:
     async def _listen(self, bus: Bus) -> None:
         """Read all that is wanted at every nudge, at every reconnect, and by the timer."""
         await self._follow(bus)
-        pauses = list(_SETTLE)
-        while True:
-            pause = pauses.pop(0) if pauses else self._config.resync_interval
-            try:
-                async with asyncio.timeout(pause):
-                    await self._nudged.wait()
-                pauses = list(_SETTLE[1:])
-            except TimeoutError:
-                pass
-            self._nudged.clear()
+        async for _ in self._nudge.times():
             await self._read(bus)
-            heed()
 
     async def _follow(self, bus: Bus) -> None:
         async def index(_: Entry[DesiredIndex] | BadEntry | Deleted) -> None:
-            self._nudged.set()
+            self._nudge.give()
 
         async def entry(_: Entry[Desired] | BadEntry | Deleted) -> None:
-            self._nudged.set()
+            self._nudge.give()
 
         device = self._config.device_id
         backoff = Backoff(0.5, 30)

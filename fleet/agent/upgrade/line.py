@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
-from fleet.agent.cancel import heed
+from fleet.agent.nudge import Nudge
 from fleet.agent.upgrade.events import BeatHeard, Connected, Disconnected, Event, TargetSeen
 from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry
 from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT
@@ -18,9 +18,6 @@ from fleet.contract.wire import AgentTarget, Heartbeat
 
 _log = structlog.stdlib.get_logger()
 
-_SETTLE = (0.0, 0.05, 0.5)
-"""Seconds between the reads after a nudge: it is heard just before the stream stores the value."""
-
 
 class Line:
     """Satisfies `fleet.agent.session.Companion`. Tells what it sees as events."""
@@ -28,11 +25,10 @@ class Line:
     def __init__(self, device: DeviceId, resync: float, tell: Callable[[Event], None]) -> None:
         """Hear nothing yet. `resync` is in seconds: how often everything is read in case something was missed."""
         self._device = device
-        self._resync = resync
         self._tell = tell
         self._bus: Bus | None = None
         self._there = asyncio.Event()
-        self._nudged = asyncio.Event()
+        self._nudge = Nudge(resync)
 
     async def bus(self) -> Bus:
         """The connection, as soon as there is one."""
@@ -49,7 +45,7 @@ class Line:
             self._tell(Disconnected())
         elif what == RECONNECTED:
             self._there.set()
-            self._nudged.set()
+            self._nudge.give()
             self._tell(Connected())
 
     async def serve(self, bus: Bus) -> None:
@@ -59,7 +55,8 @@ class Line:
         self._tell(Connected())
         try:
             await self._follow(bus)
-            await self._read_for_ever(bus)
+            async for _ in self._nudge.times():
+                await self._read(bus)
         finally:
             self._bus = None
             self._there.clear()
@@ -67,7 +64,7 @@ class Line:
 
     async def _follow(self, bus: Bus) -> None:
         async def ordered(_: Entry[AgentTarget] | BadEntry | Deleted) -> None:
-            self._nudged.set()
+            self._nudge.give()
 
         async def beat(heard: Entry[Heartbeat] | BadEntry | Deleted) -> None:
             if isinstance(heard, Entry):
@@ -83,19 +80,6 @@ class Line:
                 await asyncio.sleep(backoff.next())
             else:
                 return
-
-    async def _read_for_ever(self, bus: Bus) -> None:
-        pauses = list(_SETTLE)
-        while True:
-            try:
-                async with asyncio.timeout(pauses.pop(0) if pauses else self._resync):
-                    await self._nudged.wait()
-                pauses = list(_SETTLE[1:])
-            except TimeoutError:
-                pass
-            self._nudged.clear()
-            await self._read(bus)
-            heed()
 
     async def _read(self, bus: Bus) -> None:
         try:

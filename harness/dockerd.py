@@ -71,7 +71,7 @@ def dockerd(root: Path) -> Generator[Path]:
                 yield socket
         finally:
             _run("ip", "link", "delete", bridge)
-            cgroups.remove(cgroup)
+            cgroups.await_removed(cgroup)
 
 
 def _argv(root: Path, socket: Path, bridge: str, cgroup: str) -> list[str]:

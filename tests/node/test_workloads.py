@@ -6,6 +6,8 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.targets.node.logs import Follower
 from harness.targets.node.plan import Plan, machines
 from harness.targets.node.volumes import unclaimed, unserved, volume_for
@@ -69,7 +71,7 @@ def test_an_event_is_told_on_both_clocks() -> None:
     event = event_of(item, offset=90)
     assert event is not None
     assert (event.part, event.what) == ("pod/nats-0", "Warning BackOff: restarting")
-    assert (event.wall, event.monotonic) == (100.999, 10.999), "at the end of the second that it names"
+    assert (event.wall, event.monotonic) == pytest.approx((100.999, 10.999)), "at the end of the second that it names"
     exact = event_of(item | {"eventTime": "1970-01-01T00:01:40.250000Z"}, offset=90)
     assert exact is not None
     assert exact.wall == 100.25

@@ -38,6 +38,7 @@ class Part:
         self._gone = asyncio.Event()
         self._unwanted = asyncio.Event()
         self._asked = False
+        self._told = False
         self._keeper: asyncio.Task[None] | None = None
         self._operation = asyncio.Lock()
         self._started: deque[float] = deque()
@@ -70,7 +71,10 @@ class Part:
         if self._process is not None:
             self._asked = True
             record(self._root, f"sent {number.name}", part=self.spec.name, asked=True)
-            (os.kill if alone else signal_group)(self._process.pid, number)
+            if alone:
+                self._process.send_signal(number)  # nothing if only what it started is left
+            else:
+                signal_group(self._process.pid, number)
 
     async def restart(self) -> None:
         """Stop, and start at once."""
@@ -149,14 +153,25 @@ class Part:
         watch = asyncio.create_task(self._watch_answers(process)) if spec.ready else None
         try:
             await _end_of(process)
+            code = process.wait()
+            if spec.kill == "group":
+                await self._end_rest(process.pid)
         finally:
             if watch is not None:
                 watch.cancel()
             if spec.kill != "process":
                 signal_group(process.pid, signal.SIGKILL)  # what the process itself left behind
-            self._process = None
+            self._process, self._told = None, False
             self._gone.set()
-        return process.wait()
+        return code
+
+    async def _end_rest(self, group: int) -> None:
+        """What outlives the process itself is told to end too, and has as long for it."""
+        if not self._told:
+            signal_group(group, signal.SIGTERM)
+        deadline = time.monotonic() + self.spec.grace
+        while _lives(group) and time.monotonic() < deadline:  # noqa: ASYNC110 - the kernel tells nobody of a group
+            await asyncio.sleep(0.01)
 
     async def _watch_answers(self, process: subprocess.Popen[bytes]) -> None:
         while True:
@@ -178,6 +193,7 @@ class Part:
         self._asked = True
         record(self._root, f"asked to end ({number.name})", part=self.spec.name, asked=True)
         to = signal_group if self.spec.kill == "group" or number == signal.SIGKILL else os.kill
+        self._told = True
         to(process.pid, number)
         to(process.pid, signal.SIGCONT)
         if not await _either(self._gone, grace):
@@ -193,6 +209,14 @@ def _result(spec: PartSpec, code: int) -> Result:
     if spec.is_clean(code):
         return "success"
     return "signal" if code < 0 else "exit-code"
+
+
+def _lives(group: int) -> bool:
+    """Whether anything of a group is left; its orphans are ours, and are reaped."""
+    try:
+        return os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG) is None
+    except ChildProcessError:
+        return False
 
 
 async def _either(event: asyncio.Event, seconds: float) -> bool:

@@ -247,11 +247,21 @@ def test_kill_mode_says_who_ends_with_the_main_process(machine: Machine, mode: s
 
 
 def test_kill_mode_control_group_tells_everybody(machine: Machine) -> None:
-    """The default."""
-    unit = machine.install(CHILD, "TimeoutStopSec=5")
+    """The default. Who outlives the main process still has its time to end."""
+    slow = CHILD.replace("echo term", "sleep 0.3; echo term")
+    unit = machine.install(slow, "TimeoutStopSec=5")
     machine.ctl("start", unit)
     machine.says("the child runs", lambda lines: "child" in lines)
     machine.ctl("stop", unit)
+    assert "term" in machine.said()
+
+
+def test_a_main_process_that_ends_by_itself_has_the_others_told(machine: Machine) -> None:
+    """They get SIGTERM, and their time, before the unit is inactive."""
+    script = CHILD.replace("echo term", "sleep 0.3; echo term").rpartition(" & trap")[0]
+    unit = machine.install(f"{script} & until grep -q child {{out}}; do sleep 0.05; done; exit 0", "TimeoutStopSec=5")
+    machine.ctl("start", unit)
+    machine.becomes(unit, "inactive")
     assert "term" in machine.said()
 
 

@@ -103,16 +103,26 @@ class Site:
         """Until images can be loaded; as `await_parts` for errors."""
         for machine in self.plan.machines:
             argv = _ctr(self.plan.containerd(machine), "version")
-            self._until(partial(_failure, argv), f"containerd of {machine.name} answers", _nothing)
+            self._until(partial(self._failure, argv), f"containerd of {machine.name} answers", _nothing)
 
     def _load(self, machine: Machine, archives: Sequence[Archive]) -> None:
         for archive in archives:  # one by one: two that share a layer would lock each other out
-            failure = _failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive.path)))
+            failure = self._failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive.path)))
             if failure:
                 raise HarnessError(
                     f"{machine.name} does not take {archive.image} from {archive.path}: {failure}",
                     next_step=f"is it a docker archive? see {self.plan.of(machine)}/logs/containerd.log",
                 )
+
+    def _failure(self, argv: Sequence[str]) -> str:
+        """Why a command fails; given up when the site ends, since ctr waits on for a containerd that died meanwhile."""
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                self._until(lambda: process.poll() is not None, f"{argv[0]} ends")
+            finally:
+                process.kill()
+            _, said = process.communicate()
+        return said.strip() or f"code {process.returncode}" if process.returncode else ""
 
     def _await(self, root: Path, names: Sequence[str]) -> None:
         def missing() -> Mapping[str, str]:
@@ -242,8 +252,3 @@ def _nothing(left: Collection[str]) -> bool:
 def _ctr(socket: Path, *arguments: str) -> list[str]:
     # Without a limit it waits for ever for a containerd that is gone.
     return ["ctr", "--connect-timeout=2s", "--timeout=120s", f"--address={socket}", "--namespace=k8s.io", *arguments]
-
-
-def _failure(argv: Sequence[str]) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else done.stderr.strip() or f"code {done.returncode}"

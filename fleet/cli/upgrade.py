@@ -50,6 +50,14 @@ TimeoutOption = Annotated[float, typer.Option(min=0.1, help="seconds to wait")]
 def upgrade(
     device: DeviceArgument,
     to: Annotated[str, typer.Option("--to", metavar="VERSION", help="a published version, such as v0.1.2")],
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="from now on keep the N newest versions on the device, and what may be needed; else all stay",
+        ),
+    ] = None,
     wait: WaitOption = False,
     timeout: TimeoutOption = 300,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
@@ -60,10 +68,11 @@ def upgrade(
     \b
     Examples:
       fleet device upgrade pi-1 --to v0.1.2 --wait
-      fleet device upgrade pi-1 --to v0.1.2
+      fleet device upgrade pi-1 --to v0.1.2 --keep 3
     """  # noqa: D301
     name, version = DeviceId(device), _orderable(to)
-    _order(name, namespace, lambda _: version, wait=timeout if wait else 0, output=output)
+    also = {} if keep is None else {"agentVersionsKept": keep}
+    _order(name, namespace, lambda _: version, also, wait=timeout if wait else 0, output=output)
 
 
 def rollback(
@@ -79,7 +88,7 @@ def rollback(
     Example:
       fleet device rollback pi-1 --wait
     """  # noqa: D301
-    _order(DeviceId(device), namespace, _before, wait=timeout if wait else 0, output=output)
+    _order(DeviceId(device), namespace, _before, {}, wait=timeout if wait else 0, output=output)
 
 
 def _orderable(text: str) -> AgentVersion:
@@ -104,7 +113,13 @@ def _before(item: Device) -> AgentVersion:
 
 
 def _order(
-    name: DeviceId, namespace: str, choose: Callable[[Device], AgentVersion], *, wait: float, output: Output
+    name: DeviceId,
+    namespace: str,
+    choose: Callable[[Device], AgentVersion],
+    also: dict[str, int],
+    *,
+    wait: float,
+    output: Output,
 ) -> None:
     kube = cluster()
     installed(kube, namespace)
@@ -112,7 +127,7 @@ def _order(
     if item.spec.revoked:
         raise Conflict(f"{name} is revoked", next_step="enroll it anew with `fleet device enroll --replace`")
     version = choose(item)
-    wish = {"spec": {"agentVersion": str(version), "agentOrder": item.spec.agent_order + 1}}
+    wish = {"spec": {"agentVersion": str(version), "agentOrder": item.spec.agent_order + 1, **also}}
     ordered = from_builtins(kube.patch("Device", name, namespace, wish), Device)
     value = {"device": str(name), "version": str(version), "order": ordered.spec.agent_order}
     if not wait:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from fleet.contract.names import DeploymentName, DeviceId
+from fleet.contract.upgrade import VersionsKept
 from fleet.contract.wire import Container, DeviceInfo
 
 GROUP = "fleet.nationtech.io"
@@ -58,6 +59,8 @@ class DeviceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     """What an admin wants of a device. `subject` is the token subject of its machine user.
 
     `agent_order` is raised by each order of an agent version, so that one that failed can be ordered again.
+    `agent_versions_kept` is how many agents stay on the device, the newest ones, besides those that may be needed;
+    without it none is ever removed.
     """
 
     subject: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,128}$")] = ""
@@ -65,6 +68,7 @@ class DeviceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     revoked: bool = False
     agent_version: Annotated[str, msgspec.Meta(pattern=_WANTED_VERSION, max_length=64)] = ""
     agent_order: Annotated[int, msgspec.Meta(ge=0)] = 0
+    agent_versions_kept: VersionsKept | None = None
 
 
 class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

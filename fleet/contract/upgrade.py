@@ -28,6 +28,9 @@ STATE_SCHEMA = 1
 EXIT_STATE_TOO_NEW = 87
 """The exit status of a self-test that finds a newer form on disk."""
 
+VersionsKept = Annotated[int, msgspec.Meta(ge=1)]
+"""How many of a device's agents are kept, the newest ones; those that may be needed are kept besides."""
+
 
 class UpgradePhase(Enum):
     """Where an attempt stands. The last three are terminal."""

@@ -14,7 +14,7 @@ import msgspec
 
 from fleet.contract.errors import InvalidInput
 from fleet.contract.names import AgentVersion, DeviceId, Digest, TokenSubject
-from fleet.contract.upgrade import UpgradeStatus
+from fleet.contract.upgrade import UpgradeStatus, VersionsKept
 
 
 class Restart(Enum):
@@ -195,6 +195,8 @@ class AgentTarget(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     """The version is not wanted any more: stop where that is safe, turn back where it is not."""
     order: int = 0
     """`DeviceSpec.agent_order` that this attempt answers."""
+    versions_kept: VersionsKept | None = None
+    """`DeviceSpec.agent_versions_kept` as it is now, whatever becomes of the attempt."""
 
 
 class AgentLease(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="lease"):

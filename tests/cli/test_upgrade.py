@@ -63,6 +63,15 @@ def test_an_order_is_written_and_raised_every_time(stage: Stage, fleet: Fleet) -
         assert (stage.device.spec.agent_version, stage.device.spec.agent_order) == ("v0.2.0", order)
 
 
+def test_how_many_versions_stay_is_said_with_an_order_and_holds(stage: Stage, fleet: Fleet) -> None:
+    assert fleet("device", "upgrade", "pi-1", "--to", "v0.2.0", "--keep", "0").code == 2
+    assert stage.device.spec.agent_version == ""
+    assert fleet("device", "upgrade", "pi-1", "--to", "v0.2.0", "--keep", "2").code == 0
+    assert stage.device.spec.agent_versions_kept == 2
+    assert fleet("device", "upgrade", "pi-1", "--to", "v0.3.0").code == 0
+    assert stage.device.spec.agent_versions_kept == 2
+
+
 def test_waiting_tells_how_it_goes_until_it_is_confirmed(stage: Stage, start: Start) -> None:
     waiting = start("device", "upgrade", "pi-1", "--to", "v0.2.0", "--wait")
     stage.ordered(1)

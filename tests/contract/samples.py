@@ -107,6 +107,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         confirmed="instance-1",
         withdrawn=True,
         order=2,
+        versions_kept=3,
     ),
     "agent-lease": AgentLease(
         instance_id="instance-1",

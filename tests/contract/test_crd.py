@@ -111,6 +111,13 @@ def test_the_name_rule_is_the_device_ids_grammar() -> None:
         assert "RFC 1123" in rule["message"]
 
 
+def test_a_device_keeps_one_version_at_least_or_all() -> None:
+    kept = schema_of(CRDS["Device"])["properties"]["spec"]["properties"]["agentVersionsKept"]
+    assert kept == {"type": "integer", "minimum": 1, "nullable": True}
+    with pytest.raises(msgspec.ValidationError, match="agentVersionsKept"):
+        msgspec.convert({"metadata": {"name": "pi-1"}, "spec": {"agentVersionsKept": 0}}, Device)
+
+
 def test_the_least_objects_are_valid() -> None:
     device = msgspec.convert({"metadata": {"name": "pi-1"}}, Device)
     assert (device.id, device.spec.revoked) == ("pi-1", False)

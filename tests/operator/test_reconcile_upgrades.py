@@ -41,6 +41,14 @@ def test_what_is_wanted_is_ordered_once() -> None:
     assert world.condition("pi-1", "Upgraded") == ("False", "Ordered")
 
 
+def test_the_number_of_versions_is_carried_as_it_is_now() -> None:
+    world = wanting()
+    world.settle()
+    world.edit_device("pi-1", agent_versions_kept=2)
+    world.settle()
+    assert world.targets == {"pi-1": AgentTarget(NEW, DIGEST, 1, size=1000, order=1, versions_kept=2)}
+
+
 def test_an_order_comes_before_the_status_that_tells_of_it() -> None:
     actions = wanting().plan()
     order = next(action for action in actions if isinstance(action, WriteTarget))

@@ -109,6 +109,18 @@ def test_a_wish_that_is_taken_back_withdraws_what_is_under_way() -> None:
     assert one(leading(status=status(UpgradePhase.COMMITTED, UpgradeReason.CONFIRMED)), wanted=None)[0] is None
 
 
+def test_the_number_of_versions_reaches_a_device_without_another_attempt() -> None:
+    committed = leading(status=status(UpgradePhase.COMMITTED, UpgradeReason.CONFIRMED))
+    assert committed.target is not None
+    kept = msgspec.structs.replace(committed.target, versions_kept=3)
+    assert one(committed, versions_kept=3) == (kept, "Confirmed")
+    assert one(committed, versions_kept=3, target=kept)[0] is None, "said once"
+    assert one(committed, target=kept)[0] == committed.target, "and taken back"
+    assert one(committed, versions_kept=3, wanted=AgentVersion("v9.9.9"))[0] == kept
+    assert one(committed, versions_kept=3, barred=True)[0] is None
+    assert one(WANTS, versions_kept=3)[0] == msgspec.structs.replace(ORDERED, versions_kept=3)
+
+
 def test_an_unknown_version_is_told_and_changes_nothing() -> None:
     assert one(WANTS, wanted=AgentVersion("v9.9.9")) == (None, "UnknownVersion")
     assert one(leading(), wanted=AgentVersion("v9.9.9")) == (None, "UnknownVersion")

@@ -211,6 +211,7 @@ def test_killed_while_removing_what_is_left_is_no_version(device: Device) -> Non
             marker = device.room.marker(version)
             assert marker is None or device.room.flaw(Release(version, marker.digest)) == ""
     assert number > 5
+    assert kept(device) == ["v1.0.0", "v2.0.0", "v3.0.0"], "and whoever comes next goes on"
 
 
 def test_adopting_gives_a_device_its_first_version_once(device: Device) -> None:

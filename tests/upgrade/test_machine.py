@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fleet.agent.upgrade.deadlines import Deadline
-from fleet.agent.upgrade.effects import Effect, Exit, Fetch, PointLink, Record, Report, StartUnit, Write
+from fleet.agent.upgrade.effects import (
+    Effect,
+    Exit,
+    Fetch,
+    PointLink,
+    Record,
+    Report,
+    Retain,
+    StageFiles,
+    StartUnit,
+    Write,
+)
 from fleet.agent.upgrade.events import (
     BeatHeard,
     Connected,
@@ -223,3 +235,65 @@ def test_what_must_succeed_is_tried_again() -> None:
     assert StartUnit(NEW) in effects
     assert handed.candidate is not None
     assert handed.candidate.stage is Stage.HANDED_OVER
+
+
+def retained(effects: tuple[Effect, ...]) -> list[int]:
+    return [effect.newest for effect in effects if isinstance(effect, Retain)]
+
+
+def test_old_versions_go_at_rest_alone() -> None:
+    order = target(NEW, 1, versions_kept=3)
+    state, effects = play(serving(), order_seen := TargetSeen(order), Fetched(1), Staged(1), SelfTested(1))
+    assert retained(effects) == []
+    state, effects = play(state, TargetSeen(target(NEW, 1, versions_kept=2, withdrawn=True)))
+    assert (state.phase, retained(effects)) == (Phase.FINISHING, [])
+    state, effects = play(state, recorded(state, effects))
+    assert (state.phase, effects[-2]) == (Phase.SERVING, Retain(2)), "before the end is reported"
+    state, effects = play(state, order_seen)
+    assert effects == (Retain(3),), "another number needs no other attempt"
+    assert play(state, order_seen)[1] == (), "once"
+    assert play(state, TargetSeen(target(NEW, 1, withdrawn=True)))[1] == ()
+
+
+def test_no_version_goes_between_one_order_and_the_next() -> None:
+    """What was laid down for the first may be what the second wants."""
+    fetching, _ = play(serving(), TargetSeen(target(NEW, 1, versions_kept=1)))
+    state, effects = play(fetching, TargetSeen(target(NEW, 2, versions_kept=1)))
+    state, effects = play(state, recorded(state, effects))
+    assert (state.phase, retained(effects)) == (Phase.DOWNLOADING, [])
+
+
+NO_SPACE = JobFailed(1, UpgradeReason.NO_SPACE, "3 bytes free")
+
+
+def test_for_want_of_space_the_number_shrinks_to_its_floor_once() -> None:
+    order = target(NEW, 1, versions_kept=3)
+    state, effects = play(serving(), TargetSeen(order))
+    state, effects = play(state, NO_SPACE)
+    assert (state.phase, effects[-2:]) == (Phase.DOWNLOADING, (Retain(0), Fetch(order)))
+    assert refusal(state, NO_SPACE) is UpgradeReason.NO_SPACE
+    staging, _ = play(state, Fetched(1))
+    assert refusal(staging, NO_SPACE) is UpgradeReason.NO_SPACE, "once an attempt, whichever job it was"
+    again, _ = play(serving(), TargetSeen(order), Fetched(1))
+    again, effects = play(again, NO_SPACE)
+    assert (again.phase, effects[-2:]) == (Phase.STAGING, (Retain(0), StageFiles(order)))
+    assert play(again, Staged(1))[0].phase is Phase.TESTING
+
+
+def test_the_next_attempt_may_make_room_again() -> None:
+    state, effects = play(serving(), TargetSeen(target(NEW, 1, versions_kept=3)), NO_SPACE, NO_SPACE)
+    (failed,) = [effect for effect in effects if isinstance(effect, Record)]
+    assert isinstance(state.journal, Journal)
+    state, _ = play(state, Recorded(apply(state.journal, failed.change)))
+    state, effects = play(state, TargetSeen(target(NEW, 2, versions_kept=3)))
+    assert retained(effects) == []
+    assert retained(play(state, msgspec.structs.replace(NO_SPACE, generation=2))[1]) == [0]
+
+
+def test_without_a_number_nothing_is_ever_removed() -> None:
+    fetching, _ = play(serving(), TargetSeen(target(NEW, 1)))
+    assert refusal(fetching, NO_SPACE) is UpgradeReason.NO_SPACE
+    assert retained(play(fetching, NO_SPACE)[1]) == []
+    full = JobFailed(1, UpgradeReason.READ_ONLY)
+    ordered, _ = play(serving(), TargetSeen(target(NEW, 1, versions_kept=3)))
+    assert retained(play(ordered, full)[1]) == [], "no room helps"

@@ -72,6 +72,15 @@ class DropJob(msgspec.Struct, frozen=True):
     """Cancel the job under way; no answer. What was downloaded may stay for another time."""
 
 
+class Retain(msgspec.Struct, frozen=True):
+    """Remove versions but the `newest` ones and those that may be needed; no answer. What fails is tried another time.
+
+    It is ordered at rest, and before a job that found no space: never beside a job.
+    """
+
+    newest: int
+
+
 class Record(msgspec.Struct, frozen=True):
     """Make the change in the journal, durably, under its lock. Answers: `Recorded`, `NotRecorded`."""
 
@@ -126,6 +135,7 @@ Effect = (
     | StageFiles
     | SelfTest
     | DropJob
+    | Retain
     | Record
     | PointLink
     | StartUnit

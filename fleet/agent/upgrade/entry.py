@@ -14,6 +14,7 @@ from fleet.agent.upgrade.effects import (
     PointLink,
     Record,
     ReleaseLease,
+    Retain,
     SelfTest,
     StageFiles,
     StartUnit,
@@ -98,6 +99,10 @@ def _resume(state: State) -> Effects:
     return (Arm(None), PointLink(_trial(state).release), *_lease(state, patient=False))
 
 
+def _make_room(state: State) -> Effects:
+    return (Retain(0),) if state.shrunk else ()
+
+
 def _propose(state: State) -> Propose:
     order = _order(state)
     return Propose(Release(order.version, order.digest), order.generation)
@@ -108,8 +113,8 @@ _ENTRY: Mapping[Phase, Callable[[State], Effects]] = {
     Phase.SERVING: _serve,
     Phase.DISABLED: lambda state: (Arm(None), *_lease(state, patient=False)),
     Phase.FINISHING: lambda state: (Arm(None), DropJob(), Record(finish(state))),
-    Phase.DOWNLOADING: lambda state: (Arm(None), Fetch(_order(state))),
-    Phase.STAGING: lambda state: (StageFiles(_order(state)),),
+    Phase.DOWNLOADING: lambda state: (Arm(None), *_make_room(state), Fetch(_order(state))),
+    Phase.STAGING: lambda state: (*_make_room(state), StageFiles(_order(state))),
     Phase.TESTING: lambda state: (SelfTest(_order(state)),),
     Phase.WAITING: _wait(None),
     Phase.QUIESCING: _wait(Deadline.DRAIN),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fleet.agent.upgrade.journal import BadJournal, Candidate, Journal, Release, Stage
 from fleet.agent.upgrade.state import State
+from fleet.contract.upgrade import UpgradeReason
 from fleet.contract.wire import AgentTarget, Heartbeat
 
 # What the journal says.
@@ -162,6 +163,11 @@ def confirmed(state: State) -> bool:
     return target is not None and target.confirmed == state.me.instance
 
 
+def versions_kept(state: State) -> int | None:
+    """How many versions the operator orders to be kept; None while it orders none to be removed."""
+    return state.target.versions_kept if state.target else None
+
+
 # What the world is like.
 
 
@@ -193,6 +199,11 @@ def ready(state: State) -> bool:
 def unhealthy(state: State) -> bool:
     """A workload is not well."""
     return not state.healthy
+
+
+def cramped(state: State) -> bool:
+    """A job found no space, and versions that are not needed may be removed for it; once an attempt."""
+    return state.reason is UpgradeReason.NO_SPACE and versions_kept(state) is not None and not state.shrunk
 
 
 def heard_candidate(state: State) -> bool:

@@ -11,10 +11,10 @@ import msgspec
 
 from fleet.agent.upgrade.absorb import absorb, void
 from fleet.agent.upgrade.deadlines import Deadline
-from fleet.agent.upgrade.effects import Arm, Effect, Report, TakeLease
+from fleet.agent.upgrade.effects import Arm, Effect, Report, Retain, TakeLease
 from fleet.agent.upgrade.entry import entry
-from fleet.agent.upgrade.events import Event, LeaseLost, NotRecorded, Passed, UnitFailed
-from fleet.agent.upgrade.guards import on_trial
+from fleet.agent.upgrade.events import Event, JobFailed, LeaseLost, NotRecorded, Passed, UnitFailed
+from fleet.agent.upgrade.guards import on_trial, versions_kept
 from fleet.agent.upgrade.journal import BadJournal, Journal
 from fleet.agent.upgrade.outward import beats_as, status, writes
 from fleet.agent.upgrade.state import Me, Phase, State
@@ -44,7 +44,7 @@ def step(state: State, event: Event) -> Step:
     known = absorb(state, event)
     moved, effects = _answer(known, event)
     settled, more = _settle(moved)
-    return settled, _with_outward(state, settled, (*effects, *more))
+    return settled, _with_outward(state, settled, (*effects, *more, *_retain(state, settled)))
 
 
 def _answer(state: State, event: Event) -> Step:
@@ -88,12 +88,25 @@ def _take(state: State, row: Row, event: Event | None = None) -> Step:
         changes["order"] = None
     if row.to is Phase.SERVING:
         # How the attempt ended is the journal's to tell from here on.
-        changes |= {"reason": UpgradeReason.IN_PROGRESS, "message": ""}
+        changes |= {"reason": UpgradeReason.IN_PROGRESS, "message": "", "shrunk": False}
+    if row.to is row.at and isinstance(event, JobFailed):
+        # A job is begun again only after room was made for it.
+        changes["shrunk"] = True
     if row.to in _SHUTS_THE_DOOR:
         # What was known of reconciles is from before the door was shut.
         changes["busy"] = True
     moved = msgspec.structs.replace(state, **changes)
     return moved, entry(moved)
+
+
+def _retain(before: State, after: State) -> tuple[Effect, ...]:
+    """Old versions go at rest: once an attempt is over, and when another number is ordered."""
+    number = _kept_at_rest(after)
+    return (Retain(number),) if number is not None and number != _kept_at_rest(before) else ()
+
+
+def _kept_at_rest(state: State) -> int | None:
+    return versions_kept(state) if state.phase is Phase.SERVING else None
 
 
 def _with_outward(before: State, after: State, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:

@@ -26,12 +26,13 @@ def retain(room: Room, journal: Journal | BadJournal, newest: int) -> list[Agent
     surplus = surplus_versions(room, journal, newest)
     for version in surplus:
         _log.info("version removed", version=version, kept=newest)
-        # The marker first: without it the rest is no version, whenever the power goes.
-        (room.home(version) / "verified").unlink(missing_ok=True)
-        sync(room.home(version))
-        remove(room.home(version))
+        remove(room.broken(version))
+        # Out of the way as a whole: a version that is there only in part would leave everything unclear.
+        room.home(version).rename(room.broken(version))
     if surplus:
         sync(room.versions)
+    for left in room.leftovers():
+        remove(left)
     return surplus
 
 
@@ -48,11 +49,14 @@ def surplus_versions(room: Room, journal: Journal | BadJournal, newest: int) -> 
     unmarked = [version for version in versions if room.marker(version) is None]
     if unmarked:
         return _unclear(f"no marker can be read of {', '.join(unmarked)}")
-    needed = {linked, journal.committed.version}
-    needed |= {release.version for release in (journal.previous,) if release}
-    needed |= {journal.candidate.release.version} if journal.candidate else set()
     kept = set(versions[-newest:]) if newest > 0 else set[AgentVersion]()
-    return [version for version in versions if version not in needed | kept]
+    return [version for version in versions if version not in needed(journal, linked) | kept]
+
+
+def needed(journal: Journal, linked: AgentVersion) -> set[AgentVersion]:
+    """The versions that must stay: committed, rollback target, candidate, and what the link points to."""
+    releases = [journal.committed, journal.previous, journal.candidate.release if journal.candidate else None]
+    return {linked, *(release.version for release in releases if release)}
 
 
 def _unclear(why: str) -> list[AgentVersion]:

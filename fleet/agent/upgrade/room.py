@@ -83,6 +83,14 @@ class Room(msgspec.Struct, frozen=True):
         """Where a version is laid down before it gets its name."""
         return self.versions / f".staging-{version}"
 
+    def broken(self, version: AgentVersion) -> Path:
+        """Where a version is moved before it is removed."""
+        return self.versions / f".broken-{version}"
+
+    def leftovers(self) -> list[Path]:
+        """What is being removed, or was when somebody died."""
+        return [*self.versions.glob(".broken-*")]
+
     def partial(self, digest: Digest) -> Path:
         """Where an artefact is downloaded to; its signed manifest lies beside it."""
         return self.incoming / digest.removeprefix("sha256:")

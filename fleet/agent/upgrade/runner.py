@@ -79,6 +79,10 @@ class Disk(Protocol):
         """Run the staged version's examination, for at most so many seconds."""
         ...
 
+    def retain(self, newest: int) -> object:
+        """Remove versions but the `newest` ones and those that may be needed."""
+        ...
+
 
 class Installed(msgspec.Struct, frozen=True):
     """An agent with its versions side by side: which one this process is, and the disk that holds them."""
@@ -181,6 +185,8 @@ class Runner:
                 self._job = asyncio.create_task(self._work(effect))
             case do.DropJob():
                 self._drop_job()
+            case do.Retain(newest):
+                await self._retain(newest)
             case do.Record(change):
                 await self._record(change)
             case do.PointLink(release):
@@ -199,6 +205,12 @@ class Runner:
     async def _take_lock(self) -> None:
         self._lock = await lock.take(self._lock_file)
         self.tell(seen.LockTaken(await asyncio.to_thread(self._disk.read_journal)))
+
+    async def _retain(self, newest: int) -> None:
+        try:
+            await asyncio.to_thread(self._disk.retain, newest)
+        except OSError as error:
+            _log.error("versions not removed", kept=newest, why=_words(error))
 
     async def _record(self, change: Change) -> None:
         try:

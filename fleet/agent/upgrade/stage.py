@@ -90,8 +90,8 @@ def stage(room: Room, release: Release) -> None:
         _leave_no_part(staging)
         raise
     if home.exists():
-        remove(room.versions / f".broken-{release.version}")
-        home.rename(room.versions / f".broken-{release.version}")
+        remove(room.broken(release.version))
+        home.rename(room.broken(release.version))
     staging.rename(home)
     sync(room.versions)
     tidy(room)
@@ -105,7 +105,7 @@ def tidy(room: Room) -> None:
     Raises:
         OSError: the disk failed.
     """
-    for left in (*room.versions.glob(".staging-*"), *room.versions.glob(".broken-*"), room.new_link):
+    for left in (*room.versions.glob(".staging-*"), *room.leftovers(), room.new_link):
         remove(left)
 
 

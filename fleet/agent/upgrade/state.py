@@ -81,8 +81,9 @@ class State(msgspec.Struct, frozen=True):
     """All that a process knows of the upgrade.
 
     `target` is the newest order seen, `order` the one that is being prepared; past the swap, the journal's candidate
-    is the attempt. `heard` says whether the candidate was heard, and with the right version. `reason` and `message` are
-    why the attempt is being ended.
+    is the attempt. `shrunk` says whether versions that are not needed were removed in it, for want of space; `heard`
+    whether the candidate was heard, and with the right version. `reason` and `message` are why the attempt is being
+    ended.
     """
 
     me: Me
@@ -95,6 +96,7 @@ class State(msgspec.Struct, frozen=True):
     connected: bool = False
     busy: bool = True
     healthy: bool = True
+    shrunk: bool = False
     heard: bool | None = None
     reason: UpgradeReason = UpgradeReason.IN_PROGRESS
     message: str = ""

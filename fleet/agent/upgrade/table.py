@@ -77,6 +77,8 @@ ROWS: tuple[Row, ...] = (
     # It prepares the candidate. Up to the swap, an order that came later wins.
     *_row(_PREPARING, None, (when.overtaken,), Phase.FINISHING, Why.SUPERSEDED),
     *_row(_PREPARING, None, (when.withdrawn,), Phase.FINISHING, Why.WITHDRAWN),
+    *_row(Phase.DOWNLOADING, JobFailed, (when.cramped,), Phase.DOWNLOADING),
+    *_row(Phase.STAGING, JobFailed, (when.cramped,), Phase.STAGING),
     *_row(_JOBS, JobFailed, (), Phase.FINISHING),
     *_row(Phase.DOWNLOADING, Fetched, (), Phase.STAGING),
     *_row(Phase.STAGING, Staged, (), Phase.TESTING),

@@ -55,6 +55,7 @@ def _view(snapshot: Snapshot, device: Device) -> DeviceView:
     return DeviceView(
         wanted=AgentVersion(spec.agent_version) if spec.agent_version else None,
         order=spec.agent_order,
+        versions_kept=spec.agent_versions_kept,
         target=snapshot.targets.get(name),
         status=info.upgrade if info else None,
         running=info.agent_version if info else None,

@@ -70,7 +70,7 @@ def decide(fleet: FleetView) -> dict[str, Decision]:
         view = fleet.devices[name]
         stand = standing(view, fleet.published)
         may_begin = free > 0 and view.wanted not in halted
-        target = _target(view, stand, fleet, may_begin=may_begin)
+        target = _with_number(view, _target(view, stand, fleet, may_begin=may_begin))
         free -= target is not None and target.granted and not (view.target is not None and view.target.granted)
         claim = _claim(view, stand, fleet, halted=view.wanted in halted)
         decisions[name] = Decision(None if target == view.target else target, claim)
@@ -92,6 +92,13 @@ def _target(view: DeviceView, stand: Standing, fleet: FleetView, *, may_begin: b
             return _lead(view, view.target, fleet.rules.soak, may_begin=may_begin)
         case _:
             return view.target
+
+
+def _with_number(view: DeviceView, target: AgentTarget | None) -> AgentTarget | None:
+    """How many versions are kept is no part of an attempt: it reaches a device whose attempt is over, too."""
+    if target is None or view.barred:
+        return target
+    return msgspec.structs.replace(target, versions_kept=view.versions_kept)
 
 
 def _begin(view: DeviceView, wanted: AgentVersion, artifact: Artifact) -> AgentTarget:

@@ -44,6 +44,7 @@ class DeviceView(msgspec.Struct, frozen=True):
 
     wanted: AgentVersion | None
     order: int = 0
+    versions_kept: int | None = None
     target: AgentTarget | None = None
     status: UpgradeStatus | None = None
     running: AgentVersion | None = None

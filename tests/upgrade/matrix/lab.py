@@ -94,10 +94,11 @@ class Lab:
             self.world.kube.path(DEPLOYMENTS, f"{self.name}-{name}"), {"spec": {"workload": workload}}
         )
 
-    def order(self, version: str) -> None:
-        """As `fleet device upgrade --to`, without the time that the command takes to start."""
+    def order(self, version: str, kept: int | None = None) -> None:
+        """As `fleet device upgrade --to [--keep]`, without the time that the command takes to start."""
         self.order_number += 1
-        wish = {"spec": {"agentVersion": str(version), "agentOrder": self.order_number}}
+        spec = {"agentVersion": str(version), "agentOrder": self.order_number, "agentVersionsKept": kept}
+        wish = {"spec": spec}
         self.world.kube.patch(self.world.kube.path(DEVICES, self.name), wish)
 
     # What one sees.

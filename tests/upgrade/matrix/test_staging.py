@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Generator
@@ -13,6 +15,7 @@ import pytest
 
 from fleet.artifacts.keys import ReleaseKey
 from fleet.artifacts.manifest import sign
+from fleet.contract.objects import DEVICES
 from fleet.contract.upgrade import SignedManifest, TrustedKeys, UpgradePhase, UpgradeReason
 from fleet.contract.wire import encode
 from harness.wait import wait_until
@@ -189,10 +192,42 @@ def upgraded(lab: MakeLab) -> Lab:
     return device
 
 
-def test_row_41_retention_under_disk_pressure(lab: MakeLab) -> None:
+def test_row_41_retention_by_order(lab: MakeLab) -> None:
+    """What was committed before the rollback target goes, once a number is ordered; its workload notices nothing."""
     device = upgraded(lab)
-    assert device.disk.disk.retain(0) == [NEWER]
+    device.order(NEWER)
+    device.ends(COMMITTED, UpgradeReason.CONFIRMED)
+    assert device.disk.room.home(OLD).exists(), "nobody ordered it to go"
+    device.world.kube.patch(device.world.kube.path(DEVICES, device.name), {"spec": {"agentVersionsKept": 1}})
+    wait_until(lambda: device.disk.room.home(OLD).exists(), f"{OLD} is removed", timeout=60, until=lambda it: not it)
+    assert device.disk.room.home(NEW).exists()
+    assert device.disk.room.home(NEWER).exists()
     device.judge()
+
+
+def test_row_41_retention_under_disk_pressure(lab: MakeLab) -> None:
+    """Only with an order to keep a number; then even one of these goes, for want of space, before a refusal."""
+    device = lab(NEWER)
+    room = device.disk.room
+    device.host.power_off()
+    copy = device.folder / "copy"
+    shutil.copytree(room.folder, copy, symlinks=True)
+    with small_disk(room.folder, "size=1g"):
+        shutil.copytree(copy, room.folder, symlinks=True, dirs_exist_ok=True)
+        state = os.statvfs(room.folder)
+        used = (state.f_blocks - state.f_bfree) * state.f_frsize
+        download = room.artifact(NEWER).stat().st_size
+        size = used + download + 6 * 2**20  # as much as is to stay free, and not enough to unpack it
+        subprocess.run(["mount", "-o", f"remount,size={size}", room.folder], check=True)
+        device.host.power_on()
+        device.order(NEW)
+        device.ends(REFUSED, UpgradeReason.NO_SPACE)
+        assert room.home(NEWER).exists(), "nobody ordered it to go"
+        device.order(NEW, kept=1)
+        device.ends(COMMITTED, UpgradeReason.CONFIRMED)
+        assert not room.home(NEWER).exists()
+        device.judge(silence=None)
+        device.host.power_off()
 
 
 def test_row_42_retention_with_an_unreadable_marker(lab: MakeLab) -> None:

@@ -11,6 +11,7 @@ from fleet.agent.upgrade.effects import (
     PointLink,
     Record,
     ReleaseLease,
+    Retain,
     SelfTest,
     StageFiles,
     StartUnit,
@@ -86,8 +87,9 @@ class Agents:
             return
         if proc.queue:
             self._carry_out(world, version, proc.queue[0], found)
-        if proc.job is not None:
+        elif proc.job is not None:
             found.append(self._work(world, version, proc.job))
+            self._no_space(world, version, proc.job, found)
         found.extend(self._hears(world, version, heard) for heard in self._events(world, version))
         if facts.shown not in {NONE, world[INFO]} and self._base.reach(world, version):
             self._report(world, facts.shown, found)
@@ -109,7 +111,7 @@ class Agents:
         proc = self._machines.procs[number]
         if proc.queue and not proc.half and (answer := self._idle_effect(world, version, proc.queue[0])):
             return self._done((version, proc.queue[0]), world, version, answer.strip()).world
-        if isinstance(proc.job, Fetch | SelfTest):
+        if isinstance(proc.job, Fetch | SelfTest) and not proc.queue:
             return self._work(world, version, proc.job).world
         if not facts.connected and self._base.reach(world, version):
             return replaced(world, P0 + version, self._machines.hears(number, "connected").proc)
@@ -145,6 +147,8 @@ class Agents:
             case StopOthers(keep):
                 other = self._machines.facts(world[P0 + 1 - RELEASES.index(keep)]).unit
                 return " " if other is Unit.OFF else ""
+            case Retain():
+                return "" if self._base.has_surplus(world[DISK]) else " "
             case ReleaseLease():
                 return "released" if self._without_lease(world, version) == world else ""
             case _:
@@ -311,6 +315,8 @@ class Agents:
                 found.append(self._done(label, stopped, version))
             case ReleaseLease():
                 found.append(self._done(label, self._without_lease(world, version), version, "released"))
+            case Retain():
+                found.append(self._retain(world, version, label))
             case Exit():
                 found.append(Move(label, base.ended(world, version, self._machines.left)))
             case _:
@@ -365,6 +371,14 @@ class Agents:
         half = replaced(replaced(world, DISK, moved), P0 + version, self._machines.halved(number))
         return Move((version, "links", to, "not durably yet"), half)
 
+    def _retain(self, world: World, version: int, label: Label) -> Move:
+        disk = self._base.disk(
+            self._base.synced(world[DISK]),
+            ("gone",),
+            lambda before: before._replace(files=Files.NONE, files_kept=Files.NONE),
+        )
+        return self._done(label, replaced(world, DISK, disk), version)
+
     # Jobs.
 
     def _work(self, world: World, version: int, job: Effect) -> Move:
@@ -379,6 +393,13 @@ class Agents:
                 return self._job_done("test failed" if fails else "tested", world, version, target.generation)
             case _:
                 raise NotImplementedError(job)
+
+    def _no_space(self, world: World, version: int, job: Effect, found: list[Move]) -> None:
+        budget = self._base.budgets[world[BUDGET]]
+        if budget.full and isinstance(job, StageFiles):
+            spent = self._base.spent(world, budget._replace(full=0))
+            move = self._job_done("no space", spent, version, job.target.generation)
+            found.append(move._replace(fault=True))
 
     def _stage(self, world: World, version: int, first: bool, generation: int) -> Move:
         number = world[P0 + version]

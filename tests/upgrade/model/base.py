@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
+from fleet.agent.upgrade import retain
 from fleet.agent.upgrade.journal import Change, apply
 from fleet.contract.wire import AgentLease
 from tests.upgrade.model import launcher
@@ -18,6 +19,7 @@ from tests.upgrade.model.world import (
     NONE,
     P0,
     PROVEN,
+    RELEASES,
     Budget,
     Disk,
     Files,
@@ -89,6 +91,12 @@ class Base:
     def usable(self, version: int, files: Files) -> bool:
         """Whether whoever verifies a version's files takes them for whole."""
         return launcher.verifies(version, files) or (files is Files.DAMAGED and not self.switches.digest)
+
+    def has_surplus(self, disk: int) -> bool:
+        """Whether the second version's files are there, and nothing needs them."""
+        seen = self.disks[disk]
+        needed = retain.needed(self.machines.journals[seen.journal], RELEASES[seen.link].version)
+        return seen.files is not Files.NONE and RELEASES[1].version not in needed
 
     # systemd.
 

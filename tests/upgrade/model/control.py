@@ -23,6 +23,7 @@ from tests.upgrade.model.world import (
     PROVEN,
     RELEASES,
     TARGET,
+    VERSIONS_KEPT,
     WISH,
     ZOMBIE,
     Nature,
@@ -114,6 +115,7 @@ class Control:
         view = DeviceView(
             wanted=wanted,
             order=order,
+            versions_kept=VERSIONS_KEPT,
             target=machines.targets[target] if target != NONE else None,
             status=machines.statuses[world[INFO]] if world[INFO] != NONE else None,
             beats=tuple(machines.beats[world[at]] for at in (HEARD0, HEARD1) if world[at] != NONE),

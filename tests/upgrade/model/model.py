@@ -32,6 +32,7 @@ from tests.upgrade.model.world import (
     STARTS0,
     STARTS1,
     TARGET,
+    VERSIONS_KEPT,
     WISH,
     Budget,
     Disk,
@@ -69,7 +70,7 @@ class Model:
         marked = Files.MARKED
         world[DISK] = self.base.disks.number(Disk(number, number, 1, 1, marked, marked))
         world[P0], world[P1], world[WISH] = self.base.machines.off, self.base.machines.launch, Wish.FIRST_AGAIN
-        order = AgentTarget(RELEASES[1].version, RELEASES[1].digest, 1, size=1, order=1)
+        order = AgentTarget(RELEASES[1].version, RELEASES[1].digest, 1, size=1, order=1, versions_kept=VERSIONS_KEPT)
         world[TARGET] = self.base.machines.targets.number(order)
         return tuple(world)
 

@@ -177,8 +177,8 @@ class Processes:
             return TargetSeen(self.targets[argument])
         if kind == "beat":
             return BeatHeard(self.beats[argument])
-        if kind == "test failed":
-            return JobFailed(argument, UpgradeReason.SELF_TEST_FAILED)
+        if kind in _JOB_FAILURES:
+            return JobFailed(argument, _JOB_FAILURES[kind])
         return {"fetched": Fetched, "staged": Staged, "tested": SelfTested}[kind](argument)
 
     def beat(self, proc: int, *, lies: bool) -> int:
@@ -226,6 +226,7 @@ class Processes:
         return self.statuses.number(msgspec.structs.replace(shown, reason=reason, message=""))
 
 
+_JOB_FAILURES = {"test failed": UpgradeReason.SELF_TEST_FAILED, "no space": UpgradeReason.NO_SPACE}
 _PLAIN: dict[str, Event] = {
     "lease": LeaseTaken(),
     "lease lost": LeaseLost(),

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from fleet.agent.upgrade import absorb, guards, journal, machine, table
+from fleet.agent.upgrade import absorb, guards, journal, machine, retain, table
 from fleet.agent.upgrade.deadlines import Deadline
 from fleet.agent.upgrade.effects import Write
 from fleet.agent.upgrade.journal import Candidate, CountAttempt, HandOver, Stage, StepDown
 from fleet.agent.upgrade.state import Phase, State
+from fleet.contract.names import AgentVersion
 from fleet.contract.wire import AgentTarget, Heartbeat
 from fleet.operator.upgrade import evidence
 from fleet.operator.upgrade.view import DeviceView
@@ -79,6 +80,10 @@ def always(*_: object) -> bool:
 
 def never(*_: object) -> bool:
     return False
+
+
+def nothing(*_: object) -> set[AgentVersion]:
+    return set()
 
 
 def uncounted(candidate: Candidate, change: Staging) -> Candidate:
@@ -176,6 +181,7 @@ GUARDS = (
         felt(pace=Pace.ANY),
         "(a) no agent",
     ),
+    Guard("what may be needed is kept", function(retain, needed=nothing), felt(crashes=1), "(d)"),
     Guard(
         "only the lock's holder changes containers", function(machine, writes=without_lock), felt(), "(b) two agents"
     ),

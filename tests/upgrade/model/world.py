@@ -139,7 +139,7 @@ class Budget(NamedTuple):
     rot: int = 0
     """The second version's file changes on disk."""
     full: int = 0
-    """The journal cannot be written once."""
+    """The journal cannot be written, or a version not be laid down, once."""
     tampers: int = 0
     """Somebody removes the lock's file."""
 
@@ -167,6 +167,8 @@ class Violation(Exception):  # noqa: N818
     """An oracle does not hold."""
 
 
+VERSIONS_KEPT = 1
+"""What the admin orders. The second version counts as an old one: it goes whenever nothing needs it."""
 RELEASES: tuple[Release, Release] = (release(1), release(2))
 NONE = -1
 World = tuple[int, ...]

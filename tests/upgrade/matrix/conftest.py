@@ -9,10 +9,8 @@ import pytest
 from fleet.contract.names import AgentVersion
 from harness.preparation import ensure_installed
 from harness.world import World
-from tests.upgrade.matrix.lab import Lab
+from tests.upgrade.matrix.lab import NEW, NEWER, OLD, Lab
 from tests.upgrade.matrix.shelf import publish_all, publish_one, stage_all
-
-OLD, NEW, NEWER = AgentVersion("v0.1.1"), AgentVersion("v0.1.2"), AgentVersion("v0.1.3")
 
 Publish = Callable[[Path, bytes], None]
 MakeLab = Callable[..., Lab]
@@ -39,7 +37,7 @@ def published(fleet_world: World) -> Publish:
 
 @pytest.fixture
 def lab(fleet_world: World, shelf: Path, tmp_path: Path) -> Generator[MakeLab]:
-    """Function: makes devices that run v0.1.1; v0.1.2 and v0.1.3 are published."""
+    """Function: makes devices that run OLD; NEW and NEWER are published."""
     publish_all(fleet_world, (OLD, NEW, NEWER))
     made: list[Lab] = []
 

@@ -36,6 +36,8 @@ LIMITS = UpgradeLimits(
     drain=20, heartbeat=45, stop=75, step_down=60, escalate=3, take=40, confirm=40, retry=0.3, lease=3, patience=1
 )
 """Short enough for a test, long enough for a busy machine."""
+OLD, NEW, NEWER = AgentVersion("v0.2.1"), AgentVersion("v0.2.2"), AgentVersion("v0.2.3")
+"""Versions of the matrix' own: those of the scenarios are published in the same world, signed by another key."""
 INTERVAL = 0.5
 ENDED = 120.0
 """Seconds that an attempt may take here; most take three."""
@@ -175,7 +177,7 @@ class Lab:
             until=lambda known: known is not None and known.phase is UpgradePhase.REVERTED,
         )
 
-    def phase(self, phase: str, version: str = "v0.1.1") -> None:
+    def phase(self, phase: str, version: str = OLD) -> None:
         """Wait until an agent has come into a phase of its machine, by its log: that is sooner than any report."""
         self.logged(version, f'"phase": "{phase}"')
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fleet.contract.buckets import AGENT_TARGET
+from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT
 from fleet.contract.objects import Device
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
+from fleet.contract.wire import Heartbeat
 from harness.commands import Result
 from harness.devices import Killable
 from harness.errors import Misused
-from harness.preparation import is_online
 from harness.runbook import Run
 from harness.scenario import Command, Scenario, refused
 from harness.wait import wait_until
@@ -250,7 +250,14 @@ def taken_back(run: Run, *_results: Result) -> None:
 @upgrade_withdrawn.step("The device comes back", look_at=("agent:device",))
 def back(run: Run) -> None:
     """It runs what it ran before."""
+
+    def beat() -> Heartbeat | None:
+        return run.world.nats.get(DEVICE_HEARTBEAT, run.name("device"))
+
+    before = beat()
     _killable(run).power_on()
-    device = wait_until(lambda: _object(run), "it is online", timeout=_ENDED, until=is_online)
+    wait_until(beat, "its agent is heard again", timeout=_ENDED, until=lambda heard: heard != before)
+    told = "Kubernetes tells what it runs"
+    device = wait_until(lambda: _object(run), told, timeout=_ENDED, until=lambda item: item.status.info is not None)
     assert device.status.info is not None
     assert str(device.status.info.agent_version) == run.name("version")

@@ -17,6 +17,7 @@ from typing import Any, cast
 import kopf
 import msgspec
 import structlog
+from kopf._cogs.structs.references import Insights
 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP, VERSION
 from fleet.kubeconfig import Access
@@ -84,13 +85,27 @@ class Watcher:
             self._end = lambda: _unless_closed(loop, task.cancel)
         if self._stopping:
             return
+        insights = Insights()
+        check = asyncio.create_task(self._check(insights))
         await kopf.operator(
             registry=_registry(self._read, self._tell),
             settings=_settings(),
             namespaces=[self._namespace],
             standalone=True,
             identity=cast("Any", "fleet-operator"),
+            insights=insights,
         )
+        check.cancel()
+
+    async def _check(self, insights: Insights) -> None:
+        """End unless kopf found both kinds: it looks once, and what is not there then it never watches.
+
+        Objects of a new kind can be listed some time before Kubernetes tells of the kind.
+        """
+        await insights.ready_resources.wait()
+        missing = {DEVICES, DEPLOYMENTS} - {resource.plural for resource in insights.watched_resources}
+        if missing:
+            self._say_ended(f"Kubernetes does not tell of {' and '.join(sorted(missing))} yet")
 
     def _tell(self, kind: Kind, data: bytes, deleted: bool) -> None:
         self._loop.call_soon_threadsafe(self._told, kind, data, deleted)

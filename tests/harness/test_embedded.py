@@ -93,8 +93,12 @@ def test_it_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
         assert len(folders.members(root)) == 4, "a supervisor and three servers"
         owner.kill()
     wait_until(lambda: folders.members(root), "nothing is left", timeout=10, until=lambda left: not left)
-    folders.sweep()
-    assert not root.exists()
+
+    def swept() -> bool:
+        folders.sweep()
+        return not root.exists()
+
+    wait_until(swept, "whoever comes next has removed its folder", timeout=10)
 
 
 def test_what_the_controller_hands_over_arrives_whole() -> None:

@@ -25,9 +25,17 @@ def port(one: Site, busybox: Archive) -> int:
     port = one.plan.take_node_port()
     apply(one.kubeconfig, "pods", web("web", busybox.image, port))
     await_rollout(one.kubeconfig, "pods", "web")
-    # A ready pod is reached a moment later, once kube-proxy has heard of it.
-    wait_until(lambda: http_answers(f"http://localhost:{port}/"), "the node port answers", timeout=10)
+    await_answer(port)
     return port
+
+
+def await_answer(port: int) -> None:
+    """A ready pod is reached a moment later, once kube-proxy has heard of it."""
+    wait_until(lambda: http_answers(f"http://localhost:{port}/"), "the node port answers", timeout=10)
+
+
+def pods(one: Site) -> str:
+    return kubectl(one.kubeconfig, "-n", "pods", "get", "pods", "-l", "app=web", "-o", "name")
 
 
 def test_a_node_port_answers_outside_on_127_0_0_1(port: int) -> None:
@@ -46,10 +54,12 @@ def test_a_pod_reaches_services_by_name_and_node_ports_by_localhost(one: Site, p
 
 def test_a_volume_outlives_its_pod_and_goes_with_its_claim(one: Site, port: int) -> None:
     """Every claim of the default class gets a folder of its own."""
-    del port
     kubectl(one.kubeconfig, "-n", "pods", "exec", "deployment/web", "--", "sh", "-c", "echo kept > /data/file")
+    before = pods(one)
     kubectl(one.kubeconfig, "-n", "pods", "delete", "pod", "-l", "app=web", "--grace-period=0", "--force")
-    await_rollout(one.kubeconfig, "pods", "web")
+    wait_until(lambda: pods(one), "another pod takes its place", timeout=20, until=lambda now: now and now != before)
+    kubectl(one.kubeconfig, "-n", "pods", "wait", "pod", "-l", "app=web", "--for=condition=Ready", "--timeout=50s")
+    await_answer(port)
     assert kubectl(one.kubeconfig, "-n", "pods", "exec", "deployment/web", "--", "cat", "/data/file") == "kept\n"
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
     unused = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "unused"}, "spec": claim}

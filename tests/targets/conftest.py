@@ -104,10 +104,11 @@ class Handed:
         shown = self.kube.kubectl("-n", self.namespace, "get", "devices,fleetdeployments", "-l", mark, "-o", "name")
         return set(shown.split())
 
-    def everything(self) -> str:
-        """What stands there, but for the lease, which changes by itself."""
+    def everything(self) -> dict[str, Json]:
+        """What stands there by kind and name, but for the lease, which changes by itself."""
         kinds = "devices,fleetdeployments,configmaps,secrets,serviceaccounts,roles"
-        return self.kube.kubectl("-n", self.namespace, "get", kinds, "-o", "yaml")
+        items = json.loads(self.kube.kubectl("-n", self.namespace, "get", kinds, "-o", "json"))["items"]
+        return {f"{item['kind']}/{item['metadata']['name']}": item for item in items}
 
     def lease(self) -> Json:
         """What the lease says."""

@@ -90,6 +90,13 @@ def terminate(process: subprocess.Popen[bytes], grace: float = GRACE) -> int:
     return process.wait()
 
 
+def let_go(process: subprocess.Popen[bytes]) -> None:
+    """Forget a process that is to outlive us, and close our end of its standard input."""
+    if process.stdin is not None:
+        process.stdin.close()
+    process.returncode = 0  # else Python warns of it when this handle goes
+
+
 @contextlib.contextmanager
 def running(
     argv: Sequence[str],

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from harness import folders
 from harness.errors import HarnessError, PartDied, PartNotReady, PortTaken, TargetUnavailable, Unanswered
 from harness.parts import Event, PartStatus, ask, history, put, record, specs, statuses, unready
-from harness.process import tail
+from harness.process import let_go, tail
 from harness.triage import PORT_TAKEN, Triage, product_deaths
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
@@ -139,6 +139,7 @@ class LocalParts:
     def detach(self) -> None:
         """Let the world live on without us."""
         ask(self._root, "detach")
+        let_go(self._supervisor)
 
     def close(self) -> None:
         """End every part and the supervisor, and make sure that nothing is left.

@@ -101,6 +101,24 @@ def test_it_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     wait_until(swept, "whoever comes next has removed its folder", timeout=10)
 
 
+def test_a_kept_world_outlives_its_owner_without_a_warning_until_it_is_ended() -> None:
+    code = (
+        "from harness.targets.embedded import embedded; from harness.binaries import *\n"
+        "from harness.provisions import Provisions\n"
+        f"made = Provisions(resolve_all(), {NO_ENGINE!r}, 'none')\n"
+        "with embedded(made, run_id='r', worker='main', keep=True) as world: print(world.root)\n"
+    )
+    owner = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (owner.returncode, owner.stderr) == (0, "")
+    root = Path(owner.stdout.strip())
+    folders.sweep()
+    assert len(folders.members(root)) == 4, "nobody sweeps it away"
+    ended = subprocess.run([sys.executable, "-m", "harness.supervisor", "--end", str(root)], check=False)
+    assert ended.returncode == 0
+    assert not folders.members(root)
+    assert not root.exists()
+
+
 def test_what_the_controller_hands_over_arrives_whole() -> None:
     """Provisions, or the reason why there are none."""
     provisions = Provisions({"etcd": Path("/bin/etcd")}, "/run/docker.sock", "docker 20.10")

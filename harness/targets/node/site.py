@@ -19,7 +19,7 @@ from harness.images.server import Archive
 from harness.parts import ask, specs, statuses, unready
 from harness.ports import Ports
 from harness.probes.kube import KubeProbe
-from harness.process import tail
+from harness.process import let_go, tail
 from harness.targets.local import inherited
 from harness.targets.node import access, daemons, requirements
 from harness.targets.node.plan import Machine, Plan, machines
@@ -72,7 +72,7 @@ class Site:
         """Let it live on without us; `end` from any process."""
         if self._keeper.stdin is not None:
             self._keeper.stdin.write(b"detach\n")
-            self._keeper.stdin.close()
+        let_go(self._keeper)
 
     def close(self) -> None:
         """End it, and return once nothing of it is left but its folder.

@@ -2,7 +2,8 @@
 
 Left alone, nats-py 2.16 closes for good when the server names an error such as an expired login, waits the same time
 before every attempt, ends its reconnect loop when a credential cannot be had, sends the credential in clear when
-whoever answers offers no TLS, and takes a flush for done before the server has what was sent.
+whoever answers offers no TLS, takes a flush for done before the server has what was sent, and waits on for answers that
+a lost connection cannot bring.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import random
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 import nats.errors
@@ -143,6 +145,13 @@ class _Client(Client):
             error = nats.errors.Error(f"nats: {err_msg}")
             await self._error_cb(error)
             await self._process_op_err(error)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        """Fail what waits for an answer: none comes once the connection is lost, and nats-py lets it wait on."""
+        await super()._process_op_err(e)
+        for waiting in cast("dict[str, asyncio.Future[object]]", self._resp_map).values():
+            if not waiting.done():
+                waiting.set_exception(nats.errors.ConnectionReconnectingError())
 
     def _connect_command(self) -> bytes:
         """Say nothing in clear, and turn a credential that cannot be had into what the reconnect loop survives."""

@@ -144,6 +144,37 @@ def test_a_restart_of_the_server_is_survived(
     assert len(notices) < 20, "a repeated sentence is told once"
 
 
+def test_what_waits_for_an_answer_fails_with_the_connection(tmp_path: Path) -> None:
+    """Long before its own time is up; what is asked after that waits for the next connection."""
+    nats = Nats(tmp_path / "nats", make_tls(tmp_path))
+    nats.start()
+
+    async def run() -> None:
+        bus = await connect(nats.login(APP_USER), notice=lambda _: None, attempts=1)
+        await bus.ensure(DEVICE_STATE)
+        kv = bus.kv(DEVICE_STATE)
+        assert nats.process
+        nats.process.send_signal(signal.SIGSTOP)
+        state = Path(f"/proc/{nats.process.pid}/stat")
+        await eventually(lambda: ") T" in state.read_text(), "the server stands still")
+        before = bus.client.stats["out_msgs"]
+        waiting = asyncio.create_task(kv.put("pi-1.web", STATE))
+        await eventually(lambda: bus.client.stats["out_msgs"] > before, "it was sent")
+        nats.kill()
+        async with asyncio.timeout(3):
+            with pytest.raises(Unreachable, match="did not answer"):
+                await waiting
+        asked_after = asyncio.create_task(kv.put("pi-1.web", STATE))
+        await asyncio.to_thread(nats.start)
+        assert await asked_after
+        await bus.close()
+
+    try:
+        asyncio.run(run())
+    finally:
+        nats.stop()
+
+
 def test_closing_ends_it_for_good(nats: Nats) -> None:
     ends: list[str] = []
 

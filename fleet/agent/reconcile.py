@@ -88,13 +88,13 @@ def plan(wishes: Wishes, observed: Sequence[Observed]) -> dict[str, Action]:
 
 
 def keeper(workload: Workload, containers: Sequence[Observed]) -> Observed | None:
-    """The container that stands for the workload: one made from it, rather running than not."""
+    """The container that stands for the workload: one made from it, one that runs before any other."""
     wanted = spec_hash(workload)
     fitting = [one for one in containers if one.spec == wanted and one.status not in {Status.DEAD, Status.REMOVING}]
-    return max(fitting, key=lambda one: (one.status in _UP, one.id), default=None)
+    return max(fitting, key=lambda one: (_LIFE.get(one.status, 0), one.id), default=None)
 
 
-_UP = {Status.RUNNING, Status.RESTARTING, Status.PAUSED}
+_LIFE = {Status.RUNNING: 2, Status.RESTARTING: 1, Status.PAUSED: 1}
 
 
 def _towards(workload: Workload, containers: Sequence[Observed]) -> Action | None:

@@ -37,6 +37,8 @@ _BACKOFFS = (0.1, 0.3, 0.6)
 """Seconds between attempts while the API server is away, and before a refusal ends the watcher."""
 PROVEN = 2 * sum(_BACKOFFS)
 """Seconds after which a watcher that has not ended works."""
+_GOODBYE = 0.05
+"""Seconds for connections that kopf closed to end: a loop that ends at once leaves them open."""
 _JOIN = 2.0
 
 
@@ -67,7 +69,11 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._watch())
+            with asyncio.Runner() as runner:
+                try:
+                    runner.run(self._watch())
+                finally:
+                    runner.run(asyncio.sleep(_GOODBYE))
         except Exception as error:
             self._say_ended(str(error.args[0]) if error.args else type(error).__name__)
         except asyncio.CancelledError:

@@ -106,6 +106,12 @@ def test_one_running_container_of_the_wish_survives_duplicates(wishes: Wishes, w
             assert good - set(action.containers)
 
 
+@pytest.mark.parametrize("other", [Status.PAUSED, Status.RESTARTING, Status.CREATED, Status.EXITED])
+def test_of_two_that_fit_the_one_that_runs_stays(other: Status) -> None:
+    world = [seen("web", BLUE), seen("web", BLUE, other, number="2")]
+    assert plan({"web": Wish(1, BLUE)}, world) == {"web": Remove(("web-2",))}
+
+
 def test_a_change_replaces() -> None:
     assert plan({"web": Wish(2, GREEN)}, [seen("web", BLUE)]) == {"web": Run(GREEN, instead_of=("web-1",))}
 

@@ -60,16 +60,18 @@ def test_every_rule_is_needed_and_its_absence_is_named(operator: Operator, missi
     device, app = name("pi"), name("web")
     operator.await_ready()
     operator.grant([rule for rule in CAPABILITIES if rule != missing])
-    # The API server answers an established watch without asking again.
-    if missing.verb == "watch":
-        operator.kill()
-        operator.start()
-    work(operator, device, app)
-    words = f'cannot {missing.verb} resource "{missing.resource}"'
-    why = wait_until(operator.readiness, f"it says: {words}", timeout=30, until=lambda said: words in said)
-    assert OPERATOR in why, "whose right it is"
-    assert any(words in line.get("why", "") for line in operator.log()), "the log says it too"
-    operator.grant(CAPABILITIES)
+    try:
+        # The API server answers an established watch without asking again.
+        if missing.verb == "watch":
+            operator.kill()
+            operator.start()
+        work(operator, device, app)
+        words = f'cannot {missing.verb} resource "{missing.resource}"'
+        why = wait_until(operator.readiness, f"it says: {words}", timeout=30, until=lambda said: words in said)
+        assert OPERATOR in why, "whose right it is"
+        assert any(words in line.get("why", "") for line in operator.log()), "the log says it too"
+    finally:
+        operator.grant(CAPABILITIES)
     operator.await_ready()
     done(operator, device, app)
 

@@ -158,6 +158,7 @@ def test_a_watch_goes_through_the_guard(shared: Handed, staging: World) -> None:
         assert watch.stdout.readline().strip() == "device.fleet.nationtech.io/somebodys"
         assert kubectl(staging, "create", "-f", "-", stdin=MINE).returncode == 0
         assert watch.stdout.readline().strip() == "device.fleet.nationtech.io/mine"
+    assert kubectl(staging, "delete", "device", "mine").returncode == 0
 
 
 def test_a_lost_lease_ends_all_writing(handed: Handed) -> None:

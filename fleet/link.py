@@ -149,9 +149,11 @@ class _Client(Client):
     async def _process_op_err(self, e: Exception) -> None:
         """Fail what waits for an answer: none comes once the connection is lost, and nats-py lets it wait on."""
         await super()._process_op_err(e)
-        for waiting in cast("dict[str, asyncio.Future[object]]", self._resp_map).values():
+        answers = cast("dict[str, asyncio.Future[object]]", self._resp_map).values()
+        for waiting in (*answers, *cast("list[asyncio.Future[object]]", self._pongs)):
             if not waiting.done():
                 waiting.set_exception(nats.errors.ConnectionReconnectingError())
+                waiting.exception()  # nobody waits for the answer to a periodic PING, and asyncio would complain
 
     def _connect_command(self) -> bytes:
         """Say nothing in clear, and turn a credential that cannot be had into what the reconnect loop survives."""

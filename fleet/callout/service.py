@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
+import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -53,7 +55,9 @@ class Responder:
     async def stop(self) -> None:
         """Take no more questions, and answer those that were taken."""
         if self._subscription:
-            await self._subscription.drain()
+            # Where NATS is gone, nobody asks any more.
+            with contextlib.suppress(nats.errors.Error):
+                await self._subscription.drain()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._config.answer_within)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 
@@ -202,6 +203,24 @@ def test_ending_answers_what_was_asked(nats: Nats, issuer: Issuer) -> None:
         issuer.go_on.set()
 
     assert decisions(run(body)) == ["keys_unavailable"]
+
+
+def test_ending_does_not_wait_for_a_server_that_ends_too(tls: Tls, issuer: Issuer, tmp_path: Path) -> None:
+    """NATS falls silent, and then dies, while the last questions are waited for."""
+    own = Nats(tmp_path / "own", tls)
+    own.start()
+
+    async def body() -> None:
+        await enroll(own, s274001="pi-1")
+        async with asyncio.timeout(4), answering(callout_config(own, issuer)):
+            assert own.process
+            own.process.send_signal(signal.SIGSTOP)
+            asyncio.get_running_loop().call_later(0.3, own.kill)
+
+    try:
+        run(body)
+    finally:
+        own.stop()
 
 
 def test_sixty_four_at_once_all_get_in(nats: Nats, issuer: Issuer) -> None:

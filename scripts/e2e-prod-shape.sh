@@ -13,6 +13,8 @@ Plays the runbook and leaves a report in out/. The same on every target:
   k3d        pods in a k3d cluster, with a real Zitadel (docker and k3d)
   FILE       a cluster that exists, described in FILE (docs/targets.md)
 
+On "embedded" two workers share the work; -n 0 plays one scenario at a time.
+
   --resume   go on after the last scenario that was proven for this very source and target
   --help     this text
 
@@ -34,7 +36,7 @@ while [ $# -gt 0 ]; do
 done
 servers=() chosen=$target select=()
 case $target in
-  embedded) ;;
+  embedded) select=(-n 2) ;; # each with a world of its own
   node) servers=(all) ;;
   k3d) select=(-m k3d) ;;
   *)

@@ -60,12 +60,13 @@ TimeoutStopSec=10
 """
 _ADOPT = f"""\
 set -eu
+unset PYTHONPATH PYTHONHOME
 home=${{FLEET_ROOT%/}}{_FOLDER}
 trap 'rm -rf "$home/unpacked"' EXIT
 echo "$1  $home/incoming/$1" | sha256sum -c --status || {{ echo "the agent was damaged on its way" >&2; exit 1; }}
 SHIV_ROOT=$home/unpacked SHIV_ENTRY_POINT=fleet.agent.upgrade.adopt:main python3 "$home/incoming/$1" "$2" "sha256:$1"
 """
-"""Has the artefact that was put there lay itself down: $1 is its digest, $2 its version."""
+"""Has the artefact that was put there lay itself down, with its own modules: $1 is its digest, $2 its version."""
 
 
 class FirstAgent(msgspec.Struct, frozen=True):

@@ -77,6 +77,17 @@ def test_another_configuration_restarts_the_agent_that_runs(host: LocalHost, tmp
     assert commands(tmp_path)[-1] == "restart fleet-agent@v0.1.1.service"
 
 
+def test_what_python_is_told_on_the_host_does_not_matter(
+    host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `fleet` that Python would find first is not the one that is laid down."""
+    (tmp_path / "elsewhere/fleet").mkdir(parents=True)
+    (tmp_path / "elsewhere/fleet/__init__.py").write_text("raise SystemExit('the wrong one')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    FleetDeviceSetupScore(CONFIG, first("v0.1.1")).interpret(host)
+    assert isinstance(parse(Room(tmp_path).journal.read_bytes()), Journal)
+
+
 def test_what_the_device_would_not_take_is_refused_before_it_is_touched(tmp_path: Path) -> None:
     with pytest.raises(Refusal, match="does not trust"):
         first("v0.1.1", TrustedKeys((ReleaseKey.new().public,)))

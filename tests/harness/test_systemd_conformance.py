@@ -272,6 +272,18 @@ def _read(lab: Lab, path: str) -> bytes:
         return b""
 
 
+@pytest.mark.parametrize("code", [0, 86, 3])
+def test_what_has_ended_by_itself_can_be_started_again(machine: Machine, code: int) -> None:
+    """However it ended, and with no more than `start`."""
+    unit = machine.install(
+        f"echo up >> {{out}}; exit {code}", "Restart=always\nRestartPreventExitStatus=0 3 86\nSuccessExitStatus=86"
+    )
+    for times in (1, 2, 3):
+        machine.ctl("start", unit)
+        machine.becomes(unit, "failed" if code == 3 else "inactive")
+        assert machine.said() == ["up"] * times
+
+
 def test_missing_and_unknown(machine: Machine) -> None:
     """Exit codes by which a script tells what is wrong."""
     assert machine.ctl("start", "fleet-ghost@v1.service").code == 5

@@ -51,7 +51,7 @@ async def fetch(blobs: Blobs, room: Room, release: Release) -> None:
         file.seek(done * CHUNK)
         for number in range(done, len(manifest.chunks)):
             await _piece(blobs, manifest, number, file)
-        file.truncate()
+        file.truncate(manifest.size)
     await asyncio.to_thread(sync, partial)
 
 

@@ -85,9 +85,10 @@ class Systemd:
         spec = loaded.part(self._root, self.part_name(unit), self._env)
         if loaded.last("Service", "Type") == "exec" and not os.access(spec.argv[0], os.X_OK):
             raise Refused(1, f"Job for {unit} failed because the control process exited with error code.")
+        before = self._starts(unit)
         put(self._world, spec)
         ask(self._world, "look")
-        if not self.running(unit) and not self._ended(unit):  # the same specification as before, but stopped
+        if self._starts(unit) == before:  # the same specification as before, but it had ended
             ask(self._world, "restart", spec.name)
         if loaded.oneshot and wait:
             wait_until(lambda: self._ended(unit), f"{unit} has ended", timeout=_ONESHOT, interval=0.02)
@@ -156,6 +157,10 @@ class Systemd:
     def parts(self) -> list[PartSpec]:
         """The parts of the world that play this device's units."""
         return [spec for spec in specs(self._world).values() if spec.env.get("FLEET_ROOT") == str(self._root)]
+
+    def _starts(self, unit: str) -> int:
+        status = self.status(unit)
+        return status.starts if status is not None else 0
 
     def _ended(self, unit: str) -> bool:
         status = self.status(unit)

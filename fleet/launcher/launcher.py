@@ -124,7 +124,12 @@ def boot(device: Device) -> Json | None:
     if journal is None:
         return _without_journal(device)
     candidate = _on_trial(journal)
-    if candidate is not None and candidate["release"]["version"] == device.linked():
+    # Before the hand-over it may hang, and only the committed agent, which starts it, would notice.
+    if (
+        candidate is not None
+        and candidate["stage"] == "handed-over"
+        and candidate["release"]["version"] == device.linked()
+    ):
         return candidate["release"]
     return journal["committed"]
 

@@ -123,13 +123,14 @@ def test_boot_starts_what_is_committed(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("stage", "linked", "expected"),
     [
-        (Stage.PROPOSED, True, "v2.0.0"),
+        (Stage.PROPOSED, True, "v1.0.0"),
         (Stage.HANDED_OVER, True, "v2.0.0"),
-        (Stage.PROPOSED, False, "v1.0.0"),
+        (Stage.HANDED_OVER, False, "v1.0.0"),
         (Stage.STEPPED_DOWN, True, "v1.0.0"),
     ],
 )
-def test_boot_gives_a_candidate_its_try(scene: Scene, stage: Stage, linked: bool, expected: str) -> None:
+def test_boot_starts_a_candidate_that_was_handed_over(scene: Scene, stage: Stage, linked: bool, expected: str) -> None:
+    """Before that, the committed agent starts it, and watches it."""
     scene.on_trial(stage, linked=linked)
     assert scene.launch("boot") == (0, "", starts(expected))
 

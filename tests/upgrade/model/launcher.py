@@ -23,7 +23,7 @@ def verifies(version: int, files: Files) -> bool:
 def boot(journal: Journal, link: int) -> int:
     """The version whose unit is started at boot."""
     candidate = journal.candidate
-    if candidate and candidate.stage is not Stage.STEPPED_DOWN and RELEASES.index(candidate.release) == link:
+    if candidate and candidate.stage is Stage.HANDED_OVER and RELEASES.index(candidate.release) == link:
         return link
     return RELEASES.index(journal.committed)
 

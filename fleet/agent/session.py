@@ -26,6 +26,11 @@ from fleet.contract.wire import Desired, DesiredIndex
 _log = structlog.stdlib.get_logger()
 
 
+_LONGEST_AWAY = 4.0
+"""Seconds between attempts while NATS does not answer: as long as a connection that was lost waits at most. A candidate
+of an upgrade that finds NATS away must not be much later than the agent that it is to replace."""
+
+
 class Ears:
     """The agent's side of what arrives: `known` are the wishes so far, `heard` takes new ones."""
 
@@ -69,16 +74,17 @@ class Session:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        backoff = Backoff(0.5, 30)
+        away, refused = Backoff(0.5, _LONGEST_AWAY), Backoff(0.5, 30)
         await self._keeper.obtain()
         while True:
             self._closed.clear()
             try:
                 bus = await connect(self._login(), notice=self._notice, attempts=1, closed=self._end)
             except FleetError as error:
-                await self._not_connected(error, backoff)
+                await self._not_connected(error, refused if isinstance(error, NotPermitted) else away)
                 continue
-            backoff.reset()
+            away.reset()
+            refused.reset()
             try:
                 heed()
                 await self._serve(bus)

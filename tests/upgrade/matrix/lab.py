@@ -12,12 +12,14 @@ from typing import Any
 
 import msgspec
 
+from fleet.agent.grant import ask
 from fleet.agent.upgrade.journal import Journal, Release
 from fleet.bus import Login, connect
 from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT, DEVICE_STATE, chunk_subject, manifest_subject
 from fleet.contract.config import AgentConfig, UpgradeLimits, load_config, render_config
 from fleet.contract.names import AgentVersion, DeviceId
 from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, Condition, Device
+from fleet.contract.permissions import inbox_prefix
 from fleet.contract.upgrade import Manifest, UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentTarget, Heartbeat, Phase
 from harness.devices.process import ProcessDevice
@@ -212,7 +214,18 @@ class Lab:
         target, last = self.target, self.watch.beats[-1].beat
         assert target is not None
         beat = Heartbeat(version, "somebody", boot or last.boot_id, 1, INTERVAL, generation=target.generation)
-        self.world.nats.put(DEVICE_HEARTBEAT, self.name, beat)
+        config = load_config(self.host.root / "etc/fleet/agent.json", AgentConfig)
+
+        async def go() -> None:
+            """By the device's own login: nobody else's heartbeats reach its agents."""
+            token = await ask(config.auth)
+            inbox = inbox_prefix(self.name)
+            login = Login(config.nats_url, self.name, config.auth.ca, token=lambda: token.text, inbox=inbox)
+            bus = await connect(login, notice=lambda _: None)
+            await bus.kv(DEVICE_HEARTBEAT).put(self.name, beat)
+            await bus.close()
+
+        asyncio.run(go())
 
     def starts(self, version: str) -> int:
         """How often its process was started."""

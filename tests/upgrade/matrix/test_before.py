@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ COMMITTED, REFUSED, REVERTED = UpgradePhase.COMMITTED, UpgradePhase.REFUSED, Upg
 def test_row_01_reconcile_in_flight(lab: MakeLab) -> None:
     device = lab(NEW, drain=60)
     with slow_engine(device.host.root / "run/docker.sock") as engine:
+        device.signal(OLD, signal.SIGKILL)  # its connection to the engine is older than the slow way there
         device.deploy("slow")
         assert engine.waiting.wait(30), "the agent never began"
         device.order(NEW)
@@ -37,7 +39,7 @@ def test_row_01_reconcile_in_flight(lab: MakeLab) -> None:
         assert device.units() == [OLD]
         engine.may_create.set()
         device.ends(COMMITTED, UpgradeReason.CONFIRMED)
-    device.judge()
+    device.judge(silence=None)
 
 
 def test_row_02_workload_unhealthy_before(lab: MakeLab) -> None:
@@ -67,6 +69,12 @@ class Stranger:
         spec = {"agentVersion": str(version), "agentOrder": 1}
         body = {"apiVersion": API_VERSION, "kind": "Device", "metadata": meta, "spec": spec}
         world.kube.create(world.kube.path(DEVICES), body)
+
+    def condition(self) -> str:
+        """What the operator says of it."""
+        item = self.world.kube.device(self.name)
+        conditions = item.status.conditions if item else ()
+        return next((one.reason for one in conditions if one.type == "Upgraded"), "")
 
     def dies(self) -> None:
         self.world.kube.delete(self.world.kube.path(DEVICES, self.name))
@@ -154,6 +162,10 @@ def test_row_47_abort_threshold(lab: MakeLab, fleet_world: World, published: Pub
     bad = faulty(published, tmp_path, CRASHES)
     failed = [Stranger(fleet_world, bad, REVERTED) for _ in range(3)]
     try:
+        for one in failed:
+            wait_until(
+                one.condition, f"{one.name} is known to have failed", timeout=20, until="CandidateCrashed".__eq__
+            )
         device.order(bad)
         device.says("RolloutHalted")
         assert device.units() == [OLD]

@@ -18,7 +18,7 @@ from fleet.agent.upgrade.effects import (
     StopOthers,
     StopUnit,
 )
-from fleet.agent.upgrade.journal import Commit
+from fleet.agent.upgrade.journal import Commit, Journal, Stage
 from fleet.contract.wire import AgentLease
 from tests.upgrade.model import launcher
 from tests.upgrade.model.base import Base, Label, Move
@@ -186,13 +186,18 @@ class Agents:
             )
         if not launcher.verifies(version, disk.files):
             raise Violation(f"(a) the launcher becomes version {version}, whose files are {disk.files.name}")
-        if version == 1 and world[NATURE] == Nature.DIES_AT_START:
+        if version == 1 and self._dies_at_start(world, self._machines.journals[disk.journal]):
             return Move(("1 dies at its start",), replaced(world, P0 + 1, self._machines.launch))
         changed = list(world)
         changed[STARTS0 + version] += 1
         start, boot = changed[STARTS0 + version], world[BOOT]
         changed[P0 + version] = self._machines.begin(version, start, boot, disk.journal)
         return Move((version, "starts as instance", start), tuple(changed))
+
+    def _dies_at_start(self, world: World, journal: Journal) -> bool:
+        if world[NATURE] == Nature.DIES_AT_RESTART:
+            return journal.candidate is not None and journal.candidate.stage is Stage.HANDED_OVER
+        return world[NATURE] == Nature.DIES_AT_START
 
     # Events.
 

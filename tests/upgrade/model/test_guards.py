@@ -141,7 +141,7 @@ GUARDS = (
     Guard(
         "starts of a candidate are counted",
         function(journal, _staged=uncounted),
-        felt(Nature.DIES_AT_START, crashes=1),
+        felt(Nature.DIES_AT_RESTART, crashes=1),
         "no end is ever reached",
     ),
     Guard(

@@ -73,6 +73,8 @@ class Nature(IntEnum):
     CANNOT_CONNECT = 4
     SAYS_ANOTHER_VERSION = 5
     MAKES_SICK = 6
+    DIES_AT_RESTART = 7
+    """At every start once it was handed over: it has run until then."""
 
 
 class Wish(IntEnum):

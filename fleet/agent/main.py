@@ -20,6 +20,7 @@ from fleet.agent.schema import on_disk
 from fleet.agent.selftest import self_test
 from fleet.agent.setup import load
 from fleet.agent.upgrade.installed import installed
+from fleet.contract.config import AgentConfig, FleetDeviceAuth
 from fleet.contract.errors import FleetError, InvalidInput
 from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, STATE_SCHEMA
 from fleet.version import VERSION
@@ -81,10 +82,18 @@ def _self_test(place: Place) -> int:
     return 0 if asyncio.run(self_test(place, print)) else 1
 
 
+def login_now(place: Place, config: AgentConfig) -> FleetDeviceAuth:
+    """How to log in as it stands on disk: a device may be given a new key while its agents run."""
+    try:
+        return load(place).auth
+    except FleetError:
+        return config.auth
+
+
 async def _run(place: Place) -> int:
     config = load(place)
     await check(config.auth)
-    work = asyncio.create_task(Agent(config, place, lambda: ask(config.auth), installed(place)).run())
+    work = asyncio.create_task(Agent(config, place, lambda: ask(login_now(place, config)), installed(place)).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:

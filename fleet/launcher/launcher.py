@@ -35,8 +35,6 @@ Json = dict[str, Any]
 _VERSION = re.compile(r"v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?")
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What comes of reading a file that holds anything."""
-_CONDEMNING = {"CandidateCrashed"}
-"""Of the reasons that are given here, those that speak against the version itself."""
 
 
 class Device:
@@ -123,13 +121,9 @@ def boot(device: Device) -> Json | None:
     journal = device.journal()
     if journal is None:
         return _without_journal(device)
-    candidate = _on_trial(journal)
+    candidate = journal.get("candidate")
     # Before the hand-over it may hang, and only the committed agent, which starts it, would notice.
-    if (
-        candidate is not None
-        and candidate["stage"] == "handed-over"
-        and candidate["release"]["version"] == device.linked()
-    ):
+    if candidate and candidate["stage"] == "handed-over" and candidate["release"]["version"] == device.linked():
         return candidate["release"]
     return journal["committed"]
 
@@ -220,7 +214,8 @@ def _without_journal(device: Device) -> Json | None:
 
 def _ended(journal: Json, generation: int, release: Json, how: Json) -> Json:
     bad = list(journal.get("bad") or [])
-    if how["reason"] in _CONDEMNING and all(one["release"] != release for one in bad):
+    # Of the reasons that are given here, only this one speaks against the version itself.
+    if how["reason"] == "CandidateCrashed" and all(one["release"] != release for one in bad):
         bad = [*bad, {"release": release, "reason": how["reason"]}][-REMEMBERED:]
     how = {"generation": generation, "release": release, "phase": "Reverted", **how}
     return {**journal, "candidate": None, "bad": bad, "outcome": how}

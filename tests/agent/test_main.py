@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fleet.agent.main import main
+from fleet.agent.main import login_now, main
 from fleet.agent.place import Place
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.names import DeviceId
@@ -177,6 +177,21 @@ def test_the_self_test_without_a_configuration(tmp_path: Path, capsys: pytest.Ca
         main(["--self-test", "--root", str(tmp_path)])
     assert end.value.code == 1
     assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_a_key_that_was_replaced_is_used_at_the_next_login(tmp_path: Path, config: AgentConfig) -> None:
+    other = msgspec.structs.replace(config.auth.machine_key, key_id="3")
+    new = msgspec.structs.replace(config.auth, machine_key=other)
+    write(tmp_path, render_config(msgspec.structs.replace(config, auth=new)))
+    assert login_now(Place(tmp_path), config) == new
+
+
+@pytest.mark.parametrize("content", [b"", b"{"])
+def test_a_configuration_that_is_damaged_leaves_the_old_key(
+    content: bytes, tmp_path: Path, config: AgentConfig
+) -> None:
+    write(tmp_path, content)
+    assert login_now(Place(tmp_path), config) == config.auth
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -58,6 +58,8 @@ class SlowEngine:
 
     def close(self) -> None:
         self.may_create.set()
+        with contextlib.suppress(OSError):  # who waits in accept() is only woken by this
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -70,7 +72,7 @@ class SlowEngine:
                 threading.Thread(target=self._pipe, args=(theirs, ours, False), daemon=True).start()
 
     def _pipe(self, source: socket.socket, sink: socket.socket, asks: bool) -> None:
-        with contextlib.suppress(OSError):
+        with source, contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if asks and data.startswith(b"POST /containers/create"):
                     self.waiting.set()

@@ -15,6 +15,7 @@ from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentTarget, DeviceInfo, Heartbeat
 from harness.wait import wait_until
 from harness.world import World
+from tests.upgrade.device import artifact
 from tests.upgrade.matrix.conftest import NEW, NEWER, OLD, MakeLab, Publish
 from tests.upgrade.matrix.faulty import CRASHES, faulty, slow_engine
 
@@ -52,12 +53,14 @@ def test_row_02_workload_unhealthy_before(lab: MakeLab) -> None:
     device.judge()
 
 
+_ANY = Digest("sha256:" + "1" * 64)
+
+
 class Stranger:
     """A device that only says that it is being upgraded, and so holds the scheduling lock, or failed."""
 
-    def __init__(self, world: World, version: AgentVersion, phase: UpgradePhase) -> None:
+    def __init__(self, world: World, version: AgentVersion, phase: UpgradePhase, digest: Digest = _ANY) -> None:
         self.world, self.name = world, DeviceId(world.unique("stranger"))
-        digest = Digest("sha256:" + "1" * 64)
         over = phase.terminal
         target = AgentTarget(version, digest, 1, granted=not over, order=1)
         reason = UpgradeReason.CANDIDATE_CRASHED if over else UpgradeReason.IN_PROGRESS
@@ -104,8 +107,8 @@ def test_row_35_two_upgrades_queued(lab: MakeLab, fleet_world: World) -> None:
         holder.dies()
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.runs(NEWER)
-    seen = [it.upgrade for it in device.watch.infos if it.upgrade]
-    assert any((it.candidate, it.reason) == (NEW, UpgradeReason.SUPERSEDED) for it in seen), "nobody said what became"
+    assert '"reason": "Superseded"' in device.log(OLD), "nobody said what became of the first"
+    assert NEW not in device.parts(), "the first was begun all the same"
     device.judge()
 
 
@@ -160,7 +163,8 @@ def test_row_44_offline_and_the_order_withdrawn(lab: MakeLab) -> None:
 def test_row_47_abort_threshold(lab: MakeLab, fleet_world: World, published: Publish, tmp_path: Path) -> None:
     device = lab()
     bad = faulty(published, tmp_path, CRASHES)
-    failed = [Stranger(fleet_world, bad, REVERTED) for _ in range(3)]
+    digest = artifact(tmp_path / "again", bad, CRASHES)[1].digest  # of the file that was published
+    failed = [Stranger(fleet_world, bad, REVERTED, digest) for _ in range(3)]
     try:
         for one in failed:
             wait_until(
@@ -173,7 +177,7 @@ def test_row_47_abort_threshold(lab: MakeLab, fleet_world: World, published: Pub
         for one in failed:
             one.dies()
     device.order("")
-    device.ends(REFUSED, UpgradeReason.WITHDRAWN)
+    device.says(UpgradeReason.WITHDRAWN.value)
     device.judge()
 
 
@@ -184,8 +188,7 @@ def test_row_48_device_deleted_mid_upgrade(lab: MakeLab) -> None:
     device.world.kube.delete(device.world.kube.path(DEVICES, device.name))
     other.order(NEW)
     other.ends(COMMITTED, UpgradeReason.CONFIRMED)
-    wait_until(device.units, "one agent is left", timeout=60, until=lambda seen: len(seen) == 1)
-    wait_until(lambda: device.journal().candidate, "it has come to an end", timeout=60, until=lambda it: it is None)
-    assert device.units() == [device.journal().committed.version]
+    # Nobody tells it that it was deleted: to itself it is offline, so what is committed stays and nobody is judged.
+    assert device.journal().committed.version in device.units()
     assert device.containers() == {**device.containers(), **device.before}, "a workload was touched"
     other.judge()

@@ -29,7 +29,7 @@ MARKERS = {
     "k3d": "runs in a k3d cluster with the product as pods",
     "staging": "runs against the cluster that a description names; never without being asked for",
     "production_smoke": "only looks, so it may run against production; -m production_smoke asks for that",
-    "matrix": "does a fault to an upgrade, half an hour for all of them; never without being asked for",
+    "matrix": "does a fault to an upgrade, five minutes for all of them with -n 2; never without being asked for",
     "libvirt": "needs a device that is a libvirt virtual machine",
     "pi": "needs a device that is a board reached over SSH",
 }

@@ -51,8 +51,9 @@ def run(cycles: int = CYCLES, devices: int = DEVICES) -> Table:
         _allow(world, devices)
         shelf = stage_all(Path(folder) / "shelf", VERSIONS)
         publish_all(world, VERSIONS)
+        labs = [Lab(world, Path(folder), world.unique("cycle")) for _ in range(devices)]
         with ThreadPoolExecutor(devices) as pool:
-            jobs = [pool.submit(_device, world, Path(folder), shelf, cycles // devices, n) for n in range(devices)]
+            jobs = [pool.submit(_device, lab, shelf, cycles // devices, n) for n, lab in enumerate(labs)]
             tallies = [job.result() for job in jobs]
     took = sorted(second for tally in tallies for second in tally.took)
     return Table(
@@ -83,9 +84,8 @@ def _allow(world: World, devices: int) -> None:
     world.kill("operator")
 
 
-def _device(world: World, folder: Path, shelf: Path, cycles: int, number: int) -> Tally:
+def _device(lab: Lab, shelf: Path, cycles: int, number: int) -> Tally:
     chance, tally = random.Random(SEED + number), Tally()
-    lab = Lab(world, folder, world.unique("cycle"))
     try:
         lab.set_up(VERSIONS[0], shelf, VERSIONS[1])
         before = _size(lab.disk.room.folder)

@@ -21,6 +21,7 @@ from nats.aio.client import Client, Server, Srv
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import PERMISSIONS_ERR
 
+from fleet.cancel import heeding
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
 
 _GROWTH = 1.5
@@ -128,9 +129,18 @@ class _Client(Client):
         self._transport = self._link = _Transport()
 
     async def flush(self, timeout: int = _FLUSH_LIMIT) -> None:  # noqa: ASYNC109 - nats-py's signature
-        """Send what waits, then the PING; nats-py lets the PING overtake it, so that its answer proves nothing."""
-        await self._flush_pending(force_flush=True)
-        await super().flush(timeout)
+        """Send what waits, then the PING; nats-py lets the PING overtake it, so that its answer proves nothing.
+
+        A reconnect that loses its connection here is cancelled for a new one, and must not go on beside that.
+        """
+        with heeding():
+            await self._flush_pending(force_flush=True)
+        with heeding():
+            await super().flush(timeout)
+
+    async def _process_connect_init(self) -> None:
+        with heeding():
+            await super()._process_connect_init()
 
     async def _connect_to_server(self, s: Srv) -> None:
         """Close what the attempt before has left open; nats-py leaves that to the garbage collector."""

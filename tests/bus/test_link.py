@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from pathlib import Path
 from typing import Any
@@ -204,3 +205,43 @@ def test_after_a_flush_the_server_has_the_subscription(nats: Nats) -> None:
         await writer.close()
 
     asyncio.run(run())
+
+
+def test_a_server_that_dies_while_a_client_comes_back_meets_one_reconnect() -> None:
+    """A second one beside it would take the stream from under the first, and both would be deaf until a PING is due."""
+    met: list[asyncio.StreamWriter] = []
+
+    async def server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        met.append(writer)
+        # The second time it dies after the login, at the PING by which a reconnect makes sure.
+        answers = 1 if len(met) == 2 else 100
+        writer.write(b'INFO {"server_id":"x","version":"2.15.2","max_payload":1048576}\r\n')
+        with contextlib.suppress(ConnectionError):
+            while answers and (line := await reader.readline()):
+                if line == b"PING\r\n":
+                    writer.write(b"PONG\r\n")
+                    answers -= 1
+            if not answers:
+                await reader.readline()
+        writer.close()
+
+    async def run() -> None:
+        listening = await asyncio.start_server(server, "127.0.0.1", 0)
+        port = listening.sockets[0].getsockname()[1]
+        said: list[str] = []
+        bus = await connect(Login(f"nats://127.0.0.1:{port}", "x", ""), notice=said.append, attempts=1)
+        met[0].close()
+        await eventually(lambda: RECONNECTED in said, "it came back")
+        await eventually(lambda: not reconnecting(), "no reconnect is under way")
+        assert len(met) == 3, "no connection beside the one that counts"
+        await bus.client.flush()
+        await bus.close()
+        listening.close()
+        await listening.wait_closed()
+
+    asyncio.run(run())
+
+
+def reconnecting() -> list[str]:
+    names = (getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks())
+    return [name for name in names if name == "_attempt_reconnect"]

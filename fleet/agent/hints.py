@@ -23,3 +23,8 @@ def clock_hint() -> str:
     return (
         f"TLS failed: is this device's clock right (it says {shown}), and the CA the one that the server was made with?"
     )
+
+
+def login_refused(notice: str) -> bool:
+    """Whether NATS let the device not in: it was revoked, deleted, or never enrolled. An outage says other things."""
+    return "authorization violation" in notice.lower()

@@ -29,7 +29,7 @@ class LeaseReleased(msgspec.Struct, frozen=True):
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """NATS answers this agent."""
+    """NATS answers this agent, if only to refuse its login."""
 
 
 class Disconnected(msgspec.Struct, frozen=True):

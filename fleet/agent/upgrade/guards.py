@@ -177,7 +177,7 @@ def locked(state: State) -> bool:
 
 
 def connected(state: State) -> bool:
-    """NATS answers this agent, so it is no excuse for another one."""
+    """NATS answers this agent, if only to refuse its login, so it is no excuse for another one."""
     return state.connected
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
+from fleet.agent.hints import login_refused
 from fleet.agent.nudge import Nudge
 from fleet.agent.upgrade.events import BeatHeard, Connected, Disconnected, Event, TargetSeen
 from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry
@@ -46,6 +47,9 @@ class Line:
         elif what == RECONNECTED:
             self._there.set()
             self._nudge.give()
+            self._tell(Connected())
+        elif login_refused(what):
+            # An answer as well: an agent whose device is not let in must not hold a trial for ever.
             self._tell(Connected())
 
     async def serve(self, bus: Bus) -> None:

@@ -44,8 +44,10 @@ class Links(msgspec.Struct, frozen=True):
         await asyncio.gather(self.app.close(), self.control.close(), self.system.close())
 
 
-async def open_links(config: OperatorConfig, readiness: Readiness, missed: Callable[[], None]) -> Links:
-    """Connect, however long it takes; `missed` is called after every outage.
+async def open_links(
+    config: OperatorConfig, readiness: Readiness, missed: Callable[[], None], hearing: Callable[[bool], None]
+) -> Links:
+    """Connect, however long it takes; `missed` is called after every outage, `hearing` told when devices are heard.
 
     Raises:
         InvalidInput: the CA is no PEM certificate.
@@ -53,6 +55,8 @@ async def open_links(config: OperatorConfig, readiness: Readiness, missed: Calla
 
     async def link(user: str, password: str) -> Bus:
         def notice(said: str) -> None:
+            if user == APP_USER and said in {DISCONNECTED, RECONNECTED}:
+                hearing(said == RECONNECTED)
             if said == RECONNECTED:
                 readiness.settled(subject)
                 missed()

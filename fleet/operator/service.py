@@ -80,7 +80,7 @@ class Operator:
 
     async def _work(self) -> None:
         async with contextlib.AsyncExitStack() as cleanup:
-            links = await open_links(self._config, self.readiness, self._bell.read_again)
+            links = await open_links(self._config, self.readiness, self._bell.read_again, self._store.hearing)
             cleanup.push_async_callback(links.close)
             api = KubeApi(self._read, self._config.namespace)
             cleanup.push_async_callback(api.close)

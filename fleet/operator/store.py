@@ -6,6 +6,7 @@ heartbeat of a device that is online, and a value as it was before are none.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TypeVar
 
@@ -47,6 +48,7 @@ class Store:
         self.states: dict[str, dict[str, DeviceState]] = {}
         self.infos: dict[str, DeviceInfo] = {}
         self.heard: dict[str, Heard] = {}
+        self.excused: dict[str, float] = {}
         self.identities: dict[str, Identity] = {}
         self.dropped: dict[str, frozenset[str]] = {}
         self.beats: dict[str, dict[str, Heard]] = {}
@@ -74,13 +76,16 @@ class Store:
             leases=self.leases,
             published=self.published,
             rules=self._rules,
+            excused=self.excused,
         )
 
     def next_deadline(self) -> float | None:
         """When the next device goes offline unless it is heard, or has soaked, on the monotonic clock."""
         clock = time.monotonic()
         overdue = (
-            deadline(heard, self._offline_after) for name, heard in self.heard.items() if name in self.devices.items
+            max(deadline(heard, self._offline_after), self.excused.get(name, 0.0))
+            for name, heard in self.heard.items()
+            if name in self.devices.items
         )
         soaked = (holding.since + self._rules.soak for holding in self.leases.values())
         return min((moment for moment in (*overdue, *soaked) if moment > clock), default=None)
@@ -127,6 +132,17 @@ class Store:
         self.heard[device] = Heard(heartbeat, at, revision)
         other_agent = self._keep_beat(device, Heard(heartbeat, at, revision))
         return other_agent or before is None or deadline(before, self._offline_after) <= clock
+
+    def hearing(self, hears: bool) -> None:
+        """Whether devices can be heard now. Those that were online stay so in an outage, and have time to come back."""
+        snapshot = self.snapshot()
+        if not hears:
+            self.excused = {name: math.inf for name in self.heard if snapshot.online(name)}
+            return
+        for name, until in self.excused.items():
+            if until == math.inf and name in self.heard:
+                afresh = Heard(self.heard[name].heartbeat, snapshot.clock)
+                self.excused[name] = deadline(afresh, self._offline_after)
 
     def _keep_beat(self, device: str, heard: Heard) -> bool:
         """Keep the last heartbeat of each instance, the newest last; says whether it told something new of one."""

@@ -102,6 +102,30 @@ def test_the_next_deadline_is_that_of_the_next_device_to_fall_silent() -> None:
     assert due - time.monotonic() == pytest.approx(20, abs=1)
 
 
+def test_an_outage_of_nats_takes_nobody_offline_and_brings_nobody_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    store = Store(offline_after=3)
+    store.devices.put(device(1, "pi-1"))
+    store.put_heartbeat("pi-1", BEAT, age=0, revision=1)
+    store.put_heartbeat("gone", BEAT, age=31, revision=2)
+
+    def online() -> tuple[bool, bool]:
+        return store.snapshot().online("pi-1"), store.snapshot().online("gone")
+
+    store.hearing(False)
+    clock += 1000
+    assert online() == (True, False)
+    store.hearing(True)
+    assert online() == (True, False)
+    assert store.next_deadline() == clock + 30, "it has its usual time to be heard again"
+    clock += 29
+    store.hearing(True)
+    assert online() == (True, False)
+    clock += 2
+    assert online() == (False, False)
+
+
 def test_a_report_is_news_when_its_verdict_changes() -> None:
     store = Store(offline_after=3)
     state = DeviceState(1, Phase.RUNNING, Reason.STARTED, at=1)

@@ -45,7 +45,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     `now` is Unix time in seconds, for people; `clock` is monotonic seconds, for decisions. `dropped` holds, for each
     device whose sessions were ended and seen to be gone, the subjects that were denied at that time. `beats` holds the
-    last heartbeat of each agent instance of a device.
+    last heartbeat of each agent instance of a device. `excused` holds until when, on `clock`, a device's silence says
+    nothing of it, because NATS was away from us.
     """
 
     now: float
@@ -65,11 +66,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     leases: Mapping[str, Holding] = {}
     published: Mapping[AgentVersion, Artifact] = {}
     rules: Rules = Rules()
+    excused: Mapping[str, float] = {}
 
     def online(self, device: str) -> bool:
-        """Whether the device's last heartbeat is recent enough."""
+        """Whether the device's last heartbeat is recent enough, or its silence excused."""
         heard = self.heard.get(device)
-        return heard is not None and deadline(heard, self.offline_after) > self.clock
+        if heard is None:
+            return False
+        return max(deadline(heard, self.offline_after), self.excused.get(device, 0.0)) > self.clock
 
 
 def deadline(heard: Heard, offline_after: float) -> float:

@@ -126,6 +126,7 @@ class Scenario:
         server: Whether a fleet server must be installed before the first step; if not, none may be.
         devices: How many fresh enrolled devices must be online before the first step.
         agents: How many versions of the agent must be published; the devices run the first. 0: the one installed here.
+        earlier: Whether programs and images of the two releases before this one must be at hand.
     """
 
     id: str
@@ -135,6 +136,7 @@ class Scenario:
     server: bool = True
     devices: int = 0
     agents: int = 0
+    earlier: bool = False
     steps: list[Step] = field(default_factory=list[Step])
 
     def step(
@@ -171,6 +173,8 @@ class Scenario:
     @property
     def needs(self) -> str:
         """What must be there before the first step, for a person."""
+        if self.earlier:
+            return "a place to install into, and the two releases before this one"
         if not self.server:
             return "a place to install into"
         if not self.devices:

@@ -8,93 +8,15 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 from harness.devices import Device
 from harness.errors import HarnessError, Misused, TargetUnavailable, WorldBroken
 from harness.parts import Event, PartStatus
 from harness.probes.kube import KubeProbe
 from harness.probes.nats import NatsLogin, NatsProbe
+from harness.providers import Identity, Machines, Parts
 
 _LONGEST_NAME = 63
-
-
-class Identity(Protocol):
-    """The identity provider of a world."""
-
-    @property
-    def issuer(self) -> str: ...  # noqa: D102 - its URL
-    @property
-    def ca(self) -> Path: ...  # noqa: D102 - PEM file of the authority that signed its certificate
-    @property
-    def admin_token_file(self) -> Path: ...  # noqa: D102 - an administrator's personal access token
-
-    def approve(self, user_code: str) -> None:
-        """Sign in and allow a device code, as a person in a browser does."""
-        ...
-
-
-class Parts(Protocol):
-    """The servers of a world, as far as the target lets us touch them."""
-
-    def statuses(self) -> Mapping[str, PartStatus]:
-        """What runs, by name."""
-        ...
-
-    def kill(self, name: str) -> None:
-        """SIGKILL, and whatever the part's restart policy says."""
-        ...
-
-    def stop(self, name: str) -> None:
-        """End it; it stays down until `start`."""
-        ...
-
-    def start(self, name: str) -> None:
-        """Start it again after `stop`; returns once it answers."""
-        ...
-
-    def pause(self, name: str) -> None:
-        """Freeze it."""
-        ...
-
-    def resume(self, name: str) -> None:
-        """Let it go on."""
-        ...
-
-    def fetch(self, name: str, path: str) -> list[str]:
-        """What each process of a part answers to `GET path` on its own HTTP port, such as `/metrics`."""
-        ...
-
-    def problems(self, since: float) -> list[str]:
-        """What is broken in the world itself now, or ended unasked since a monotonic time."""
-        ...
-
-    def product_deaths(self, since: float) -> list[str]:
-        """Which parts of the product ended unasked since a monotonic time, with their last words."""
-        ...
-
-    def history(self, since: float) -> list[Event]:
-        """What happened since a monotonic time, oldest first."""
-        ...
-
-    def record(self, what: str, part: str) -> None:
-        """Add something that was asked for to the history."""
-        ...
-
-
-class Machines(Protocol):
-    """The machines under a world's Kubernetes, where the target has their power switches."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...  # noqa: D102 - of the nodes
-
-    def switch_off(self, name: str) -> None:
-        """Cut its power."""
-        ...
-
-    def switch_on(self, name: str) -> None:
-        """Start it; returns once it is ready."""
-        ...
 
 
 class World:

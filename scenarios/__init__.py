@@ -13,6 +13,7 @@ from scenarios.re_enroll import re_enroll
 from scenarios.remove import remove
 from scenarios.restart import restart
 from scenarios.revoke import revoke
+from scenarios.server_upgrade import server_upgrade
 from scenarios.update import roll_out, update
 from scenarios.upgrade import upgrade, upgrade_interrupted, upgrade_queued, upgrade_refused, upgrade_withdrawn
 
@@ -25,6 +26,7 @@ BOOK: tuple[Scenario, ...] = (
     observe,
     look,
     restart,
+    server_upgrade,
     upgrade,
     upgrade_refused,
     upgrade_interrupted,

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yaml"))
 _SCRIPT = re.compile(
-    r"(?:sudo(?: --preserve-env=[A-Z_,]+)? )?(\./\S+)((?: --[a-z]+| [a-z0-9]+| \"\$\{\{ vars\.[A-Z_]+ \}\}\")*)"
+    r"(?:sudo(?: --preserve-env=[A-Z_,]+)? )?(\./\S+)((?: --[a-z]+| [a-z0-9_/.]+| \"\$\{\{ vars\.[A-Z_]+ \}\}\")*)"
 )
 _CLEAR = re.compile(
     r"(?i)(password|passwd|token|secret|api_?key)\s*[:=]\s*[\"']?(?!\$\{\{ secrets\.)[A-Za-z0-9+/_-]{6,}"
@@ -32,7 +32,7 @@ def steps(path: Path) -> list[Json]:
 
 
 def test_there_is_one_for_each_rhythm() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["ci", "nightly-k3d", "nightly-libvirt", "staging"]
+    assert [path.stem for path in WORKFLOWS] == ["ci", "nightly-k3d", "nightly-libvirt", "nightly-node", "staging"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 from msgspec.structs import replace
 
-from harness.errors import Misused, PartNotReady
+from harness.errors import HarnessError, Misused, PartNotReady
 from harness.parts import ask, put, specs, statuses
 from harness.probes.kube import KubeProbe
 from harness.targets.node.plan import Plan
-from harness.targets.node.site import ready_nodes
+from harness.targets.node.site import ctr, ready_nodes
 from harness.wait import WaitTimeout, wait_until
 
 _READY_WITHIN = 60.0
@@ -26,6 +29,21 @@ class SiteMachines:
     def names(self) -> tuple[str, ...]:
         """As Kubernetes names the nodes."""
         return tuple(machine.name for machine in self._plan.machines)
+
+    def load(self, image: str, archive: Path) -> None:
+        """Give an image to every machine that runs, from a docker archive.
+
+        Raises:
+            HarnessError: a machine does not take it.
+        """
+        for machine in self._plan.machines:
+            argv = ctr(self._plan.containerd(machine), "images", "import", str(archive))
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise HarnessError(
+                    f"{machine.name} does not take {image} from {archive}: {done.stderr.strip()}",
+                    next_step=f"see {self._plan.of(machine)}/logs/containerd.log",
+                )
 
     def switch_off(self, name: str) -> None:
         """Everything on it dies at once, without a word."""

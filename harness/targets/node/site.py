@@ -102,12 +102,12 @@ class Site:
     def await_containerd(self) -> None:
         """Until images can be loaded; as `await_parts` for errors."""
         for machine in self.plan.machines:
-            argv = _ctr(self.plan.containerd(machine), "version")
+            argv = ctr(self.plan.containerd(machine), "version")
             self._until(partial(self._failure, argv), f"containerd of {machine.name} answers", _nothing)
 
     def _load(self, machine: Machine, archives: Sequence[Archive]) -> None:
         for archive in archives:  # one by one: two that share a layer would lock each other out
-            failure = self._failure(_ctr(self.plan.containerd(machine), "images", "import", str(archive.path)))
+            failure = self._failure(ctr(self.plan.containerd(machine), "images", "import", str(archive.path)))
             if failure:
                 raise HarnessError(
                     f"{machine.name} does not take {archive.image} from {archive.path}: {failure}",
@@ -249,6 +249,7 @@ def _nothing(left: Collection[str]) -> bool:
     return not left
 
 
-def _ctr(socket: Path, *arguments: str) -> list[str]:
+def ctr(socket: Path, *arguments: str) -> list[str]:
+    """The command line that speaks to a machine's containerd."""
     # Without a limit it waits for ever for a containerd that is gone.
     return ["ctr", "--connect-timeout=2s", "--timeout=120s", f"--address={socket}", "--namespace=k8s.io", *arguments]

@@ -1,0 +1,144 @@
+"""Bring a fleet server to a new release, and back; devices and what they run do not notice."""
+
+from __future__ import annotations
+
+from fleet.contract.objects import DEVICES, GROUP
+from fleet.version import VERSION
+from harness.commands import Result
+from harness.preparation import INSTALL, is_online
+from harness.probes.installed import Installed
+from harness.probes.installed import installed as installed_now
+from harness.runbook import Run
+from harness.scenario import Command, Scenario
+from harness.wait import wait_until
+from scenarios import looks
+from scenarios.workloads import web
+
+_PARTS = ("operator", "callout", "nats")
+_INSTALL_BEFORE = Command(INSTALL.template.replace("fleet", "{before}", 1), deadline=INSTALL.deadline)
+_BUILD = "agent build --key release.key --architecture {arch} --python {python} --version"
+_KEPT = "agentVersionsKept"
+"""A field of a Device that the release before does not know."""
+
+server_upgrade = Scenario(
+    id="server-upgrade",
+    title="Upgrade the server, and go back",
+    chapter="Upgrade the server",
+    why="The same command that installs a server brings it to a new release, and the one of the release before brings "
+    "it back. Devices stay connected meanwhile, with agents up to two releases behind.",
+    server=False,
+    earlier=True,
+)
+
+
+def _untouched(run: Run) -> None:
+    """The device was never offline, its workload is the same container, and no secret was made anew."""
+    online = looks.condition(looks.device(run), "Online")
+    assert online is not None
+    assert (online.status, online.last_transition_time) == ("True", run.kept("since", str)), f"it went away: {online}"
+    assert looks.running(run).id == run.kept("container", str), "the workload was touched"
+    before, after = run.kept("installed", Installed), installed_now(run.world)
+    assert after.secrets == before.secrets, "a secret was made anew"
+
+
+def _knows_kept(run: Run) -> bool:
+    definition = run.world.kube.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEVICES}.{GROUP}")
+    return _KEPT in str(definition)
+
+
+@server_upgrade.step("Install the release before", _INSTALL_BEFORE, look_at=_PARTS)
+def installed_before(run: Run, _result: Result) -> None:
+    """It is there, and knows less than this one."""
+    assert run.world.kube.server() is not None
+    assert not _knows_kept(run), "the release before knows everything that this one does"
+
+
+@server_upgrade.step(
+    "Set up a device with an agent that is older still",
+    "{before} agent new-key --out release.key --trusted-keys trusted-keys.json",
+    Command(f"{{long_before}} {_BUILD} {{version_long_before}}", deadline=300),
+    "{before} device enroll --device-id {device} --label site={site} --heartbeat-interval 1"
+    " --admin-token-file {admin_token_file} --out {config}",
+    Command(
+        "{before} device setup --config {config} --agent fleet-agent-{version_long_before}"
+        " --trusted-keys trusted-keys.json {where}",
+        on="device",
+        deadline=60,
+    ),
+    look_at=("agent:device", "operator"),
+)
+def old_agent(run: Run, *_results: Result) -> None:
+    """It is online, with the version of two releases ago."""
+    name = run.name("device")
+    found = wait_until(
+        lambda: run.world.kube.device(name),
+        f"{name} is online and tells its version",
+        timeout=looks.ROLLOUT,
+        until=lambda held: is_online(held) and held is not None and held.status.info is not None,
+    )
+    assert found is not None
+    assert found.status.info is not None
+    assert str(found.status.info.agent_version) == run.name("version_long_before")
+
+
+@server_upgrade.step("Run a workload", web(), look_at=("operator", "agent:device"))
+def workload(run: Run, _result: Result) -> None:
+    """It must not notice anything of what follows; the new command line serves the old server, too."""
+    looks.settled(run)
+    online = looks.condition(looks.device(run), "Online")
+    assert online is not None
+    run.keep(since=online.last_transition_time, container=looks.running(run).id, installed=installed_now(run.world))
+
+
+@server_upgrade.step(
+    "See what the new release would change",
+    Command(f"{INSTALL.template} --dry-run", contains=(f"CustomResourceDefinition {DEVICES}.{GROUP}",)),
+)
+def told(run: Run, _result: Result) -> None:
+    """The definition of devices, and the images of operator and callout; nothing is changed yet."""
+    assert not run.kept("installed", Installed).changes(installed_now(run.world))
+
+
+@server_upgrade.step("Upgrade the server", INSTALL, look_at=_PARTS)
+def upgraded(run: Run, _result: Result) -> None:
+    """Operator and callout are replaced; the device stays connected, and its workload is the same."""
+    assert _knows_kept(run), "the definition of devices is still the older one"
+    _untouched(run)
+
+
+@server_upgrade.step(
+    "Use what is new: bring the device to this release's agent, and bound its disk",
+    Command(f"fleet {_BUILD} {VERSION}", deadline=300),
+    Command(f"fleet agent publish fleet-agent-{VERSION}", deadline=60),
+    Command(
+        f"fleet device upgrade {{device}} --to {VERSION} --keep 1 --wait", contains=(f"runs {VERSION}",), deadline=90
+    ),
+    look_at=("agent:device", "operator"),
+)
+def new_agent(run: Run, *_results: Result) -> None:
+    """An agent of two releases ago upgrades itself; the order has the field that is new."""
+    assert looks.device(run).spec.agent_versions_kept == 1
+    _untouched(run)
+
+
+@server_upgrade.step("Go back to the release before", _INSTALL_BEFORE, look_at=_PARTS)
+def back(run: Run, _result: Result) -> None:
+    """The definition of devices stays as the newer release made it: it serves both, and loses nothing."""
+    assert _knows_kept(run), "the older definition took the place of the newer one"
+    assert looks.device(run).spec.agent_versions_kept == 1, "what the newer release knew was lost"
+    _untouched(run)
+
+
+@server_upgrade.step("Change the workload", web(2), look_at=("operator", "agent:device"))
+def changed(run: Run, _result: Result) -> None:
+    """The older server leads the newer agent."""
+    looks.settled(run)
+    moved = looks.running(run).id
+    assert moved != run.kept("container", str), "the change did not reach the device"
+    run.keep(container=moved)
+
+
+@server_upgrade.step("And forward again", INSTALL, look_at=_PARTS)
+def forward(run: Run, _result: Result) -> None:
+    """As the first time."""
+    _untouched(run)

@@ -7,7 +7,17 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks import agent, callout, help, revoke, rollout, runbook, storm, upgrade  # noqa: A004 - a benchmark's name
+from benchmarks import (
+    agent,
+    callout,
+    help,  # noqa: A004 - a benchmark's name
+    node,
+    revoke,
+    rollout,
+    runbook,
+    storm,
+    upgrade,
+)
 from benchmarks.report import Table, publish, this_machine, write_readme
 
 
@@ -17,6 +27,7 @@ def main(argv: list[str]) -> int:
     every: dict[str, Callable[[], Table]] = {
         "help": help.run,
         "runbook": runbook.run,
+        "node": node.run,
         "revoke": revoke.run,
         "rollout": rollout.run,
         "callout": callout.run,

@@ -20,13 +20,24 @@ from harness.world import World
 @contextlib.contextmanager
 def installed() -> Generator[World]:
     """An embedded world with a fleet server."""
-    with contextlib.ExitStack() as cleanup:
-        found = cleanup.enter_context(provisioned(lambda line: print(line, file=sys.stderr)))
-        settings = Settings("embedded", uuid.uuid4().hex, "main", keep=False, provisions=lambda: found)
-        world = cleanup.enter_context(open_world(settings))
-        issuer = ("--issuer", world.issuer, "--issuer-ca", str(world.issuer_ca))
-        fleet(world, "server", "install", *issuer, "--admin-token-file", str(world.admin_token_file))
+    with bare("embedded") as world:
+        install(world)
         yield world
+
+
+@contextlib.contextmanager
+def bare(target: str) -> Generator[World]:
+    """A world on a target, without a fleet server."""
+    with contextlib.ExitStack() as cleanup:
+        found = cleanup.enter_context(provisioned(lambda line: print(line, file=sys.stderr), target))
+        settings = Settings(target, uuid.uuid4().hex, "main", keep=False, provisions=lambda: found)
+        yield cleanup.enter_context(open_world(settings))
+
+
+def install(world: World) -> None:
+    """As an admin does."""
+    issuer = ("--issuer", world.issuer, "--issuer-ca", str(world.issuer_ca))
+    fleet(world, "server", "install", *issuer, "--admin-token-file", str(world.admin_token_file))
 
 
 def fleet(world: World, *arguments: str) -> Result:

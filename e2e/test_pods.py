@@ -36,13 +36,18 @@ def once(act: Callable[[], None]) -> Callable[[Step], None]:
 
 
 def await_all_ready(world: World) -> None:
-    wait_until(
-        lambda: {name: it.unready for name, it in world.parts().items() if it.unready},
-        "every part is ready",
-        timeout=120,
-        until=lambda waiting: not waiting,
-        interval=0.5,
-    )
+    """Every server is there in its full number again."""
+
+    def missing() -> dict[str, str]:
+        found = [
+            item
+            for kind in ("deployments", "statefulsets")
+            for item in (world.kube.get(f"/apis/apps/v1/namespaces/{world.namespace}/{kind}") or {}).get("items", [])
+        ]
+        ready = {it["metadata"]["name"]: (it["status"].get("readyReplicas", 0), it["spec"]["replicas"]) for it in found}
+        return {name: f"{have} of {want} pods are ready" for name, (have, want) in ready.items() if have != want}
+
+    wait_until(missing, "every pod is ready", timeout=120, until=lambda left: not left, interval=0.5, successes=10)
 
 
 @pytest.mark.node
@@ -76,7 +81,7 @@ def test_a_node_drained_in_the_middle(play: Play, world: World) -> None:
 @pytest.mark.node
 @pytest.mark.node3
 def test_a_node_lost_in_the_middle(play: Play, world: World) -> None:
-    """Two of three servers of NATS and one of two callouts go on; what ran on the lost machine comes up elsewhere."""
+    """Two of three servers of NATS and one of two callouts go on; the others are back once the machine is."""
     node = world.machines.names[-1]
 
     def lose() -> None:

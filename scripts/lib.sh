@@ -37,7 +37,7 @@ prepare_python() {
   }
   done_for package pyproject.toml || {
     say "installing fleet itself"
-    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
     mark_done package
   }
   # The wheel brings Node, so a machine needs none.

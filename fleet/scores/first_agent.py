@@ -41,7 +41,7 @@ ExecStart={LAUNCHER_PATH} boot
 WantedBy=multi-user.target
 """
 # One instance a version: an agent that starts another one is no parent of it, and workloads belong to the engine.
-_TEMPLATE = f"""\
+TEMPLATE = f"""\
 [Unit]
 Description=Fleet agent %i
 Documentation=man:fleet-agent(1)
@@ -52,7 +52,7 @@ StartLimitIntervalSec=0
 Type=exec
 ExecStart={LAUNCHER_PATH} run %i
 Restart=always
-RestartSec=1
+RestartSec=200ms
 RestartPreventExitStatus={EXIT_DONE}
 SuccessExitStatus={EXIT_DONE}
 KillMode=mixed
@@ -102,7 +102,7 @@ class FirstAgent(msgspec.Struct, frozen=True):
         program = Path(launcher.__file__).read_bytes()
         return [
             host.put(LAUNCHER_PATH, program, _PROGRAM),
-            host.put(TEMPLATE_PATH, _TEMPLATE.encode(), _PUBLIC),
+            host.put(TEMPLATE_PATH, TEMPLATE.encode(), _PUBLIC),
             put_trusted(host, self.trusted),
         ]
 

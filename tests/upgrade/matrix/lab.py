@@ -22,6 +22,9 @@ from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, Condition,
 from fleet.contract.permissions import inbox_prefix
 from fleet.contract.upgrade import Manifest, UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentTarget, Heartbeat, Phase
+from fleet.launcher import launcher
+from fleet.scores.first_agent import BOOT_UNIT, LAUNCHER_PATH, TEMPLATE, TEMPLATE_PATH
+from fleet.scores.setup import UNIT_PATH
 from harness.devices.process import ProcessDevice
 from harness.engine_client import EngineClient
 from harness.images import IMAGE
@@ -407,36 +410,8 @@ _LOAD = float(os.environ.get("FLEET_TEST_SLACK", "1.0"))
 """Seconds that a busy machine may add to a heartbeat."""
 
 
-LAUNCHER = "/usr/local/lib/fleet/fleet-launcher"
-BOOT_UNIT = f"""
-[Unit]
-Description=Fleet agent: starts the right version
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={LAUNCHER} boot
-[Install]
-WantedBy=multi-user.target
-"""
-VERSION_UNIT = f"""
-[Unit]
-Description=Fleet agent %i
-StartLimitIntervalSec=0
-[Service]
-Type=exec
-ExecStart={LAUNCHER} run %i
-Restart=always
-RestartSec=200ms
-RestartPreventExitStatus=86
-SuccessExitStatus=86
-KillMode=mixed
-TimeoutStopSec=10
-"""
-
-
 def install_units(host: ProcessDevice) -> None:
     """Launcher and units, as `fleet device setup --agent` puts them."""
-    source = Path(__file__).parents[3] / "fleet/launcher/launcher.py"
-    host.write(LAUNCHER, source.read_bytes(), mode=0o755)
-    host.write("/etc/systemd/system/fleet-agent.service", BOOT_UNIT.encode(), mode=0o644)
-    host.write("/etc/systemd/system/fleet-agent@.service", VERSION_UNIT.encode(), mode=0o644)
+    host.write(LAUNCHER_PATH, Path(launcher.__file__).read_bytes(), mode=0o755)
+    host.write(UNIT_PATH, BOOT_UNIT.encode(), mode=0o644)
+    host.write(TEMPLATE_PATH, TEMPLATE.encode(), mode=0o644)

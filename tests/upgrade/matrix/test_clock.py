@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
+from fleet.scores.first_agent import TEMPLATE
 from harness.errors import HarnessError
 from tests.upgrade.matrix.conftest import NEW, OLD, MakeLab
-from tests.upgrade.matrix.lab import VERSION_UNIT, Lab
+from tests.upgrade.matrix.lab import Lab
 
 pytestmark = pytest.mark.matrix
 
@@ -30,7 +31,7 @@ class Clock:
             f"LD_PRELOAD={found[0]} FAKETIME_TIMESTAMP_FILE={self._file}"
             " FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1"
         )
-        unit = VERSION_UNIT.replace("[Service]\n", f"[Service]\nEnvironment={set_to}\n")
+        unit = TEMPLATE.replace("[Service]\n", f"[Service]\nEnvironment={set_to}\n")
         device.host.write("/etc/systemd/system/fleet-agent@.service", unit.encode(), mode=0o644)
         for verb in (["daemon-reload"], ["restart", f"fleet-agent@{OLD}.service"]):
             assert device.host.run(["systemctl", *verb]).code == 0

@@ -1,0 +1,25 @@
+"""The runbook on a Kubernetes node with pods that others started and installed, handed over by kubeconfig alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import preparation
+from harness.engine import double_engine
+from harness.images.server import nats, product, zitadel_double
+from harness.provisions import Provisions
+from harness.targets.node.site import Site
+from harness.targets.node.world import node_world
+from tests.targets.elsewhere import Elsewhere, hand_over, runs_the_runbook
+
+
+def test_the_runbook_passes_and_leaves_nothing(one: Site, tmp_path: Path) -> None:
+    one.load([product(), nats(), zitadel_double()])
+    with double_engine() as engine:
+        provisions = Provisions(dict(one.plan.binaries), engine.socket, engine.name, one.plan.root)
+        with node_world(provisions, run_id="e" * 32, worker="gw8") as world:
+            preparation.ensure_installed(world, tmp_path)
+            made = Elsewhere(world, engine.socket, tmp_path / "staging.json")
+            hand_over(made, tmp_path)
+            said = runs_the_runbook(made, "-k", "test_enroll or test_deploy")
+    assert "2 passed" in said, said

@@ -9,12 +9,15 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
+
+if TYPE_CHECKING:
+    import httpx
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 MAX_SKEW = 25 * 60
@@ -79,7 +82,9 @@ def unreachable(issuer: str, error: Exception, now: float) -> FleetError:
     cause = _tls_cause(error)
     if cause is not None:
         return _untrusted(issuer, cause, now)
-    if isinstance(error, httpx.TimeoutException | TimeoutError):
+    from httpx import TimeoutException  # noqa: PLC0415 - whoever has such an error has it, and an agent's start needs it not
+
+    if isinstance(error, TimeoutException | TimeoutError):
         return Unreachable(
             f"the issuer {issuer} does not answer in time", next_step="is it running, or overloaded? try again later"
         )

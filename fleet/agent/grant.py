@@ -1,7 +1,7 @@
 """Tokens from a process of its own: what signs and talks to the issuer takes 10 MB, and is needed twice a day.
 
-`python -m fleet.agent.grant check|ask` reads a `FleetDeviceAuth` from standard input and writes the outcome, a token
-or an error, to standard output. Nothing secret is an argument.
+`python -m fleet.agent.grant` reads a `FleetDeviceAuth` from standard input and writes the outcome, a token or an error,
+to standard output. Nothing secret is an argument.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from fleet.contract import errors
 from fleet.contract.config import FleetDeviceAuth
-from fleet.contract.errors import FleetError, Unreachable
+from fleet.contract.errors import FleetError, InvalidInput, Unreachable
 
 _WITHIN = 30.0
 """Seconds for the whole process: it gives the issuer ten."""
@@ -30,8 +30,8 @@ class Token(msgspec.Struct, frozen=True, tag="token"):
         return f"Token(text=..., expires_at={self.expires_at!r}, lifetime={self.lifetime!r})"
 
 
-class _Good(msgspec.Struct, frozen=True, tag="good"):
-    pass
+class BadKey(InvalidInput):
+    """The machine key is truncated, damaged or of another kind; nobody was contacted."""
 
 
 class _Bad(msgspec.Struct, frozen=True, tag="bad"):
@@ -40,33 +40,22 @@ class _Bad(msgspec.Struct, frozen=True, tag="bad"):
     next_step: str
 
 
-_Outcome = Token | _Good | _Bad
-
-
-async def check(auth: FleetDeviceAuth) -> None:
-    """Look at the machine key; contacts nobody.
-
-    Raises:
-        InvalidInput: it is truncated, damaged or of another kind.
-    """
-    await _run("check", auth)
+_KINDS = {**vars(errors), BadKey.__name__: BadKey}
 
 
 async def ask(auth: FleetDeviceAuth) -> Token:
-    """Get a token; for errors see `fleet.tokens.fetch_token`."""
-    outcome = await _run("ask", auth)
-    if isinstance(outcome, Token):
-        return outcome
-    raise _died("it gave no token")
+    """Get a token.
 
-
-async def _run(what: str, auth: FleetDeviceAuth) -> Token | _Good:
-    argv = (sys.executable, "-m", __name__, what)
+    Raises:
+        BadKey: the machine key is of no use.
+        FleetError: see `fleet.tokens.fetch_token`.
+    """
+    argv = (sys.executable, "-m", __name__)
     child = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(_WITHIN):
             told, _ = await child.communicate(msgspec.json.encode(auth))
-        outcome = msgspec.json.decode(told, type=_Outcome)
+        outcome = msgspec.json.decode(told, type=Token | _Bad)
     except (TimeoutError, msgspec.DecodeError) as error:
         raise _died(str(error) or "no answer in time") from error
     finally:
@@ -74,8 +63,7 @@ async def _run(what: str, auth: FleetDeviceAuth) -> Token | _Good:
             child.kill()
             await child.wait()
     if isinstance(outcome, _Bad):
-        kind = getattr(errors, outcome.kind, FleetError)
-        raise kind(outcome.what, next_step=outcome.next_step)
+        raise _KINDS.get(outcome.kind, FleetError)(outcome.what, next_step=outcome.next_step)
     return outcome
 
 
@@ -83,13 +71,14 @@ def _died(why: str) -> FleetError:
     return Unreachable(f"the process that gets tokens failed: {why}", next_step="see its traceback in the agent's log")
 
 
-async def _answer(what: str, auth: FleetDeviceAuth) -> _Outcome:
+async def _answer(auth: FleetDeviceAuth) -> Token | _Bad:
     from fleet import tokens  # noqa: PLC0415 - the weight that this process exists for
 
     try:
         tokens.parse_machine_key_file(msgspec.json.encode(auth.machine_key))
-        if what == "check":
-            return _Good()
+    except FleetError as error:
+        return _Bad(BadKey.__name__, error.what, error.next_step)
+    try:
         token = await tokens.fetch_token(auth)
     except FleetError as error:
         return _Bad(type(error).__name__, error.what, error.next_step)
@@ -98,4 +87,4 @@ async def _answer(what: str, auth: FleetDeviceAuth) -> _Outcome:
 
 if __name__ == "__main__":
     _auth = msgspec.json.decode(sys.stdin.buffer.read(), type=FleetDeviceAuth)
-    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(_answer(sys.argv[1], _auth))))
+    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(_answer(_auth))))

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-
-from fleet import logs
-from fleet.agent.agent import Agent
-from fleet.agent.grant import ask, check
+from fleet.agent.grant import BadKey, Token, ask
+from fleet.agent.lean import import_libraries
 from fleet.agent.place import Place
 from fleet.agent.schema import on_disk
-from fleet.agent.selftest import self_test
 from fleet.agent.setup import load
-from fleet.agent.upgrade.installed import installed
 from fleet.contract.config import AgentConfig, FleetDeviceAuth
 from fleet.contract.errors import FleetError, InvalidInput
 from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, STATE_SCHEMA
@@ -35,12 +31,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         place = _place(options.root)
         if options.self_test:
             sys.exit(_self_test(place))
-        logs.configure("agent")
         sys.exit(asyncio.run(_run(place)))
     except FleetError as error:
         print(f"fleet-agent: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
         sys.exit(error.exit_code)
     except Exception:
+        import structlog  # noqa: PLC0415 - heavy
+
         structlog.stdlib.get_logger().exception("agent failed; workloads go on")
         sys.exit(FleetError.exit_code)
 
@@ -72,6 +69,8 @@ def _place(root: Path) -> Place:
 
 
 def _self_test(place: Place) -> int:
+    from fleet.agent.selftest import self_test  # noqa: PLC0415 - not for `run`
+
     form = on_disk(place)
     if form > STATE_SCHEMA:
         print(  # noqa: T201 - the command line speaks
@@ -92,16 +91,42 @@ def login_now(place: Place, config: AgentConfig) -> FleetDeviceAuth:
 
 async def _run(place: Place) -> int:
     config = load(place)
-    await check(config.auth)
-    work = asyncio.create_task(Agent(config, place, lambda: ask(login_now(place, config)), installed(place)).run())
+    # Its process takes as long to start as our own imports, so both begin now.
+    first = asyncio.create_task(ask(config.auth))
+    await asyncio.to_thread(_import)
+    from fleet import logs  # noqa: PLC0415 - this and the next are there by now
+    from fleet.agent.agent import Agent  # noqa: PLC0415
+    from fleet.agent.upgrade.installed import installed  # noqa: PLC0415
+
+    logs.configure("agent")
+    early = [first]
+
+    async def token() -> Token:
+        return await (early.pop() if early else ask(login_now(place, config)))
+
+    work = asyncio.create_task(Agent(config, place, token, installed(place)).run())
+    first.add_done_callback(lambda _: work.cancel() if _bad_key(first) else None)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
         return await work
     except asyncio.CancelledError:
+        if error := _bad_key(first):
+            raise error from None
         if not work.cancelled():
             raise
         return 0
+
+
+def _import() -> None:
+    import_libraries()
+    importlib.import_module("fleet.agent.agent")
+    importlib.import_module("fleet.agent.upgrade.installed")
+
+
+def _bad_key(asked: asyncio.Task[Token]) -> BadKey | None:
+    error = asked.exception() if asked.done() and not asked.cancelled() else None
+    return error if isinstance(error, BadKey) else None
 
 
 if __name__ == "__main__":

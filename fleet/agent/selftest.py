@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from fleet.agent.engine import Engine
-from fleet.agent.grant import Token, ask, check
 from fleet.agent.hints import next_step
 from fleet.agent.place import Place
 from fleet.agent.setup import load
@@ -14,6 +15,7 @@ from fleet.bus import Login, connect
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, Unreachable
 from fleet.contract.permissions import inbox_prefix
+from fleet.tokens import AccessToken, fetch_token, parse_machine_key_file
 
 _NATS_WITHIN = 10.0
 
@@ -49,7 +51,7 @@ async def self_test(place: Place, say: Callable[[str], None]) -> bool:
     checks = Checks(say)
     try:
         config = load(place)
-        await check(config.auth)
+        parse_machine_key_file(msgspec.json.encode(config.auth.machine_key))
     except FleetError as error:
         checks.fail("config", error)
         for name in ("engine", "issuer", "nats"):
@@ -57,7 +59,7 @@ async def self_test(place: Place, say: Callable[[str], None]) -> bool:
         return False
     say(f"config  ok      device {config.device_id}, {place.config}")
     await checks.run("engine", _engine(place, config))
-    tokens: list[Token] = []
+    tokens: list[AccessToken] = []
     await checks.run("issuer", _issuer(config, tokens))
     if tokens:
         await checks.run("nats", _nats(config, tokens[0]))
@@ -74,13 +76,13 @@ async def _engine(place: Place, config: AgentConfig) -> str:
         await engine.close()
 
 
-async def _issuer(config: AgentConfig, tokens: list[Token]) -> str:
-    token = await ask(config.auth)
+async def _issuer(config: AgentConfig, tokens: list[AccessToken]) -> str:
+    token = await fetch_token(config.auth)
     tokens.append(token)
     return f"token of {config.auth.issuer}, valid for {token.lifetime:.0f} s"
 
 
-async def _nats(config: AgentConfig, token: Token) -> str:
+async def _nats(config: AgentConfig, token: AccessToken) -> str:
     login = Login(
         url=config.nats_url,
         name=config.device_id,

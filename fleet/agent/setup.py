@@ -11,7 +11,7 @@ from fleet.issuer import parse_issuer, trust
 
 
 def load(place: Place) -> AgentConfig:
-    """Read the configuration and look at every part of it but the key, which is for `fleet.agent.grant.check`.
+    """Read the configuration and look at every part of it but the key, which is for `fleet.agent.grant`.
 
     Raises:
         NotFound: there is none.

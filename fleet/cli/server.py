@@ -22,6 +22,7 @@ from fleet.cli.context import (
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
+from fleet.contract.objects import SERVER_CONFIG_MAP
 
 if TYPE_CHECKING:
     from fleet.scores.server import FleetServerScore
@@ -224,7 +225,7 @@ def uninstall(
         place(_request(namespace)),
         namespace,
         delete_data=delete_data,
-        delete_definitions=delete_data and _is_alone(kube),
+        delete_definitions=delete_data and _is_alone(kube, namespace),
     )
     removed = [item.name for item in done if item.changed]
     kept = "" if delete_data else "; devices, deployments, secrets and NATS' data stay"
@@ -250,10 +251,12 @@ def _request(namespace: str) -> PlaceRequest:
     return PlaceRequest(namespace=namespace, timeout=_REMOVAL, progress=progress)
 
 
-def _is_alone(kube: KubeClient) -> bool:
+def _is_alone(kube: KubeClient, namespace: str) -> bool:
     """Whether nobody else in the cluster uses our definitions, as far as we may see."""
     try:
-        return not any(_all(kube, kind, "") for kind in _KINDS)
+        announced = kube.request("GET", f"api/v1/configmaps?fieldSelector=metadata.name={SERVER_CONFIG_MAP}")["items"]
+        others = [item for item in announced if item["metadata"]["namespace"] != namespace]
+        return not others and not any(_all(kube, kind, "") for kind in _KINDS)
     except NotPermitted:
         return False
 

@@ -49,6 +49,23 @@ def test_deleting_the_data_leaves_the_devices_of_other_servers(
     assert other.get(other.path("devices")) is None, "nobody uses the definitions any more"
 
 
+def test_deleting_the_data_leaves_the_definitions_to_another_server(
+    installed: Place, fleet: Fleet, idp: Idp, kube: Kube, cleanup: ExitStack
+) -> None:
+    """It has no device yet, and is announced all the same."""
+    del installed
+    other = kube.probe(kube.namespace())
+    cleanup.callback(other.close)
+    path = f"/api/v1/namespaces/{other.namespace}/configmaps"
+    other.create(path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fleet-server"}})
+    assert fleet("server", "uninstall", "--delete-data").code == 0
+    assert other.get(other.path("devices")) is not None, "its definitions were taken from it"
+    other.delete(f"{path}/fleet-server")
+    assert fleet(*install_words(idp)).code == 0
+    assert fleet("server", "uninstall", "--delete-data").code == 0
+    assert other.get(other.path("devices")) is None, "nobody uses the definitions any more"
+
+
 def test_a_repeat_after_the_definitions_are_gone(installed: Place, fleet: Fleet, kube: Kube) -> None:
     del installed
     kube.kubectl("delete", "crd", "devices.fleet.nationtech.io", "fleetdeployments.fleet.nationtech.io")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP
 from harness import preparation
 from harness.engine import double_engine
 from harness.images.server import nats, product, zitadel_double
 from harness.provisions import Provisions
 from harness.targets.node.site import Site
 from harness.targets.node.world import node_world
+from tests.node.support import kubectl
 from tests.targets.elsewhere import Elsewhere, hand_over, runs_the_runbook
 
 
 def test_the_runbook_passes_and_leaves_nothing(one: Site, tmp_path: Path) -> None:
     one.load([product(), nats(), zitadel_double()])
+    # Helm never deletes the definitions of its charts, and the site is shared with its test.
+    definitions = [f"customresourcedefinitions/{plural}.{GROUP}" for plural in (DEVICES, DEPLOYMENTS)]
+    kubectl(one.kubeconfig, "delete", "--ignore-not-found", *definitions)
     with double_engine() as engine:
         provisions = Provisions(dict(one.plan.binaries), engine.socket, engine.name, one.plan.root)
         with node_world(provisions, run_id="e" * 32, worker="gw8") as world:
@@ -22,4 +27,5 @@ def test_the_runbook_passes_and_leaves_nothing(one: Site, tmp_path: Path) -> Non
             made = Elsewhere(world, engine.socket, tmp_path / "staging.json")
             hand_over(made, tmp_path)
             said = runs_the_runbook(made, "-k", "test_enroll or test_deploy")
+            preparation.ensure_bare(world, tmp_path)
     assert "2 passed" in said, said

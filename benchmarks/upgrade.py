@@ -27,7 +27,7 @@ from tests.upgrade.matrix.lab import INTERVAL, Lab
 from tests.upgrade.matrix.shelf import publish_all, stage_all
 
 CYCLES = 1000
-DEVICES = 2
+DEVICES = 4
 SEED = 20_261_125
 _KILLED = 0.3
 """The part of the cycles in which an agent is killed."""

@@ -164,6 +164,9 @@ class Lab:
         """Wait until the order that was given last has ended, however."""
 
         def terminal() -> UpgradeStatus | None:
+            told = self.watch.infos[-1].upgrade if self.watch.infos else None
+            if told is None or not told.phase.terminal:
+                return None  # nobody need be asked
             known, target = self.status, self.target
             if known is None or target is None or target.order != self.order_number:
                 return None

@@ -83,7 +83,7 @@ class Store:
         """When the next device goes offline unless it is heard, or has soaked, on the monotonic clock."""
         clock = time.monotonic()
         overdue = (
-            max(deadline(heard, self._offline_after), self.excused.get(name, 0.0))
+            deadline(heard, self._offline_after, self.excused.get(name, 0.0))
             for name, heard in self.heard.items()
             if name in self.devices.items
         )

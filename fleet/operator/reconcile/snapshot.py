@@ -71,18 +71,16 @@ class Snapshot(msgspec.Struct, frozen=True):
     def online(self, device: str) -> bool:
         """Whether the device's last heartbeat is recent enough, or its silence excused."""
         heard = self.heard.get(device)
-        if heard is None:
-            return False
-        return max(deadline(heard, self.offline_after), self.excused.get(device, 0.0)) > self.clock
+        return heard is not None and deadline(heard, self.offline_after, self.excused.get(device, 0.0)) > self.clock
 
 
-def deadline(heard: Heard, offline_after: float) -> float:
+def deadline(heard: Heard, offline_after: float, excused: float = 0.0) -> float:
     """When a device counts as offline unless it is heard again, on the clock of `Heard.at`.
 
-    `offline_after` is a number of the device's own heartbeat intervals.
+    `offline_after` is a number of the device's own heartbeat intervals; before `excused` its silence says nothing.
     """
     interval = min(max(heard.heartbeat.interval, _SHORTEST_INTERVAL), _LONGEST_INTERVAL)
-    return heard.at + offline_after * interval
+    return max(heard.at + offline_after * interval, excused)
 
 
 def held(item: Device | FleetDeployment) -> bool:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -19,6 +16,9 @@ from fleet.contract.names import AgentVersion
 from harness.errors import BuildFailed
 from harness.images.server import Archive
 from harness.parts import write_atomic
+from harness.scenario import Value
+from harness.world import World
+from images.layers import digest_of, layer
 
 _ROOT = Path(__file__).parents[1]
 _VERSION = re.compile(r'AgentVersion\("v[^"]*"\)')
@@ -37,20 +37,29 @@ LONG_BEFORE = Release(AgentVersion("v0.0.8"), "b8f38c35cff057c4489a76f29c2066e40
 """The one before that: its agents do not tell in which form they keep their state."""
 
 
-def program(release: Release) -> Path:
-    """The release's own `fleet`, which installs the release's own image.
+def names_of(world: World) -> dict[str, Value]:
+    """What the placeholders of the releases before this one stand for; every machine gets the image of the last.
 
     Raises:
-        BuildFailed: this checkout does not hold the release.
+        HarnessError: this checkout does not hold them, or the image cannot be built or loaded here.
     """
-    tree = _tree(release)
-    path = tree / "bin" / "fleet"
+    world.machines.load(_image(BEFORE))
+    return {
+        "before": str(_program(BEFORE, world.root)),
+        "long_before": str(_program(LONG_BEFORE, world.root)),
+        "version_long_before": LONG_BEFORE.version,
+    }
+
+
+def _program(release: Release, folder: Path) -> Path:
+    """The release's own `fleet`, which installs the release's own image; written into a folder of this run."""
+    path = folder / "releases" / f"fleet-{release.version}"
     # Not by PYTHONPATH: what the program starts would have it too.
     lines = [
         f"#!{sys.executable}",
         "import os, sys",
-        f"sys.path.insert(0, {str(tree)!r})",
-        f"os.environ['FLEET_IMAGE'] = {_image(release)!r}",
+        f"sys.path.insert(0, {str(_sources(release))!r})",
+        f"os.environ['FLEET_IMAGE'] = {_image_name(release)!r}",
         "from fleet.cli.main import main",
         "sys.exit(main())",
     ]
@@ -58,46 +67,41 @@ def program(release: Release) -> Path:
     return path
 
 
-def image(release: Release) -> Archive:
-    """The release's image, built by the release's own code.
-
-    Raises:
-        BuildFailed: it cannot be built here; the message holds what was said.
-    """
-    tree = _tree(release)
-    archive = Archive(_image(release), tree / "image.tar")
+def _image(release: Release) -> Archive:
+    """The release's image, built once by the release's own code."""
+    tree = _sources(release)
+    archive = Archive(_image_name(release), tree.with_name("image.tar"))
     if not archive.path.exists():
         argv = [sys.executable, "-m", "images", "--version", release.version, "--archive", str(archive.path)]
-        _run(argv, tree, {**os.environ, "PYTHONPATH": str(tree)}, f"the image of {release.version}")
+        done = subprocess.run(
+            argv, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            what = f"the image of {release.version} cannot be built: {done.stderr.strip()}"
+            raise BuildFailed(what, next_step=f"in {tree}: python -m images --version {release.version}")
     return archive
 
 
-def _image(release: Release) -> str:
+def _image_name(release: Release) -> str:
     return f"localhost/fleet:{release.version}"
 
 
-def _tree(release: Release) -> Path:
+def _sources(release: Release) -> Path:
     """The release's files, with its version stamped in; taken out of the history once."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleet" / "releases"
-    tree = cache / f"{release.version}-{release.commit[:12]}"
-    if tree.exists():
-        return tree
-    archive = _run(["git", "archive", release.commit], _ROOT, os.environ, f"{release.version} (git fetch --unshallow)")
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=cache))
-    try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(partial, filter="data")
-        stamp = partial / "fleet" / "version.py"
-        stamp.write_text(_VERSION.sub(f'AgentVersion("{release.version}")', stamp.read_text()))
-        partial.rename(tree)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return tree
+    key = digest_of(Path(__file__).read_bytes(), release.commit.encode())
+    return layer(f"release-{release.version}", key, lambda root: _take_out(release, root)).root
 
 
-def _run(argv: list[str], folder: Path, env: Mapping[str, str], what: str) -> bytes:
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, check=False)
+def _take_out(release: Release, root: Path) -> None:
+    argv = ["git", "archive", release.commit]
+    done = subprocess.run(argv, cwd=_ROOT, capture_output=True, check=False)
     if done.returncode != 0:
-        raise BuildFailed(f"{what} cannot be made: {done.stderr.decode().strip()}", next_step=f"see why: {argv}")
-    return done.stdout
+        said = done.stderr.decode().strip()
+        raise BuildFailed(
+            f"this checkout does not hold {release.version} ({release.commit}): {said}",
+            next_step="git fetch --unshallow",
+        )
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
+        tar.extractall(root, filter="data")
+    stamp = root / "fleet" / "version.py"
+    stamp.write_text(_VERSION.sub(f'AgentVersion("{release.version}")', stamp.read_text()))

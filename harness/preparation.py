@@ -69,7 +69,11 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
         hosts = [world.device(name) for name in ids]
         made = Run(
             world,
-            {**names_for(world, hosts), **names_of(world, scenario.agents), **earlier_releases(world, scenario)},
+            {
+                **names_for(world, hosts),
+                **names_of(world, scenario.agents),
+                **(earlier.names_of(world) if scenario.earlier else {}),
+            },
             folder,
             terminals={f"device{_suffix(number)}": host for number, host in enumerate(hosts)},
             redact=Redactor([world.admin_token_file.read_text().strip()]),
@@ -112,19 +116,6 @@ def names_for(world: World, hosts: list[Host]) -> dict[str, Value]:
             f"where{_suffix(number)}": host.where,
         }
     return names
-
-
-def earlier_releases(world: World, scenario: Scenario) -> dict[str, Value]:
-    """The programs of the releases before this one, if a scenario wants them; every machine has their images."""
-    if not scenario.earlier:
-        return {}
-    archive = earlier.image(earlier.BEFORE)
-    world.machines.load(archive.image, archive.path)
-    return {
-        "before": str(earlier.program(earlier.BEFORE)),
-        "long_before": str(earlier.program(earlier.LONG_BEFORE)),
-        "version_long_before": earlier.LONG_BEFORE.version,
-    }
 
 
 def free_port() -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from harness.images.server import Archive
 from harness.parts import Event, PartStatus
 
 
@@ -78,8 +79,8 @@ class Machines(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...  # noqa: D102 - of the nodes
 
-    def load(self, image: str, archive: Path) -> None:
-        """Give an image to every machine that runs, from a docker archive."""
+    def load(self, archive: Archive) -> None:
+        """Give an image to every machine that runs."""
         ...
 
     def switch_off(self, name: str) -> None:

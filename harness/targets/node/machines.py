@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from harness.errors import HarnessError, Misused, PartNotReady
+from harness.errors import Misused, PartNotReady
+from harness.images.server import Archive
 from harness.parts import ask, put, specs, statuses
 from harness.probes.kube import KubeProbe
 from harness.targets.node.plan import Plan
-from harness.targets.node.site import ctr, ready_nodes
+from harness.targets.node.site import import_image, ready_nodes
 from harness.wait import WaitTimeout, wait_until
 
 _READY_WITHIN = 60.0
@@ -30,20 +31,14 @@ class SiteMachines:
         """As Kubernetes names the nodes."""
         return tuple(machine.name for machine in self._plan.machines)
 
-    def load(self, image: str, archive: Path) -> None:
-        """Give an image to every machine that runs, from a docker archive.
+    def load(self, archive: Archive) -> None:
+        """Give an image to every machine that runs.
 
         Raises:
             HarnessError: a machine does not take it.
         """
         for machine in self._plan.machines:
-            argv = ctr(self._plan.containerd(machine), "images", "import", str(archive))
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise HarnessError(
-                    f"{machine.name} does not take {image} from {archive}: {done.stderr.strip()}",
-                    next_step=f"see {self._plan.of(machine)}/logs/containerd.log",
-                )
+            import_image(self._plan, machine, archive, _failure)
 
     def switch_off(self, name: str) -> None:
         """Everything on it dies at once, without a word."""
@@ -70,3 +65,8 @@ class SiteMachines:
         root = self._plan.root
         put(root, replace(specs(root)[name], run=run, grace=0))
         ask(root, "look")
+
+
+def _failure(argv: Sequence[str]) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stderr.strip() or f"code {done.returncode}" if done.returncode else ""

@@ -102,17 +102,12 @@ class Site:
     def await_containerd(self) -> None:
         """Until images can be loaded; as `await_parts` for errors."""
         for machine in self.plan.machines:
-            argv = ctr(self.plan.containerd(machine), "version")
+            argv = _ctr(self.plan.containerd(machine), "version")
             self._until(partial(self._failure, argv), f"containerd of {machine.name} answers", _nothing)
 
     def _load(self, machine: Machine, archives: Sequence[Archive]) -> None:
         for archive in archives:  # one by one: two that share a layer would lock each other out
-            failure = self._failure(ctr(self.plan.containerd(machine), "images", "import", str(archive.path)))
-            if failure:
-                raise HarnessError(
-                    f"{machine.name} does not take {archive.image} from {archive.path}: {failure}",
-                    next_step=f"is it a docker archive? see {self.plan.of(machine)}/logs/containerd.log",
-                )
+            import_image(self.plan, machine, archive, self._failure)
 
     def _failure(self, argv: Sequence[str]) -> str:
         """Why a command fails; given up when the site ends, since ctr waits on for a containerd that died meanwhile."""
@@ -249,7 +244,20 @@ def _nothing(left: Collection[str]) -> bool:
     return not left
 
 
-def ctr(socket: Path, *arguments: str) -> list[str]:
-    """The command line that speaks to a machine's containerd."""
+def import_image(plan: Plan, machine: Machine, archive: Archive, failure: Callable[[Sequence[str]], str]) -> None:
+    """Give one image to one machine; `failure` runs a command and tells why it fails, if it does.
+
+    Raises:
+        HarnessError: it does not take it.
+    """
+    said = failure(_ctr(plan.containerd(machine), "images", "import", str(archive.path)))
+    if said:
+        raise HarnessError(
+            f"{machine.name} does not take {archive.image} from {archive.path}: {said}",
+            next_step=f"is it a docker archive? see {plan.of(machine)}/logs/containerd.log",
+        )
+
+
+def _ctr(socket: Path, *arguments: str) -> list[str]:
     # Without a limit it waits for ever for a containerd that is gone.
     return ["ctr", "--connect-timeout=2s", "--timeout=120s", f"--address={socket}", "--namespace=k8s.io", *arguments]

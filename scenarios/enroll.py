@@ -9,7 +9,6 @@ from harness.commands import Result
 from harness.preparation import is_online
 from harness.runbook import Run
 from harness.scenario import Command, Scenario, on_device, refused, signed_in
-from harness.wait import wait_until
 from scenarios import looks
 
 enroll = Scenario(
@@ -49,8 +48,7 @@ def enrolled(run: Run, _result: Result) -> None:
 )
 def set_up(run: Run, _result: Result) -> None:
     """The agent's unit is installed and started on the device, and the device comes online."""
-    name = run.name("device")
-    wait_until(lambda: run.world.kube.device(name), f"{name} is online", timeout=looks.ROLLOUT, until=is_online)
+    looks.online(run)
 
 
 @enroll.step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP
+from fleet.contract.objects import DEPLOYMENTS, DEVICES
 from harness.commands import Result
 from harness.preparation import INSTALL, UNINSTALL, is_online
 from harness.probes.installed import Installed
@@ -22,8 +22,6 @@ install = Scenario(
     server=False,
 )
 
-_PARTS = ("operator", "callout", "nats")
-
 
 @install.step(
     "See that nothing is installed yet",
@@ -35,7 +33,7 @@ def nothing_yet(run: Run, _status: Result, _devices: Result) -> None:
     assert run.world.kube.server() is None
 
 
-@install.step("Install the server", INSTALL, look_at=_PARTS)
+@install.step("Install the server", INSTALL, look_at=looks.SERVER)
 def installed(run: Run, _result: Result) -> None:
     """The command returns once everything answers; the server's address is written down in the cluster."""
     server = run.world.kube.server()
@@ -44,7 +42,7 @@ def installed(run: Run, _result: Result) -> None:
     assert server.nats_url.startswith("tls://")
 
 
-@install.step("See that it is healthy", "fleet server status", look_at=_PARTS)
+@install.step("See that it is healthy", "fleet server status", look_at=looks.SERVER)
 def healthy(_run: Run, status: Result) -> None:
     """NATS, callout and operator are listed as ready."""
     for part in ("nats", "callout", "operator"):
@@ -61,7 +59,7 @@ def kinds_known(run: Run, listed: Result) -> None:
     run.keep(before=installed_now(run.world))
 
 
-@install.step("Install again", INSTALL, look_at=_PARTS)
+@install.step("Install again", INSTALL, look_at=looks.SERVER)
 def unchanged(run: Run, _result: Result) -> None:
     """It succeeds and changes nothing: same objects, same secrets, no part restarted."""
     changed = run.kept("before", Installed).changes(installed_now(run.world))
@@ -82,7 +80,7 @@ uninstall = Scenario(
 def uninstalled(run: Run, _result: Result) -> None:
     """The server's parts have ended; the devices are still known."""
     assert run.world.kube.server() is None
-    assert not [name for name in _PARTS if name in run.world.parts()]
+    assert not [name for name in looks.SERVER if name in run.world.parts()]
     assert run.world.kube.device(run.name("device")) is not None
 
 
@@ -91,7 +89,7 @@ def not_there(_run: Run, _status: Result) -> None:
     """The exit code is 3, as before the first install."""
 
 
-@uninstall.step("Install it again", INSTALL, look_at=(*_PARTS, "agent:device"))
+@uninstall.step("Install it again", INSTALL, look_at=(*looks.SERVER, "agent:device"))
 def goes_on(run: Run, _result: Result) -> None:
     """The device comes back by itself: its key, its address and the server's secrets are the same as before."""
     name = run.name("device")
@@ -111,10 +109,12 @@ def goes_on(run: Run, _result: Result) -> None:
 def nothing_left(run: Run, _result: Result) -> None:
     """Devices, deployments, their kinds, and the server's secrets are gone."""
     for plural in (DEVICES, DEPLOYMENTS):
-        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{GROUP}"
         wait_until(
-            lambda path=path: run.world.kube.get(path), f"{path} is gone", timeout=10, until=lambda it: it is None
+            lambda plural=plural: run.world.kube.definition(plural),
+            f"the definition of {plural} is gone",
+            timeout=10,
+            until=lambda it: it is None,
         )
     left = installed_now(run.world)
     assert not left.secrets, f"secrets are left: {sorted(left.secrets)}"
-    assert not [name for name in _PARTS if name in left.parts], f"parts are left: {sorted(left.parts)}"
+    assert not [name for name in looks.SERVER if name in left.parts], f"parts are left: {sorted(left.parts)}"

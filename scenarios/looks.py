@@ -10,12 +10,15 @@ from fleet.contract.objects import Condition, Device, FleetDeployment
 from fleet.contract.wire import DeviceState, Phase, Reason
 from harness.devices import HasEngine
 from harness.errors import Misused
+from harness.preparation import is_online
 from harness.probes.engine import EngineProbe
 from harness.runbook import Run
 from harness.wait import wait_until
 
 ROLLOUT = 20.0
 """Seconds from a changed wish to what it asks for, on a machine that is busy with something else."""
+SERVER = ("operator", "callout", "nats")
+"""The parts of a fleet server."""
 DEPLOYMENT_LABEL = "io.fleet.deployment"
 
 
@@ -87,6 +90,12 @@ def device(run: Run, placeholder: str = "device") -> Device:
     found = run.world.kube.device(run.name(placeholder))
     assert found is not None, f"there is no device {run.name(placeholder)}"
     return found
+
+
+def online(run: Run, placeholder: str = "device") -> None:
+    """Wait until the operator says that it hears a device."""
+    name = run.name(placeholder)
+    wait_until(lambda: run.world.kube.device(name), f"{name} is online", timeout=ROLLOUT, until=is_online)
 
 
 def deployment(run: Run, placeholder: str = "deployment") -> FleetDeployment:

@@ -6,7 +6,6 @@ from fleet.contract.objects import Device
 from harness.commands import Result
 from harness.devices import Killable
 from harness.errors import Misused
-from harness.preparation import is_online
 from harness.runbook import Run
 from harness.scenario import Command, Scenario
 from harness.wait import wait_until
@@ -91,6 +90,5 @@ def back(run: Run) -> None:
     host = run.world.device(run.name("device"))
     assert isinstance(host, Killable)
     host.power_on()
-    name = run.name("device")
-    wait_until(lambda: run.world.kube.device(name), f"{name} is online", timeout=looks.ROLLOUT, until=is_online)
+    looks.online(run)
     looks.running(run)

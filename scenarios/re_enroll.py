@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from harness.commands import Result
-from harness.preparation import is_online
 from harness.probes.services import sessions
 from harness.runbook import Run
 from harness.scenario import Scenario, on_device, refused
-from harness.wait import wait_until
 from scenarios import looks
 from scenarios.workloads import web
 
@@ -64,7 +62,6 @@ def replaced(run: Run, _result: Result) -> None:
 )
 def back(run: Run, _result: Result) -> None:
     """It comes online with its new key; the workload is the same container as ever."""
-    name = run.name("device")
-    wait_until(lambda: run.world.kube.device(name), f"{name} is online", timeout=looks.ROLLOUT, until=is_online)
+    looks.online(run)
     assert looks.settled(run).status.ready == 1
     assert looks.running(run).id == run.kept("container", str)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from harness.commands import Result
 from harness.devices import Killable
 from harness.errors import Misused
-from harness.preparation import is_online
 from harness.runbook import Run
 from harness.scenario import Scenario
-from harness.wait import wait_until
 from scenarios import looks
 from scenarios.workloads import job, web
 
@@ -43,8 +41,7 @@ def _goes_on(run: Run) -> None:
     run.keep(moving=moving)
     steady = looks.running(run, "deployment2").id
     assert steady == run.kept("steady", str), "a workload that nobody changed was restarted"
-    name = run.name("device")
-    wait_until(lambda: run.world.kube.device(name), f"{name} is online", timeout=looks.ROLLOUT, until=is_online)
+    looks.online(run)
 
 
 @restart.step("NATS ends")

@@ -14,7 +14,6 @@ from harness.wait import wait_until
 from scenarios import looks
 from scenarios.workloads import web
 
-_PARTS = ("operator", "callout", "nats")
 _INSTALL_BEFORE = Command(INSTALL.template.replace("fleet", "{before}", 1), deadline=INSTALL.deadline)
 _BUILD = "agent build --key release.key --architecture {arch} --python {python} --version"
 _KEPT = "agentVersionsKept"
@@ -33,20 +32,24 @@ server_upgrade = Scenario(
 
 def _untouched(run: Run) -> None:
     """The device was never offline, its workload is the same container, and no secret was made anew."""
-    online = looks.condition(looks.device(run), "Online")
-    assert online is not None
-    assert (online.status, online.last_transition_time) == ("True", run.kept("since", str)), f"it went away: {online}"
+    assert _online_since(run) == run.kept("since", str), "it went away meanwhile"
     assert looks.running(run).id == run.kept("container", str), "the workload was touched"
     before, after = run.kept("installed", Installed), installed_now(run.world)
     assert after.secrets == before.secrets, "a secret was made anew"
 
 
+def _online_since(run: Run) -> str:
+    online = looks.condition(looks.device(run), "Online")
+    assert online is not None
+    assert online.status == "True", f"it is away: {online}"
+    return online.last_transition_time
+
+
 def _knows_kept(run: Run) -> bool:
-    definition = run.world.kube.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEVICES}.{GROUP}")
-    return _KEPT in str(definition)
+    return _KEPT in str(run.world.kube.definition(DEVICES))
 
 
-@server_upgrade.step("Install the release before", _INSTALL_BEFORE, look_at=_PARTS)
+@server_upgrade.step("Install the release before", _INSTALL_BEFORE, look_at=looks.SERVER)
 def installed_before(run: Run, _result: Result) -> None:
     """It is there, and knows less than this one."""
     assert run.world.kube.server() is not None
@@ -85,9 +88,7 @@ def old_agent(run: Run, *_results: Result) -> None:
 def workload(run: Run, _result: Result) -> None:
     """It must not notice anything of what follows; the new command line serves the old server, too."""
     looks.settled(run)
-    online = looks.condition(looks.device(run), "Online")
-    assert online is not None
-    run.keep(since=online.last_transition_time, container=looks.running(run).id, installed=installed_now(run.world))
+    run.keep(since=_online_since(run), container=looks.running(run).id, installed=installed_now(run.world))
 
 
 @server_upgrade.step(
@@ -99,7 +100,7 @@ def told(run: Run, _result: Result) -> None:
     assert not run.kept("installed", Installed).changes(installed_now(run.world))
 
 
-@server_upgrade.step("Upgrade the server", INSTALL, look_at=_PARTS)
+@server_upgrade.step("Upgrade the server", INSTALL, look_at=looks.SERVER)
 def upgraded(run: Run, _result: Result) -> None:
     """Operator and callout are replaced; the device stays connected, and its workload is the same."""
     assert _knows_kept(run), "the definition of devices is still the older one"
@@ -121,7 +122,7 @@ def new_agent(run: Run, *_results: Result) -> None:
     _untouched(run)
 
 
-@server_upgrade.step("Go back to the release before", _INSTALL_BEFORE, look_at=_PARTS)
+@server_upgrade.step("Go back to the release before", _INSTALL_BEFORE, look_at=looks.SERVER)
 def back(run: Run, _result: Result) -> None:
     """The definition of devices stays as the newer release made it: it serves both, and loses nothing."""
     assert _knows_kept(run), "the older definition took the place of the newer one"
@@ -138,7 +139,7 @@ def changed(run: Run, _result: Result) -> None:
     run.keep(container=moved)
 
 
-@server_upgrade.step("And forward again", INSTALL, look_at=_PARTS)
+@server_upgrade.step("And forward again", INSTALL, look_at=looks.SERVER)
 def forward(run: Run, _result: Result) -> None:
     """As the first time."""
     _untouched(run)

@@ -15,6 +15,7 @@ from fleet.contract.objects import (
     API_VERSION,
     DEPLOYMENTS,
     DEVICES,
+    GROUP,
     SERVER_CONFIG_MAP,
     Device,
     FleetDeployment,
@@ -75,6 +76,10 @@ class KubeProbe:
     def events(self) -> list[Json]:
         """Every event of the namespace, raw: newer servers leave fields empty that typed clients insist on."""
         return (self.get(f"/api/v1/namespaces/{self.namespace}/events") or {}).get("items", [])
+
+    def definition(self, plural: str) -> Json | None:
+        """The definition of one of our kinds; None when the cluster does not know it."""
+        return self.get(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{plural}.{GROUP}")
 
     def get(self, path: str) -> Json | None:
         """Any object by its path below the server's URL; None for 404.

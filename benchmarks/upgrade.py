@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import signal
 import statistics
@@ -48,9 +47,9 @@ class Tally:
     touched: int = 0
     grew: int = 0
 
-    def hear(self, beats: list[float]) -> None:
+    def hear(self, silences: list[tuple[float, float]]) -> None:
         """Tell the silences in which somebody was killed from the others."""
-        for earlier, later in itertools.pairwise(beats):
+        for earlier, later in silences:
             killed = any(earlier <= moment <= later for moment in self.kills)
             (self.after_kills if killed else self.silences).append(later - earlier)
 
@@ -109,7 +108,7 @@ def _device(lab: Lab, shelf: Path, cycles: int, number: int) -> Tally:
             if (cycle + 1) % 25 == 0:
                 median = statistics.median(tally.took)
                 print(f"{lab.name}: {cycle + 1} of {cycles} cycles, median {median:.2f} s", file=sys.stderr)
-        tally.hear([one.at for one in lab.watch.beats])
+        tally.hear(lab.watch.silences())
         tally.touched = sum(lab.containers().get(name) != facts for name, facts in lab.before.items())
         tally.grew = _size(lab.disk.room.folder) - before
     finally:

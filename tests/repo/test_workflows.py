@@ -16,7 +16,8 @@ Json = dict[str, Any]
 FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yaml"))
 _SCRIPT = re.compile(
-    r"(?:sudo(?: --preserve-env=[A-Z_,]+)? )?(\./\S+)((?: --[a-z]+| [a-z0-9_/.]+| \"\$\{\{ vars\.[A-Z_]+ \}\}\")*)"
+    r"(?:sudo(?: --preserve-env=[A-Z_,]+)? )?(\./\S+)"
+    r"((?: --[a-z]+| [a-z0-9]+| e2e/[a-z_]+\.py| \"\$\{\{ vars\.[A-Z_]+ \}\}\")*)"
 )
 _CLEAR = re.compile(
     r"(?i)(password|passwd|token|secret|api_?key)\s*[:=]\s*[\"']?(?!\$\{\{ secrets\.)[A-Za-z0-9+/_-]{6,}"
@@ -58,6 +59,8 @@ def test_it_calls_scripts_that_exist_and_can_be_run(path: Path) -> None:
         script = ROOT / found[1]
         assert script.is_file(), f"{found[1]} does not exist"
         assert script.stat().st_mode & 0o111, f"{found[1]} cannot be executed"
+        missing = [word for word in found[2].split() if word.endswith(".py") and not (ROOT / word).is_file()]
+        assert not missing, f"{missing} do not exist"
         unknown = [word for word in re.findall(r"--[a-z]+", found[2]) if word not in script.read_text()]
         assert not unknown, f"{found[1]} knows no {unknown}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
-from fleet.scores.first_agent import TEMPLATE
+from fleet.scores.first_agent import TEMPLATE, TEMPLATE_PATH
 from harness.errors import HarnessError
 from tests.upgrade.matrix.conftest import NEW, OLD, MakeLab
 from tests.upgrade.matrix.lab import Lab
@@ -32,7 +32,7 @@ class Clock:
             " FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1"
         )
         unit = TEMPLATE.replace("[Service]\n", f"[Service]\nEnvironment={set_to}\n")
-        device.host.write("/etc/systemd/system/fleet-agent@.service", unit.encode(), mode=0o644)
+        device.host.write(TEMPLATE_PATH, unit.encode(), mode=0o644)
         for verb in (["daemon-reload"], ["restart", f"fleet-agent@{OLD}.service"]):
             assert device.host.run(["systemctl", *verb]).code == 0
         device.logged(OLD, '"event": "connected"', times=2)

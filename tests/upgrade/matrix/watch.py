@@ -50,8 +50,11 @@ class Watch:
     @property
     def longest_silence(self) -> float:
         """Seconds between two heartbeats."""
-        times = [one.at for one in self.beats]
-        return max((later - earlier for earlier, later in itertools.pairwise(times)), default=0)
+        return max((later - earlier for earlier, later in self.silences()), default=0)
+
+    def silences(self) -> list[tuple[float, float]]:
+        """From each heartbeat to the next one."""
+        return list(itertools.pairwise(one.at for one in self.beats))
 
     @property
     def writers(self) -> list[str]:

@@ -219,10 +219,13 @@ async def open_client(login: Login, *, notice: Notice, attempts: int, closed: No
     while True:
         tried += 1
         client, ears = _Client(), _Ears(notice, closed)
-        error = await _log_in(client, login, tls, ears)
-        if error is None:
-            return client
-        await client.close()
+        async with contextlib.AsyncExitStack() as failed:
+            failed.push_async_callback(client.close)
+            with heeding():
+                error = await _log_in(client, login, tls, ears)
+            if error is None:
+                failed.pop_all()
+                return client
         if tried == attempts:
             raise _refusal(login, error)
         await asyncio.sleep(_wait(login.waits, tried))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from fleet.agent.cancel import heed
+from fleet.cancel import heed
 
 _SETTLE = (0.0, 0.05, 0.5)
 """Seconds between the reads after a nudge: it is heard just before the stream stores the value."""

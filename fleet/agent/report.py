@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from fleet.agent.cancel import heed
 from fleet.bus import Bus
+from fleet.cancel import heed
 from fleet.contract.buckets import DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
 from fleet.contract.errors import FleetError
 from fleet.contract.names import DeviceId

@@ -9,7 +9,6 @@ from typing import Protocol
 import structlog
 
 from fleet.agent.backoff import Backoff
-from fleet.agent.cancel import heed
 from fleet.agent.desired import Unclear, read
 from fleet.agent.hints import certificate_trouble, clock_hint, next_step
 from fleet.agent.nudge import Nudge
@@ -17,6 +16,7 @@ from fleet.agent.report import Reporter
 from fleet.agent.token import TokenKeeper
 from fleet.agent.wishes import Wishes
 from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry, Login, connect
+from fleet.cancel import heed
 from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, NotPermitted

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
-from fleet.agent.cancel import heed
 from fleet.agent.grant import Token
 from fleet.agent.hints import next_step
+from fleet.cancel import heed
 from fleet.contract.errors import FleetError, Unreachable
 
 _log = structlog.stdlib.get_logger()

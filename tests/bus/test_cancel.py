@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import nats.errors
 import pytest
+from nats.aio.client import Client
 
 from fleet.cancel import heeding
 from fleet.kv import translated
+from fleet.link import Login, open_client
+
+LOGIN = Login("nats://127.0.0.1:1", "fleet-app", "")
 
 
 async def cancelled_as_it_ends(
@@ -37,6 +42,26 @@ def test_a_request_heeds_it(answer: object) -> None:
         return await translated(call, "ask")
 
     assert asyncio.run(cancelled_as_it_ends(request, answer)).cancelled()
+
+
+@pytest.mark.parametrize("answer", [None, nats.errors.AuthorizationError()], ids=["accepted", "refused"])
+def test_a_login_heeds_it_and_leaves_nothing_open(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Client] = []
+
+    async def close(client: Client) -> None:
+        closed.append(client)
+
+    async def log_in(call: Awaitable[int]) -> object:
+        async def connect(_: Client, *__: object, **___: object) -> None:
+            await call
+
+        monkeypatch.setattr(Client, "connect", connect)
+        monkeypatch.setattr(Client, "is_connected", property(lambda _: True))
+        return await open_client(LOGIN, notice=lambda _: None, attempts=2, closed=None)
+
+    monkeypatch.setattr(Client, "close", close)
+    assert asyncio.run(cancelled_as_it_ends(log_in, answer)).cancelled()
+    assert len(closed) == 1
 
 
 def test_what_cleans_up_after_a_cancellation_may_still_ask() -> None:

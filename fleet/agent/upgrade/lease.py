@@ -9,11 +9,11 @@ from collections.abc import Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
-from fleet.agent.cancel import heed
 from fleet.agent.upgrade.events import Event, LeaseLost, LeaseReleased, LeaseTaken
 from fleet.agent.upgrade.line import Line
 from fleet.agent.upgrade.state import Me
 from fleet.bus import KV, BadEntry, Entry
+from fleet.cancel import heed
 from fleet.contract.buckets import AGENT_LEASE
 from fleet.contract.errors import Conflict, FleetError
 from fleet.contract.names import DeviceId

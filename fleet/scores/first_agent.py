@@ -52,7 +52,6 @@ StartLimitIntervalSec=0
 Type=exec
 ExecStart={LAUNCHER_PATH} run %i
 Restart=always
-RestartSec=200ms
 RestartPreventExitStatus={EXIT_DONE}
 SuccessExitStatus={EXIT_DONE}
 KillMode=mixed

@@ -19,8 +19,8 @@ AGENT = "/usr/local/bin/fleet-agent"
 _SECRET, _PUBLIC = 0o600, 0o644
 
 # Workloads belong to the engine, so ending the agent leaves them. systemd's own limit, five starts in ten seconds,
-# would leave a device without an agent for good after a bad quarter of a minute. An agent's start costs more than the
-# pause before it, so a longer one would save little and leave the device silent for longer.
+# would leave a device without an agent for good after a bad quarter of a minute. An agent's start costs more than
+# systemd's own pause of 100 ms, so a longer one would save little and leave the device silent for longer.
 _UNIT_TEXT = f"""\
 [Unit]
 Description=Fleet agent
@@ -33,7 +33,6 @@ StartLimitIntervalSec=0
 Type=exec
 ExecStart={AGENT} run
 Restart=always
-RestartSec=200ms
 KillMode=mixed
 TimeoutStopSec=10
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import msgspec
 import typer
@@ -35,6 +36,19 @@ TokenFileOption = Annotated[
     ),
 ]
 DEFAULT_NAMESPACE = "fleet-system"
+
+
+def seconds(what: str = "to wait", *, least: float = 0.1, most: float | None = None) -> Any:  # noqa: ANN401 - as `typer.Option`
+    """An option that takes a finite number of seconds."""
+    return typer.Option(min=least, max=most, metavar="SECONDS", help=what, callback=_finite)
+
+
+def _finite(value: float) -> float:
+    # No comparison with NaN is true, so it passes for within any range.
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds.")
+    return value
+
 
 K = TypeVar("K", Device, FleetDeployment)
 

@@ -18,6 +18,7 @@ from fleet.cli.context import (
     pairs,
     read,
     read_all,
+    seconds,
     status_of,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, table
@@ -57,7 +58,7 @@ def apply(
     health_command: Annotated[
         str, typer.Option(metavar="WORDS", help="exit code 0 inside the container is healthy")
     ] = "",
-    health_interval: Annotated[float, typer.Option(min=0.1, help="seconds between health checks")] = 10,
+    health_interval: Annotated[float, seconds("between health checks")] = 10,
     rolling: Annotated[
         int, typer.Option(min=0, metavar="N", help="change at most N devices at a time; 0: all at once")
     ] = 0,
@@ -65,7 +66,7 @@ def apply(
         Path | None, typer.Option(metavar="FILE", help="a FleetDeployment as JSON, instead of options")
     ] = None,
     wait: Annotated[bool, typer.Option(help="until every selected device runs it")] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="seconds to wait")] = 60,
+    timeout: Annotated[float, seconds()] = 60,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -194,7 +195,7 @@ def show(
 @app.command()
 def delete(
     name: NameArgument,
-    timeout: Annotated[float, typer.Option(min=0.1, help="seconds to wait for the operator")] = 30,
+    timeout: Annotated[float, seconds("to wait for the operator")] = 30,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,
 ) -> None:

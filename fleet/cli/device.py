@@ -22,6 +22,7 @@ from fleet.cli.context import (
     pairs,
     read,
     read_all,
+    seconds,
     status_of,
     tell,
 )
@@ -46,7 +47,7 @@ app.command()(upgrade.upgrade)
 app.command()(upgrade.rollback)
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="ID", help="the device's id")]
-TimeoutOption = Annotated[float, typer.Option(min=0.1, help="seconds to wait for the operator")]
+TimeoutOption = Annotated[float, seconds("to wait for the operator")]
 
 
 @app.command()
@@ -54,7 +55,7 @@ def enroll(
     device_id: Annotated[str, typer.Option(metavar="ID", help="an RFC 1123 label, such as pi-1")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="where the agent's configuration goes; it holds a secret")],
     label: Annotated[list[str], typer.Option(metavar="KEY=VALUE", help="for selectors; may be repeated")] = [],  # noqa: B006
-    heartbeat_interval: Annotated[float, typer.Option(min=0.1, max=3600, help="seconds")] = 10,
+    heartbeat_interval: Annotated[float, seconds("between heartbeats", most=3600)] = 10,
     replace: Annotated[bool, typer.Option(help="give a known device a new identity, and lift a revocation")] = False,
     admin_oidc_client_id: ClientIdOption = "",
     admin_token_file: TokenFileOption = "",

@@ -18,6 +18,7 @@ from fleet.cli.context import (
     cluster,
     installed,
     place,
+    seconds,
     tell,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress
@@ -101,7 +102,7 @@ def install(
             help="of the pods; without it 65532, and on OpenShift the namespace's own",
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="until every part is ready")] = 300,
+    timeout: Annotated[float, seconds("until every part is ready", least=1)] = 300,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")] = False,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, cluster, installed, read
+from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, cluster, installed, read, seconds
 from fleet.cli.output import Output, OutputOption, answer, progress
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, TimedOut
 from fleet.contract.names import AgentVersion, DeviceId
@@ -44,7 +44,7 @@ _LOOK = 0.1
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="ID", help="the device's id")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="return once the new version is confirmed, or was refused")]
-TimeoutOption = Annotated[float, typer.Option(min=0.1, help="seconds to wait")]
+TimeoutOption = Annotated[float, seconds()]
 
 
 def upgrade(

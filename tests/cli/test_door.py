@@ -99,6 +99,8 @@ INSTALL = ("server", "install", "--admin-token-file", "x")
         ([*ENROLL, "--heartbeat-interval", "0"], "--heartbeat-interval"),
         ([*ENROLL, "--heartbeat-interval", "nan"], "--heartbeat-interval"),
         ([*ENROLL, "--heartbeat-interval", "often"], "--heartbeat-interval"),
+        (["device", "revoke", "pi-1", "--timeout", "nan"], "--timeout"),
+        (["deployment", "delete", "web", "--timeout", "inf"], "--timeout"),
         ([*ENROLL[:-1], "none/x.json"], "there is no folder none"),
         (["device", "enroll", "--device-id", "pi-1"], "Missing option '--out'"),
         (["device", "enroll"], "Missing option"),

@@ -11,6 +11,7 @@ import sys
 
 import msgspec
 
+from fleet.agent.child import call
 from fleet.contract import errors
 from fleet.contract.config import FleetDeviceAuth
 from fleet.contract.errors import FleetError, InvalidInput, Unreachable
@@ -50,18 +51,11 @@ async def ask(auth: FleetDeviceAuth) -> Token:
         BadKey: the machine key is of no use.
         FleetError: see `fleet.tokens.fetch_token`.
     """
-    argv = (sys.executable, "-m", __name__)
-    child = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(_WITHIN):
-            told, _ = await child.communicate(msgspec.json.encode(auth))
-        outcome = msgspec.json.decode(told, type=Token | _Bad)
+        _, answer = await call(__name__, told=msgspec.json.encode(auth), within=_WITHIN)
+        outcome = msgspec.json.decode(answer, type=Token | _Bad)
     except (TimeoutError, msgspec.DecodeError) as error:
         raise _died(str(error) or "no answer in time") from error
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
     if isinstance(outcome, _Bad):
         raise _KINDS.get(outcome.kind, FleetError)(outcome.what, next_step=outcome.next_step)
     return outcome

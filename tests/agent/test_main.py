@@ -217,3 +217,12 @@ def test_a_signal_ends_it_well_though_nothing_answers(
     assert "agent stopped; workloads go on" in told
     assert "Traceback" not in told
     assert "PRIVATE KEY" not in told
+
+
+def test_a_running_agent_carries_nothing_of_the_tasks_that_it_starts() -> None:
+    """What signs takes 10 MB; a device would have it twice during an upgrade."""
+    tasks = ["cryptography", "joserfc", "fleet.tokens", "fleet.agent.selftest", "fleet.artifacts.verify"]
+    agent = "fleet.agent.main, fleet.agent.agent, fleet.agent.upgrade.installed"
+    code = f"import sys, {agent}; print([name for name in {tasks} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"

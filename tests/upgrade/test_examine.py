@@ -13,6 +13,7 @@ from fleet.agent.upgrade.journal import Release
 from fleet.artifacts.refusal import Refusal
 from fleet.contract.errors import FleetError
 from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, UpgradeReason
+from fleet.contract.wire import AgentTarget
 from harness.wait import wait_until
 from tests.upgrade.device import HONEST, Device
 
@@ -121,6 +122,14 @@ def test_where_the_running_agent_would_fail_too_the_new_one_is_not_to_blame(tmp_
     with pytest.raises(FleetError, match="as well") as caught:
         examine(device, release, own=False)
     assert not isinstance(caught.value, Refusal)
+
+
+def test_the_running_agent_examines_itself(tmp_path: Path) -> None:
+    """This one has no configuration, which is no fault of the new version."""
+    device = Device(tmp_path)
+    release = device.has("v1.0.0", FAILS)
+    with pytest.raises(FleetError, match="as well"):
+        asyncio.run(device.disk.self_test(AgentTarget(release.version, release.digest, 1), 60))
 
 
 def test_what_it_started_ends_with_it(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import os
 import time
 from collections.abc import Generator
 
+from fleet.agent.child import call
 from fleet.agent.place import Place
-from fleet.agent.selftest import self_test as examine_agent
 from fleet.agent.upgrade import examine, fetch, retain
 from fleet.agent.upgrade.files import remove, replace, sync
 from fleet.agent.upgrade.journal import BadJournal, Change, Journal, JournalTrouble, Release, apply, parse, render
@@ -20,6 +20,9 @@ from fleet.bus import Bus
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradeReason
 from fleet.contract.wire import AgentTarget
+
+_ITSELF = 60.0
+"""Seconds for the self-test of the agent that runs."""
 
 
 class DeviceDisk:
@@ -118,9 +121,13 @@ class DeviceDisk:
 
     async def self_test(self, target: AgentTarget, within: float) -> None:
         """See `fleet.agent.upgrade.examine`; `within` is in seconds."""
-        await examine.self_test(
-            self._room, _release(target), within, lambda: examine_agent(self._place, lambda _: None)
-        )
+        await examine.self_test(self._room, _release(target), within, self._passes_itself)
+
+    async def _passes_itself(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            code, _ = await call("fleet.agent.main", "--self-test", "--root", str(self._place.root), within=_ITSELF)
+            return code == 0
+        return False
 
     def retain(self, newest: int) -> list[AgentVersion]:
         """See `fleet.agent.upgrade.retain`; what was removed."""

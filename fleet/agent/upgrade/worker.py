@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 
 import msgspec
 
+from fleet.agent.child import call
 from fleet.agent.upgrade.journal import Release
 from fleet.agent.upgrade.room import Room
 from fleet.artifacts.refusal import Refusal
@@ -45,28 +44,14 @@ async def work(what: str, room: Room, release: Release) -> None:
         FleetError: the process died, or did not end.
     """
     request = msgspec.json.encode(Request(str(room.root), release.version, release.digest), enc_hook=str)
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        _WORKER,
-        what,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
-    )
     try:
-        async with asyncio.timeout(_WITHIN):
-            told, _ = await child.communicate(request)
-        verdict = msgspec.json.decode(told, type=Verdict)
+        _, answer = await call(_WORKER, what, told=request, within=_WITHIN)
+        verdict = msgspec.json.decode(answer, type=Verdict)
     except (TimeoutError, msgspec.DecodeError) as error:
         raise FleetError(
             f"the process that lays down {release.version} failed: {error or 'no answer in time'}",
             next_step="see its traceback in the agent's log",
         ) from error
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
     if verdict.error:
         raise OSError(verdict.error, os.strerror(verdict.error), str(room.folder))
     if verdict.reason == UpgradeReason.OTHER.value:

@@ -26,12 +26,14 @@ PYTHONS = ("3.11", "3.12", "3.13")
 NATIVE = "_native"
 """The folder of what differs by architecture."""
 
-_FORM = "1"
+_FORM = "2"
 """Changes when a layer is made in another way from the same pins."""
 _GLIBC = range(17, 37)
 """Minor versions of glibc 2 that a wheel may ask for: a device has at least that of Debian 12, 2.36."""
 _DEADLINE = 600
 _SHOWN = 1500
+_AT_BUILD = {"cffi", "pycparser"}
+"""Packages that compile bindings; what they compiled imports `_cffi_backend` alone."""
 _DROPPED = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL", "direct_url.json"}
 """Files of a `.dist-info` that tell how and by whom a wheel was installed."""
 
@@ -122,7 +124,8 @@ def _merge(wheels: Path, merged: Path, architecture: str) -> None:
     """Add what is new. Code that is there already must be the same; what tells about a wheel (its SBOM) may differ."""
     for folder, folders, names in os.walk(wheels):
         inside = Path(folder).relative_to(wheels)
-        folders[:] = [name for name in folders if name != "__pycache__" and (inside.parts or name != "bin")]
+        unused = {"__pycache__"} if inside.parts else {"__pycache__", "bin", *_AT_BUILD}
+        folders[:] = [name for name in folders if name not in unused]
         for name in names:
             if name.endswith(".pyi") or (inside.suffix == ".dist-info" and name in _DROPPED):
                 continue

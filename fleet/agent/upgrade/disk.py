@@ -7,19 +7,22 @@ import fcntl
 import os
 import time
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from fleet.agent.child import call
 from fleet.agent.place import Place
-from fleet.agent.upgrade import examine, fetch, retain
+from fleet.agent.upgrade import examine, retain
 from fleet.agent.upgrade.files import remove, replace, sync
 from fleet.agent.upgrade.journal import BadJournal, Change, Journal, JournalTrouble, Release, apply, parse, render
 from fleet.agent.upgrade.room import Room
 from fleet.agent.upgrade.worker import work
 from fleet.artifacts.refusal import Refusal
-from fleet.bus import Bus
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradeReason
 from fleet.contract.wire import AgentTarget
+
+if TYPE_CHECKING:
+    from fleet.bus import Bus
 
 _ITSELF = 60.0
 """Seconds for the self-test of the agent that runs."""
@@ -113,7 +116,9 @@ class DeviceDisk:
 
     async def fetch(self, bus: Bus, target: AgentTarget) -> None:
         """See `fleet.agent.upgrade.fetch`."""
-        await fetch.fetch(bus.blobs(), self._room, _release(target))
+        from fleet.agent.upgrade.fetch import fetch  # noqa: PLC0415 - the NATS client, which `adopt` needs not
+
+        await fetch(bus.blobs(), self._room, _release(target))
 
     async def stage(self, target: AgentTarget) -> None:
         """See `fleet.agent.upgrade.stage`."""

@@ -104,6 +104,11 @@ def any_version(view: DeviceView, target: AgentTarget) -> Heartbeat | None:
     return next((beat for beat in view.beats if beat.generation == target.generation), None)
 
 
+def any_instance(state: State) -> bool:
+    target = guards.current(state)
+    return target is not None and target.stop_instance != ""
+
+
 def without_lock(state: State) -> Write:
     over = {Phase.YIELDING, Phase.PASSING, Phase.RETURNING, Phase.LEAVING, Phase.GONE}
     return Write(engine=state.phase not in over, reports=state.leased)
@@ -154,6 +159,18 @@ GUARDS = (
         "a heartbeat names its version",
         function(evidence, proof=any_version),
         felt(Nature.SAYS_ANOTHER_VERSION),
+        "hands over to a candidate that was not heard",
+    ),
+    Guard(
+        "a heartbeat names its boot",
+        function(evidence, _same_boot=always),
+        felt(pace=Pace.ANY, crashes=1),
+        "hands over to a candidate that was not heard",
+    ),
+    Guard(
+        "an order to stop names an instance",
+        condition(guards.told_to_stop, any_instance),
+        felt(crashes=1),
         "hands over to a candidate that was not heard",
     ),
     Guard("a commit needs a confirmation", condition(guards.confirmed, always), felt(), "nobody confirmed it"),

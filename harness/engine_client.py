@@ -30,7 +30,11 @@ class EngineClient:
         """Contact nothing yet."""
         self.socket = path
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=path), base_url="http://engine", timeout=_DEADLINE, trust_env=False
+            # There is no TLS on a socket, and what httpx trusts takes 30 ms to load.
+            transport=httpx.HTTPTransport(uds=path, verify=False),
+            base_url="http://engine",
+            timeout=_DEADLINE,
+            trust_env=False,
         )
 
     def close(self) -> None:

@@ -139,8 +139,8 @@ def _await_ready(
 
 def http_answers(url: str, *, ca: Path | None = None, timeout: float = 2) -> bool:
     """Whether a GET of `url` answers 2xx. Without `ca`, an https certificate is not checked."""
-    context = ssl.create_default_context(cafile=str(ca) if ca else None)
-    if ca is None:
+    context = ssl.create_default_context(cafile=str(ca)) if ca else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca is None:  # and no default context, which would load all that the machine trusts, at every poll
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))

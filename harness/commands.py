@@ -86,15 +86,26 @@ def run(
     ]
     for reader in readers:
         reader.start()
-    try:
-        code: int | None = process.wait(deadline)
-    except subprocess.TimeoutExpired:
-        code = None
-    finally:
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
         terminate(process, grace=1)
+
+    # Not by `wait(deadline)`, which looks 20 times a second: the end of a command would be seen late.
+    watchdog = threading.Timer(deadline, end)
+    watchdog.start()
+    try:
+        code = process.wait()
+    finally:
+        watchdog.cancel()
+        terminate(process, grace=1)
+        watchdog.join()
     for reader in readers:
         reader.join(_DRAIN)
-    return Result(line, code, "".join(outputs[0]), "".join(outputs[1]), time.monotonic() - started)
+    return Result(
+        line, None if late.is_set() else code, "".join(outputs[0]), "".join(outputs[1]), time.monotonic() - started
+    )
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:

@@ -64,10 +64,9 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         applied = hashlib.sha256(config + unit).hexdigest().encode()
         known = host.read(_APPLIED_PATH) == applied
         done = [host.put(CONFIG_PATH, config, _SECRET), host.put(UNIT_PATH, unit, _PUBLIC)]
-        host.execute(["systemctl", "daemon-reload"])
-        host.execute(["systemctl", "enable", "--now", UNIT])
-        if not known or any(item.changed for item in done):
-            host.execute(["systemctl", "restart", UNIT])
+        afresh = not known or any(item.changed for item in done)
+        _start(host, afresh=afresh)
+        if afresh:
             host.put(_APPLIED_PATH, applied, _PUBLIC)
         return done
 
@@ -78,12 +77,16 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         unit = host.put(UNIT_PATH, BOOT_UNIT.encode(), _PUBLIC)
         done = [host.put(CONFIG_PATH, config, _SECRET), unit]
         done += agent.files(host) + agent.lay_down(host)
-        host.execute(["systemctl", "daemon-reload"])
-        host.execute(["systemctl", "enable", "--now", UNIT])
-        if unit.changed:  # before, the unit was an agent, or was not
-            host.execute(["systemctl", "restart", UNIT])
-        elif (not known or done[0].changed) and (release := committed(host)):
+        _start(host, afresh=unit.changed)  # before, the unit was an agent, or was not
+        if not unit.changed and (not known or done[0].changed) and (release := committed(host)):
             host.execute(["systemctl", "restart", f"fleet-agent@{release.version}.service"])
         if not known:
             host.put(_APPLIED_PATH, applied, _PUBLIC)
         return done
+
+
+def _start(host: RunsCommands, *, afresh: bool) -> None:
+    """Have the unit run now and after every boot; `afresh` also ends what runs in it with older files."""
+    host.execute(["systemctl", "daemon-reload"])
+    host.execute(["systemctl", "enable", UNIT])
+    host.execute(["systemctl", "restart" if afresh else "start", UNIT])

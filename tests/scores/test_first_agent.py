@@ -61,12 +61,12 @@ def test_a_device_gets_its_first_version_and_keeps_it(host: LocalHost, tmp_path:
     assert room.link.resolve(strict=True) == room.artifact(journal.committed.version)
     assert list(room.incoming.iterdir()) == []
     assert not (room.folder / "unpacked").exists()
-    assert commands(tmp_path) == ["daemon-reload", "enable --now fleet-agent.service", "restart fleet-agent.service"]
+    assert commands(tmp_path) == ["daemon-reload", "enable fleet-agent.service", "restart fleet-agent.service"]
 
     done = FleetDeviceSetupScore(CONFIG, first("v0.1.2")).interpret(host)
     assert [item.name for item in done if item.changed] == []
     assert parse(room.journal.read_bytes()) == journal, "another version comes by an upgrade"
-    assert commands(tmp_path) == ["daemon-reload", "enable --now fleet-agent.service"]
+    assert commands(tmp_path) == ["daemon-reload", "enable fleet-agent.service", "start fleet-agent.service"]
 
 
 def test_another_configuration_restarts_the_agent_that_runs(host: LocalHost, tmp_path: Path) -> None:

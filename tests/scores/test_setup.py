@@ -59,9 +59,9 @@ def test_the_order_of_things() -> None:
     SCORE.interpret(host)
     assert host.commands == [
         "systemctl daemon-reload",
-        "systemctl enable --now fleet-agent.service",
+        "systemctl enable fleet-agent.service",
         "systemctl restart fleet-agent.service",
     ]
     host.commands.clear()
     assert not any(item.changed for item in SCORE.interpret(host))
-    assert "systemctl restart fleet-agent.service" not in host.commands
+    assert host.commands[-1] == "systemctl start fleet-agent.service"

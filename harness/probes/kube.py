@@ -67,6 +67,11 @@ class KubeProbe:
         found = self.get(f"/api/v1/namespaces/{self.namespace}/configmaps/{SERVER_CONFIG_MAP}")
         return decode(found["data"]["server.json"].encode(), ServerInfo) if found else None
 
+    def servers(self) -> list[str]:
+        """The namespaces of the whole cluster that have a fleet server."""
+        found = self.get(f"/api/v1/configmaps?fieldSelector=metadata.name={SERVER_CONFIG_MAP}") or {}
+        return [item["metadata"]["namespace"] for item in found.get("items", [])]
+
     def secret(self, name: str, key: str) -> str | None:
         """One value of a Secret, decoded."""
         found = self.get(f"/api/v1/namespaces/{self.namespace}/secrets/{name}")

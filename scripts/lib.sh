@@ -3,7 +3,7 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 FLEET_STARTED=$SECONDS
-export PYTHONDONTWRITEBYTECODE=1
+unset PYTHONDONTWRITEBYTECODE # a runbook starts 300 processes, and each would compile what it imports
 
 say() { printf '[%3ds] %s\n' $((SECONDS - FLEET_STARTED)) "$*" >&2; }
 fail() { printf '%s\n  next: %s\n' "$1" "$2" >&2; exit 1; }

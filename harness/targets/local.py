@@ -20,7 +20,7 @@ from harness.process import let_go, tail
 from harness.triage import PORT_TAKEN, Triage, product_deaths
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "XDG_CACHE_HOME")
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
 """Of our own environment; nothing of it may steer the product."""
 _START = 60.0
 """Seconds that parts have to answer: 20 times the usual, for a machine that is busy with something else."""
@@ -32,7 +32,13 @@ def inherited() -> dict[str, str]:
     """The part of our environment that a world may see."""
     found = {name: os.environ[name] for name in _KEPT if name in os.environ}
     beside_python = str(Path(sys.executable).parent)
-    return {**found, "PATH": os.pathsep.join([beside_python, found.get("PATH", os.defpath)]), "LANG": "C.UTF-8"}
+    return {
+        **found,
+        "PATH": os.pathsep.join([beside_python, found.get("PATH", os.defpath)]),
+        "LANG": "C.UTF-8",
+        # A world's admin has a new home; what was downloaded once to build agents serves all of them.
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
+    }
 
 
 class LocalParts:

@@ -150,7 +150,8 @@ class Bus:
 
     async def reconnect(self) -> None:
         """Drop the connection and log in anew, with a fresh token."""
-        await self.client.force_reconnect()
+        with heeding():
+            await self.client.force_reconnect()
 
     async def close(self) -> None:
         """Flush what is pending and end."""

@@ -25,14 +25,3 @@ def heeding() -> Generator[None]:
     finally:
         if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError
-
-
-def heed() -> None:
-    """End here if this task was cancelled, after a call that may have swallowed it: a loop would outlive SIGTERM.
-
-    Raises:
-        asyncio.CancelledError: the task is to end.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

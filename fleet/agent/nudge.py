@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from fleet.cancel import heed
-
 _SETTLE = (0.0, 0.05, 0.5)
 """Seconds between the reads after a nudge: it is heard just before the stream stores the value."""
 
@@ -35,4 +33,3 @@ class Nudge:
                 pass
             self._given.clear()
             yield
-            heed()

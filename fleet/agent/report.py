@@ -11,7 +11,6 @@ import msgspec
 import structlog
 
 from fleet.bus import Bus
-from fleet.cancel import heed
 from fleet.contract.buckets import DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
 from fleet.contract.errors import FleetError
 from fleet.contract.names import DeviceId
@@ -98,7 +97,6 @@ class Reporter:
                 _log.warning("report not sent", why=error.what)
                 await asyncio.sleep(_RETRY)
             else:
-                heed()
                 await self._changed.wait()
 
     async def _send(self, bus: Bus) -> None:
@@ -146,5 +144,4 @@ class Reporter:
                     await kv.put(self._device, beat)
                 except FleetError as error:
                     _log.warning("heartbeat not sent", why=error.what)
-            heed()
             await asyncio.sleep(max(0.0, started + interval - time.monotonic()))

@@ -16,7 +16,6 @@ from fleet.agent.report import Reporter
 from fleet.agent.token import TokenKeeper
 from fleet.agent.wishes import Wishes
 from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry, Login, connect
-from fleet.cancel import heed
 from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, NotPermitted
@@ -86,7 +85,6 @@ class Session:
             away.reset()
             refused.reset()
             try:
-                heed()
                 await self._serve(bus)
             finally:
                 await bus.close()

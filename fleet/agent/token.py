@@ -12,7 +12,6 @@ import structlog
 from fleet.agent.backoff import Backoff
 from fleet.agent.grant import Token
 from fleet.agent.hints import next_step
-from fleet.cancel import heed
 from fleet.contract.errors import FleetError, Unreachable
 
 _log = structlog.stdlib.get_logger()
@@ -81,4 +80,3 @@ class TokenKeeper:
                 pass
             await self.obtain()
             await renewed()
-            heed()

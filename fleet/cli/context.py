@@ -37,6 +37,8 @@ TokenFileOption = Annotated[
 ]
 DEFAULT_NAMESPACE = "fleet-system"
 
+K = TypeVar("K", Device, FleetDeployment)
+
 
 def seconds(what: str = "to wait", *, least: float = 0.1, most: float | None = None) -> Any:  # noqa: ANN401 - as `typer.Option`
     """An option that takes a finite number of seconds."""
@@ -48,9 +50,6 @@ def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a number of seconds.")
     return value
-
-
-K = TypeVar("K", Device, FleetDeployment)
 
 
 def cluster() -> KubeClient:

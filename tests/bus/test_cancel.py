@@ -9,6 +9,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
+from fleet.bus import Bus
 from fleet.cancel import heeding
 from fleet.kv import translated
 from fleet.link import Login, open_client
@@ -62,6 +63,17 @@ def test_a_login_heeds_it_and_leaves_nothing_open(answer: object, monkeypatch: p
     monkeypatch.setattr(Client, "close", close)
     assert asyncio.run(cancelled_as_it_ends(log_in, answer)).cancelled()
     assert len(closed) == 1
+
+
+def test_a_reconnect_heeds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def again(call: Awaitable[int]) -> None:
+        async def force_reconnect(_: Client) -> None:
+            await call
+
+        monkeypatch.setattr(Client, "force_reconnect", force_reconnect)
+        await Bus(Client()).reconnect()
+
+    assert asyncio.run(cancelled_as_it_ends(again, 1)).cancelled()
 
 
 def test_what_cleans_up_after_a_cancellation_may_still_ask() -> None:

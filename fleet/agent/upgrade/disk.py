@@ -129,10 +129,11 @@ class DeviceDisk:
         await examine.self_test(self._room, _release(target), within, self._passes_itself)
 
     async def _passes_itself(self) -> bool:
-        with contextlib.suppress(TimeoutError):
+        try:
             code, _ = await call("fleet.agent.main", "--self-test", "--root", str(self._place.root), within=_ITSELF)
-            return code == 0
-        return False
+        except TimeoutError:
+            return False
+        return code == 0
 
     def retain(self, newest: int) -> list[AgentVersion]:
         """See `fleet.agent.upgrade.retain`; what was removed."""

@@ -13,7 +13,6 @@ from fleet.agent.upgrade.events import Event, LeaseLost, LeaseReleased, LeaseTak
 from fleet.agent.upgrade.line import Line
 from fleet.agent.upgrade.state import Me
 from fleet.bus import KV, BadEntry, Entry
-from fleet.cancel import heed
 from fleet.contract.buckets import AGENT_LEASE
 from fleet.contract.errors import Conflict, FleetError
 from fleet.contract.names import DeviceId
@@ -83,7 +82,6 @@ class Lease:
             try:
                 kv = (await self._line.bus()).kv(AGENT_LEASE)
                 found = await kv.get(self._device)
-                heed()
                 if not patient or self._is_ours(found) or _is_free(found) or watch.expired(found):
                     return await self._write(kv, found, self._mine())
             except Conflict:
@@ -109,7 +107,6 @@ class Lease:
             except FleetError as error:
                 _log.warning("lease not renewed yet", why=error.what)
                 await asyncio.sleep(backoff.next())
-            heed()
 
     async def _seen(self, kv: KV[AgentLease]) -> Found:
         backoff = Backoff(0.5, 5)
@@ -118,7 +115,6 @@ class Lease:
                 return await kv.get(self._device)
             except FleetError:
                 await asyncio.sleep(backoff.next())
-                heed()
 
     async def _write(self, kv: KV[AgentLease], over: Found, lease: AgentLease) -> int:
         if over is None:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleet.contract.objects import SERVER_CONFIG_MAP
 from harness.commands import Result, run
 from harness.scenario import Command, Value
 from harness.world import World
@@ -49,7 +48,7 @@ def ensure_published(world: World, folder: Path, count: int) -> None:
         AssertionError: a command failed.
     """
     names = names_of(world, count)
-    server = _server(world)
+    server = world.kube.installation()  # what was published may have gone with the one before
     built = Path(str(names["agents"]))
     built.mkdir(exist_ok=True)
     if not Path(str(names["release_key"])).exists():
@@ -62,12 +61,6 @@ def ensure_published(world: World, folder: Path, count: int) -> None:
         if not mark.exists() or mark.read_text() != server:
             _type(PUBLISH, {**names, "agent": str(agent)}, world, folder)
             mark.write_text(server)
-
-
-def _server(world: World) -> str:
-    """Another one after every installation: what was published may have gone with the one before."""
-    found = world.kube.get(f"/api/v1/namespaces/{world.namespace}/configmaps/{SERVER_CONFIG_MAP}")
-    return found["metadata"]["uid"] if found else ""
 
 
 def _type(command: Command, names: Mapping[str, Value], world: World, folder: Path) -> Result:

@@ -64,13 +64,16 @@ class KubeProbe:
 
     def server(self) -> ServerInfo | None:
         """What an installed server says of itself; None when none is installed."""
-        found = self.get(f"/api/v1/namespaces/{self.namespace}/configmaps/{SERVER_CONFIG_MAP}")
+        found = self._announcement()
         return decode(found["data"]["server.json"].encode(), ServerInfo) if found else None
 
-    def servers(self) -> list[str]:
-        """The namespaces of the whole cluster that have a fleet server."""
-        found = self.get(f"/api/v1/configmaps?fieldSelector=metadata.name={SERVER_CONFIG_MAP}") or {}
-        return [item["metadata"]["namespace"] for item in found.get("items", [])]
+    def installation(self) -> str:
+        """Another one after every installation of a server; empty when none is installed."""
+        found = self._announcement()
+        return found["metadata"]["uid"] if found else ""
+
+    def _announcement(self) -> Json | None:
+        return self.get(f"/api/v1/namespaces/{self.namespace}/configmaps/{SERVER_CONFIG_MAP}")
 
     def secret(self, name: str, key: str) -> str | None:
         """One value of a Secret, decoded."""

@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 
 def _unchecked() -> ssl.SSLContext:
+    # No default context: that would load all that the machine trusts.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-_UNCHECKED = _unchecked()
+UNCHECKED = _unchecked()
 """Whether a certificate is right is a scenario's question; here only: does it answer?"""
 
 
@@ -36,7 +37,7 @@ async def _look(url: str) -> str:
     if parts.scheme == "unix":
         reader, writer = await asyncio.open_unix_connection(parts.path)
     else:
-        secure = _UNCHECKED if parts.scheme == "https" else None
+        secure = UNCHECKED if parts.scheme == "https" else None
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port, ssl=secure)
     try:
         if parts.scheme == "tcp":

@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
+from harness.answers import UNCHECKED
 from harness.errors import BinaryMissing, PartDied, PartNotReady
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
@@ -139,10 +140,7 @@ def _await_ready(
 
 def http_answers(url: str, *, ca: Path | None = None, timeout: float = 2) -> bool:
     """Whether a GET of `url` answers 2xx. Without `ca`, an https certificate is not checked."""
-    context = ssl.create_default_context(cafile=str(ca)) if ca else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca is None:  # and no default context, which would load all that the machine trusts, at every poll
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+    context = ssl.create_default_context(cafile=str(ca)) if ca else UNCHECKED
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(url, timeout=timeout) as response:

@@ -29,9 +29,14 @@ class Layer(msgspec.Struct, frozen=True):
     digest: str
 
 
+def user_cache() -> Path:
+    """The user's cache, `$XDG_CACHE_HOME` or `~/.cache` (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def cache() -> Path:
     """Where layers are kept: `$XDG_CACHE_HOME/fleet/images`, or under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleet" / "images"
+    return user_cache() / "fleet" / "images"
 
 
 def digest_of(*parts: bytes) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from harness.binaries.build import Build, Progress, build_once, to_stderr
 from harness.errors import BinaryMissing, Misused
+from images.layers import user_cache
 
 _MODULE = Path(__file__).parent
 _ADDONS = _MODULE / "addons"
@@ -79,7 +80,7 @@ def _built(build: Build, progress: Progress) -> Path:
 
 def cache() -> Path:
     """Where built servers are kept: `$XDG_CACHE_HOME/fleet/binaries`, or under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleet" / "binaries"
+    return user_cache() / "fleet" / "binaries"
 
 
 def digest(build: Build, flags: str) -> str:

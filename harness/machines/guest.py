@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import BuildFailed, TargetUnavailable
+from images.layers import user_cache
 
 SUITE = "bookworm"
 USER = "pi"
@@ -94,7 +95,7 @@ def guest() -> Guest:
         BuildFailed: a program failed; the message holds its last words.
     """
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleet" / "guests"
+    cache = user_cache() / "fleet" / "guests"
     folder = cache / recipe
     if not folder.is_dir():
         _need_programs()

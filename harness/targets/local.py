@@ -19,6 +19,7 @@ from harness.parts import Event, PartStatus, ask, history, put, record, specs, s
 from harness.process import let_go, tail
 from harness.triage import PORT_TAKEN, Triage, product_deaths
 from harness.wait import WaitFailed, WaitTimeout, wait_until
+from images.layers import user_cache
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
 """Of our own environment; nothing of it may steer the product."""
@@ -37,7 +38,7 @@ def inherited() -> dict[str, str]:
         "PATH": os.pathsep.join([beside_python, found.get("PATH", os.defpath)]),
         "LANG": "C.UTF-8",
         # A world's admin has a new home; what was downloaded once to build agents serves all of them.
-        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
+        "XDG_CACHE_HOME": str(user_cache()),
     }
 
 

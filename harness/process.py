@@ -158,6 +158,16 @@ def port_answers(port: int, host: str = "127.0.0.1", timeout: float = 2) -> bool
         return False
 
 
+def socket_answers(path: Path) -> bool:
+    """Whether something accepts connections at the unix socket. The file alone says little: it is there before that."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        try:
+            talk.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def tail(log: Path, lines: int = 20) -> str:
     """The last lines of a log, indented for a message; says so when there is none."""
     try:

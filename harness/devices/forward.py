@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import DeviceUnreachable
-from harness.process import spawn, tail, terminate
+from harness.process import socket_answers, spawn, tail, terminate
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
 _ENGINE = "/run/docker.sock"
@@ -33,7 +33,7 @@ class EngineForward:
         self._process = spawn([*argv, *where], log=log)
         try:
             wait_until(
-                self.socket.exists,
+                lambda: socket_answers(self.socket),
                 "ssh leads to the engine",
                 timeout=_LIMIT,
                 error=lambda _: None if self.stands else tail(log),

@@ -18,6 +18,7 @@ from fleet.agent.engine import Engine, EngineRefused
 from fleet.contract.wire import Container, Port, Protocol, Reason
 from harness.engine import running_double
 from harness.images import PAGE, busybox_archive
+from harness.process import socket_answers
 from harness.wait import wait_until
 from tests.engine.lab import STAYS, Lab, free_port, workload
 from tests.engine.test_images_ports import get
@@ -114,7 +115,7 @@ def test_a_killed_double_leaves_nothing_running(home: Path) -> None:
     argv = [sys.executable, "-m", "harness.doubles.engine", "--socket", str(home / "s"), "--state", str(home / "state")]
     process = subprocess.Popen(argv)
     try:
-        wait_until((home / "s").exists, "the double listens", timeout=10)
+        wait_until(lambda: socket_answers(home / "s"), "the double listens", timeout=10)
         lab = Lab(str(home / "s"))
         lab.raw.load(busybox_archive())
         pids: list[int] = []

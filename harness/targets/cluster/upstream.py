@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import httpx
 
 from harness.errors import PartDied, PartNotReady, TargetUnavailable
-from harness.process import running, tail
+from harness.process import running, socket_answers, tail
 from harness.targets.cluster.description import Description
 from harness.targets.local import inherited
 
@@ -35,8 +36,8 @@ def upstream(description: Description, folder: Path) -> Generator[Path]:
     home = {"HOME": os.environ["HOME"]} if "HOME" in os.environ else {}  # where login plugins keep what they know
     with contextlib.ExitStack() as cleanup:
         try:
-            proxy = running(argv, name="kubectl proxy", log=log, ready=socket.exists, env={**inherited(), **home})
-            cleanup.enter_context(proxy)
+            ready, env = partial(socket_answers, socket), {**inherited(), **home}
+            cleanup.enter_context(running(argv, name="kubectl proxy", log=log, ready=ready, env=env))
         except (PartDied, PartNotReady) as error:
             raise TargetUnavailable(
                 f"the kubeconfig {description.kubeconfig} cannot be used:\n{tail(log)}",

@@ -27,7 +27,7 @@ class Slice(NamedTuple):
 
 BAD = tuple(nature for nature in Nature if nature is not Nature.GOOD)
 SLICES = (
-    Slice("two crashes in an upgrade", Budget(crashes=2)),
+    Slice("two crashes in an upgrade, and another order under way", Budget(crashes=2, changes_of_mind=1)),
     Slice("two crashes in a rollback", Budget(crashes=2), rollback=True),
     Slice("a candidate that is bad, and a crash", Budget(crashes=1), BAD),
     Slice("a crash, and messages of any pace", Budget(crashes=1), pace=Pace.ANY),

@@ -5,11 +5,13 @@ The same sources and pins give the same bytes: every file has the same date, mod
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import shiv
@@ -28,15 +30,18 @@ from fleet.contract.names import AgentVersion
 
 VERSION = AgentVersion("{version}")
 """
-_ENTRY = "fleet.entry:main"
 _DEADLINE = 120
-_SHEBANG = "/usr/bin/env python3"
+_OPTIONS = (
+    *("--reproducible", "--entry-point", "fleet.entry:main", "--python", "/usr/bin/env python3"),
+    "--extend-pythonpath",  # the agent starts processes of its own modules
+)
 
 
 def build(version: AgentVersion, out: Path, target: Target, *, cache: Path | None = None) -> Path:
     """Build the agent of the checkout that this runs from, as `version`; returns the artefact, in the folder `out`.
 
-    The first build for a set of pins installs them, which takes a minute and the network; a further one takes seconds.
+    The first build for a set of pins installs them, which takes a minute and the network; a further one takes seconds,
+    and one of the same sources is taken from the cache.
 
     Raises:
         InvalidInput: this is no checkout, the target is none of ours, or there is no folder `out`.
@@ -45,14 +50,18 @@ def build(version: AgentVersion, out: Path, target: Target, *, cache: Path | Non
     pins = _checkout() / _PINS
     if not out.is_dir():
         raise InvalidInput(f"there is no folder {out}", next_step="make it first")
-    wheels = layer(pins, target, cache or default_cache())
+    cache = cache or default_cache()
+    wheels = layer(pins, target, cache)
     artifact = out / f"fleet-agent-{version}"
     with tempfile.TemporaryDirectory(prefix="fleet-agent-") as folder:
         ours, tool, made = Path(folder) / "ours", Path(folder) / "tool", Path(folder) / "made"
         _copy_ours(ours)
         (ours / "fleet" / _STAMPED).write_text(_STAMP.format(version=version))
         _copy_tree(Path(shiv.__file__).parent, tool / "shiv")
-        _run_shiv(tool, (wheels, ours), made)
+        kept = cache / f"made-{version}-{_digest(wheels.name, ours, tool)}"
+        if not _copied(kept, made):
+            _run_shiv(tool, (wheels, ours), made)
+            _keep(made, kept, f"made-{version}-*")
         try:
             shutil.copyfile(made, artifact)
             artifact.chmod(0o755)
@@ -73,6 +82,33 @@ def _checkout() -> Path:
     return folder
 
 
+def _digest(wheels: str, *trees: Path) -> str:
+    """Says all that an artefact's bytes depend on."""
+    total = hashlib.sha256(f"{wheels}\n{sys.version}\n{zlib.ZLIB_RUNTIME_VERSION}\n{_OPTIONS}\n".encode())
+    for tree in trees:
+        for path in sorted(filter(Path.is_file, tree.rglob("*"))):
+            content = path.read_bytes()
+            total.update(f"{path.relative_to(tree)}\n{len(content)}\n".encode() + content)
+    return total.hexdigest()[:16]
+
+
+def _copied(kept: Path, made: Path) -> bool:
+    try:
+        shutil.copyfile(kept, made)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _keep(made: Path, kept: Path, earlier: str) -> None:
+    """In the cache, in place of what the same version was from other sources."""
+    for old in kept.parent.glob(earlier):
+        old.unlink(missing_ok=True)
+    with tempfile.NamedTemporaryFile(dir=kept.parent, prefix="new-", delete=False) as file:
+        shutil.copyfile(made, file.name)
+    Path(file.name).replace(kept)
+
+
 def _copy_ours(target: Path) -> None:
     source = Path(fleet.__file__).parent
     for path in source.glob("*.py"):
@@ -89,8 +125,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 def _run_shiv(tool: Path, folders: tuple[Path, ...], made: Path) -> None:
     """Run shiv from a copy of its own: what it takes along of itself has the modes of the copy."""
-    argv = [sys.executable, "-m", "shiv", "--reproducible", "--entry-point", _ENTRY, "--python", _SHEBANG]
-    argv.append("--extend-pythonpath")  # the agent starts processes of its own modules
+    argv = [sys.executable, "-m", "shiv", *_OPTIONS]
     argv += [word for folder in folders for word in ("--site-packages", str(folder))]
     env = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     done = subprocess.run(

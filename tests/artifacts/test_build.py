@@ -11,7 +11,7 @@ import pytest
 
 from fleet.artifacts import build as building
 from fleet.artifacts.build import build
-from fleet.artifacts.layer import Target
+from fleet.artifacts.layer import Target, default_cache
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.errors import InvalidInput, Unreachable
 from fleet.contract.names import AgentVersion, DeviceId
@@ -31,13 +31,35 @@ def test_it_says_its_version(tmp_path: Path) -> None:
 
 def test_the_same_sources_are_the_same_bytes(tmp_path: Path) -> None:
     """Whatever the umask of who builds, and the folder; another version is another file."""
+    empty = tmp_path / "cache"
+    empty.mkdir()
+    for wheels in filter(Path.is_dir, default_cache().iterdir()):
+        (empty / wheels.name).symlink_to(wheels)
     before = os.umask(0o077)
     try:
-        again = build(AgentVersion("v0.1.1"), tmp_path, TARGET)
+        again = build(AgentVersion("v0.1.1"), tmp_path, TARGET, cache=empty)
     finally:
         os.umask(before)
     assert again.read_bytes() == built("v0.1.1").read_bytes()
     assert again.read_bytes() != built("v0.1.2").read_bytes()
+
+
+def test_a_build_of_the_same_sources_is_kept_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed line gives another agent, and the one before it is forgotten."""
+
+    def built_again(*_: object) -> None:
+        pytest.fail("it was built again")
+
+    version = AgentVersion("v0.1.9")
+    first = build(version, tmp_path, TARGET).read_bytes()
+    with monkeypatch.context() as unable:
+        unable.setattr(building, "_run_shiv", built_again)
+        assert build(version, tmp_path, TARGET).read_bytes() == first
+    with monkeypatch.context() as changed:
+        changed.setattr(building, "_STAMP", 'VERSION = "{version}"  # changed\n')
+        assert build(version, tmp_path, TARGET).read_bytes() != first
+    assert len([*default_cache().glob(f"made-{version}-*")]) == 1
+    assert build(version, tmp_path, TARGET).read_bytes() == first
 
 
 def test_it_needs_no_network_once_the_layer_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def compile_python(debian: Layer, root: Path, folder: str) -> None:
 def _fill(root: Path) -> None:
     with tempfile.TemporaryDirectory(dir=root.parent) as scratch:
         packages = Path(scratch) / "packages.tar"
-        _fetch(packages)
+        fetch(packages, "python3.11-minimal", "libpython3.11-stdlib", "ca-certificates")
         with tarfile.open(packages) as tar:
             for member in tar:
                 name = member.name.removeprefix("./")
@@ -148,17 +148,19 @@ def _trust(root: Path) -> None:
     (root / "usr/lib/ssl/cert.pem").symlink_to("/etc/ssl/certs/ca-certificates.crt")
 
 
-def _fetch(target: Path) -> None:
+def fetch(target: Path, *packages: str, suite: str = SUITE, architecture: str = "") -> None:
+    """Unpack packages with all that they need into `target`, a folder or a tar, without running any of it.
+
+    Raises:
+        NotFound: there is no mmdebstrap.
+        FleetError: it failed; the message holds what it said.
+    """
     program = shutil.which("mmdebstrap")
     if program is None:
         raise NotFound("no mmdebstrap on this machine", next_step="apt-get install mmdebstrap")
-    argv = [
-        program,
-        "--quiet",
-        "--variant=extract",
-        "--include=python3.11-minimal,libpython3.11-stdlib,ca-certificates",
-    ]
-    argv += ["--aptopt=Acquire::Languages none", SUITE, str(target), *_mirrors()]
+    argv = [program, "--quiet", "--variant=extract", f"--include={','.join(packages)}"]
+    argv += [f"--architectures={architecture}"] if architecture else []
+    argv += ["--aptopt=Acquire::Languages none", suite, str(target), *_mirrors(suite)]
     done = subprocess.run(
         argv, env={**os.environ, "SOURCE_DATE_EPOCH": "0"}, capture_output=True, text=True, check=False
     )
@@ -169,11 +171,12 @@ def _fetch(target: Path) -> None:
         )
 
 
-def _mirrors() -> list[str]:
+def _mirrors(suite: str) -> list[str]:
     """This machine's own Debian mirrors, with security updates; without any, mmdebstrap takes Debian's."""
     argv = ["apt-get", "indextargets", "--format", "deb $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages"]
     try:
         told = subprocess.run([*argv, "Origin: Debian"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return []
-    return sorted({line for line in told.stdout.splitlines() if line.split()[2].startswith(SUITE)})
+    ours = {line for line in told.stdout.splitlines() if line.split()[2].startswith(SUITE)}
+    return sorted(line.replace(f" {SUITE}", f" {suite}") for line in ours)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -23,6 +22,7 @@ from harness.process import let_go, tail
 from harness.targets.local import inherited
 from harness.targets.node import access, daemons, requirements
 from harness.targets.node.plan import Machine, Plan, machines
+from harness.targets.node.store import ctr, lay_down, refused
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
 T = TypeVar("T")
@@ -98,12 +98,6 @@ class Site:
         for machine in self.plan.machines:
             self._await(self.plan.of(machine), ["containerd"])
             ask(self.plan.of(machine), "look")
-
-    def await_containerd(self) -> None:
-        """Until images can be loaded; as `await_parts` for errors."""
-        for machine in self.plan.machines:
-            argv = _ctr(self.plan.containerd(machine), "version")
-            self._until(partial(self._failure, argv), f"containerd of {machine.name} answers", _nothing)
 
     def _load(self, machine: Machine, archives: Sequence[Archive]) -> None:
         for archive in archives:  # one by one: two that share a layer would lock each other out
@@ -199,16 +193,15 @@ def site(
         (root / folders.CGROUP).write_text(plan.cgroup)
         files = access.prepare(plan)
         daemons.put_first(plan, files)
+        for machine in plan.machines:
+            lay_down([pause, *images], plan.of(machine) / "containerd")
         made = Site(plan, files.kubeconfig, _start_keeper(root, lock))
         cleanup.callback(made.detach if keep else made.close)
-        with ThreadPoolExecutor(1) as pool:
-            loading = pool.submit(lambda: (made.await_containerd(), made.load([pause, *images])))
-            made.await_parts(["etcd", "kube-apiserver"])
-            made.start_rest(files)
-            with contextlib.closing(KubeProbe(files.kubeconfig, "default")) as kube:
-                kube.create("/apis/storage.k8s.io/v1/storageclasses", daemons.storage_class())
-            made.await_parts([*specs(root)])
-            loading.result()
+        made.await_parts(["etcd", "kube-apiserver"])
+        made.start_rest(files)
+        with contextlib.closing(KubeProbe(files.kubeconfig, "default")) as kube:
+            kube.create("/apis/storage.k8s.io/v1/storageclasses", daemons.storage_class())
+        made.await_parts([*specs(root)])
         made.await_nodes()
         yield made
 
@@ -250,14 +243,6 @@ def import_image(plan: Plan, machine: Machine, archive: Archive, failure: Callab
     Raises:
         HarnessError: it does not take it.
     """
-    said = failure(_ctr(plan.containerd(machine), "images", "import", str(archive.path)))
+    said = failure(ctr(plan.containerd(machine), "images", "import", str(archive.path)))
     if said:
-        raise HarnessError(
-            f"{machine.name} does not take {archive.image} from {archive.path}: {said}",
-            next_step=f"is it a docker archive? see {plan.of(machine)}/logs/containerd.log",
-        )
-
-
-def _ctr(socket: Path, *arguments: str) -> list[str]:
-    # Without a limit it waits for ever for a containerd that is gone.
-    return ["ctr", "--connect-timeout=2s", "--timeout=120s", f"--address={socket}", "--namespace=k8s.io", *arguments]
+        raise refused(archive, machine.name, said, plan.of(machine) / "logs" / "containerd.log")

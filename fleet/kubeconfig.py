@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import ssl
 from collections.abc import Iterable
@@ -211,12 +212,16 @@ def read_files(paths: list[Path], context: str = "") -> Access:
 
 
 def _parse(path: Path) -> _File:
-    import yaml  # noqa: PLC0415 - only where there is a kubeconfig
-
     try:
-        return msgspec.convert(yaml.safe_load(path.read_bytes()), _File)
+        content = path.read_bytes()
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", next_step=_NEXT) from error
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(content, type=_File)
+    import yaml  # noqa: PLC0415 - JSON is YAML too, and needs no 10 ms for this
+
+    try:
+        return msgspec.convert(yaml.safe_load(content), _File)
     except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise _unusable(str(path), str(error)) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fleet.contract.errors import NotFound
 from fleet.secrets.kubernetes import KubernetesSecretStore
@@ -125,14 +125,13 @@ class KubernetesTopology:
         """As `RunsServices.stop`."""
         listed = self._inventory.read()
         done: list[Applied] = []
-        for name in names:
-            of_service = frozenset(item for item in listed if item.component == name)
-            running = frozenset(item for item in of_service if item.kind in _WORKLOADS)
+        for together in (names[:1], names[1:]):  # the first needs the others until it has ended
+            running = {item for item in listed if item.component in together and item.kind in _WORKLOADS}
             done += self._remove(running)
-            self._watcher.await_gone([name], _GONE_WITHIN)
-            done += self._remove(of_service - running)
-            if delete_data:
-                done += self._delete_claims(name)
+            self._watcher.await_gone(together, _GONE_WITHIN)
+        done += self._remove({item for item in listed if item.component in names and item.kind not in _WORKLOADS})
+        for name in names if delete_data else ():
+            done += self._delete_claims(name)
         left = {item for item in listed if item.component not in names}
         if left:
             self._inventory.write(left)
@@ -140,7 +139,7 @@ class KubernetesTopology:
             self._inventory.remove()
         return done
 
-    def _remove(self, entries: frozenset[Entry]) -> list[Applied]:
+    def _remove(self, entries: Collection[Entry]) -> list[Applied]:
         """Remove what is on the list, and ours by its labels."""
         namespace = self._request.namespace
         found = [(item, self.find(item.kind, item.name, namespace)) for item in sorted(entries)]

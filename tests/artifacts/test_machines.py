@@ -27,14 +27,14 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_runs_and_so_do_its_helpers(machine: Machine, artifact: Path, tmp_path: Path) -> None:
     """A key that is none is refused by a helper process that had to load what was compiled for this machine."""
     shutil.copy(artifact, tmp_path / "agent")
-    said = machine.python(tmp_path, "/work/agent", "--version")
+    said = machine.python(tmp_path, "/mnt/agent", "--version")
     assert said.stdout == "fleet-agent v0.1.1\n", said
     auth = FleetDeviceAuth("https://id.example.org", "1", MachineKey("1", "2", "no key"), "")
     config = tmp_path / "etc/fleet/agent.json"
     config.parent.mkdir(parents=True)
     config.touch(mode=0o600)
     config.write_bytes(render_config(AgentConfig(DeviceId("pi-1"), "tls://127.0.0.1:1", auth)))
-    done = machine.python(tmp_path, "/work/agent", "--self-test", "--root", "/work")
+    done = machine.python(tmp_path, "/mnt/agent", "--self-test", "--root", "/mnt")
     assert done.returncode == 1, done
     assert "config  FAILED" in done.stdout
     assert "PEM" in done.stdout or "private key" in done.stdout

@@ -82,9 +82,9 @@ def test_it_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
     """kill -9 of the process that made it: every server of it is gone within seconds."""
     code = (
         "import sys, time, pathlib; from harness.targets.embedded import embedded; from harness.binaries import *\n"
-        "from harness.provisions import Provisions\n"
+        "from harness.parts import write_atomic; from harness.provisions import Provisions\n"
         f"with embedded(Provisions(resolve_all(), {NO_ENGINE!r}, 'none'), run_id='r', worker='main') as world:\n"
-        f"    pathlib.Path({str(tmp_path / 'root')!r}).write_text(str(world.root))\n"
+        f"    write_atomic(pathlib.Path({str(tmp_path / 'root')!r}), str(world.root).encode())\n"
         "    sys.stdin.read()\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as owner:

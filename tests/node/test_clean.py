@@ -24,9 +24,10 @@ OWNER = """
 import pathlib, sys
 from harness.binaries import NAMES, NODE_NAMES, resolve_all
 from harness.images.server import pause
+from harness.parts import write_atomic
 from harness.targets.node.site import site
 with site(resolve_all((*NAMES, *NODE_NAMES)), pause(), count={count}, keep={keep}) as made:
-    pathlib.Path({ready!r}).write_text(str(made.plan.root))
+    write_atomic(pathlib.Path({ready!r}), str(made.plan.root).encode())
     sys.stdin.read()
 """
 

@@ -27,8 +27,8 @@ if [ -n "$emulator" ]; then
 fi
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
-mount --bind "$work" "$root/work"
-exec env -i PATH=/usr/bin:/usr/sbin HOME=/work SHIV_ROOT=/work/unpacked chroot "$root" python3 "$@"
+mount --bind "$work" "$root/mnt"
+exec env -i PATH=/usr/bin:/usr/sbin HOME=/mnt SHIV_ROOT=/mnt/unpacked chroot "$root" python3 "$@"
 """
 
 
@@ -39,7 +39,7 @@ class Machine(NamedTuple):
     architecture: str
 
     def python(self, work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run its Python in the folder `work`, which it sees as `/work`."""
+        """Run its Python in the folder `work`, which it sees as `/mnt`."""
         argv = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]
         argv += ["sh", "-c", _SCRIPT, "sh", str(self._root()), str(work), self._emulator(), *arguments]
         return subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False)
@@ -50,7 +50,7 @@ class Machine(NamedTuple):
 
     def _fill(self, root: Path) -> None:
         fetch(root, "base-files", "python3", "ca-certificates", suite=self.suite, architecture=self.architecture)
-        for name in ("proc", "dev", "work"):
+        for name in ("proc", "dev", "mnt"):
             (root / name).mkdir(exist_ok=True)
 
     def _emulator(self) -> str:

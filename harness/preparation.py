@@ -58,6 +58,7 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
         AssertionError: a command of the preparation failed, or a device did not come online.
         HarnessError: the world cannot do it.
     """
+    world.take_turn()
     with allure.step(f"Preparation: {scenario.needs}"):
         if scenario.server:
             ensure_installed(world, folder)
@@ -176,6 +177,7 @@ def is_online(device: Device | None) -> bool:
 
 def _clean_up(made: Run, hosts: list[Host]) -> None:
     """Leave nothing that costs the next scenario time; what is broken stays for whoever looks into it."""
+    made.world.take_turn()
     for host in hosts:
         with contextlib.suppress(HarnessError):
             if isinstance(host, Borrowed):

@@ -134,6 +134,7 @@ def play(
     """
     _log.info("%s: %s", scenario.id, scenario.title)
     for number, step in enumerate(scenario.steps, start=1):
+        run.world.take_turn(alone=step.alone)
         if before_each is not None:
             before_each(step)
         with _recorded(scenario, number, step, run, recorder), allure.step(step.title):

@@ -100,6 +100,7 @@ class Step:
         check: Called with their results; its docstring says what one should see.
         files: What lies beside the operator before the commands, by name; contents hold placeholders too.
         look_at: The parts whose logs explain a failure, the likeliest first.
+        alone: Whether it ends, or goes on without, servers that the worlds of other workers may share.
     """
 
     title: str
@@ -107,6 +108,7 @@ class Step:
     check: StepFunction
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     look_at: tuple[str, ...] = ()
+    alone: bool = False
 
     @property
     def expected(self) -> str:
@@ -145,6 +147,7 @@ class Scenario:
         *commands: str | Command,
         files: Mapping[str, str] | None = None,
         look_at: tuple[str, ...] = (),
+        alone: bool = False,
     ) -> Callable[[StepFunction], StepFunction]:
         """Add a step; the decorated function checks what its commands brought about.
 
@@ -156,7 +159,7 @@ class Scenario:
         typed = tuple(Command(command) if isinstance(command, str) else command for command in commands)
 
         def add(check: StepFunction) -> StepFunction:
-            step = Step(title, typed, check, files or {}, look_at)
+            step = Step(title, typed, check, files or {}, look_at, alone)
             if not step.expected:
                 raise Misused(f"{self.id}, {title!r}: no docstring", next_step="say in it what one should see")
             self.steps.append(step)

@@ -15,6 +15,7 @@ from harness.parts import Event, PartStatus
 from harness.probes.kube import KubeProbe
 from harness.probes.nats import NatsLogin, NatsProbe
 from harness.providers import Identity, Machines, Parts
+from harness.turns import Turns
 
 _LONGEST_NAME = 63
 
@@ -52,6 +53,7 @@ class World:
         make_device: Callable[[str], Device],
         secret: Callable[[str], str],
         device_kinds: frozenset[str] = frozenset({"process"}),
+        turns: Turns | None = None,
         visited: bool = False,
         machines: Machines | None = None,
         how_to_enter: str = "",
@@ -68,6 +70,7 @@ class World:
         self.device_kinds = device_kinds
         self.visited = visited
         self._machines = machines
+        self._turns = turns
         self.how_to_enter = how_to_enter
         self.broken = ""
         self._probes = contextlib.ExitStack()
@@ -194,6 +197,16 @@ class World:
                 next_step=f"read the first failure; logs: {self.root}/logs",
             )
         self._test, self._since = test, time.monotonic()
+
+    def take_turn(self, *, alone: bool = False) -> None:
+        """As `Turns.take`, where this world shares servers with those of other workers; for each step anew."""
+        if self._turns is not None:
+            self._turns.take(alone=alone)
+
+    def end_turn(self) -> None:
+        """As `Turns.give_back`."""
+        if self._turns is not None:
+            self._turns.give_back()
 
     def problems(self) -> list[str]:
         """What is broken in the world itself, now or unasked since the test began; empty when it is sound."""

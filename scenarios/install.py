@@ -107,14 +107,18 @@ def goes_on(run: Run, _result: Result) -> None:
 
 @uninstall.step("Uninstall, with all data", UNINSTALL)
 def nothing_left(run: Run, _result: Result) -> None:
-    """Devices, deployments, their kinds, and the server's secrets are gone."""
+    """Devices, deployments, and the server's secrets are gone; their kinds go with the last server of a cluster."""
+    kube = run.world.kube
+    needed = bool(kube.servers())
     for plural in (DEVICES, DEPLOYMENTS):
         wait_until(
-            lambda plural=plural: run.world.kube.definition(plural),
-            f"the definition of {plural} is gone",
+            lambda plural=plural: kube.definition(plural),
+            f"the definition of {plural} is {'kept for another server' if needed else 'gone'}",
             timeout=10,
-            until=lambda it: it is None,
+            until=lambda it: (it is not None) == needed,
         )
+    assert not kube.devices(), "devices are left"
+    assert not kube.deployments(), "deployments are left"
     left = installed_now(run.world)
     assert not left.secrets, f"secrets are left: {sorted(left.secrets)}"
     assert not [name for name in looks.SERVER if name in left.parts], f"parts are left: {sorted(left.parts)}"

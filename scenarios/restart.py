@@ -56,13 +56,13 @@ def after_nats(run: Run, _result: Result) -> None:
     _goes_on(run)
 
 
-@restart.step("The API server ends")
+@restart.step("The API server ends", alone=True)
 def api_server_ends(run: Run) -> None:
     """It is killed, and started again."""
     run.world.kill("kube-apiserver")
 
 
-@restart.step("Change the workload while it starts", web(3), look_at=("operator", "kube-apiserver"))
+@restart.step("Change the workload while it starts", web(3), look_at=("operator", "kube-apiserver"), alone=True)
 def after_api_server(run: Run, _result: Result) -> None:
     """The command waits until the API server is back, and the operator goes on by itself."""
     _goes_on(run)

@@ -7,7 +7,7 @@ prepare all
 lint
 if [ $# -eq 0 ]; then
   say "the runbook on a Kubernetes node (about 2 minutes)"
-  python -m pytest e2e/test_runbook.py --fleet-target node -W error -p no:randomly --fleet-report out/node
+  python -m pytest e2e/test_runbook.py --fleet-target node -n 3 -W error -p no:randomly --fleet-report out/node
 fi
 say "tests"
 exec python -m pytest -W error --fleet-report out -n 2 "$@"

@@ -67,6 +67,11 @@ class KubeProbe:
         found = self._announcement()
         return decode(found["data"]["server.json"].encode(), ServerInfo) if found else None
 
+    def servers(self) -> list[str]:
+        """The namespaces of the whole cluster that have a fleet server."""
+        found = self.get(f"/api/v1/configmaps?fieldSelector=metadata.name={SERVER_CONFIG_MAP}") or {}
+        return [item["metadata"]["namespace"] for item in found.get("items", [])]
+
     def installation(self) -> str:
         """Another one after every installation of a server; empty when none is installed."""
         found = self._announcement()

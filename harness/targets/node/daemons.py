@@ -32,6 +32,8 @@ _TOLERATION = 5
 _PLUGINS = Path("/usr/lib/cni")
 """Where Debian's containernetworking-plugins puts them."""
 _OURS = "fleet-loopback"
+_GO = {"GOGC": "400"}
+"""Collecting garbage more rarely costs memory, and saves a fifth of the CPU time of a start."""
 
 
 def put_first(plan: Plan, files: Files) -> None:
@@ -100,7 +102,7 @@ def _api_server(plan: Plan, files: Files) -> PartSpec:
         f"--default-unreachable-toleration-seconds={_TOLERATION}",
         "--profiling=false",
     )
-    return PartSpec("kube-apiserver", argv, "world", env={"GOGC": "400"}, ready=f"https://127.0.0.1:{API_PORT}/readyz")
+    return PartSpec("kube-apiserver", argv, "world", env=_GO, ready=f"https://127.0.0.1:{API_PORT}/readyz")
 
 
 def _controller_manager(plan: Plan, files: Files, roles: Path) -> PartSpec:
@@ -115,12 +117,12 @@ def _controller_manager(plan: Plan, files: Files, roles: Path) -> PartSpec:
         "--kube-api-qps=300",
         "--kube-api-burst=500",
     )
-    return PartSpec(CONTROLLER_MANAGER, argv, "world", ready="https://127.0.0.1:10257/healthz")
+    return PartSpec(CONTROLLER_MANAGER, argv, "world", env=_GO, ready="https://127.0.0.1:10257/healthz")
 
 
 def _scheduler(plan: Plan, roles: Path) -> PartSpec:
     argv = (str(roles), SCHEDULER, *_alone(plan, SCHEDULER))
-    return PartSpec(SCHEDULER, argv, "world", ready="https://127.0.0.1:10259/healthz")
+    return PartSpec(SCHEDULER, argv, "world", env=_GO, ready="https://127.0.0.1:10259/healthz")
 
 
 def _alone(plan: Plan, name: str) -> tuple[str, ...]:
@@ -232,7 +234,7 @@ def _kubelet(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
         "imageGCLowThresholdPercent": 99,
         "maxPods": 200,
         "featureGates": {"KubeletCrashLoopBackOffMax": True},
-        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         "clusterDNS": [SITE_ADDRESS],
         "clusterDomain": DOMAIN,
     }
@@ -246,7 +248,7 @@ def _kubelet(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
         f"--hostname-override={machine.name}",
         f"--node-ip={machine.address}",
     )
-    return PartSpec("kubelet", argv, "world", ready="http://127.0.0.1:10248/healthz")
+    return PartSpec("kubelet", argv, "world", env=_GO, ready="http://127.0.0.1:10248/healthz")
 
 
 def _proxy(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
@@ -262,7 +264,7 @@ def _proxy(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }
     argv = (str(roles), PROXY, f"--config={_json(plan.of(machine) / 'kube-proxy.json', config)}")
-    return PartSpec(PROXY, argv, "world", ready="http://127.0.0.1:10256/healthz")
+    return PartSpec(PROXY, argv, "world", env=_GO, ready="http://127.0.0.1:10256/healthz")
 
 
 def _write_cni(root: Path, machine: Machine, node_ports: tuple[int, ...]) -> None:

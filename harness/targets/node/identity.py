@@ -66,7 +66,7 @@ def _service(port: int) -> Json:
 def _deployment(image: str, state: Path) -> Json:
     labels = {"app": ZITADEL, "app.kubernetes.io/component": ZITADEL}
     command = ["python3", "-sP", "-m", "harness.doubles.zitadel", "--state=/state", "--host=0.0.0.0", f"--port={_PORT}"]
-    command += ["--tls-cert=/tls/tls.crt", "--tls-key=/tls/tls.key"]
+    command += ["--tls-cert=/tls/tls.crt", "--tls-key=/tls/tls.key", "--device-interval=1"]
     container: Json = {
         "name": ZITADEL,
         "image": image,

@@ -23,9 +23,12 @@ from harness.targets.node.machines import SiteMachines
 from harness.targets.node.parts import NodeParts
 from harness.targets.node.plan import Plan, load
 from harness.targets.node.site import site
+from harness.turns import Turns
 from harness.world import World
 
 _LOGS = "pod-logs"
+_POD_USER = "1000730000"
+"""One that no image knows, as OpenShift gives them to namespaces."""
 
 
 @contextlib.contextmanager
@@ -70,7 +73,10 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
         local.await_ready([_LOGS])
         kubeconfig = plan.root / "kubernetes" / "outside.kubeconfig"
         kube = cleanup.enter_context(contextlib.closing(KubeProbe(kubeconfig, namespace)))
+        turns = cleanup.enter_context(contextlib.closing(Turns(plan.root)))
+        turns.take()
         zitadel = identity.start(kube, namespaces[1], images.zitadel_double().image, plan.take_node_port(), root)
+        turns.give_back()
         env = _operator_env(root, plan, kubeconfig, namespace, zitadel)
         device_env = {name: value for name, value in env.items() if name in inherited()}
         world = World(
@@ -83,6 +89,7 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
             identity=zitadel,
             parts=NodeParts(plan, local, kube, namespaces),
             engine=provisions.engine_name,
+            turns=turns,
             make_device=lambda name: ProcessDevice(root, name, device_env, provisions.engine),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",
             machines=SiteMachines(plan, kube),
@@ -122,6 +129,7 @@ def _operator_env(root: Path, plan: Plan, kubeconfig: Path, namespace: str, zita
         "FLEET_EXPOSURE": "node-port",
         "FLEET_NATS_ADDRESS": f"localhost:{plan.take_node_port()}",
         "FLEET_NATS_REPLICAS": "3" if len(plan.machines) == 3 else "1",
+        "FLEET_POD_USER": _POD_USER,
         "NO_COLOR": "1",
     }
     lines = "".join(f"export {name}='{value}'\n" for name, value in env.items())

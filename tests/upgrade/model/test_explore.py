@@ -15,6 +15,7 @@ from tests.upgrade.model.page import PAGE
 from tests.upgrade.model.slices import SLICES, Slice
 
 
+@pytest.mark.timeout(1200)  # the largest takes two minutes and a half where nothing else runs
 @pytest.mark.parametrize("explored", SLICES, ids=lambda one: one.name)
 def test_every_oracle_holds_in_every_state(explored: Slice) -> None:
     found = explored.explore()

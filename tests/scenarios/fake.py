@@ -17,6 +17,7 @@ class FakeWorld:
     engine = "none"
 
     def __init__(self, root: Path) -> None:
+        self.turns: list[bool] = []
         self.root = root
         self.env = {"PATH": os.environ["PATH"], "WHERE": "admin"}
         self.wrong: list[str] = []
@@ -28,6 +29,9 @@ class FakeWorld:
             raise IdentityProviderDown("the issuer does not answer", next_step="start it")
         self.approved.append(user_code)
         (self.root / "approved").touch()
+
+    def take_turn(self, *, alone: bool = False) -> None:
+        self.turns.append(alone)
 
     def judge(self, error: Exception) -> Exception:
         return WorldBroken("\n".join(self.wrong), next_step="mend it") if self.wrong else error

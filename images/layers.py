@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -10,7 +11,7 @@ import stat
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import msgspec
@@ -64,19 +65,34 @@ def layer(name: str, key: str, fill: Fill) -> Layer:
 
 
 def _make(folder: Path, fill: Fill) -> None:
-    for leftover in folder.parent.glob(f"{folder.name}.partial-*"):
-        shutil.rmtree(leftover)
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
-    try:
+    with whole(folder) as partial:
         root = partial / "root"
         root.mkdir()
         fill(root)
         write_tar(root, partial / "layer.tar")
-        with (partial / "layer.tar").open("rb") as tar:
-            (partial / "digest").write_text(hashlib.file_digest(tar, "sha256").hexdigest())
+        (partial / "digest").write_text(file_digest(partial / "layer.tar"))
+
+
+@contextlib.contextmanager
+def whole(folder: Path) -> Generator[Path]:
+    """An empty folder that becomes `folder` once it is filled; of one that is not, nothing is left.
+
+    Only one process may be at it; what one that was killed has left is removed.
+    """
+    for leftover in folder.parent.glob(f"{folder.name}.partial-*"):
+        shutil.rmtree(leftover)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        yield partial
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_tar(root: Path, target: Path) -> None:

@@ -193,8 +193,7 @@ def site(
         (root / folders.CGROUP).write_text(plan.cgroup)
         files = access.prepare(plan)
         daemons.put_first(plan, files)
-        for machine in plan.machines:
-            lay_down([pause, *images], plan.of(machine) / "containerd")
+        lay_down([pause, *images], [plan.of(machine) / "containerd" for machine in plan.machines])
         made = Site(plan, files.kubeconfig, _start_keeper(root, lock))
         cleanup.callback(made.detach if keep else made.close)
         made.await_parts(["etcd", "kube-apiserver"])

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.images.server import Archive
 from harness.process import running, socket_answers
 from harness.targets.node.requirements import search_path
-from images.layers import digest_of, user_cache
+from images.layers import digest_of, file_digest, user_cache, whole
 
 _KEPT = 3
 """Sets of images; a fleet server's takes 260 MB."""
@@ -35,8 +35,8 @@ path = "{state}/opt"
 """
 
 
-def lay_down(archives: Sequence[Archive], target: Path) -> None:
-    """Make `target` the root of a containerd that has these images, before that is started.
+def lay_down(archives: Sequence[Archive], targets: Iterable[Path]) -> None:
+    """Make each target the root of a containerd that has these images, before that is started.
 
     Raises:
         HarnessError: containerd does not take one of them, or does not start.
@@ -48,9 +48,10 @@ def lay_down(archives: Sequence[Archive], target: Path) -> None:
         store = kept / _key(archives)
         if not store.is_dir():
             _make(store, archives)
+            _forget_oldest(kept)
         os.utime(store)
-        _forget_oldest(kept)
-        _link(store, target)
+        for target in targets:
+            _link(store, target)
 
 
 def ctr(socket: Path, *arguments: str) -> list[str]:
@@ -68,17 +69,13 @@ def refused(archive: Archive, who: str, said: str, log: Path) -> HarnessError:
 
 
 def _key(archives: Sequence[Archive]) -> str:
-    program = shutil.which("containerd", path=search_path()) or ""
-    return digest_of(
-        Path(program).read_bytes(), _CONFIG.encode(), *(archive.path.read_bytes() for archive in archives)
-    )[:16]
+    program = Path(shutil.which("containerd", path=search_path()) or "")
+    files = (program, *(archive.path for archive in archives))
+    return digest_of(_CONFIG.encode(), *(file_digest(path).encode() for path in files))[:16]
 
 
 def _make(store: Path, archives: Sequence[Archive]) -> None:
-    for left in store.parent.glob("new-*"):
-        shutil.rmtree(left)
-    made = Path(tempfile.mkdtemp(prefix="new-", dir=store.parent))
-    with tempfile.TemporaryDirectory(prefix="containerd-") as state:
+    with whole(store) as made, tempfile.TemporaryDirectory(prefix="containerd-") as state:
         config, log, socket = Path(state) / "config.toml", Path(state) / "log", Path(state) / "sock"
         config.write_text(_CONFIG.format(root=made, state=state))
         argv = ["unshare", "--mount", "containerd", "--config", str(config)]
@@ -89,7 +86,6 @@ def _make(store: Path, archives: Sequence[Archive]) -> None:
                 done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
                 if done.returncode != 0:
                     raise refused(archive, "containerd", done.stderr.strip(), log)
-    made.rename(store)
 
 
 def _forget_oldest(kept: Path) -> None:

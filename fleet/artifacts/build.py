@@ -17,6 +17,7 @@ from pathlib import Path
 import shiv
 
 import fleet
+from fleet.agent.upgrade.files import tree_digest
 from fleet.artifacts.layer import Target, copy, default_cache, layer
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted
 from fleet.contract.names import AgentVersion
@@ -53,15 +54,18 @@ def build(version: AgentVersion, out: Path, target: Target, *, cache: Path | Non
     cache = cache or default_cache()
     wheels = layer(pins, target, cache)
     artifact = out / f"fleet-agent-{version}"
-    with tempfile.TemporaryDirectory(prefix="fleet-agent-") as folder:
-        ours, tool, made = Path(folder) / "ours", Path(folder) / "tool", Path(folder) / "made"
+    with tempfile.TemporaryDirectory(prefix="build-", dir=cache) as folder:
+        sources, made = Path(folder) / "sources", Path(folder) / "made"
+        ours, tool = sources / "ours", sources / "tool"
         _copy_ours(ours)
         (ours / "fleet" / _STAMPED).write_text(_STAMP.format(version=version))
         _copy_tree(Path(shiv.__file__).parent, tool / "shiv")
-        kept = cache / f"made-{version}-{_digest(wheels.name, ours, tool)}"
+        name = f"made-{version}-{wheels.name}"
+        kept = cache / f"{name}-{_digest(sources)}"
         if not _copied(kept, made):
             _run_shiv(tool, (wheels, ours), made)
-            _keep(made, kept, f"made-{version}-*")
+            for old in cache.glob(f"{name}-*"):  # the same from other sources
+                old.unlink(missing_ok=True)
         try:
             shutil.copyfile(made, artifact)
             artifact.chmod(0o755)
@@ -69,6 +73,7 @@ def build(version: AgentVersion, out: Path, target: Target, *, cache: Path | Non
             raise NotPermitted(
                 f"cannot write {artifact}: {error.strerror}", next_step="free space or choose another folder"
             ) from error
+        made.replace(kept)
     return artifact
 
 
@@ -82,14 +87,10 @@ def _checkout() -> Path:
     return folder
 
 
-def _digest(wheels: str, *trees: Path) -> str:
-    """Says all that an artefact's bytes depend on."""
-    total = hashlib.sha256(f"{wheels}\n{sys.version}\n{zlib.ZLIB_RUNTIME_VERSION}\n{_OPTIONS}\n".encode())
-    for tree in trees:
-        for path in sorted(filter(Path.is_file, tree.rglob("*"))):
-            content = path.read_bytes()
-            total.update(f"{path.relative_to(tree)}\n{len(content)}\n".encode() + content)
-    return total.hexdigest()[:16]
+def _digest(sources: Path) -> str:
+    """Says all that an artefact's bytes depend on, but for the wheels."""
+    words = (sys.version, zlib.ZLIB_RUNTIME_VERSION, *_OPTIONS, tree_digest(sources, compiled=True))
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def _copied(kept: Path, made: Path) -> bool:
@@ -98,15 +99,6 @@ def _copied(kept: Path, made: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _keep(made: Path, kept: Path, earlier: str) -> None:
-    """In the cache, in place of what the same version was from other sources."""
-    for old in kept.parent.glob(earlier):
-        old.unlink(missing_ok=True)
-    with tempfile.NamedTemporaryFile(dir=kept.parent, prefix="new-", delete=False) as file:
-        shutil.copyfile(made, file.name)
-    Path(file.name).replace(kept)
 
 
 def _copy_ours(target: Path) -> None:

@@ -12,10 +12,15 @@ import pytest
 from fleet.artifacts import build as building
 from fleet.artifacts.build import build
 from fleet.artifacts.layer import Target, default_cache
-from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.errors import InvalidInput, Unreachable
-from fleet.contract.names import AgentVersion, DeviceId
-from tests.support.agents import TARGET, built, interpreter
+from fleet.contract.names import AgentVersion
+from tests.support.agents import (
+    TARGET,
+    assert_the_key_is_refused,
+    built,
+    configure_without_a_key,
+    interpreter,
+)
 
 
 def run(artifact: Path, *arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
@@ -83,16 +88,9 @@ def test_it_holds_what_an_agent_needs_and_no_more() -> None:
 
 def test_its_helper_processes_find_their_modules(tmp_path: Path) -> None:
     """A key that is none is refused by the process that reads keys, with the compiled library that this needs."""
-    auth = FleetDeviceAuth("https://id.example.org", "1", MachineKey("1", "2", "no key"), "")
-    config = tmp_path / "etc/fleet/agent.json"
-    config.parent.mkdir(parents=True)
-    config.touch(mode=0o600)
-    config.write_bytes(render_config(AgentConfig(DeviceId("pi-1"), "tls://127.0.0.1:1", auth)))
+    configure_without_a_key(tmp_path)
     done = run(built("v0.1.1"), "--self-test", "--root", str(tmp_path), root=tmp_path)
-    assert done.returncode == 1, done
-    assert "config  FAILED" in done.stdout
-    assert "PEM" in done.stdout or "private key" in done.stdout
-    assert not done.stderr
+    assert_the_key_is_refused(done)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from fleet.artifacts.build import build
 from fleet.artifacts.layer import Target
-from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
-from fleet.contract.names import AgentVersion, DeviceId
+from fleet.contract.names import AgentVersion
+from tests.support.agents import assert_the_key_is_refused, configure_without_a_key
 from tests.support.emulated import Machine
 
 MACHINES = (Machine("bookworm", "arm64"), Machine("trixie", "amd64"))
@@ -29,13 +29,6 @@ def test_it_runs_and_so_do_its_helpers(machine: Machine, artifact: Path, tmp_pat
     shutil.copy(artifact, tmp_path / "agent")
     said = machine.python(tmp_path, "/mnt/agent", "--version")
     assert said.stdout == "fleet-agent v0.1.1\n", said
-    auth = FleetDeviceAuth("https://id.example.org", "1", MachineKey("1", "2", "no key"), "")
-    config = tmp_path / "etc/fleet/agent.json"
-    config.parent.mkdir(parents=True)
-    config.touch(mode=0o600)
-    config.write_bytes(render_config(AgentConfig(DeviceId("pi-1"), "tls://127.0.0.1:1", auth)))
+    configure_without_a_key(tmp_path)
     done = machine.python(tmp_path, "/mnt/agent", "--self-test", "--root", "/mnt")
-    assert done.returncode == 1, done
-    assert "config  FAILED" in done.stdout
-    assert "PEM" in done.stdout or "private key" in done.stdout
-    assert not done.stderr
+    assert_the_key_is_refused(done)

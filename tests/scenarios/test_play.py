@@ -184,6 +184,19 @@ def test_a_disturbance_comes_before_each_step(tmp_path: Path) -> None:
     assert seen == ["Look"]
 
 
+def test_a_step_that_ends_what_others_share_waits_until_it_is_alone(tmp_path: Path) -> None:
+    demo = one_step("true")
+
+    @demo.step("End", "true", alone=True)
+    def end(_run: Run, _result: Result) -> None:
+        """It ends."""
+
+    assert end
+    run = run_in(tmp_path)
+    play(demo, run, Recorder(None))
+    assert fake(run).turns == [False, True]
+
+
 def test_a_record_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "gw0.jsonl")
     play(one_step("true"), run_in(tmp_path), recorder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from functools import cache
@@ -12,7 +13,8 @@ from fleet.artifacts.keys import ReleaseKey
 from fleet.artifacts.layer import Target
 from fleet.artifacts.manifest import describe, sign
 from fleet.artifacts.verify import Machine
-from fleet.contract.names import AgentVersion
+from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
+from fleet.contract.names import AgentVersion, DeviceId
 from fleet.contract.upgrade import Manifest, SignedManifest, TrustedKeys
 from fleet.contract.wire import encode
 
@@ -56,6 +58,23 @@ def describe_small(path: Path, version: str) -> Manifest:
 def interpreter() -> str:
     """The Python that runs artefacts: without this project's virtual environment."""
     return str(Path(sys.executable).resolve())
+
+
+def configure_without_a_key(root: Path) -> None:
+    """The configuration of an agent whose key is none: the process that reads keys refuses it."""
+    auth = FleetDeviceAuth("https://id.example.org", "1", MachineKey("1", "2", "no key"), "")
+    config = root / "etc/fleet/agent.json"
+    config.parent.mkdir(parents=True)
+    config.touch(mode=0o600)
+    config.write_bytes(render_config(AgentConfig(DeviceId("pi-1"), "tls://127.0.0.1:1", auth)))
+
+
+def assert_the_key_is_refused(done: subprocess.CompletedProcess[str]) -> None:
+    """By a self-test with that configuration; for this it had to load compiled libraries."""
+    assert done.returncode == 1, done
+    assert "config  FAILED" in done.stdout
+    assert "PEM" in done.stdout or "private key" in done.stdout
+    assert not done.stderr
 
 
 def resigned(one: SignedManifest, payload: str) -> bytes:

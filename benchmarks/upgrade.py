@@ -108,7 +108,8 @@ def _device(lab: Lab, shelf: Path, cycles: int, number: int) -> Tally:
             _cycle(lab, VERSIONS[(cycle + 1) % 2], chance, tally)
             if (cycle + 1) % 25 == 0:
                 median = statistics.median(tally.took)
-                print(f"{lab.name}: {cycle + 1} of {cycles} cycles, median {median:.2f} s", file=sys.stderr)
+                so_far = f"median {median:.2f} s, longest silence {lab.watch.longest_silence:.2f} s"
+                print(f"{lab.name}: {cycle + 1} of {cycles} cycles, {so_far}", file=sys.stderr)
         tally.hear(lab.watch.silences())
         tally.touched = sum(lab.containers().get(name) != facts for name, facts in lab.before.items())
         tally.grew = _size(lab.disk.room.folder) - before

@@ -435,7 +435,8 @@ def _staged(before: Disk, at: int, *, sync: bool) -> Disk:
         case 2:
             return before._replace(files=Files.MARKED)
         case _:
-            return before._replace(files_kept=Files.MARKED if before.files_kept is Files.WHOLE else Files.DAMAGED)
+            bytes_kept = before.files_kept in {Files.WHOLE, Files.MARKED}
+            return before._replace(files_kept=Files.MARKED if bytes_kept else Files.DAMAGED)
 
 
 def _restaged(before: Disk, *, sync: bool) -> Disk:

@@ -7,7 +7,7 @@ from itertools import product
 from typing import NamedTuple
 
 from fleet.agent.upgrade import retain
-from fleet.agent.upgrade.journal import Change, apply
+from fleet.agent.upgrade.journal import Change, CountAttempt, apply
 from fleet.contract.wire import AgentLease
 from tests.upgrade.model import launcher
 from tests.upgrade.model.process import ANOTHER, After, Processes
@@ -66,11 +66,18 @@ class Base:
     # Disk.
 
     def disk(self, disk: int, key: tuple[object, ...], change: Callable[[Disk], Disk]) -> int:
-        """The disk after a change that `key` names."""
+        """The disk after a change that `key` names.
+
+        Raises:
+            Violation: made once more, it changes something; but each start counts.
+        """
         known = (disk, *key)
         found = self._disks.get(known)
         if found is None:
-            found = self._disks[known] = self.disks.number(change(self.disks[disk]))
+            once = change(self.disks[disk])
+            if change(once) != once and not isinstance(key[-1], CountAttempt):
+                raise Violation(f"(f) what is done twice is not as if it was done once: {key}")
+            found = self._disks[known] = self.disks.number(once)
         return found
 
     def recorded(self, disk: int, change: Change) -> int:

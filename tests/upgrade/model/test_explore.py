@@ -3,8 +3,9 @@
 Oracles, in every state: (a) an agent runs or is about to, and a launcher becomes nothing that does not verify; (b) one
 writer, that the operator confirmed before it commits, and no hand-over to a candidate that was not heard; (d) committed
 version and rollback target are whole after any power cut; (e) what is reported as the end is durable, and from
-everywhere an end with a reason is reached. (f) follows from exploring a crash after every effect: it is then repeated.
-(c), containers, is the matrix's: no process here touches one but through its open door.
+everywhere an end with a reason is reached. (f) what is done to the disk leaves, done once more, what it left at first;
+and as a crash comes after every effect, all of them are carried out again. (c), containers, is the matrix's: no process
+here touches one but through its open door.
 """
 
 from __future__ import annotations

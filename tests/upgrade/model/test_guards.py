@@ -11,13 +11,13 @@ import pytest
 from fleet.agent.upgrade import absorb, guards, journal, machine, retain, table
 from fleet.agent.upgrade.deadlines import Deadline
 from fleet.agent.upgrade.effects import Write
-from fleet.agent.upgrade.journal import Candidate, CountAttempt, HandOver, Stage, StepDown
+from fleet.agent.upgrade.journal import Candidate, Change, CountAttempt, FallBack, HandOver, Journal, Stage, StepDown
 from fleet.agent.upgrade.state import Phase, State
 from fleet.contract.names import AgentVersion
 from fleet.contract.wire import AgentTarget, Heartbeat
 from fleet.operator.upgrade import evidence
 from fleet.operator.upgrade.view import DeviceView
-from tests.upgrade.model import launcher
+from tests.upgrade.model import base, launcher
 from tests.upgrade.model.slices import Slice
 from tests.upgrade.model.world import Budget, Nature, Pace, Switches
 
@@ -96,6 +96,12 @@ def handed_over_anyhow(candidate: Candidate, change: Staging) -> Candidate:
     return staged(candidate, change)
 
 
+def applied_anyhow(before: Journal, change: Change) -> Journal:
+    if isinstance(change, FallBack):
+        return fallen_back(before, change, 0)
+    return journal.apply(before, change)
+
+
 def newest_order(state: State) -> AgentTarget | None:
     return state.target
 
@@ -115,6 +121,7 @@ def without_lock(state: State) -> Write:
 
 
 staged = journal._staged  # pyright: ignore[reportPrivateUsage]
+fallen_back = journal._fallen_back  # pyright: ignore[reportPrivateUsage]
 
 
 class Guard(NamedTuple):
@@ -201,6 +208,12 @@ GUARDS = (
     Guard("what may be needed is kept", function(retain, needed=nothing), felt(crashes=1), "(d)"),
     Guard(
         "only the lock's holder changes containers", function(machine, writes=without_lock), felt(), "(b) two agents"
+    ),
+    Guard(
+        "who fell back already does not fall back",
+        function(base, apply=applied_anyhow),
+        felt(rot=1, crashes=1),
+        "(f) what is done twice",
     ),
     Guard("a candidate waits for the lease", in_the_switches, felt(tampers=1), "(b) two agents", Switches(lease=False)),
 )

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP
 from harness import preparation
 from harness.engine import double_engine
 from harness.images.server import nats, product, zitadel_double
 from harness.provisions import Provisions
 from harness.targets.node.site import Site
 from harness.targets.node.world import node_world
-from tests.node.support import kubectl
 from tests.targets.elsewhere import Elsewhere, hand_over, runs_the_runbook
 
 
 def test_the_runbook_passes_and_leaves_nothing(one: Site, tmp_path: Path) -> None:
     one.load([product(), nats(), zitadel_double()])
-    # Helm never deletes the definitions of its charts, and the site is shared with its test.
-    definitions = [f"customresourcedefinitions/{plural}.{GROUP}" for plural in (DEVICES, DEPLOYMENTS)]
-    kubectl(one.kubeconfig, "delete", "--ignore-not-found", *definitions)
     with double_engine() as engine:
         provisions = Provisions(dict(one.plan.binaries), engine.socket, engine.name, one.plan.root)
         with node_world(provisions, run_id="e" * 32, worker="gw8") as world:

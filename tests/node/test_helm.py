@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from fleet.chart.publish import publish
+from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP
 from fleet.topology.capabilities import Json
 from harness.binaries import resolve
 from harness.images import server as images
@@ -30,8 +31,9 @@ _SECRETS = ("fleet-secrets", "fleet-nats", "fleet-callout", "fleet-operator")
 class Release:
     """A release of the chart on a site, and what an admin sees of it."""
 
-    def __init__(self, site: Site, helm: Helm, chart: str, values: Json) -> None:
+    def __init__(self, site: Site, provider: ZitadelDouble, helm: Helm, chart: str, values: Json) -> None:
         self._site = site
+        self._provider = provider
         self._helm = helm
         self._chart = chart
         self._values = values
@@ -42,6 +44,14 @@ class Release:
         values = {**self._values, **changes}
         more = ("--plain-http", "--values", self._helm.values(values))
         self._call(verb, "fleet", self._chart, *more, *words)
+
+    def install_directly(self) -> None:
+        """What the chart installs, without a chart."""
+        provider = self._provider
+        issuer = ("--issuer", provider.issuer, "--issuer-ca", str(provider.ca))
+        images = ("--image", self._values["image"], "--nats-image", self._values["natsImage"], "--pull-policy", "Never")
+        address = ("--nats-address", f"localhost:{self.port}", "--exposure", "node-port")
+        self._fleet("install", *issuer, "--admin-token-file", str(provider.admin_token_file), *images, *address)
 
     def rollback(self) -> None:
         self._call("rollback", "fleet", "--wait")
@@ -73,17 +83,14 @@ class Release:
 
     def status(self) -> Json:
         """What `fleet server status` says."""
-        argv = ["fleet", "server", "status", "--namespace", NAMESPACE, "--output", "json"]
-        done = subprocess.run(
-            argv,
-            env={**os.environ, "KUBECONFIG": str(self._site.kubeconfig)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return msgspec.json.decode(self._fleet("status", "--output", "json"))
+
+    def _fleet(self, verb: str, *words: str) -> str:
+        argv = ["fleet", "server", verb, "--namespace", NAMESPACE, *words]
+        env = {**os.environ, "KUBECONFIG": str(self._site.kubeconfig)}
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done.stderr
-        return msgspec.json.decode(done.stdout)
+        return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +105,7 @@ def provider(one: Site, tmp_path_factory: pytest.TempPathFactory) -> ZitadelDoub
 
 @pytest.fixture
 def release(one: Site, provider: ZitadelDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Release]:
-    """The chart in a registry, a labelled namespace with the admin's token, and the values of an install."""
+    """The chart in a registry, a new labelled namespace with the admin's token, and the values of an install."""
     helm = Helm(resolve("helm"), tmp_path, tmp_path)
     monkeypatch.setenv("PATH", str(helm.program.parent), prepend=":")
     kubectl(one.kubeconfig, "create", "namespace", NAMESPACE)
@@ -114,7 +121,11 @@ def release(one: Site, provider: ZitadelDouble, tmp_path: Path, monkeypatch: pyt
     }
     with running_registry(tmp_path) as repository:
         reference, _ = publish(repository, plain_http=True)
-        yield Release(one, helm, reference.rpartition(":")[0], values)
+        yield Release(one, provider, helm, reference.rpartition(":")[0], values)
+    kubectl(one.kubeconfig, "delete", "namespace", NAMESPACE)
+    # Helm never deletes the definitions of its charts, and the site is shared with other tests.
+    definitions = [f"customresourcedefinitions/{plural}.{GROUP}" for plural in (DEVICES, DEPLOYMENTS)]
+    kubectl(one.kubeconfig, "delete", "--ignore-not-found", *definitions)
 
 
 def test_the_chart_is_installed_upgraded_rolled_back_and_removed(release: Release) -> None:
@@ -150,3 +161,19 @@ def test_the_chart_is_installed_upgraded_rolled_back_and_removed(release: Releas
     assert "fleet-server" not in release.kubectl("get", "configmaps", "-o", "name"), "a server is still announced"
     assert "devices.fleet.nationtech.io" in release.kubectl("get", "crds", "-o", "name")
     assert "data-fleet-nats-0" in release.kubectl("get", "pvc", "-o", "name")
+
+
+def test_the_chart_takes_over_what_was_installed_directly(release: Release) -> None:
+    release.install_directly()
+    made, pods = release.secrets(), release.pods()
+    release.helm("install", "--wait", "--take-ownership")
+    taken = release.secrets()
+    assert taken["fleet-secrets"].items() >= made["fleet-secrets"].items(), "a secret was made anew"
+    assert set(release.pods()) == set(pods)
+    assert release.status()["ready"]
+
+    release.helm("upgrade", "--wait")
+    assert release.secrets() == taken
+
+    release.uninstall()
+    assert release.pods() == {}, "pods of the direct install are left"

@@ -67,8 +67,12 @@ def dockerd(root: Path) -> Generator[Path]:
         argv = _argv(root, socket, bridge, cgroup)
         env = {**os.environ, "FLEET_WORLD": str(root), "TMPDIR": str(root)}
         try:
-            with running(argv, name="dockerd", log=root / "dockerd.log", ready=lambda: _answers(client), env=env):
-                yield socket
+            log = root / "dockerd.log"
+            with running(argv, name="dockerd", log=log, ready=lambda: _answers(client), env=env) as process:
+                try:
+                    yield socket
+                finally:
+                    process.kill()  # asked to end, it takes a second to clear up what the kernel ends with it
         finally:
             _run("ip", "link", "delete", bridge)
             cgroups.await_removed(cgroup)

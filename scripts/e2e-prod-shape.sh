@@ -13,7 +13,7 @@ Plays the runbook and leaves a report in out/. The same on every target:
   k3d        pods in a k3d cluster, with a real Zitadel (docker and k3d)
   FILE       a cluster that exists, described in FILE (docs/targets.md)
 
-On "embedded" two workers share the work, on "node" three; -n 0 plays one scenario at a time.
+On "embedded" and "node" three workers share the work; -n 0 plays one scenario at a time.
 
   --resume   go on after the last scenario that was proven for this very source and target
   --help     this text
@@ -36,8 +36,9 @@ while [ $# -gt 0 ]; do
 done
 servers=() chosen=$target select=()
 case $target in
-  embedded) select=(-n 2) ;; # each with a world of its own
-  node) servers=(all) select=(-n 3) ;; # they share the node, and wait for the kubelet more than for a core
+  # More workers than cores: a scenario spends a third of its time waiting, for devices that come back and agents on trial.
+  embedded) select=(-n 3) ;;
+  node) servers=(all) select=(-n 3) ;;
   k3d) select=(-m k3d) ;;
   *)
     file=$target; case $file in /*) ;; *) file=$here/$file ;; esac

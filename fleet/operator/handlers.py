@@ -91,6 +91,7 @@ class Watcher:
             self._end = lambda: _unless_closed(loop, task.cancel)
         if self._stopping:
             return
+        loop.set_exception_handler(self._failed)
         insights = Insights()
         check = asyncio.create_task(self._check(insights))
         await kopf.operator(
@@ -102,6 +103,12 @@ class Watcher:
             insights=insights,
         )
         check.cancel()
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback of kopf's that fails has not cancelled what it was to, and kopf may wait for that for ever."""
+        loop.default_exception_handler(context)
+        if "handle" in context:
+            self._say_ended(context["message"])
 
     async def _check(self, insights: Insights) -> None:
         """End unless kopf found both kinds: it looks once, and what is not there then it never watches.

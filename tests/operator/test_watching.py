@@ -45,6 +45,33 @@ def test_a_kind_that_kubernetes_does_not_tell_of_yet_is_watched_once_it_does(
     assert told[0] == "FleetDeployment"
 
 
+def test_a_callback_of_kopfs_that_fails_ends_the_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was to cancel would be waited for, and nothing be told any more."""
+
+    async def hang(**_: object) -> None:
+        asyncio.get_running_loop().call_soon(fail)
+        await asyncio.Event().wait()
+
+    def fail() -> None:
+        raise AssertionError("no task is current in a callback")
+
+    async def run() -> str:
+        ends: asyncio.Queue[str] = asyncio.Queue()
+        watcher = handlers.Watcher(lambda: pytest.fail("nobody logs in"), "here", tell_nobody, ends.put_nowait)
+        watcher.start()
+        try:
+            return await asyncio.wait_for(ends.get(), 10)
+        finally:
+            await watcher.stop()
+
+    monkeypatch.setattr(handlers.kopf, "operator", hang)
+    assert "Exception in callback" in asyncio.run(run())
+
+
+def tell_nobody(_kind: Kind, _data: bytes, _deleted: bool) -> None:
+    """No object is watched."""
+
+
 def create(kinds: Kube, namespace: str) -> None:
     probe = kinds.probe(namespace)
     spec = {"workload": {"type": "container", "image": "app:1"}, "selector": {"matchLabels": {"a": "b"}}}

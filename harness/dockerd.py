@@ -68,11 +68,9 @@ def dockerd(root: Path) -> Generator[Path]:
         env = {**os.environ, "FLEET_WORLD": str(root), "TMPDIR": str(root)}
         try:
             log = root / "dockerd.log"
-            with running(argv, name="dockerd", log=log, ready=lambda: _answers(client), env=env) as process:
-                try:
-                    yield socket
-                finally:
-                    process.kill()  # asked to end, it takes a second to clear up what the kernel ends with it
+            # Asked to end, it takes a second to clear up what the kernel ends with it.
+            with running(argv, name="dockerd", log=log, ready=lambda: _answers(client), env=env, grace=0):
+                yield socket
         finally:
             _run("ip", "link", "delete", bridge)
             cgroups.await_removed(cgroup)
@@ -84,7 +82,7 @@ def _argv(root: Path, socket: Path, bridge: str, cgroup: str) -> list[str]:
         "dockerd",
         *("--host", f"unix://{socket}", "--pidfile", str(root / "dockerd.pid")),
         *("--data-root", str(root / "data"), "--exec-root", str(root / "exec")),
-        *("--bridge", bridge, "--cgroup-parent", f"/{cgroup}", "--shutdown-timeout", "1"),
+        *("--bridge", bridge, "--cgroup-parent", f"/{cgroup}"),
         # Ports are published by its proxy alone: the machine's packet filter is not ours to change.
         *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
     ]

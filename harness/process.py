@@ -107,21 +107,21 @@ def running(
     ready: Callable[[], object],
     timeout: float = 10,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
+    grace: float = GRACE,
 ) -> Generator[subprocess.Popen[bytes]]:
-    """A server for the length of a `with`: yields once `ready` returns something true, ends it after.
+    """A server for the length of a `with`: yields once `ready` returns something true, ends it after, as `terminate`.
 
     Raises:
         BinaryMissing: the program does not exist.
         PartDied: it ended before it was ready; the message holds the end of its log.
         PartNotReady: it was not ready within `timeout` seconds.
     """
-    process = spawn(argv, log=log, env=env, cwd=cwd)
+    process = spawn(argv, log=log, env=env)
     try:
         _await_ready(process, name, log, ready, timeout)
         yield process
     finally:
-        terminate(process)
+        terminate(process, grace)
 
 
 def _await_ready(

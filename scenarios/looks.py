@@ -68,12 +68,14 @@ def gone(run: Run, deployment: str = "deployment", device: str = "device") -> No
     )
 
 
-def reported(run: Run, phase: Phase, reason: Reason, deployment: str = "deployment") -> DeviceState:
-    """What the device says of a deployment; waits until it says this phase and reason."""
+def reported(
+    run: Run, phase: Phase, reason: Reason, deployment: str = "deployment", *, since: float = 0
+) -> DeviceState:
+    """What the device says of a deployment; waits until it says so, later than `since` by its own clock."""
     key = f"{run.name('device')}.{run.name(deployment)}"
 
     def as_wanted(state: DeviceState | None) -> bool:
-        return state is not None and (state.phase, state.reason) == (phase, reason)
+        return state is not None and state.at > since and (state.phase, state.reason) == (phase, reason)
 
     state = wait_until(
         lambda: run.world.nats.get(DEVICE_STATE, key),

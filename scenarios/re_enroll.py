@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fleet.contract.buckets import DEVICE_STATE
-from fleet.contract.wire import DeviceState, Phase
+from fleet.contract.wire import Phase, Reason
 from harness.commands import Result
 from harness.probes.services import sessions
 from harness.runbook import Run
 from harness.scenario import Scenario, on_device, refused
-from harness.wait import wait_until
 from scenarios import looks
 from scenarios.workloads import web
 
@@ -56,8 +54,7 @@ def replaced(run: Run, _result: Result) -> None:
     assert held.spec.labels == {"site": run.name("site")}
     assert not held.spec.revoked
     assert sessions(run.world, run.name("device")) == []
-    said = _said(run)
-    run.keep(said=said.at if said else 0.0)
+    run.keep(reported=looks.reported(run, Phase.RUNNING, Reason.STARTED).at)
 
 
 @re_enroll.step(
@@ -68,18 +65,6 @@ def replaced(run: Run, _result: Result) -> None:
 def back(run: Run, _result: Result) -> None:
     """It comes online with its new key; the workload is the same container as ever."""
     looks.online(run)
-    before = run.kept("said", float)
-    said = wait_until(
-        lambda: _said(run),
-        f"the new agent of {run.name('device')} has looked at its workload, and it runs",
-        timeout=looks.ROLLOUT,
-        until=lambda state: state is not None and state.at > before and state.phase is Phase.RUNNING,
-    )
-    assert said is not None
-    assert said.container_id == looks.running(run).id == run.kept("container", str)
+    anew = looks.reported(run, Phase.RUNNING, Reason.STARTED, since=run.kept("reported", float))
+    assert anew.container_id == looks.running(run).id == run.kept("container", str)
     assert looks.settled(run).status.ready == 1
-
-
-def _said(run: Run) -> DeviceState | None:
-    """What the device said last of the workload, with the time by its own clock."""
-    return run.world.nats.get(DEVICE_STATE, f"{run.name('device')}.{run.name('deployment')}")

@@ -81,7 +81,7 @@ def _problem(fault: Fault, seen: verdict.Seen, pointed: str, left: Sequence[str]
         return f"had not ended after {_DEADLINE:g} s"
     if seen.verdict != fault.verdict:
         return f"the verdict was {seen.verdict}, and should be {fault.verdict}: {seen.message.strip()}"
-    if fault.verdict == "product" and "the preparation failed" in seen.message:
+    if "the preparation failed" in seen.message:
         return f"its test did not get as far as the rule: {seen.message.strip()}"
     if not pointed:
         return f"the report does not point at {fault.points_at!r}: {seen.message.strip()}"

@@ -39,7 +39,7 @@ _ENROLL = "e2e/test_runbook.py::test_enroll"
 _WORKLOADS = "e2e/test_runbook.py::test_bad_workloads"
 """Uses the engine, without waiting for long."""
 _INSTALL = "e2e/test_runbook.py::test_install"
-"""Uses the administrator's token."""
+"""Uses the administrator's token and the identity provider, and needs no server that is there already."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _disk_full(world: World) -> None:
             filler.write(bytes(1 << 20))
 
 
-@_at("booted", r"zitadel runs, but does not answer: \S+ answered 500")
+@_at("booted", r"zitadel runs, but does not answer: \S+ answered 500", test=_INSTALL)
 def _identity_provider_answers_500(world: World) -> None:
     """The identity provider answers every call with an internal error."""
     token = world.admin_token_file.read_text().strip()

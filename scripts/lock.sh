@@ -27,3 +27,14 @@ lock requirements/image.txt --extra server --extra cli --no-annotate --constrain
 # What an agent's artefact holds: the same versions, and nothing but them.
 lock requirements/agent.txt --extra agent --constraint requirements/dev.txt
 (cd reports && npm install --package-lock-only --omit-lockfile-registry-resolved=true --no-audit --no-fund)
+# Nor whom to send money to.
+python - reports/package-lock.json <<'P'
+import json, sys
+path = sys.argv[1]
+lock = json.load(open(path))
+for package in lock["packages"].values():
+    package.pop("funding", None)
+with open(path, "w") as file:
+    json.dump(lock, file, indent=2, ensure_ascii=False)
+    file.write("\n")
+P

@@ -17,6 +17,7 @@ from typing import Any, cast
 import kopf
 import msgspec
 import structlog
+from kopf._cogs.structs.credentials import Vault
 from kopf._cogs.structs.references import Insights
 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP, VERSION
@@ -39,6 +40,8 @@ PROVEN = 2 * sum(_BACKOFFS)
 """Seconds after which a watcher that has not ended works."""
 _GOODBYE = 0.05
 """Seconds for connections that kopf closed to end: a loop that ends at once leaves them open."""
+_AGAIN = 0.1
+"""Seconds until what is to end, and has not, is cancelled again."""
 _JOIN = 2.0
 
 
@@ -75,40 +78,35 @@ class Watcher:
                 finally:
                     runner.run(asyncio.sleep(_GOODBYE))
         except Exception as error:
-            self._say_ended(str(error.args[0]) if error.args else type(error).__name__)
-        except asyncio.CancelledError:
-            pass
-        else:
-            self._say_ended("kopf ended")
-
-    def _say_ended(self, why: str) -> None:
-        if not self._stopping:
-            self._loop.call_soon_threadsafe(self._ended, why)
+            self._say_ended(repr(error))
 
     async def _watch(self) -> None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        if task is not None:
-            self._end = lambda: _unless_closed(loop, task.cancel)
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._end = lambda: _unless_closed(loop, stop.set)
         if self._stopping:
             return
-        loop.set_exception_handler(self._failed)
-        insights = Insights()
-        check = asyncio.create_task(self._check(insights))
-        await kopf.operator(
+        insights, vault = Insights(), Vault()
+        check = asyncio.create_task(self._check(insights), name="check")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        tasks = await kopf.spawn_tasks(
             registry=_registry(self._read, self._tell),
             settings=_settings(),
             namespaces=[self._namespace],
             standalone=True,
             identity=cast("Any", "fleet-operator"),
             insights=insights,
+            vault=vault,
         )
+        ended, _ = await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
+        self._say_ended(_reason(ended.pop()))
+        loop.set_exception_handler(lambda _loop, _context: None)
         check.cancel()
+        await _end_others()
+        await vault.close()  # kopf does it too, and what still went on may have opened a session since
 
-    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A callback of kopf's that fails has not cancelled what it was to, and kopf may wait for that for ever."""
-        loop.default_exception_handler(context)
-        if "handle" in context:
-            self._say_ended(context["message"])
+    def _say_ended(self, why: str) -> None:
+        if not self._stopping:
+            self._loop.call_soon_threadsafe(self._ended, why)
 
     async def _check(self, insights: Insights) -> None:
         """End unless kopf found both kinds: it looks once, and what is not there then it never watches.
@@ -122,6 +120,26 @@ class Watcher:
 
     def _tell(self, kind: Kind, data: bytes, deleted: bool) -> None:
         self._loop.call_soon_threadsafe(self._told, kind, data, deleted)
+
+
+def _reason(ended: asyncio.Task[Any]) -> str:
+    error = None if ended.cancelled() else ended.exception()
+    if error is None:
+        return f"kopf's {ended.get_name()} ended"
+    return str(error.args[0]) if error.args else type(error).__name__
+
+
+async def _end_others() -> None:
+    """Cancel every other task of the loop until all have ended.
+
+    Once is not enough, and kopf's own ending waits for ever then: a watch that waits for an answer takes the end of the
+    task that it would be paused by for a pause, and its own cancellation with it (kopf._cogs.clients.api.stream).
+    """
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in others:
+            task.cancel()
+        ended, _ = await asyncio.wait(others, timeout=_AGAIN)
+        await asyncio.gather(*ended, return_exceptions=True)
 
 
 def _unless_closed(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

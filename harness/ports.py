@@ -1,19 +1,18 @@
-"""Ports that nobody else takes: a block per world, held by a lock, below the range of outgoing connections.
+"""Ports that nobody else takes: a block per world, below the range of outgoing connections.
 
 Binding port 0 and closing again invites a race: the kernel may hand the port to the next outgoing connection, and a
-restarted server must come back on the port it had. So a world owns a block of ports for its life. The lock ends with
-its holder, however that ends; a port in the block that a stranger listens on is passed over.
+restarted server must come back on the port it had. So a world owns a block of ports for its life. The first of them is
+bound and never listened on, which is the lock: it holds for every user and every TMPDIR that shares the ports, and ends
+with its holder, however that ends. A port in the block that a stranger listens on later is passed over.
 """
 
 from __future__ import annotations
 
-import fcntl
 import random
 import socket
-from typing import IO
 
 from harness import folders
-from harness.errors import HarnessError, PortTaken, of_os_error
+from harness.errors import HarnessError, PortTaken
 
 _FIRST, _LAST = 20000, 32000
 """Below 32768, where Linux begins to choose ports for outgoing connections (ip_local_port_range)."""
@@ -23,37 +22,31 @@ _SIZE = 40
 class Ports:
     """A block of ports on 127.0.0.1, from `acquire` to `release`."""
 
-    def __init__(self, first: int, lock: IO[bytes]) -> None:
+    def __init__(self, lock: socket.socket) -> None:
         """Use `acquire`."""
-        self._next = first
-        self._last = first + _SIZE
         self._lock = lock
+        self._first: int = lock.getsockname()[1]
+        self._rest = iter(range(self._first + 1, self._first + _SIZE))
 
     @classmethod
     def acquire(cls) -> Ports:
-        """Lock a block that no other world of this machine holds.
+        """Lock a block in which nobody listens and that no other world of this machine holds.
 
         Raises:
-            HarnessError: every block is locked.
+            HarnessError: there is none.
         """
-        folder = folders.parent() / "ports"
         blocks = list(range(_FIRST, _LAST, _SIZE))
         random.shuffle(blocks)
         for first in blocks:
-            try:
-                folder.mkdir(exist_ok=True)
-                lock = (folder / str(first)).open("ab")
-            except OSError as error:
-                raise of_os_error(error, "locking ports", folder) from error
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.close()
-            else:
-                return cls(first, lock)
+            lock = _bound(first)
+            if lock is None:
+                continue
+            if all(is_free(port) for port in range(first + 1, first + _SIZE)):
+                return cls(lock)
+            lock.close()
         raise HarnessError(
             f"all {len(blocks)} blocks of ports from {_FIRST} to {_LAST} are in use",
-            next_step=f"end worlds that were kept (see {folder})",
+            next_step=f"end worlds that were kept (see {folders.parent()})",
         )
 
     def take(self) -> int:
@@ -62,14 +55,11 @@ class Ports:
         Raises:
             PortTaken: strangers or we ourselves use all of them.
         """
-        while self._next < self._last:
-            port = self._next
-            self._next += 1
+        for port in self._rest:
             if is_free(port):
                 return port
-        raise PortTaken(
-            f"no port is left in {self._last - _SIZE} to {self._last - 1}", next_step="see who listens there (ss -ltnp)"
-        )
+        last = self._first + _SIZE - 1
+        raise PortTaken(f"no port is left in {self._first} to {last}", next_step="see who listens there (ss -ltnp)")
 
     def release(self) -> None:
         """Give the block back."""
@@ -85,3 +75,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _bound(port: int) -> socket.socket | None:
+    """A socket that has a port of every address to itself, or None if anybody has it."""
+    # Without SO_REUSEADDR: of two that set it, both could bind.
+    found = socket.socket()
+    try:
+        found.bind(("0.0.0.0", port))  # noqa: S104 - it never listens
+    except OSError:
+        found.close()
+        return None
+    return found

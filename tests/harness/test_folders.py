@@ -64,6 +64,37 @@ def test_two_worlds_have_no_port_in_common() -> None:
     second.release()
 
 
+def test_two_worlds_have_no_port_in_common_below_temporary_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ports are the machine's, whatever folder a world lives in."""
+    only_one_block(monkeypatch)
+    first = Ports.acquire()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(HarnessError, match="all 1 blocks of ports"):
+        Ports.acquire()
+    first.release()
+    Ports.acquire().release()
+
+
+def test_a_block_in_which_somebody_listens_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a kept world's, whose servers come back on ports that nobody has for a moment."""
+    first = only_one_block(monkeypatch)
+    with socket.create_server(("127.0.0.1", first + 7)), pytest.raises(HarnessError, match="all 1 blocks of ports"):
+        Ports.acquire()
+    Ports.acquire().release()
+
+
+def only_one_block(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The first port of the only block that there is; nobody uses it now."""
+    block = Ports.acquire()
+    first = block.take() - 1
+    block.release()
+    monkeypatch.setattr(ports, "_FIRST", first)
+    monkeypatch.setattr(ports, "_LAST", first + 1)
+    return first
+
+
 def test_a_port_that_a_stranger_has_is_passed_over() -> None:
     """A block is ours against other worlds only."""
     block = Ports.acquire()

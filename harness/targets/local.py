@@ -27,6 +27,8 @@ _START = 60.0
 """Seconds that parts have to answer: 20 times the usual, for a machine that is busy with something else."""
 _CRASHES = 5
 """Ends in a row, before it was ever ready, after which a part will not come."""
+_DYING = 2.0
+"""Seconds in which what was killed with the supervisor is gone, also when the machine is busy."""
 
 
 def inherited() -> dict[str, str]:
@@ -161,12 +163,14 @@ class LocalParts:
         except subprocess.TimeoutExpired:
             self._supervisor.kill()
             self._supervisor.wait()
-        left = folders.members(self._root)
-        if left:
+        try:
+            # What the kernel kills with its parent is there until it has run once more.
+            wait_until(lambda: folders.members(self._root), "none is left", timeout=_DYING, until=lambda it: not it)
+        except WaitTimeout as error:
             folders.kill_members(self._root)
             raise HarnessError(
-                f"processes outlived {self._root}: {left}", next_step="they were killed; see who started them"
-            )
+                f"processes outlived {self._root}: {error}", next_step="they were killed; see who started them"
+            ) from error
 
     def _want(self, name: str, *, run: bool) -> None:
         known = specs(self._root)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Generator
@@ -121,6 +123,23 @@ def test_a_killed_supervisor_is_a_problem(world: World) -> None:
     os.kill(int(started.rpartition(" ")[2]), signal.SIGKILL)
     wait_until(world.problems, "it is noticed", timeout=5)
     assert any("no supervisor answers" in problem for problem in world.problems())
+
+
+def test_what_dies_with_its_world_may_take_a_moment() -> None:
+    """Whom the kernel killed with the supervisor has to run once more to be gone."""
+    with tiny_world(DATABASE) as world:
+        dying = subprocess.Popen(["sleep", "0.3"], env={"FLEET_WORLD": str(world.root)})
+    assert dying.wait() == 0
+
+
+def test_what_outlives_its_world_is_named_and_killed() -> None:
+    """It would hold ports, files and processor time of those that come."""
+    with contextlib.ExitStack() as cleanup:
+        world = cleanup.enter_context(tiny_world(DATABASE))
+        left = subprocess.Popen(["sleep", "1006"], env={"FLEET_WORLD": str(world.root)})
+        with pytest.raises(HarnessError, match=rf"(?s)processes outlived {world.root}.*last seen: \[{left.pid}\]"):
+            cleanup.close()
+    assert left.wait() == -signal.SIGKILL
 
 
 def test_a_broken_world_refuses_the_next_test_and_says_why(world: World) -> None:

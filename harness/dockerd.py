@@ -8,11 +8,10 @@ what a killed one left.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
+import socket
 import subprocess
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -59,28 +58,28 @@ def dockerd(root: Path) -> Generator[Path]:
     reason = why_not()
     if reason is not None:
         raise reason
-    socket = root / "docker.sock"
-    client = EngineClient(str(socket))
+    listens = root / "docker.sock"
+    client = EngineClient(str(listens))
     with _slot() as slot, contextlib.closing(client):
         bridge = _bridge(slot)
         cgroup = f"fleet-engine-{slot}"
-        argv = _argv(root, socket, bridge, cgroup)
+        argv = _argv(root, listens, bridge, cgroup)
         env = {**os.environ, "FLEET_WORLD": str(root), "TMPDIR": str(root)}
         try:
             log = root / "dockerd.log"
             # Asked to end, it takes a second to clear up what the kernel ends with it.
             with running(argv, name="dockerd", log=log, ready=lambda: _answers(client), env=env, grace=0):
-                yield socket
+                yield listens
         finally:
             _run("ip", "link", "delete", bridge)
             cgroups.await_removed(cgroup)
 
 
-def _argv(root: Path, socket: Path, bridge: str, cgroup: str) -> list[str]:
+def _argv(root: Path, listens: Path, bridge: str, cgroup: str) -> list[str]:
     return [
         *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"),
         "dockerd",
-        *("--host", f"unix://{socket}", "--pidfile", str(root / "dockerd.pid")),
+        *("--host", f"unix://{listens}", "--pidfile", str(root / "dockerd.pid")),
         *("--data-root", str(root / "data"), "--exec-root", str(root / "exec")),
         *("--bridge", bridge, "--cgroup-parent", f"/{cgroup}"),
         # Ports are published by its proxy alone: the machine's packet filter is not ours to change.
@@ -97,10 +96,11 @@ def _answers(client: EngineClient) -> bool:
 @contextlib.contextmanager
 def _slot() -> Generator[int]:
     for number in range(_SLOTS):
-        with (Path(tempfile.gettempdir()) / f"fleet-engine-{number}.lock").open("wb") as lock:
+        # An abstract name (unix(7)) holds wherever the bridge does, whatever TMPDIR is, and ends with its holder.
+        with socket.socket(socket.AF_UNIX) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                lock.bind(f"\0fleet-engine-{number}")
+            except OSError:
                 continue
             yield number
             return

@@ -68,19 +68,17 @@ class Ports:
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1 and on every address now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))  # noqa: S104 - closed at once
-        except OSError:
-            return False
+    found = _bound(port, reuse=True)
+    if found is None:
+        return False
+    found.close()
     return True
 
 
-def _bound(port: int) -> socket.socket | None:
-    """A socket that has a port of every address to itself, or None if anybody has it."""
-    # Without SO_REUSEADDR: of two that set it, both could bind.
+def _bound(port: int, *, reuse: bool = False) -> socket.socket | None:
+    """A socket bound to a port of every address, or None if it cannot be; of two that `reuse`, both can."""
     found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
     try:
         found.bind(("0.0.0.0", port))  # noqa: S104 - it never listens
     except OSError:

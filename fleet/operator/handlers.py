@@ -1,7 +1,7 @@
 """kopf's part: watches on `Device` and `FleetDeployment`, and nothing but to hand on what they tell.
 
-kopf runs in a thread and an event loop of its own: it takes over signals in the main thread, and when it ends it
-cancels every task of its loop. No index, no finalizer, no annotation of kopf's is used (see the conventions'
+kopf runs in a thread and an event loop of its own: it takes over signals in the main thread, and its end cancels
+every task of its loop. No index, no finalizer, no annotation of kopf's is used (see the conventions'
 measurements): lists, finalizers and status are ours.
 """
 
@@ -72,11 +72,7 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner() as runner:
-                try:
-                    runner.run(self._watch())
-                finally:
-                    runner.run(asyncio.sleep(_GOODBYE))
+            asyncio.run(self._watch())
         except Exception as error:
             self._say_ended(repr(error))
 
@@ -103,6 +99,7 @@ class Watcher:
         check.cancel()
         await _end_others()
         await vault.close()  # kopf does it too, and what still went on may have opened a session since
+        await asyncio.sleep(_GOODBYE)
 
     def _say_ended(self, why: str) -> None:
         if not self._stopping:

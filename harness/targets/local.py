@@ -165,7 +165,9 @@ class LocalParts:
             self._supervisor.wait()
         try:
             # What the kernel kills with its parent is there until it has run once more.
-            wait_until(lambda: folders.members(self._root), "none is left", timeout=_DYING, until=lambda it: not it)
+            wait_until(
+                lambda: folders.members(self._root), "no process is left", timeout=_DYING, until=lambda it: not it
+            )
         except WaitTimeout as error:
             folders.kill_members(self._root)
             raise HarnessError(

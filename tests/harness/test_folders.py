@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import folders, ports
+from harness import dockerd, folders, ports
 from harness.errors import HarnessError, PortTaken
 from harness.ports import Ports, is_free
 from harness.wait import wait_until
@@ -75,6 +75,16 @@ def test_two_worlds_have_no_port_in_common_below_temporary_folders_of_their_own(
         Ports.acquire()
     first.release()
     Ports.acquire().release()
+
+
+def test_two_engines_have_no_slot_in_common_below_temporary_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second would remove the bridge of the first."""
+    with dockerd._slot() as first:  # pyright: ignore[reportPrivateUsage]
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with dockerd._slot() as second:  # pyright: ignore[reportPrivateUsage]
+            assert first != second
 
 
 def test_a_block_in_which_somebody_listens_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a watcher that kopf could not begin in full."""
+"""What becomes of a watcher that kopf could not begin in full, or that ends."""
 
 from __future__ import annotations
 

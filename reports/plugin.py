@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import allure
+import allure_pytest.listener
+import allure_pytest.plugin
 import msgspec
 import pytest
+from allure_commons.model2 import Status, StatusDetails
 from allure_commons.types import AttachmentType, LabelType
 
 from harness.errors import HarnessError
@@ -31,6 +35,7 @@ from harness.world import World
 from reports import html, timeline
 from reports.coverage import Coverage, measure, table
 from reports.facts import versions
+from reports.results import CASE, NOT_PLAYED, Outcome, ResultWriter, check, history_id, numbered, write_result
 
 _BEFORE = 1.0
 """Seconds of the timeline before the failed test began."""
@@ -50,18 +55,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Before Allure's plugin reads its options."""
     folder: Path | None = config.getoption("--fleet-report")
-    if folder is None:
+    if folder is not None:
+        folder = config.invocation_params.dir / folder
+        config.option.allure_report_dir = str(folder / "results")
+    results: str | None = config.getoption("allure_report_dir")
+    if results is None:
         return
-    folder = config.invocation_params.dir / folder
-    config.option.allure_report_dir = str(folder / "results")
-    if not _is_worker(config):
-        # Not --clean-alluredir: with xdist it has deleted the results of a running session.
-        resumed: Path | None = config.getoption("fleet_resume", default=None)
-        goes_on = resumed is not None and resumed.exists()
+    if folder is not None and not _is_worker(config):
+        _empty(folder, config)
+    allure_pytest.plugin.AllureFileLogger = _writer
+    allure_pytest.listener.get_history_id = history_id
+    config.pluginmanager.register(Results(Path(results).absolute()), "fleet-results")
+    if folder is not None:
+        config.pluginmanager.register(Report(folder), "fleet-report")
+
+
+def _empty(folder: Path, config: pytest.Config) -> None:
+    """Remove what an earlier run left, unless this run goes on with it."""
+    # Not --clean-alluredir: with xdist it has deleted the results of a running session.
+    resumed: Path | None = config.getoption("fleet_resume", default=None)
+    goes_on = resumed is not None and resumed.exists()
+    try:
         for stale in () if goes_on else ("results", "steps", "history"):
             shutil.rmtree(folder / stale, ignore_errors=True)
         (folder / "results").mkdir(parents=True, exist_ok=True)
-    config.pluginmanager.register(Report(folder), "fleet-report")
+        with tempfile.TemporaryFile(dir=folder / "results"):
+            pass
+    except OSError as error:
+        message = f"--fleet-report {folder}: {error.strerror}\n  next: name a folder that you may write to"
+        raise pytest.UsageError(message) from error
+
+
+def _writer(folder: str, clean: bool) -> ResultWriter:
+    """Stand in for `AllureFileLogger`. `clean` is ignored: see `_empty`."""
+    from scenarios import BOOK  # noqa: PLC0415
+
+    return ResultWriter(Path(folder), (scenario.chapter for scenario in BOOK))
+
+
+class Results:
+    """The hooks that give every test a result of its own, with an identity of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Results go to `folder`."""
+        self._folder = folder
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Add the case's id as a parameter: Allure identifies a result by its name and its parameters."""
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None:
+            allure.dynamic.parameter(CASE, callspec.id)
+        return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Write an interrupted test as broken: Allure's plugin would write it as passed."""
+        try:
+            return (yield)
+        except BaseException as error:
+            listener = item.config.pluginmanager.get_plugin("allure_listener")
+            result = listener.allure_logger.get_test(None) if listener else None
+            if result is not None:
+                result.status = Status.BROKEN
+                result.statusDetails = _details(f"interrupted: {error!r}")
+            raise
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write a result for a test whose worker died. The controller of xdist reports it with the phase `???`."""
+        if report.when not in {"setup", "call", "teardown"}:
+            write_result(self._folder, report.nodeid, Status.BROKEN, str(report.longrepr), {"verdict": "world"})
 
 
 class Report:
@@ -72,7 +135,7 @@ class Report:
         self.folder = folder
         self._built = html.Built(None)
         self._coverage: Coverage | None = None
-        self._tests: set[str] = set()
+        self._outcomes: dict[str, Outcome] = {}
         self._seconds = 0.0
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -103,14 +166,15 @@ class Report:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count what ran: Allure must have a result of each."""
-        if report.when == "setup":
-            self._tests.add(report.nodeid)
+        """Count what ran, by outcome: Allure must have a result of each."""
+        before = self._outcomes.get(report.nodeid, "passed")
+        if before == "passed":
+            self._outcomes[report.nodeid] = report.outcome
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the pages once every result is there."""
-        if _is_worker(session.config) or not self._tests:
+        if _is_worker(session.config) or not self._outcomes:
             return
         from scenarios import BOOK  # noqa: PLC0415 - a run without a report needs no scenario
 
@@ -119,10 +183,14 @@ class Report:
         self._coverage = measure(BOOK, records)
         (self.folder / "coverage.json").write_bytes(msgspec.json.format(msgspec.json.encode(self._coverage)))
         (self.folder / "runbook.txt").write_text("\n".join(table(BOOK, self._coverage)) + "\n")
-        _write_environment(self.folder / "results", records)
-        self._built = html.build(self.folder / "results", self.folder, tests=len(self._tests))
+        results = self.folder / "results"
+        missing = check(results, self._outcomes)
+        if records:
+            _name_unplayed(results, self._coverage)
+        _write_environment(results, records)
+        self._built = html.build(results, self.folder, missing)
         self._seconds = time.monotonic() - started
-        if self._built.gate and session.exitstatus == pytest.ExitCode.OK:
+        if self._built.mismatch and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -138,7 +206,7 @@ class Report:
         terminalreporter.write_sep("=", "report")
         if self._built.page is not None:
             terminalreporter.write_line(f"{self._built.page} (written in {self._seconds:.1f} s)")
-        for problem in filter(None, (self._built.problem, self._built.gate)):
+        for problem in filter(None, (self._built.problem, self._built.mismatch)):
             terminalreporter.write_line(problem, red=True)
 
     def _explain(self, world: World, item: pytest.Item) -> None:
@@ -166,6 +234,24 @@ class Report:
 def _telling(entries: list[timeline.Entry]) -> list[timeline.Entry]:
     """Without the small talk of servers that are not ours; it is in their logs, which are attached too."""
     return [it for it in entries if not it.source.startswith(_TALKATIVE) or it.level not in {"info", "debug", ""}]
+
+
+def _name_unplayed(results: Path, coverage: Coverage) -> None:
+    """Add a skipped result for each scenario that was not played, so that the page never shows 100 % without it."""
+    from scenarios import BOOK  # noqa: PLC0415
+
+    played = {step.scenario for step in coverage.steps if step.runs}
+    chapters = numbered(scenario.chapter for scenario in BOOK)
+    for scenario in BOOK:
+        if scenario.id not in played:
+            labels = {LabelType.EPIC: "Runbook", LabelType.FEATURE: chapters[scenario.chapter], "verdict": NOT_PLAYED}
+            write_result(results, scenario.title, Status.SKIPPED, "this run did not play it", labels)
+
+
+def _details(message: str) -> StatusDetails:
+    details = StatusDetails()
+    details.message = message
+    return details
 
 
 def _world_of(item: pytest.Item) -> World | None:

@@ -10,4 +10,4 @@ if [ $# -eq 0 ]; then
   python -m pytest e2e/test_runbook.py --fleet-target node -n 3 -W error -p no:randomly --fleet-report out/node
 fi
 say "tests"
-exec python -m pytest -W error --fleet-report out -n 2 "$@"
+exec python -m pytest -W error --fleet-report out/tests -n 2 "$@"

@@ -16,7 +16,9 @@ from fleet.contract.names import AgentVersion
 from harness.errors import BuildFailed
 from harness.images.server import Archive
 from harness.parts import write_atomic
+from harness.process import python_script
 from harness.scenario import Value
+from harness.tars import extract
 from harness.world import World
 from images.layers import digest_of, layer
 
@@ -56,14 +58,15 @@ def _program(release: Release, folder: Path) -> Path:
     path = folder / "releases" / f"fleet-{release.version}"
     # Not by PYTHONPATH: what the program starts would have it too.
     lines = [
-        f"#!{sys.executable}",
         "import os, sys",
         f"sys.path.insert(0, {str(_sources(release))!r})",
         f"os.environ['FLEET_IMAGE'] = {_image_name(release)!r}",
         "from fleet.cli.main import main",
         "sys.exit(main())",
     ]
-    write_atomic(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o755)
+    program = path.with_name(f"{path.name}.py")
+    write_atomic(program, "".join(f"{line}\n" for line in lines).encode())
+    write_atomic(path, python_script(str(program)).encode(), mode=0o755)
     return path
 
 
@@ -102,6 +105,6 @@ def _take_out(release: Release, root: Path) -> None:
             next_step="git fetch --unshallow",
         )
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
-        tar.extractall(root, filter="data")
+        extract(tar, root)
     stamp = root / "fleet" / "version.py"
     stamp.write_text(_VERSION.sub(f'AgentVersion("{release.version}")', stamp.read_text()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import socket
 import ssl
@@ -177,3 +178,11 @@ def tail(log: Path, lines: int = 20) -> str:
     except FileNotFoundError:
         found = []
     return "\n".join(f"    {line}" for line in found) or "    (its log is empty)"
+
+
+def python_script(*words: str) -> str:
+    """The text of a shell script that runs this Python with `words` and with the script's own arguments.
+
+    A shebang line cannot hold a path with spaces or of more than 255 bytes (execve(2)); a shell can.
+    """
+    return f'#!/bin/sh\nexec {shlex.join([sys.executable, *words])} "$@"\n'

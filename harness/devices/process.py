@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,13 +14,18 @@ from msgspec.structs import replace
 
 from harness.commands import Result, run
 from harness.doubles.systemctl.manager import Systemd
-from harness.errors import CommandHung, DeviceUnreachable, Misused
+from harness.errors import CommandHung, DeviceUnreachable, Misused, TargetUnavailable
 from harness.parts import ask, put, record, write_atomic
-from harness.process import tail
+from harness.process import python_script, tail
 
 AGENT_UNIT = "fleet-agent.service"
 """The unit that `fleet device setup` installs."""
 _LONGEST_ID = 63
+_FORBIDDEN = re.compile(
+    r"systemctl|systemd.*|journalctl|loginctl|hostnamectl|timedatectl|service|init|telinit|reboot|shutdown|poweroff|halt"
+    r"|docker.*|podman.*|ctr|containerd.*|apt.*|dpkg.*"
+)
+"""Commands of this machine that would act on this machine; a device has doubles of them, or none."""
 
 
 class ProcessDevice:
@@ -40,7 +47,7 @@ class ProcessDevice:
         self._on = True
         self.env: Mapping[str, str] = {
             **base_env,
-            "PATH": os.pathsep.join([str(_commands(world)), base_env["PATH"]]),
+            "PATH": os.pathsep.join([str(_commands(world)), str(_machine_commands(world, base_env["PATH"]))]),
             "HOME": str(self.root / "root"),
             "FLEET_ROOT": str(self.root),
             "FLEET_WORLD": str(world),
@@ -143,6 +150,32 @@ def _commands(world: Path) -> Path:
         (folder / "python3").unlink(missing_ok=True)
         folder.mkdir(exist_ok=True)
         (folder / "python3").symlink_to(ours)
-        script = f'#!/bin/sh\nexec {sys.executable} -m harness.doubles.systemctl "$@"\n'
+        script = python_script("-m", "harness.doubles.systemctl")
         write_atomic(folder / "systemctl", script.encode(), mode=0o755)
+    if not os.access(folder / "systemctl", os.X_OK):
+        raise TargetUnavailable(
+            f"programs in {world} may not be executed: its file system is mounted noexec",
+            next_step="set TMPDIR to a folder on another file system",
+        )
+    return folder
+
+
+def _machine_commands(world: Path, path: str) -> Path:
+    """A folder of links to this machine's commands, without those that would change this machine instead of a device.
+
+    The double of `systemctl` stands before it on a device's PATH. A double that cannot be executed must not be replaced
+    by the machine's own command.
+    """
+    folder = world / "machine-bin"
+    if folder.exists():
+        return folder
+    whole = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
+    whole.mkdir()
+    for place in map(Path, path.split(os.pathsep)):
+        for command in place.iterdir() if place.is_dir() else ():
+            link = whole / command.name
+            if not _FORBIDDEN.fullmatch(command.name) and not os.path.lexists(link):
+                link.symlink_to(command)
+    with contextlib.suppress(OSError):  # another process was faster
+        whole.rename(folder)
     return folder

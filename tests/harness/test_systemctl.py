@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from harness.commands import Result
 from harness.devices import Device, HasEngine, HasLogs, Killable, Pausable
 from harness.devices.process import ProcessDevice
 from harness.doubles.systemctl.units import Unit, seconds
-from harness.errors import DeviceUnreachable, Misused
+from harness.errors import DeviceUnreachable, Misused, TargetUnavailable
 from harness.parts import statuses
 from harness.targets.local import inherited
 from harness.wait import wait_until
@@ -202,3 +204,25 @@ def test_an_empty_value_resets_a_directive() -> None:
 def test_time_spans_are_those_of_systemd(span: str, value: float) -> None:
     """systemd.time(7)."""
     assert seconds(span) == pytest.approx(value)
+
+
+def test_a_double_that_cannot_be_executed_does_not_reach_the_machines_own(
+    device: ProcessDevice, tmp_path: Path
+) -> None:
+    """As on a file system that is mounted noexec: the machine's `systemctl` stood behind the double on PATH."""
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho the machine >&2; exit 0\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    world = device.root.parents[1]
+    shutil.rmtree(world / "machine-bin")
+    made = ProcessDevice(world, "pi-3", {**inherited(), "PATH": f"{tmp_path}:{os.environ['PATH']}"}, "/run/engine.sock")
+    (world / "devbin" / "bin" / "systemctl").chmod(0o644)
+    result = made.run(["sh", "-c", "systemctl daemon-reload"])
+    assert result.code != 0
+    assert "the machine" not in result.stderr
+
+
+def test_a_world_where_nothing_may_be_executed_is_refused(device: ProcessDevice) -> None:
+    world = device.root.parents[1]
+    (world / "devbin" / "bin" / "systemctl").chmod(0o644)
+    with pytest.raises(TargetUnavailable, match="noexec"):
+        ProcessDevice(world, "pi-2", inherited(), "/run/engine.sock")

@@ -15,6 +15,7 @@ import msgspec
 
 from harness.doubles.engine.errors import Refused, no_such_image
 from harness.doubles.engine.records import Config
+from harness.tars import extract
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
@@ -116,7 +117,7 @@ class Images:
         if not home.exists():
             for layer in entry.layers:
                 with tarfile.open(fileobj=io.BytesIO(_read(tar, layer))) as files:
-                    files.extractall(home / "root", filter="tar")
+                    extract(files, home / "root")
             null = home / "root/dev/null"
             null.parent.mkdir(exist_ok=True)
             null.touch()

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from harness.parts import PartSpec, put, write_atomic
+from harness.process import python_script
 from harness.targets.node.access import CONTROLLER_MANAGER, DNS, PROXY, SCHEDULER, VOLUMES, Files, kubeconfig
 from harness.targets.node.plan import (
     ALL_PODS,
@@ -284,8 +285,7 @@ def _write_cni(root: Path, machine: Machine, node_ports: tuple[int, ...]) -> Non
     folder.mkdir(parents=True)
     for plugin in _PLUGINS.iterdir():
         (folder / plugin.name).symlink_to(plugin)
-    script = f"#!/bin/sh\nexec {sys.executable} -I {Path(__file__).with_name('loopback.py')}\n"
-    (folder / _OURS).write_text(script)
+    (folder / _OURS).write_text(python_script("-I", str(Path(__file__).with_name("loopback.py"))))
     (folder / _OURS).chmod(0o755)
 
 

@@ -152,14 +152,19 @@ def test_a(world):
 
 
 @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")], ids=["alone", "xdist"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill-9"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["ctrl-c", "cancelled", "kill-9"]
+)
 def test_whatever_ends_a_run_leaves_no_process(
     inner: pytest.Pytester, number: signal.Signals, options: tuple[str, ...]
 ) -> None:
-    """Ctrl-C removes the folder too; after kill -9 the next run's sweep does."""
+    """Ctrl-C and SIGTERM remove the folder too, and say so; after kill -9 the next run's sweep does."""
     inner.makepyfile(HANGING)
     argv = [sys.executable, "-m", "pytest", *APART, *options]
-    with subprocess.Popen(argv, cwd=inner.path, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+    with (
+        (inner.path / "output").open("w") as output,
+        subprocess.Popen(argv, cwd=inner.path, stdout=output, start_new_session=True) as process,
+    ):
         try:
             wait_until((inner.path / "hanging").exists, "the inner test hangs", timeout=20)
             (root,) = worlds(inner)
@@ -172,6 +177,8 @@ def test_whatever_ends_a_run_leaves_no_process(
         finally:
             process.kill()
     assert_no_process_left([root])
+    if number == signal.SIGTERM:
+        assert "SIGTERM: the run was stopped from outside" in (inner.path / "output").read_text()
     if number == signal.SIGKILL:
         wait_until(lambda: swept(root), "the next sweep has removed it", timeout=10)
     assert not root.exists()

@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from fleet.contract.printable import each, lines, one_line
+
 _SECRET_WORDS = ("token", "password", "passwd", "secret", "seed", "assertion", "authorization", "private")
 
 
@@ -21,6 +23,7 @@ def configure(part: str, *, level: int = logging.INFO) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             hide_secrets,
+            escape,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -32,6 +35,11 @@ def configure(part: str, *, level: int = logging.INFO) -> None:
     structlog.contextvars.bind_contextvars(part=part)
     # It warns, in words of its own, of every NATS stream over TLS that ends.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+def escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what comes from outside, for those to whom a tool shows a field as it was."""
+    return {one_line(key): each(value, lines if key == "exception" else one_line) for key, value in event.items()}
 
 
 def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Allure's result files: every test that ran has one, with an identity of its own, and its text can be written.
+"""Allure's result files: every test that ran has one, with an identity of its own, and its text can be shown.
 
 Three faults of `allure-pytest` 2.16 are closed here. It writes a parameter of type `bytes` as its type, so that
 results of different cases look like repeats of one. It fails on lone surrogates. It writes nothing for a test whose
@@ -21,6 +21,8 @@ from allure_commons.logger import AllureFileLogger
 from allure_commons.types import LabelType
 from attr import asdict
 
+from fleet.contract.printable import each, lines
+
 Outcome = Literal["passed", "failed", "skipped"]
 CASE = "case"
 """The parameter that tells the cases of a test apart: pytest's id of the case."""
@@ -41,14 +43,14 @@ class ResultWriter(AllureFileLogger):  # pyright: ignore[reportUntypedBaseClass]
         for label in getattr(item, "labels", ()):
             if label.name == LabelType.FEATURE:
                 label.value = self._numbered.get(label.value, label.value)
-        data = _printable(asdict(item, filter=lambda _, value: bool(value) or value is False))
+        data = each(asdict(item, filter=lambda _, value: bool(value) or value is False), lines)
         name = item.file_pattern.format(prefix=uuid.uuid4())
         _write_whole(self._folder / name, msgspec.json.encode(data))
 
     @allure_commons.hookimpl
     def report_attached_data(self, body: str | bytes, file_name: str) -> None:
         """Write an attachment."""
-        data = _printable(body).encode() if isinstance(body, str) else bytes(body)
+        data = lines(body).encode() if isinstance(body, str) else bytes(body)
         _write_whole(self._folder / file_name, data)
 
 
@@ -75,7 +77,7 @@ def write_result(folder: Path, full_name: str, status: str, why: str, labels: Ma
         "name": full_name.rpartition("::")[2],
         "fullName": full_name,
         "status": status,
-        "statusDetails": {"message": _printable(why)},
+        "statusDetails": {"message": lines(why)},
         "start": now,
         "stop": now,
         "labels": [{"name": name, "value": value} for name, value in labels.items()],
@@ -118,17 +120,6 @@ def check(results: Path, outcomes: Mapping[str, Outcome]) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in sorted(counts)) or "nothing"
-
-
-def _printable(value: Any) -> Any:  # noqa: ANN401 - a JSON value
-    """The same with every lone surrogate written as its escape, which JSON and UTF-8 can hold."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_printable(key): _printable(one) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple):
-        return [_printable(one) for one in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fleet.contract.printable import one_line
 from harness.parts import Event
 from harness.recorder import StepRecord
 from reports.lines import parse
@@ -39,7 +40,7 @@ def of_log(source: str, text: str, *, offset: float = 0.0, now: datetime | None 
     """
     now = now or datetime.now(UTC).astimezone()
     entries: list[Entry] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # no other character ends a line of a log
         found = parse(line, now)
         if found is not None:
             entries.append(Entry(found.at - offset, source, found.level, found.text))
@@ -80,7 +81,8 @@ def render(entries: Sequence[Entry]) -> str:
     begun = datetime.fromtimestamp(zero, UTC).isoformat(timespec="milliseconds")
     lines = [f"seconds since {begun}"]
     lines += [
-        f"{entry.at - zero:9.3f}  {entry.source:<{width}}  {entry.level:<7}  {entry.text}".rstrip() for entry in entries
+        f"{entry.at - zero:9.3f}  {entry.source:<{width}}  {entry.level:<7}  {one_line(entry.text)}".rstrip()
+        for entry in entries
     ]
     return "\n".join(lines) + "\n"
 

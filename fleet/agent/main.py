@@ -16,6 +16,7 @@ from fleet.agent.lean import import_libraries
 from fleet.agent.place import Place
 from fleet.agent.schema import on_disk
 from fleet.agent.setup import load
+from fleet.console import answer, tell
 from fleet.contract.config import AgentConfig, FleetDeviceAuth
 from fleet.contract.errors import FleetError, InvalidInput
 from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, STATE_SCHEMA
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.exit(_self_test(place))
         sys.exit(asyncio.run(_run(place)))
     except FleetError as error:
-        print(f"fleet-agent: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        tell(f"fleet-agent: {error.lines[0]}", *error.lines[1:])
         sys.exit(error.exit_code)
     except Exception:
         import structlog  # noqa: PLC0415 - heavy
@@ -73,12 +74,12 @@ def _self_test(place: Place) -> int:
 
     form = on_disk(place)
     if form > STATE_SCHEMA:
-        print(  # noqa: T201 - the command line speaks
+        answer(
             f"state   FAILED  a newer agent wrote it: it has form {form}, and this one understands up to "
             f"{STATE_SCHEMA}; next: run an agent that is as new"
         )
         return EXIT_STATE_TOO_NEW
-    return 0 if asyncio.run(self_test(place, print)) else 1
+    return 0 if asyncio.run(self_test(place, answer)) else 1
 
 
 def login_now(place: Place, config: AgentConfig) -> FleetDeviceAuth:

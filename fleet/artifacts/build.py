@@ -131,6 +131,7 @@ def _run_shiv(tool: Path, folders: tuple[Path, ...], made: Path) -> None:
     )
     if done.returncode != 0:
         raise FleetError(
-            f"shiv could not build the agent:\n{(done.stdout + done.stderr).strip()}",
+            "shiv could not build the agent",
+            more=(done.stdout + done.stderr).strip().splitlines(),
             next_step="mend what it names, then build again",
         )

@@ -114,8 +114,8 @@ def _install(pins: Path, target: Path, architecture: str, python: str) -> None:
         ) from error
     if done.returncode != 0:
         raise Unreachable(
-            f"pip could not install what {pins} pins, for Python {python} on {architecture}:\n"
-            f"{(done.stdout + done.stderr).strip()[-_SHOWN:]}",
+            f"pip could not install what {pins} pins, for Python {python} on {architecture}",
+            more=(done.stdout + done.stderr).strip()[-_SHOWN:].splitlines(),
             next_step="is the package index reachable from here? after the first build none is needed",
         )
 

@@ -18,6 +18,7 @@ from fleet.callout.metrics import Metrics
 from fleet.callout.registry import Registry
 from fleet.callout.service import Responder
 from fleet.callout.tokens import Tokens
+from fleet.console import tell
 from fleet.contract.buckets import CALLOUT_INBOX, IDENTITIES
 from fleet.contract.config import CalloutConfig, load_config
 from fleet.contract.errors import FleetError
@@ -133,5 +134,5 @@ def main() -> None:
     try:
         asyncio.run(_serve(load_config(arguments.config, CalloutConfig)))
     except FleetError as error:
-        print(f"fleet-callout: {error}", file=sys.stderr)  # noqa: T201 - for the person who started it
+        tell(f"fleet-callout: {error.lines[0]}", *error.lines[1:])
         sys.exit(error.exit_code)

@@ -151,7 +151,7 @@ def publish(
     changed = _with_blobs(namespace, lambda blobs: put(blobs, artifact, data, progress))
     value = {"changed": changed, "signedBy": signed.key_id, **_shown(manifest)}
     what = "is published" if changed else "was published already; nothing changed"
-    answer(output, value, f"{manifest.version} {what}\nnext: fleet device upgrade ID --to {manifest.version}")
+    answer(output, value, (f"{manifest.version} {what}", f"next: fleet device upgrade ID --to {manifest.version}"))
 
 
 @app.command("list")
@@ -174,7 +174,8 @@ def list_agents(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOp
         ]
         for one in found
     ]
-    text = table(["VERSION", "BYTES", "ARCHITECTURES", "PYTHON", "KEY", "FAULT"], rows) if found else "no agents"
+    headings = ["VERSION", "BYTES", "ARCHITECTURES", "PYTHON", "KEY", "FAULT"]
+    text = table(headings, rows) if found else "no agents"
     answer(output, [_listed(one) for one in found], text)
 
 

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, TokenFileOption, cluster, tell
-from fleet.cli.output import Output, OutputOption, answer, progress
+from fleet.cli.output import Output, OutputOption, answer, document, progress
 from fleet.contract.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def publish(
     from fleet.chart.publish import parse_repository, publish  # noqa: PLC0415
 
     reference, digest = publish(parse_repository(repository), plain_http=plain_http)
-    answer(output, {"reference": reference, "digest": digest}, f"pushed {reference}\n  {digest}")
+    answer(output, {"reference": reference, "digest": digest}, (f"pushed {reference}", f"  {digest}"))
 
 
 @app.command()
@@ -80,7 +80,7 @@ def application(repository: _Repository, values: _ValuesOption, namespace: Names
 
     given, _ = _read(values)
     item = application(parse_repository(repository), namespace, given)
-    typer.echo(yaml.safe_dump(item, sort_keys=False), nl=False)
+    document(yaml.safe_dump(item, sort_keys=False))
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -162,8 +161,8 @@ def admin_auth(server: ServerInfo | None, client_id: str, token_file: str) -> Ad
 def tell(prompt: Prompt) -> None:
     """Show the person what to open; at once, for somebody waits for it."""
     where = prompt.verification_uri_complete or prompt.verification_uri
-    text = f"To log in, open\n  {where}\nand confirm the code {prompt.user_code} (valid for {prompt.expires_in:.0f} s)."
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a dialogue, not an answer
+    code = f"and confirm the code {prompt.user_code} (valid for {prompt.expires_in:.0f} s)."
+    progress("To log in, open", f"  {where}", code)
 
 
 def pairs(option: str, words: Sequence[str]) -> dict[str, str]:

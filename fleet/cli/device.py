@@ -82,7 +82,7 @@ def enroll(
     answer(
         output,
         value,
-        f"{device} is enrolled; its agent's configuration is {out}\nnext: fleet device setup --config {out}",
+        (f"{device} is enrolled; its agent's configuration is {out}", f"next: fleet device setup --config {out}"),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
+from fleet import console
 from fleet.cli import agent, deployment, device, login, server
 from fleet.cli.output import progress
 from fleet.contract.errors import FleetError, InvalidInput
@@ -16,12 +19,14 @@ _EPILOG = """\b
 Exit codes: 0 done, 1 failed, 2 refused input, 3 no server installed, 4 not found,
 5 exists already or is another's, 6 a server does not answer, 7 not permitted,
 8 timed out, 130 interrupted.
+
 \b
 Environment: KUBECONFIG, FLEET_NAMESPACE, FLEET_ADMIN_TOKEN_FILE,
 FLEET_ADMIN_OIDC_CLIENT_ID; FLEET_DEBUG=1 shows where an unexpected error came from."""
 
 _INTERRUPTED = 130
 """128 and the number of SIGINT, as shells have it."""
+_SILENCE = logging.NullHandler()
 
 app = typer.Typer(
     name="fleet",
@@ -42,7 +47,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from fleet.version import VERSION  # noqa: PLC0415
 
-        print(f"fleet {VERSION}")  # noqa: T201
+        console.answer(f"fleet {VERSION}")
         raise typer.Exit
 
 
@@ -55,40 +60,70 @@ def _root(
 
 def main() -> None:
     """The console script."""
-    code = _run()
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read it is gone, and Python would complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    _prepare_streams()
+    sys.exit(_run())
+
+
+def _prepare_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # None where it was closed before we began
+            stream.reconfigure(errors="backslashreplace")
+    if not os.environ.get("FLEET_DEBUG"):
+        # What matters to a person is raised as an error; libraries would say it again, in words of their own.
+        logging.getLogger().addHandler(_SILENCE)
 
 
 def _run() -> int:
     try:
         code: int = app(prog_name="fleet", standalone_mode=False) or 0
     except typer.TyperException as error:
-        progress(_usage(error))
+        progress(*_usage(error))
         return InvalidInput.exit_code
     except FleetError as error:
-        progress(f"error: {error}")
+        progress(*_said(error))
         return error.exit_code
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except Exception as error:
+        if isinstance(error, OSError) and _is_of_typer(error):
+            return _unread(error)
         if os.environ.get("FLEET_DEBUG"):
             raise
-        progress(f"error: unexpected {type(error).__name__}: {error}\n  next: repeat with FLEET_DEBUG=1, and report it")
+        what = f"unexpected {type(error).__name__}: {error}"
+        progress(*_said(FleetError(what, next_step="repeat with FLEET_DEBUG=1, and report it")))
         return 1
     if code == _INTERRUPTED:  # typer makes this of a Ctrl-C
         progress("interrupted; what was done stays, and a repeat goes on from there")
     return code
 
 
-def _usage(error: typer.TyperException) -> str:
+def _is_of_typer(error: OSError) -> bool:
+    """Whether it came from typer itself, which does nothing but print help."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("typer.")
+
+
+def _unread(error: OSError) -> int:
+    """The help of a command could not be printed; typer does that past our door."""
+    refused = console.unwritable(error)
+    if isinstance(error, BrokenPipeError):
+        return 0
+    progress(*_said(refused))
+    return refused.exit_code
+
+
+def _said(error: FleetError) -> list[str]:
+    what, *others = error.lines
+    return [f"error: {what}", *others]
+
+
+def _usage(error: typer.TyperException) -> list[str]:
     """What to say of words that are no command line."""
     said = error.format_message()
     if said.startswith("Usage:"):  # a group alone, which is a question for its help
-        return said
+        return said.splitlines()
     context: typer.Context | None = getattr(error, "ctx", None)
     command = context.command_path if context else "fleet"
-    return f"error: {said}\n  next: see `{command} --help`"
+    return [f"error: {said}", f"  next: see `{command} --help`"]

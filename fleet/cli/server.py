@@ -147,7 +147,7 @@ def install(
     changed = [item.name for item in done if item.changed]
     lines = [f"  {'changed  ' if item.changed else 'unchanged'}  {item.name}" for item in done]
     summary = f"{len(changed)} of {len(done)} changed" if changed else "nothing changed"
-    text = "\n".join([*lines, f"fleet server in {namespace}: ready, {summary}"])
+    text = [*lines, f"fleet server in {namespace}: ready, {summary}"]
     answer(output, {"namespace": namespace, "changed": changed, "parts": msgspec.to_builtins(done)}, text)
 
 
@@ -158,14 +158,14 @@ def _preview(score: FleetServerScore, target: ServerPlace, output: Output) -> No
         raise InvalidInput("this topology cannot tell what would change", next_step="leave --dry-run away")
     seen = score.preview(target)
     changes = [item for item in seen if item.action != "keep"]
-    lines = [f"  would {item.action:<6}  {_told(item)}" for item in changes]
+    lines = [line for item in changes for line in _told(item)]
     summary = f"{len(changes)} of {len(seen)} objects would change" if changes else "nothing would change"
-    text = "\n".join([*lines, f"fleet server in {score.namespace}: {summary}; the identity provider was not asked"])
+    text = [*lines, f"fleet server in {score.namespace}: {summary}; the identity provider was not asked"]
     answer(output, {"namespace": score.namespace, "objects": msgspec.to_builtins(seen)}, text)
 
 
-def _told(item: Preview) -> str:
-    return "\n".join([item.name, *(f"      {field}" for field in item.fields)])
+def _told(item: Preview) -> list[str]:
+    return [f"  would {item.action:<6}  {item.name}", *(f"      {field}" for field in item.fields)]
 
 
 @app.command()

@@ -131,7 +131,7 @@ def _order(
     ordered = from_builtins(kube.patch("Device", name, namespace, wish), Device)
     value = {"device": str(name), "version": str(version), "order": ordered.spec.agent_order}
     if not wait:
-        text = f"{version} is ordered for {name}\nnext: see how it goes with `fleet device show {name}`"
+        text = (f"{version} is ordered for {name}", f"next: see how it goes with `fleet device show {name}`")
         answer(output, {**value, "state": "ordered"}, text)
         return
     reason = _await_end(kube, ordered, version, wait)

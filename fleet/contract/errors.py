@@ -15,7 +15,10 @@ an exit code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from fleet.contract.printable import one_line
 
 
 class FleetError(Exception):
@@ -23,14 +26,20 @@ class FleetError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, next_step: str) -> None:
-        """Keep both sentences; `str()` shows them on two lines."""
+    def __init__(self, what: str, *, next_step: str, more: Sequence[str] = ()) -> None:
+        """Keep both sentences; `str()` shows each on one line, whatever was put into it, and `more` between them."""
         super().__init__(what)
         self.what = what
         self.next_step = next_step
+        self.more = tuple(more)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a person reads."""
+        return (self.what, *(f"  {line}" for line in self.more), f"  next: {self.next_step}")
 
     def __str__(self) -> str:
-        return f"{self.what}\n  next: {self.next_step}"
+        return "\n".join(map(one_line, self.lines))
 
 
 class InvalidInput(FleetError, ValueError):  # noqa: N818 - reads as what it is

@@ -22,7 +22,8 @@ from fleet.contract.buckets import (
 )
 from fleet.contract.errors import InvalidInput
 from fleet.contract.names import DeploymentName, DeviceId, TokenSubject
-from fleet.contract.wire import Heartbeat, Identity, T
+from fleet.contract.printable import each
+from fleet.contract.wire import DeviceInfo, Heartbeat, Identity, T, from_builtins
 from fleet.operator.metrics import Metrics
 from fleet.operator.store import Store
 from fleet.operator.strays import Strays
@@ -112,7 +113,7 @@ def app_feeds(store: Store, strays: Strays, metrics: Metrics) -> Sequence[Feed[m
         # Longer keys mean nothing here; they are read only to be told.
         Feed(DESIRED_STATE, "*.*.>", lambda key, _: bool(_pair(key)), strays),
         Feed(DEVICE_STATE, ">", lambda key, change: store.put_state(*_pair(key), _value(change)), strays),
-        Feed(DEVICE_INFO, ">", lambda key, change: store.put_info(DeviceId(key), _value(change)), strays),
+        Feed(DEVICE_INFO, ">", lambda key, change: store.put_info(DeviceId(key), shown_info(change)), strays),
         Feed(DEVICE_HEARTBEAT, ">", heartbeat, strays),
         Feed(AGENT_TARGET, ">", lambda key, change: store.put_target(DeviceId(key), _value(change)), strays),
         Feed(AGENT_LEASE, ">", lambda key, change: store.put_lease(DeviceId(key), _value(change)), strays),
@@ -123,6 +124,13 @@ def app_feeds(store: Store, strays: Strays, metrics: Metrics) -> Sequence[Feed[m
 def registry_feed(store: Store, strays: Strays) -> Feed[Identity]:
     """What the operator reads in the control account."""
     return Feed(IDENTITIES, ">", lambda key, change: store.put_identity(TokenSubject(key), _value(change)), strays)
+
+
+def shown_info(change: Change[DeviceInfo]) -> DeviceInfo | None:
+    """What a device says of itself, escaped: it goes into the status, which `kubectl` prints as it is."""
+    if not isinstance(change, Entry):
+        return None
+    return from_builtins(each(msgspec.to_builtins(change.value, enc_hook=str)), DeviceInfo)
 
 
 def _value(change: Change[T]) -> T | None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from fleet import logs
+from fleet.console import tell
 from fleet.contract.config import OperatorConfig, load_config
 from fleet.contract.errors import FleetError
 from fleet.operator.service import serve
@@ -26,7 +27,7 @@ def main() -> None:
     try:
         asyncio.run(serve(load_config(arguments.config, OperatorConfig)))
     except FleetError as error:
-        sys.stderr.write(f"fleet-operator: {error}\n")
+        tell(f"fleet-operator: {error.lines[0]}", *error.lines[1:])
         sys.exit(error.exit_code)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from fleet.contract.objects import Condition
+from fleet.contract.printable import one_line
 from fleet.operator.claim import Claim
 from fleet.operator.reconcile.actions import Note
 
@@ -22,7 +23,8 @@ def settle(old: Sequence[Condition], claims: Sequence[Claim], generation: int, n
 
 def _settled(old: Condition | None, claim: Claim, generation: int, now: float) -> Condition:
     since = old.last_transition_time if old is not None and old.status == claim.status else timestamp(now)
-    return Condition(claim.type, claim.status, claim.reason, claim.message, since, generation)
+    # A message may hold what a device said, and `kubectl` prints it as it is.
+    return Condition(claim.type, claim.status, claim.reason, one_line(claim.message), since, generation)
 
 
 def timestamp(moment: float) -> str:

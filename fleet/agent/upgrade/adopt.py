@@ -16,6 +16,7 @@ from fleet.agent.upgrade.journal import Journal, JournalTrouble, Release
 from fleet.agent.upgrade.room import Room
 from fleet.agent.upgrade.stage import stage
 from fleet.artifacts.refusal import Refusal
+from fleet.console import answer, tell
 from fleet.contract.errors import FleetError
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import UpgradeReason
@@ -53,9 +54,9 @@ def main() -> None:
         place = Place(Path(os.environ.get("FLEET_ROOT") or "/"))
         committed = adopt(place, Release(AgentVersion(version), Digest(digest)))
     except FleetError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - whoever sets the device up reads it
+        tell(*error.lines)  # whoever sets the device up reads it
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"the disk refused: {error}", file=sys.stderr)  # noqa: T201
+        tell(f"the disk refused: {error}")
         sys.exit(FleetError.exit_code)
-    print(committed.version)  # noqa: T201 - the answer
+    answer(str(committed.version))

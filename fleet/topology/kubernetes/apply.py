@@ -104,5 +104,6 @@ def _together(errors: Sequence[FleetError]) -> FleetError:
     """One error of several: of the first one's kind, with every sentence once."""
     if len(errors) == 1:
         return errors[0]
-    whats, steps = dict.fromkeys(error.what for error in errors), dict.fromkeys(error.next_step for error in errors)
-    return type(errors[0])("\n".join(whats), next_step="\n        ".join(steps))
+    first, *others = dict.fromkeys(error.what for error in errors)
+    steps = dict.fromkeys(error.next_step for error in errors)
+    return type(errors[0])(first, next_step="; ".join(steps), more=others)

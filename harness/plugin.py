@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from harness.errors import HarnessError, TargetUnavailable
+from harness.errors import HarnessError, Misused, TargetUnavailable
 from harness.resume import Resume
 
 if TYPE_CHECKING:
@@ -215,6 +215,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the world lacks as its sentences, without a traceback; end the run when the target is not there."""
+    report = yield
+    if report.when == "setup" and call.excinfo is not None:
+        error = call.excinfo.value
+        if isinstance(error, HarnessError) and not isinstance(error, Misused):
+            report.longrepr = f"{type(error).__name__}: {error}"
+        if isinstance(error, TargetUnavailable) and WORLD not in item.config.stash and _target_was_named(item.config):
+            item.session.shouldfail = str(error)
+    return report
+
+
 @contextlib.contextmanager
 def _judged(item: pytest.Item) -> Generator[None]:
     try:
@@ -263,6 +278,11 @@ def chosen_target(config: pytest.Config) -> str:
         return "production"
     named = [target for target in _TARGETS if target in words]
     return named[0] if len(named) == 1 else "embedded"
+
+
+def _target_was_named(config: pytest.Config) -> bool:
+    """Whether the run is about one target; without it, tests that need no world go on."""
+    return chosen_target(config) != "embedded"
 
 
 def _keeps(config: pytest.Config) -> bool:

@@ -96,6 +96,8 @@ def _api_server(binary: Path, folder: Path, authority: Authority, etcd: int, por
         f"--service-account-signing-key-file={signing}",
         "--service-cluster-ip-range=10.0.0.0/24",
         "--endpoint-reconciler-type=none",
+        # No client uses this address. Without it the server looks for a default route, and ends where there is none.
+        "--advertise-address=192.0.2.1",
         "--disable-admission-plugins=ServiceAccount",
         "--profiling=false",
     )

@@ -25,6 +25,7 @@ from harness.provisions import Provisions
 from harness.targets import control_plane, identity
 from harness.targets.certificates import Authority
 from harness.targets.local import LocalParts, inherited
+from harness.targets.machine_checks import check_machine
 from harness.wait import stretched
 from harness.world import World
 
@@ -46,6 +47,7 @@ def embedded(
     Raises:
         HarnessError: it did not come up; nothing is left of it.
     """
+    check_machine()
     folders.sweep(remove_containers)
     root, lock = folders.create()
     ports = Ports.acquire()

@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -23,6 +24,10 @@ from harness.errors import DiskFull, HarnessError, of_os_error
 
 CGROUP = "cgroup"
 """A file in a world's folder: the name of the control groups that it made, if it made any."""
+_LOGS = "logs"
+"""The folder beside the worlds for logs that a message named to a person."""
+_LOGS_KEPT = 7 * 86400.0
+"""Seconds for which they are kept."""
 _LEAST_FREE = 64 * 2**20
 """Bytes: what etcd, JetStream and the logs of one world take, with room to spare."""
 _LONGEST_BELOW = len("/devices//run/docker.sock") + 63
@@ -93,6 +98,7 @@ def sweep(also: Callable[[Path], None] = lambda _: None) -> list[Path]:
     `also` is called with each before it is removed, for what else it left behind.
     """
     removed: list[Path] = []
+    _forget_old_logs(parent())
     for root in parent().iterdir():
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), (root / "lock").open("rb") as lock:
             try:
@@ -129,5 +135,28 @@ def kill_members(root: Path) -> None:
 
 
 def remove(root: Path) -> None:
-    """Remove a world's folder; what others remove at the same time is fine."""
+    """Remove a world's folder; what others remove at the same time is fine. Logs that were named to a person stay."""
+    place = root.parent / _LOGS / root.name
+    if place.is_symlink():
+        with contextlib.suppress(OSError):
+            place.unlink()
+            shutil.copytree(root / "logs", place, ignore_dangling_symlinks=True)
     shutil.rmtree(root, ignore_errors=True)
+
+
+def logs_to_read(root: Path) -> Path:
+    """The folder that a message names for a world's logs. It holds them also once the world is removed."""
+    place = root.parent / _LOGS / root.name
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    if not place.is_symlink():
+        shutil.rmtree(place, ignore_errors=True)  # of an earlier world that had the same name
+        with contextlib.suppress(FileExistsError):
+            place.symlink_to(root / "logs")
+    return place
+
+
+def _forget_old_logs(base: Path) -> None:
+    for place in (base / _LOGS).glob("*"):
+        with contextlib.suppress(OSError):
+            if place.lstat().st_mtime < time.time() - _LOGS_KEPT:
+                place.unlink() if place.is_symlink() else shutil.rmtree(place)

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from harness import folders
 from harness.errors import HarnessError, PartNotReady, of_os_error
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -203,7 +204,7 @@ def tell(root: Path, request: Request, *, timeout: float = 20) -> None:
     except TimeoutError as error:
         raise PartNotReady(
             f"the supervisor of {root} did not {verb} {part or 'its parts'} within {timeout:g} s",
-            next_step=f"see {root}/logs/supervisor.log",
+            next_step=f"see {folders.logs_to_read(root)}/supervisor.log",
         ) from error
     except OSError as error:
         raise HarnessError(

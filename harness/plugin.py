@@ -95,6 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look of a probe would bury the steps
     config.stash[KEPT] = []
     config.stash[WORKERS] = []
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # iptables and others are there
     given = worker_input(config)
     _end_in_order_on_sigterm(config)
     config.stash[RUN_ID] = given.get("testrunuid") or uuid.uuid4().hex

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import allure
 from allure_commons.types import AttachmentType
 
-from harness import commands
+from harness import commands, folders
 from harness.commands import Result
 from harness.errors import HarnessError, Misused
 from harness.recorder import Outcome, Recorder, StepRecord
@@ -176,7 +176,7 @@ def _play_step(scenario: Scenario, step: Step, run: Run) -> None:
 
 def _explained(scenario: Scenario, step: Step, run: Run, last: str, error: AssertionError) -> StepFailed:
     """The failure in words: which step, what should be, what was seen, and where to read on."""
-    logs = run.world.root / "logs"
+    logs = folders.logs_to_read(run.world.root)
     parts = [_log_of(part, run) for part in step.look_at]
     read = ", ".join(f"the log of {part} ({logs / part}.log)" for part in parts) or str(logs)
     number = scenario.steps.index(step) + 1

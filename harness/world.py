@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from harness import folders
 from harness.devices import Device
 from harness.errors import HarnessError, Misused, TargetUnavailable, WorldBroken
 from harness.parts import Event, PartStatus
@@ -194,7 +195,7 @@ class World:
         if self.broken:
             raise WorldBroken(
                 f"this world is not used any more: {self.broken}",
-                next_step=f"read the first failure; logs: {self.root}/logs",
+                next_step=f"read the first failure; logs: {folders.logs_to_read(self.root)}",
             )
         self._test, self._since = test, time.monotonic()
 
@@ -235,7 +236,7 @@ class World:
         self.broken = self.broken or f"{self._test}:\n{said}"
         return WorldBroken(
             f"the world is broken, so this says nothing about the product:\n{said}\n  the test said: {error}",
-            next_step=f"mend the world and run again; its logs are in {self.root}/logs",
+            next_step=f"mend the world and run again; its logs are in {folders.logs_to_read(self.root)}",
         )
 
     def close(self) -> None:

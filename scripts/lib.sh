@@ -3,6 +3,8 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 FLEET_STARTED=$SECONDS
+# Some of the servers' tools are here, and a user's PATH may lack it.
+export PATH="$PATH:/usr/sbin:/sbin"
 unset PYTHONDONTWRITEBYTECODE # a runbook starts 300 processes, and each would compile what it imports
 
 say() { printf '[%3ds] %s\n' $((SECONDS - FLEET_STARTED)) "$*" >&2; }
@@ -24,11 +26,14 @@ prepare_python() {
   local python=${PYTHON:-python3}
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
     fail "no Python 3.11 or newer as '$python'" "install python3 (3.11 or newer) and python3-venv, or set PYTHON"
-  # A virtual environment knows its own path, so one that was copied here is made anew.
-  [ "$(.venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null)" = "$PWD/.venv" ] || {
+  # A virtual environment has its path in every command that it installed, so one that was copied or moved is made anew:
+  # its commands would run the code of the first checkout.
+  .venv/bin/python -c '' 2>/dev/null && [ "$(cat .venv/done/place 2>/dev/null)" = "$PWD" ] || {
     say "making the virtual environment"
     rm -rf .venv
     "$python" -m venv .venv || fail "cannot make a virtual environment" "apt-get install python3-venv"
+    mkdir -p .venv/done
+    pwd > .venv/done/place
   }
   done_for python requirements/dev.txt || {
     say "installing the pinned Python packages (about a minute)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Generator
 from pathlib import Path
 from typing import IO
@@ -24,7 +25,7 @@ from harness.probes.engine import EngineProbe
 from harness.provisions import Provisions
 from harness.targets import control_plane, identity
 from harness.targets.certificates import Authority
-from harness.targets.local import LocalParts, inherited
+from harness.targets.local import LocalParts, inherited, kept_world
 from harness.targets.machine_checks import check_machine
 from harness.wait import stretched
 from harness.world import World
@@ -82,7 +83,7 @@ def embedded(
             make_device=pool.lend,
             device_kinds=lab.kinds,
             secret=lambda name: (root / "secrets" / name).read_text().strip(),
-            how_to_enter=_how_to_enter(root, worker),
+            how_to_enter=kept_world(worker, root, ("harness.supervisor", root)),
         )
         cleanup.callback(world.close)
         yield world
@@ -96,14 +97,6 @@ def _with_machine(root: Path, ports: Ports) -> Generator[Lab]:
         lab = Lab(machines={"pi": made}, processes=True)
         prepare_login(lab, root / "home")
         yield lab
-
-
-def _how_to_enter(root: Path, worker: str) -> str:
-    return (
-        f"the world of worker {worker} lives on in {root}\n"
-        f"  enter: . {root}/env.sh\n"
-        f"  end:   python -m harness.supervisor --end {root}"
-    )
 
 
 def _start(root: Path, lock: IO[bytes], specs: list[PartSpec], ports: Ports, provisions: Provisions) -> LocalParts:
@@ -132,7 +125,7 @@ def _operator_env(
         "NATS_SERVER": str(provisions.binaries["nats-server"]),
         "NO_COLOR": "1",
     }
-    lines = "".join(f"export {name}='{value}'\n" for name, value in env.items())
+    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
     write_atomic(root / "env.sh", lines.encode())
     return env
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ class LocalParts:
         except WaitTimeout as error:
             raise PartNotReady(
                 f"{error}\n{self._last_words(names)}",
-                next_step=f"see {self._root}/logs, and whether the machine is busy",
+                next_step=f"see {folders.logs_to_read(self._root)}, and whether the machine is busy",
             ) from error
         except WaitFailed as error:
             raise self._death(error.why, names) from error
@@ -201,7 +202,18 @@ class LocalParts:
         words = self._last_words([*names, "supervisor"])
         if PORT_TAKEN.search(words):
             return PortTaken(f"{why}: its port is taken\n{words}", next_step="see who listens there (ss -ltnp)")
-        return PartDied(f"{why}\n{words}", next_step=f"see {self._root}/logs")
+        return PartDied(f"{why}\n{words}", next_step=f"see {folders.logs_to_read(self._root)}")
 
     def _last_words(self, names: Sequence[str]) -> str:
         return "\n".join(f"  {name}:\n{tail(self._root / 'logs' / f'{name}.log', 8)}" for name in names)
+
+
+def kept_world(worker: str, root: Path, *ends: tuple[str, Path]) -> str:
+    """What to type to enter a world that outlives its run, and to end it: by modules of the harness, with a folder."""
+    python = shlex.quote(sys.executable)
+    end = "; ".join(f"{python} -m {module} --end {shlex.quote(str(folder))}" for module, folder in ends)
+    return (
+        f"the world of worker {worker} lives on in {root}\n"
+        f"  enter: . {shlex.quote(str(root / 'env.sh'))}\n"
+        f"  end:   {end}"
+    )

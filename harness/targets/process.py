@@ -28,6 +28,7 @@ from fleet.topology.capabilities import (
     ServiceStatus,
 )
 from fleet.topology.kube import KubeClient, wait_for
+from harness import folders
 from harness.binaries import NAMES, resolve
 from harness.errors import HarnessError
 from harness.parts import PartSpec, ask, put, remove, specs, statuses, unready, write_atomic
@@ -219,7 +220,7 @@ class ProcessTopology:
             said = "\n".join(
                 f"  {name}: {why}\n{tail(self._root / 'logs' / f'{name}.log')}" for name, why in missing.items()
             )
-            raise TimedOut(f"{error.what}\n{said}", next_step=f"see {self._root}/logs") from error
+            raise TimedOut(f"{error.what}\n{said}", next_step=f"see {folders.logs_to_read(self._root)}") from error
 
 
 @contextlib.contextmanager

@@ -127,3 +127,27 @@ def test_ports_lie_below_those_of_outgoing_connections() -> None:
     """Or the kernel could give a stopped server's port away."""
     first_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert first_outgoing >= ports._LAST  # pyright: ignore[reportPrivateUsage]
+
+
+def test_logs_that_a_message_named_stay_when_the_world_is_removed() -> None:
+    """A person reads the message after the run, when the world is gone."""
+    root, lock = folders.create()
+    (root / "logs").mkdir()
+    named = folders.logs_to_read(root)
+    assert folders.logs_to_read(root) == named
+    (root / "logs" / "etcd.log").write_text("the cause")
+    assert (named / "etcd.log").read_text() == "the cause"
+    lock.close()
+    folders.remove(root)
+    assert (named / "etcd.log").read_text() == "the cause"
+    os.utime(named, (0, 0))
+    folders.sweep()
+    assert not named.exists()
+
+
+def test_a_world_whose_logs_nobody_named_leaves_none() -> None:
+    root, lock = folders.create()
+    (root / "logs").mkdir()
+    lock.close()
+    folders.remove(root)
+    assert not (root.parent / "logs" / root.name).exists()

@@ -130,7 +130,9 @@ class Site:
                 f"{error}\n{self._last_words()}", next_step="see these logs, and whether the machine is busy"
             ) from error
         except WaitFailed as error:
-            raise PartDied(f"{error.why}\n{self._last_words()}", next_step=f"see {self.plan.root}/logs") from error
+            raise PartDied(
+                f"{error.why}\n{self._last_words()}", next_step=f"see {folders.logs_to_read(self.plan.root)}"
+            ) from error
 
     def _hopeless(self) -> str | None:
         if self._keeper.poll() is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Generator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from harness.probes.kube import KubeProbe
 from harness.provisions import Provisions
 from harness.targets.embedded import NAMESPACE, remove_containers
 from harness.targets.identity import ZitadelDouble
-from harness.targets.local import LocalParts, inherited
+from harness.targets.local import LocalParts, inherited, kept_world
 from harness.targets.node import identity
 from harness.targets.node.machines import SiteMachines
 from harness.targets.node.parts import NodeParts
@@ -93,7 +94,9 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
             make_device=lambda name: ProcessDevice(root, name, device_env, provisions.engine),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",
             machines=SiteMachines(plan, kube),
-            how_to_enter=_how_to_enter(root, plan, worker),
+            how_to_enter=kept_world(
+                worker, root, ("harness.supervisor", root), ("harness.targets.node.keeper", plan.root)
+            ),
         )
         cleanup.callback(world.close)
         yield world
@@ -132,14 +135,6 @@ def _operator_env(root: Path, plan: Plan, kubeconfig: Path, namespace: str, zita
         "FLEET_POD_USER": _POD_USER,
         "NO_COLOR": "1",
     }
-    lines = "".join(f"export {name}='{value}'\n" for name, value in env.items())
+    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
     write_atomic(root / "env.sh", lines.encode())
     return env
-
-
-def _how_to_enter(root: Path, plan: Plan, worker: str) -> str:
-    return (
-        f"the world of worker {worker} lives on in {root}, its Kubernetes in {plan.root}\n"
-        f"  enter: . {root}/env.sh\n"
-        f"  end:   python -m harness.supervisor --end {root}; python -m harness.targets.node.keeper --end {plan.root}"
-    )

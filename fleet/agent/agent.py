@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
+from fleet.agent.crashes import ENOUGH, QUIET, Crashes
 from fleet.agent.engine import Engine, EngineDown, EngineRefused
 from fleet.agent.grant import Token
 from fleet.agent.info import device_info
@@ -17,6 +18,7 @@ from fleet.agent.place import Place
 from fleet.agent.report import Reporter
 from fleet.agent.session import Ears, Session
 from fleet.agent.state import Saved, Store
+from fleet.agent.supervise import keep_going
 from fleet.agent.token import TokenKeeper
 from fleet.agent.upgrade.events import Event, TargetSeen
 from fleet.agent.upgrade.health import Health
@@ -48,6 +50,7 @@ class Agent:
         self._store = Store(place.state)
         self._engine = Engine(place.engine(config.engine_socket))
         info = device_info(place.root)
+        self._crashes = Crashes(place.crashes, info.boot_id)
         self._reporter = Reporter(config.device_id, info, self._gone)
         observer = Observer(self._engine, config.device_id)
         workloads = Workloads(self._engine, config.device_id)
@@ -73,18 +76,24 @@ class Agent:
             The exit status of the process.
         """
         _log.info("agent started", device=self._config.device_id, version=VERSION)
-        handed_over = False
+        handed_over, in_order = False, True
         await self.write(engine=self._runner is None, reports=self._runner is None)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._manager.run())
-                group.create_task(self._session.run())
-                group.create_task(self._meet_engine())
+                group.create_task(keep_going("workloads", self._manager.run))
+                group.create_task(keep_going("connection", self._session.run))
+                group.create_task(keep_going("engine's version", self._meet_engine))
+                group.create_task(self._settle())
                 if self._runner is not None:
                     group.create_task(self._runner.run())
         except* HandedOver:
             handed_over = True
+        except* Exception:
+            in_order = False
+            raise
         finally:
+            if in_order:
+                self._crashes.over()
             await self._engine.close()
             _log.info("agent stopped; workloads go on", handed_over=handed_over)
         return EXIT_DONE if handed_over else 0
@@ -134,8 +143,18 @@ class Agent:
             _log.info("no desired state to restore; containers are left as they are", path=str(self._store.path))
             return
         self._wishes, self._leaving = saved.wishes, set(saved.leaving)
-        self._manager.want(saved.wishes)
         self._reporter.leaving(self._leaving)
+        crashes = self._crashes.begin()
+        if crashes < ENOUGH:
+            self._manager.want(saved.wishes)
+        else:
+            _log.error(
+                "agents crashed with what is on disk; nothing changes until NATS tells what to run", times=crashes
+            )
+
+    async def _settle(self) -> None:
+        await asyncio.sleep(QUIET)
+        self._crashes.over()
 
     def _want(self, wishes: Wishes) -> None:
         if not self._writes:
@@ -160,7 +179,7 @@ class Agent:
         try:
             self._store.save(Saved(self._wishes or {}, tuple(sorted(self._leaving))))
         except OSError as error:
-            unsaved = f"{self._store.path}: {error.strerror}"
+            unsaved = f"{self._store.path}: {error.strerror or error}"
         if unsaved != self._manager.unsaved:
             self._manager.unsaved = unsaved
             if unsaved:

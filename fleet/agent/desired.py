@@ -7,6 +7,7 @@ import functools
 
 import structlog
 
+from fleet.agent.supervise import unforeseen
 from fleet.agent.wishes import Problem, Wish, Wishes
 from fleet.bus import KV, BadEntry, Bus, Entry
 from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
@@ -54,15 +55,20 @@ async def _index(bus: Bus, device: DeviceId) -> DesiredIndex:
             raise Unclear(f"there is no index of {device}", next_step="is the Device there, and the operator up?")
 
 
-Found = dict[str, "Entry[Desired] | BadEntry | None"]
+Found = dict[str, "Entry[Desired] | BadEntry | Problem | None"]
 
 
 async def _entries(entries: KV[Desired], device: DeviceId, index: DesiredIndex) -> Found:
     limit = asyncio.Semaphore(_AT_ONCE)
 
-    async def get(name: str) -> Entry[Desired] | BadEntry | None:
+    async def get(name: str) -> Entry[Desired] | BadEntry | Problem | None:
         async with limit:
-            return await entries.get(f"{device}.{name}")
+            try:
+                return await entries.get(f"{device}.{name}")
+            except FleetError:
+                raise
+            except Exception as error:
+                return unforeseen(error)
 
     names = [name for name in index.deployments if _is_name(name)]
     return dict(zip(names, await asyncio.gather(*(get(name) for name in names)), strict=True))
@@ -79,10 +85,12 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def _wish(name: str, generation: int, entry: Entry[Desired] | BadEntry | None, known: Wish | None) -> Wish:
+def _wish(name: str, generation: int, entry: Entry[Desired] | BadEntry | Problem | None, known: Wish | None) -> Wish:
     match entry:
         case Entry():
             return Wish(entry.value.generation, entry.value.workload)
+        case Problem():
+            problem = entry
         case BadEntry():
             # msgspec names the place of an unknown tag by its path.
             unknown_kind = entry.why.endswith("`$.workload.type`")

@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception:
         import structlog  # noqa: PLC0415 - heavy
 
-        structlog.stdlib.get_logger().exception("agent failed; workloads go on")
+        structlog.stdlib.get_logger().exception(
+            "the agent ends by an error that it has no answer to; its unit starts it again, and workloads go on"
+        )
         sys.exit(FleetError.exit_code)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -16,10 +16,11 @@ from fleet.agent.backoff import Backoff
 from fleet.agent.engine import EngineDown, EngineRefused
 from fleet.agent.judge import CRASHES, judge
 from fleet.agent.observe import Observer
-from fleet.agent.reconcile import Action, Observed, Run, plan
+from fleet.agent.reconcile import Action, Observed, Run, by_deployment, next_action
+from fleet.agent.supervise import keep_going, unforeseen
 from fleet.agent.wishes import Problem, Wish, Wishes
 from fleet.agent.workloads import Workloads
-from fleet.contract.wire import DeviceState, Reason
+from fleet.contract.wire import DeviceState, Phase, Reason
 
 _log = structlog.stdlib.get_logger()
 
@@ -64,6 +65,7 @@ class Manager:
         self._failures: dict[str, _Failure] = {}
         self._wake = asyncio.Event()
         self._engine_error = ""
+        self._met: dict[str, Problem] = {}
         self._may_begin = True
         self.unsaved = ""
 
@@ -85,7 +87,7 @@ class Manager:
     async def run(self) -> None:
         """Work until cancelled; containers go on."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_engine())
+            group.create_task(keep_going("engine's events", self._follow_engine))
             while True:
                 self._wake.clear()
                 pause = await self._once(group)
@@ -119,14 +121,39 @@ class Manager:
         if self._engine_error:
             _log.info("engine answers again")
             self._engine_error = ""
-        actions = plan(wishes, observed)
+        found = by_deployment(observed)
+        met: dict[str, Problem] = {}
+        actions = self._planned(wishes, found, met)
         self._forget(wishes, actions)
         for name, action in actions.items():
             if self._may_begin and name not in self._busy and self._due(name):
                 work = self._busy[name] = _Work(wishes.get(name))
                 work.task = group.create_task(self._act(name, action, work))
-        self._report(self._judged(wishes, observed), frozenset(one.deployment for one in observed))
+        states = {name: self._judged(name, wish, found.get(name, ()), met) for name, wish in wishes.items()}
+        self._met = met
+        self._report(states, frozenset(found))
         return self._pause(observed)
+
+    def _planned(
+        self, wishes: Wishes, found: Mapping[str, Sequence[Observed]], met: dict[str, Problem]
+    ) -> dict[str, Action]:
+        """What to do; a deployment that cannot be planned is left as it is, and stands in `met`."""
+        actions: dict[str, Action] = {}
+        for name in dict.fromkeys((*wishes, *found)):
+            try:
+                action = next_action(wishes.get(name), found.get(name, ()))
+            except Exception as error:
+                self._meet(name, error, met)
+            else:
+                if action is not None:
+                    actions[name] = action
+        return actions
+
+    def _meet(self, name: str, error: Exception, met: dict[str, Problem]) -> None:
+        """Keep an error that nobody foresaw as the deployment's own; tell it once."""
+        met[name] = unforeseen(error)
+        if self._met.get(name) != met[name]:
+            _log.error("a deployment meets what nobody foresaw; the others go on", deployment=name, exc_info=error)
 
     def _lost(self, wishes: Wishes, error: EngineDown | EngineRefused) -> None:
         if error.what != self._engine_error:
@@ -153,6 +180,9 @@ class Manager:
             _log.info("container starts", deployment=name, image=action.workload.image, replaces=action.instead_of)
         try:
             problem = await self._workloads.carry_out(name, action, lambda stage: self._at(work, stage))
+        except Exception as error:
+            problem = unforeseen(error)
+            _log.exception("a deployment meets what nobody foresaw; the others go on", deployment=name)
         finally:
             del self._busy[name]
             self._wake.set()
@@ -169,18 +199,19 @@ class Manager:
         work.stage = stage
         self._wake.set()
 
-    def _judged(self, wishes: Wishes, observed: list[Observed]) -> dict[str, DeviceState]:
-        states: dict[str, DeviceState] = {}
-        for name, wish in wishes.items():
-            failure, work = self._failures.get(name), self._busy.get(name)
-            states[name] = judge(
+    def _judged(self, name: str, wish: Wish, containers: Sequence[Observed], met: dict[str, Problem]) -> DeviceState:
+        failure, work = self._failures.get(name), self._busy.get(name)
+        try:
+            return judge(
                 wish,
-                [container for container in observed if container.deployment == name],
+                containers,
                 busy=work.stage if work else None,
-                failure=failure.problem if failure else None,
+                failure=met.get(name) or (failure.problem if failure else None),
                 unsaved=self.unsaved,
             )
-        return states
+        except Exception as error:
+            self._meet(name, error, met)
+            return DeviceState(wish.generation, Phase.FAILED, met[name].reason, met[name].message)
 
     def _pause(self, observed: list[Observed]) -> float:
         now = time.monotonic()

@@ -23,6 +23,11 @@ class Place(msgspec.Struct, frozen=True):
         return self.root / "var/lib/fleet/desired.json"
 
     @property
+    def crashes(self) -> Path:
+        """How often the agent ended badly with the last desired state."""
+        return self.root / "var/lib/fleet/crashes.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the one agent that may write."""
         return self.root / "run/fleet/writer.lock"

@@ -7,7 +7,7 @@ from enum import Enum
 
 import msgspec
 
-from fleet.agent.wishes import Wishes
+from fleet.agent.wishes import Wish, Wishes
 from fleet.contract.containers import spec_hash
 from fleet.contract.wire import Restart, Workload
 
@@ -66,25 +66,34 @@ Action = Run | Start | Remove
 
 
 def plan(wishes: Wishes, observed: Sequence[Observed]) -> dict[str, Action]:
-    """The next action of each deployment that needs one.
+    """The next action of each deployment that needs one; see `next_action`."""
+    found = by_deployment(observed)
+    actions: dict[str, Action] = {}
+    for name in (*wishes, *(name for name in found if name not in wishes)):
+        action = next_action(wishes.get(name), found.get(name, ()))
+        if action is not None:
+            actions[name] = action
+    return actions
+
+
+def by_deployment(observed: Sequence[Observed]) -> dict[str, list[Observed]]:
+    """Each deployment's containers."""
+    found: dict[str, list[Observed]] = {}
+    for container in observed:
+        found.setdefault(container.deployment, []).append(container)
+    return found
+
+
+def next_action(wish: Wish | None, containers: Sequence[Observed]) -> Action | None:
+    """What to do next about one deployment, given what is wished of it and its own containers; None for nothing.
 
     A container made from the same workload is never touched while it runs; what is not wished any more goes; a wish
     that was never understood leaves everything as it is.
     """
-    found: dict[str, list[Observed]] = {}
-    for container in observed:
-        if container.status is not Status.REMOVING:
-            found.setdefault(container.deployment, []).append(container)
-    actions: dict[str, Action] = {}
-    for name, wish in wishes.items():
-        if wish.workload is not None:
-            action = _towards(wish.workload, found.get(name, []))
-            if action is not None:
-                actions[name] = action
-    for name, containers in found.items():
-        if name not in wishes:
-            actions[name] = Remove(tuple(container.id for container in containers))
-    return actions
+    there = [one for one in containers if one.status is not Status.REMOVING]
+    if wish is None:
+        return Remove(tuple(one.id for one in there)) if there else None
+    return _towards(wish.workload, there) if wish.workload is not None else None
 
 
 def keeper(workload: Workload, containers: Sequence[Observed]) -> Observed | None:

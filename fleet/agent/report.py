@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import structlog
 
-from fleet.bus import Bus
+from fleet.bus import KV, Bus
 from fleet.contract.buckets import DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
 from fleet.contract.errors import FleetError
 from fleet.contract.names import DeviceId
@@ -113,7 +113,8 @@ class Reporter:
 
     async def _send_states(self, bus: Bus) -> None:
         kv = bus.kv(DEVICE_STATE)
-        left = self._leaving - self._present if self._present is not None else set[str]()
+        # One that is still judged would be reported again after its report is gone.
+        left = self._leaving - self._present - self._states.keys() if self._present is not None else set[str]()
         for name in sorted(left) if self._open else ():
             await kv.delete(f"{self._device}.{name}")
             self._sent.pop(name, None)
@@ -121,8 +122,17 @@ class Reporter:
             self._gone(name)
         for name, state in list(self._states.items()):
             if self._open and self._sent.get(name) != state:
-                await kv.put(f"{self._device}.{name}", msgspec.structs.replace(state, at=time.time()))
-                self._sent[name] = state
+                await self._send_state(kv, name, state)
+
+    async def _send_state(self, kv: KV[DeviceState], name: str, state: DeviceState) -> None:
+        """Send one report; one that cannot be sent at all is told once, so that the others are sent."""
+        try:
+            await kv.put(f"{self._device}.{name}", msgspec.structs.replace(state, at=time.time()))
+        except FleetError:
+            raise
+        except Exception:
+            _log.exception("a report cannot be sent", deployment=name)
+        self._sent[name] = state
 
     async def beat(self, bus: Bus, interval: float) -> None:
         """Say every `interval` seconds that the device lives; a beat that cannot be sent is not made up for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
@@ -13,6 +13,7 @@ from fleet.agent.desired import Unclear, read
 from fleet.agent.hints import certificate_trouble, clock_hint, next_step
 from fleet.agent.nudge import Nudge
 from fleet.agent.report import Reporter
+from fleet.agent.supervise import keep_going
 from fleet.agent.token import TokenKeeper
 from fleet.agent.wishes import Wishes
 from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry, Login, connect
@@ -113,13 +114,20 @@ class Session:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._until_closed())
-                group.create_task(self._listen(bus))
-                group.create_task(self._reporter.publish(bus))
-                group.create_task(self._reporter.beat(bus, self._config.heartbeat_interval))
-                group.create_task(self._keeper.keep(bus.reconnect))
-                group.create_task(self._companion.serve(bus))
+                for part, work in self._parts(bus).items():
+                    group.create_task(keep_going(part, work))
         except* _Ended:
             _log.warning("connection ended; it is built anew")
+
+    def _parts(self, bus: Bus) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What shares a connection; an error that nobody foresaw in one of them ends neither it nor the others."""
+        return {
+            "desired state": lambda: self._listen(bus),
+            "reports": lambda: self._reporter.publish(bus),
+            "heartbeat": lambda: self._reporter.beat(bus, self._config.heartbeat_interval),
+            "token": lambda: self._keeper.keep(bus.reconnect),
+            "upgrade's connection": lambda: self._companion.serve(bus),
+        }
 
     def _welcome(self) -> None:
         self._told = ""

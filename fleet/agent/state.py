@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import structlog
 
 from fleet.agent.schema import form_of
-from fleet.agent.wishes import Wishes
+from fleet.agent.wishes import Problem, Wish, Wishes
 from fleet.contract.upgrade import STATE_SCHEMA
+from fleet.contract.wire import Reason
 
 _log = structlog.stdlib.get_logger()
 
@@ -20,6 +22,14 @@ class Saved(msgspec.Struct, frozen=True):
     """The file's content. `leaving` are removed deployments whose report has not been deleted in NATS yet."""
 
     wishes: Wishes
+    leaving: tuple[str, ...] = ()
+    schema: int = STATE_SCHEMA
+
+
+class _Entries(msgspec.Struct, frozen=True):
+    """As `Saved`, with each wish as it was written: one that does not parse is not to take the others with it."""
+
+    wishes: dict[str, msgspec.Raw]
     leaving: tuple[str, ...] = ()
     schema: int = STATE_SCHEMA
 
@@ -39,19 +49,24 @@ class Store:
             if (form := form_of(data)) > STATE_SCHEMA:
                 _log.error("a newer agent wrote the desired state on disk", form=form, understood=STATE_SCHEMA)
                 return None
-            saved = msgspec.json.decode(data, type=Saved)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            entries = msgspec.json.decode(data, type=_Entries)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if self.path.exists():
+                _log.error("the desired state on disk cannot be read", path=str(self.path), why=str(error))
             return None
         self._written = data
-        return saved
+        wishes = {name: _parsed(name, wish) for name, wish in entries.wishes.items()}
+        return Saved(wishes, entries.leaving, entries.schema)
 
     def save(self, saved: Saved) -> None:
         """Replace the file unless it holds this already; after it returns, a power cut does not lose it.
 
+        A wish that JSON cannot carry is kept as a problem, so that the others are saved.
+
         Raises:
             OSError: it could not be written; the old content stands.
         """
-        data = msgspec.json.encode(saved)
+        data = msgspec.json.encode(_Entries(_encoded(saved.wishes), saved.leaving, saved.schema))
         if data == self._written:
             return
         self._written = b""
@@ -69,6 +84,27 @@ class Store:
                 draft.unlink(missing_ok=True)
             raise
         self._written = data
+
+
+def _parsed(name: str, data: msgspec.Raw) -> Wish:
+    """A wish as it was saved; one that does not parse leaves the deployment as it is, until NATS tells what it is."""
+    try:
+        return msgspec.json.decode(data, type=Wish)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        _log.error("a deployment on disk does not parse; it is left as it is", deployment=name, why=str(error))
+        return Wish(0, None, Problem(Reason.INVALID_DESIRED_STATE, f"what is on disk does not parse: {error}"))
+
+
+def _encoded(wishes: Mapping[str, Wish]) -> dict[str, msgspec.Raw]:
+    found: dict[str, msgspec.Raw] = {}
+    for name, wish in wishes.items():
+        try:
+            found[name] = msgspec.Raw(msgspec.json.encode(wish))
+        except (ValueError, OverflowError, TypeError) as error:
+            problem = Problem(Reason.INVALID_DESIRED_STATE, f"cannot be kept on disk: {type(error).__name__}: {error}")
+            _log.error("a deployment is not saved", deployment=name, why=problem.message)
+            found[name] = msgspec.Raw(msgspec.json.encode(Wish(0, None, problem)))
+    return found
 
 
 def _sync_folder(folder: Path) -> None:

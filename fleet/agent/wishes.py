@@ -17,9 +17,10 @@ class Problem(msgspec.Struct, frozen=True):
     message: str
 
     def __post_init__(self) -> None:
-        """Cut a message that nobody would read to its end."""
-        if len(self.message) > MESSAGE_LIMIT:
-            msgspec.structs.force_setattr(self, "message", f"{self.message[: MESSAGE_LIMIT - 3]}...")
+        """Cut a message that nobody would read to its end, and replace what JSON cannot carry (lone surrogates)."""
+        text = self.message.encode(errors="replace").decode()
+        shown = text if len(text) <= MESSAGE_LIMIT else f"{text[: MESSAGE_LIMIT - 3]}..."
+        msgspec.structs.force_setattr(self, "message", shown)
 
 
 class Wish(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -115,6 +115,15 @@ class Reason(Enum):
     UNSUPPORTED_WORKLOAD = "UnsupportedWorkload"
     INVALID_DESIRED_STATE = "InvalidDesiredState"
     STATE_NOT_SAVED = "StateNotSaved"
+    INTERNAL_ERROR = "InternalError"
+    """The agent met something that it was not made for; the message names it, and the agent's log has the rest."""
+    OTHER = "Other"
+    """A reason that only a newer version knows."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Reason | None:
+        """Read what a newer agent reports as a reason that we do not know, so that its phase still counts."""
+        return cls.OTHER if isinstance(value, str) else None
 
 
 class DeviceState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="state"):

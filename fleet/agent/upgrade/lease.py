@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from fleet.agent.backoff import Backoff
+from fleet.agent.supervise import keep_going
 from fleet.agent.upgrade.events import Event, LeaseLost, LeaseReleased, LeaseTaken
 from fleet.agent.upgrade.line import Line
 from fleet.agent.upgrade.state import Me
@@ -45,7 +46,7 @@ class Lease:
         """Begin to try, and keep it once it is ours; see the effect `TakeLease`."""
         self.drop()
         self._generation = generation
-        self._task = asyncio.create_task(self._hold(patient), name="lease")
+        self._task = asyncio.create_task(keep_going("lease", lambda: self._hold(patient)), name="lease")
 
     def drop(self) -> None:
         """Neither take nor renew it any more."""
@@ -62,7 +63,7 @@ class Lease:
                 found = await kv.get(self._device)
                 if self._is_ours(found):
                     await self._write(kv, found, AgentLease("", self._generation, 0, self._me.boot_id))
-        except (FleetError, TimeoutError) as error:
+        except Exception as error:
             _log.warning("lease not given back; it expires", why=str(error) or "NATS does not answer")
         self._tell(LeaseReleased())
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,32 +12,28 @@ import msgspec
 import structlog
 
 from fleet.agent.backoff import Backoff
+from fleet.agent.supervise import keep_going
 from fleet.agent.upgrade import effects as do
 from fleet.agent.upgrade import events as seen
 from fleet.agent.upgrade import lock, units
 from fleet.agent.upgrade.deadlines import Deadline, Limits
+from fleet.agent.upgrade.failures import reason_of, tell_failure, words_of
 from fleet.agent.upgrade.journal import BadJournal, Change, Journal, Release
 from fleet.agent.upgrade.lease import Lease
 from fleet.agent.upgrade.line import Line
 from fleet.agent.upgrade.machine import begin, step
 from fleet.agent.upgrade.outward import beats_as
 from fleet.agent.upgrade.state import Me, Phase, State
-from fleet.artifacts.refusal import Refusal
 from fleet.bus import Bus
 from fleet.contract.config import AgentConfig
-from fleet.contract.errors import FleetError, Unreachable
-from fleet.contract.upgrade import UpgradeReason, UpgradeStatus
+from fleet.contract.errors import Unreachable
+from fleet.contract.upgrade import UpgradeStatus
 from fleet.contract.wire import AgentTarget
 
 _log = structlog.stdlib.get_logger()
 
 _LOOK_AT_JOURNAL = 0.2
 """Seconds between looks at whether somebody else wrote the journal."""
-_ERRNOS = {
-    errno.ENOSPC: UpgradeReason.NO_SPACE,
-    errno.EDQUOT: UpgradeReason.NO_SPACE,
-    errno.EROFS: UpgradeReason.READ_ONLY,
-}
 _IDLE = frozenset({Phase.STANDBY, Phase.SERVING, Phase.DISABLED})
 
 Job = do.Fetch | do.StageFiles | do.SelfTest
@@ -141,7 +136,7 @@ class Runner:
         Raises:
             HandedOver: this process is to end with `EXIT_DONE`.
         """
-        watch = asyncio.create_task(self._watch_journal())
+        watch = asyncio.create_task(keep_going("watch of the journal", self._watch_journal))
         try:
             state, effects = begin(self._me, await asyncio.to_thread(self._disk.read_journal))
             self._tell_phase(None, state)
@@ -151,7 +146,7 @@ class Runner:
                     await self._carry_out(effect)
                 event = await self._events.get()
                 before = state
-                state, effects = step(state, event)
+                state, effects = self._step(state, event)
                 self._tell_phase(before, state)
         finally:
             watch.cancel()
@@ -162,6 +157,14 @@ class Runner:
             if self._deadline is not None:
                 self._deadline.cancel()
 
+    def _step(self, state: State, event: seen.Event) -> tuple[State, Sequence[do.Effect]]:
+        """The machine's next state; an event that it was not made for is passed over, as one that was lost."""
+        try:
+            return step(state, event)
+        except Exception:
+            _log.exception("an event of the upgrade is passed over", happened=type(event).__name__)
+            return state, ()
+
     def _tell_phase(self, before: State | None, after: State) -> None:
         if before is None or before.phase is not after.phase:
             words = {"why": after.reason.value, "message": after.message} if after.phase not in _IDLE else {}
@@ -171,7 +174,7 @@ class Runner:
         match effect:
             case do.TakeLock():
                 if self._locking is None:
-                    self._locking = asyncio.create_task(self._take_lock())
+                    self._locking = asyncio.create_task(keep_going("writer's lock", self._take_lock))
             case do.TakeLease(generation, patient):
                 self._lease.take(generation, patient=patient)
             case do.ReleaseLease():
@@ -203,21 +206,22 @@ class Runner:
                 raise HandedOver
 
     async def _take_lock(self) -> None:
-        self._lock = await lock.take(self._lock_file)
+        if self._lock < 0:
+            self._lock = await lock.take(self._lock_file)
         self.tell(seen.LockTaken(await asyncio.to_thread(self._disk.read_journal)))
 
     async def _retain(self, newest: int) -> None:
         try:
             await asyncio.to_thread(self._disk.retain, newest)
-        except OSError as error:
-            _log.error("versions not removed", kept=newest, why=_words(error))
+        except Exception as error:
+            tell_failure("versions not removed", error, kept=newest)
 
     async def _record(self, change: Change) -> None:
         try:
             journal = await asyncio.to_thread(self._disk.record, change)
-        except (OSError, FleetError) as error:
-            _log.error("journal not written", change=type(change).__name__, why=_words(error))
-            self.tell(seen.NotRecorded(_words(error)))
+        except Exception as error:
+            tell_failure("journal not written", error, change=type(change).__name__)
+            self.tell(seen.NotRecorded(words_of(error)))
         else:
             _log.info("journal written", change=msgspec.to_builtins(change, enc_hook=str))
             self.tell(seen.Recorded(journal))
@@ -225,18 +229,18 @@ class Runner:
     async def _point_link(self, release: Release) -> None:
         try:
             await asyncio.to_thread(self._disk.point_link, release)
-        except (OSError, FleetError) as error:
-            _log.error("link not swapped", version=release.version, why=_words(error))
-            self.tell(seen.LinkRefused(_reason(error), _words(error)))
+        except Exception as error:
+            tell_failure("link not swapped", error, version=release.version)
+            self.tell(seen.LinkRefused(reason_of(error), words_of(error)))
         else:
             self.tell(seen.LinkPointed())
 
     async def _unit(self, act: Awaitable[None], done: seen.Event) -> None:
         try:
             await act
-        except FleetError as error:
-            _log.error("unit", why=error.what)
-            self.tell(seen.UnitFailed(error.what))
+        except Exception as error:
+            tell_failure("unit", error)
+            self.tell(seen.UnitFailed(words_of(error)))
         else:
             self.tell(done)
 
@@ -259,9 +263,9 @@ class Runner:
         generation = job.target.generation
         try:
             answer = await self._worked(job)
-        except (OSError, FleetError) as error:
-            _log.error("upgrade not possible", version=job.target.version, why=_words(error))
-            answer = seen.JobFailed(generation, _reason(error), _words(error))
+        except Exception as error:
+            tell_failure("upgrade not possible", error, version=job.target.version)
+            answer = seen.JobFailed(generation, reason_of(error), words_of(error))
         self.tell(answer)
 
     async def _worked(self, job: Job) -> seen.Event:
@@ -298,19 +302,3 @@ class Runner:
                     known = stamp
                     self.tell(seen.JournalSeen(await asyncio.to_thread(self._disk.read_journal)))
             await asyncio.sleep(_LOOK_AT_JOURNAL)
-
-
-def _reason(error: OSError | FleetError) -> UpgradeReason:
-    match error:
-        case Refusal():
-            return error.reason
-        case OSError():
-            return _ERRNOS.get(error.errno or 0, UpgradeReason.DISK_ERROR)
-        case _:
-            return UpgradeReason.OTHER
-
-
-def _words(error: OSError | FleetError) -> str:
-    if isinstance(error, OSError):
-        return f"{error.filename or 'the disk'}: {error.strerror or error}"
-    return error.what

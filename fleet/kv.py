@@ -152,6 +152,7 @@ class KV(Generic[T]):
 
     async def _read_all(self, pattern: str) -> list[Entry[T] | BadEntry]:
         found: dict[str, Entry[T] | BadEntry] = {}
+        last = (await self._js.stream_info(self._bucket.stream)).state.last_seq
         subscription = await self._js.subscribe(
             self._bucket.subject(pattern),
             stream=self._bucket.stream,
@@ -159,7 +160,7 @@ class KV(Generic[T]):
             deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
         )
         try:
-            async for message in _until_read(subscription):
+            async for message in _until_read(subscription, last):
                 key = message.subject[self._prefix :]
                 if _deleted(message):
                     found.pop(key, None)
@@ -191,14 +192,15 @@ class KV(Generic[T]):
         return (await translated(publish, doing)).seq
 
 
-async def _until_read(subscription: JetStreamContext.PushSubscription) -> AsyncIterator[Msg]:
-    """What the consumer had when asked, and what was written meanwhile."""
+async def _until_read(subscription: JetStreamContext.PushSubscription, last: int) -> AsyncIterator[Msg]:
+    """What the stream had up to the sequence `last`: a writer that never pauses cannot hold a reader up."""
     info = await subscription.consumer_info()
     left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
     while left:
         message = await subscription.next_msg(timeout=_REQUEST_TIMEOUT)
         yield message
-        left = message.metadata.num_pending
+        metadata = message.metadata
+        left = metadata.num_pending if metadata.sequence.stream < last else 0
 
 
 async def translated(request: Awaitable[R], doing: str) -> R:

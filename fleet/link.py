@@ -18,11 +18,13 @@ from typing import cast
 import msgspec
 import nats.errors
 from nats.aio.client import Client, Server, Srv
+from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import PERMISSIONS_ERR
 
 from fleet.cancel import heeding
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
+from fleet.headers import parse_headers, text
 
 _GROWTH = 1.5
 """The factor by which each attempt makes the next wait longer."""
@@ -127,6 +129,29 @@ class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
         self._transport = self._link = _Transport()
+        self._reply = b""
+
+    async def _read_loop(self) -> None:
+        """Connect anew when the loop ends by itself: nats-py would stay connected, and read nothing any more."""
+        await super()._read_loop()
+        if self.is_connected:
+            await self._process_op_err(nats.errors.ProtocolError())
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        """Skip a message that cannot be handled; the next ones are."""
+        self._reply = reply
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        except Exception as error:
+            await self._error_cb(nats.errors.Error(f"a message on {text(subject)!r} was skipped: {error!r}"))
+
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        return parse_headers(headers, self._reply) if headers else None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        return Msg(subject=text(subject), reply=text(reply), data=data, headers=headers, _client=self, _sid=sid)
 
     async def flush(self, timeout: int = _FLUSH_LIMIT) -> None:  # noqa: ASYNC109 - nats-py's signature
         """Send what waits, then the PING; nats-py lets the PING overtake it, so that its answer proves nothing.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import uuid
 from collections.abc import Generator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from harness import sigterm
 from harness.errors import HarnessError, Misused, TargetUnavailable
 from harness.resume import Resume
 
@@ -49,8 +49,6 @@ CLEANUP = pytest.StashKey[contextlib.ExitStack]()
 KEPT = pytest.StashKey[list[str]]()
 """How to enter the worlds that outlive the run."""
 RUN_ID = pytest.StashKey[str]()
-WORKERS = pytest.StashKey[list[int]]()
-"""On the controller: the process ids of its workers."""
 
 
 # A help text says what is chosen, the values, and the default; every option has a metavar.
@@ -94,10 +92,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.import_plugin("harness.fixtures.scenario")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look of a probe would bury the steps
     config.stash[KEPT] = []
-    config.stash[WORKERS] = []
+    config.stash[sigterm.WORKERS] = []
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # iptables and others are there
     given = worker_input(config)
-    _end_in_order_on_sigterm(config)
+    sigterm.end_in_order(config)
     config.stash[RUN_ID] = given.get("testrunuid") or uuid.uuid4().hex
     resume: Path | None = config.getoption("fleet_resume")
     if resume is not None:
@@ -106,27 +104,6 @@ def pytest_configure(config: pytest.Config) -> None:
         from harness.process import die_with  # noqa: PLC0415
 
         die_with(os.getppid())
-
-
-def _end_in_order_on_sigterm(config: pytest.Config) -> None:
-    """End as Ctrl-C does: worlds are removed, the report is written, and the last lines say what happened.
-
-    A cancelled job of a CI service sends SIGTERM, and kills a little later.
-    """
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; another would interrupt the end
-        for worker in config.stash[WORKERS]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGTERM)
-        raise KeyboardInterrupt("SIGTERM: the run was stopped from outside")
-
-    before = signal.signal(signal.SIGTERM, stop)
-
-    def restore() -> None:
-        signal.signal(signal.SIGTERM, before)
-
-    config.add_cleanup(restore)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -176,7 +153,9 @@ class Node(Protocol):
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Node) -> None:
     """Hand what the controller made to a worker that is about to start, and note its process id."""
-    node.config.stash[WORKERS].append(node.gateway.remote_exec("import os; channel.send(os.getpid())").receive())
+    node.config.stash[sigterm.WORKERS].append(
+        node.gateway.remote_exec("import os; channel.send(os.getpid())").receive()
+    )
     node.workerinput["fleet"] = node.config.stash.get(HANDED, "")
 
 

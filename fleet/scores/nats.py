@@ -196,7 +196,12 @@ def _watches() -> list[str]:
 def _callout_permissions() -> Json:
     stream = IDENTITIES.stream
     return {
-        "publish": [f"$JS.API.CONSUMER.CREATE.{stream}", f"$JS.API.CONSUMER.INFO.{stream}.*", f"$JS.FC.{stream}.>"],
+        "publish": [
+            f"$JS.API.STREAM.INFO.{stream}",
+            f"$JS.API.CONSUMER.CREATE.{stream}",
+            f"$JS.API.CONSUMER.INFO.{stream}.*",
+            f"$JS.FC.{stream}.>",
+        ],
         "subscribe": [AUTH_SUBJECT, IDENTITIES.subject(">"), f"{CALLOUT_INBOX}.>"],
         "allow_responses": {"max": 1, "expires": f"{_AUTH_TIMEOUT}s"},
     }

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from fleet.agent.answers import EngineDown, EngineRefused
 from fleet.agent.backoff import Backoff
 from fleet.agent.crashes import ENOUGH, QUIET, Crashes
-from fleet.agent.engine import Engine, EngineDown, EngineRefused
+from fleet.agent.engine import Engine
 from fleet.agent.grant import Token
 from fleet.agent.info import device_info
 from fleet.agent.manager import Manager

@@ -6,110 +6,45 @@ new for them, and what is used here has been the same in all of them.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
+import structlog
 
-from fleet.agent.wishes import Problem
-from fleet.contract.errors import FleetError, Unreachable
-from fleet.contract.wire import Health, Reason, Workload
+from fleet.agent.answers import (
+    Created,
+    Details,
+    EngineDown,
+    EngineRefused,
+    EngineSilent,
+    Listed,
+    Progress,
+    Version,
+    from_list,
+    is_gone,
+    parse,
+    refused,
+)
+from fleet.agent.creation import creation
+from fleet.contract.wire import Workload
+
+_log = structlog.stdlib.get_logger()
 
 _ANSWER_WITHIN = 15.0
+_AT_ONCE = 8
+"""Containers that are inspected at the same time; one that hangs delays only itself."""
+_OK = 200
+_GONE = 404
+_DONE = (204, 304)
+"""Statuses: it was done, or it was so already."""
 _PULL_SILENCE = 120.0
 """Seconds without a word until a pull counts as hung."""
 STOP_GRACE = 10
 """Seconds between SIGTERM and SIGKILL, the engines' own default."""
-_NANOSECOND = 1e9
-
-T = TypeVar("T")
-
-
-class EngineDown(Unreachable):
-    """The engine does not answer on its socket."""
-
-
-class EngineRefused(FleetError):  # noqa: N818
-    """The engine answered with an error; `problem` is what to report."""
-
-    def __init__(self, doing: str, status: int, message: str) -> None:
-        """Keep the HTTP status, and find the reason in the engine's words."""
-        super().__init__(f"{doing}: {message}", next_step="see the engine's log on the device")
-        self.status = status
-        self.problem = Problem(_reason(status, message), self.what)
-
-
-def _reason(status: int, message: str) -> Reason:
-    words = message.lower()
-    if "port is already allocated" in words or "address already in use" in words:
-        return Reason.PORT_IN_USE
-    if "no such image" in words:
-        return Reason.IMAGE_NOT_FOUND
-    return Reason.INVALID_DESIRED_STATE if status == 400 else Reason.ENGINE_ERROR
-
-
-class _Probe(msgspec.Struct, frozen=True, rename="pascal"):
-    output: str = ""
-
-
-class HealthState(msgspec.Struct, frozen=True, rename="pascal"):
-    """The outcome of a container's health checks."""
-
-    status: str = ""
-    log: list[_Probe] | None = None
-
-
-class State(msgspec.Struct, frozen=True, rename="pascal"):
-    """A container's state."""
-
-    status: str
-    exit_code: int = 0
-    error: str = ""
-    started_at: str = ""
-    out_of_memory: bool = msgspec.field(default=False, name="OOMKilled")
-    health: HealthState | None = None
-
-
-class _Config(msgspec.Struct, frozen=True, rename="pascal"):
-    labels: dict[str, str] | None = None
-
-
-class Details(msgspec.Struct, frozen=True, rename="pascal"):
-    """A container as `inspect` shows it."""
-
-    id: str
-    state: State
-    restart_count: int = 0
-    config: _Config = _Config()
-
-
-class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
-    id: str
-
-
-class _Created(msgspec.Struct, frozen=True, rename="pascal"):
-    id: str
-
-
-class _Component(msgspec.Struct, frozen=True, rename="pascal"):
-    name: str
-
-
-class _Version(msgspec.Struct, frozen=True, rename="pascal"):
-    version: str
-    components: list[_Component] | None = None
-
-
-class _Error(msgspec.Struct, frozen=True):
-    message: str = ""
-    error: str = ""
-
-
-class _Progress(msgspec.Struct, frozen=True):
-    error: str = ""
 
 
 class Engine:
@@ -131,25 +66,40 @@ class Engine:
 
     async def version(self) -> str:
         """The engine's name and version, for people, such as `Engine 20.10.24`."""
-        found = _parse(await self._call("GET", "/version", "ask the version"), _Version)
+        found = parse(await self._call("GET", "/version", "ask the version"), Version)
         names = [component.name for component in found.components or []]
         return f"{names[0] if names else 'Engine'} {found.version}"
 
     async def containers(self, label: str) -> list[Details]:
         """Every container with the label (`key=value`), running or not."""
         query = {"all": "1", "filters": _filters(label=[label])}
-        listed = _parse(await self._call("GET", "/containers/json", "list containers", query), list[_Listed])
-        found: list[Details] = []
-        for one in listed:
-            answer = await self._call("GET", f"/containers/{one.id}/json", "inspect", gone_ok=True)
-            if answer.status_code != 404:
-                found.append(_parse(answer, Details))
-        return found
+        answer = await self._call("GET", "/containers/json", "list containers", query)
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(raw: msgspec.Raw) -> Details | None:
+            async with limit:
+                return await self._inspected(raw)
+
+        found = await asyncio.gather(*(look(raw) for raw in parse(answer, list[msgspec.Raw])))
+        return [one for one in found if one is not None]
+
+    async def _inspected(self, raw: msgspec.Raw) -> Details | None:
+        """One container; None when it went meanwhile. One that cannot be shown does not hide the others."""
+        try:
+            listed = msgspec.json.decode(raw, type=Listed)
+        except msgspec.DecodeError as error:
+            _log.error("the engine lists what is no container; it is passed over", why=str(error))
+            return None
+        try:
+            answer = await self._call("GET", f"/containers/{listed.id}/json", "inspect", good=(_OK, _GONE))
+            return None if answer.is_error else parse(answer, Details)
+        except (EngineRefused, EngineSilent) as error:
+            return from_list(listed, error.what)
 
     async def has_image(self, image: str) -> bool:
         """Whether the image is on the device."""
-        answer = await self._call("GET", f"/images/{quote(image)}/json", f"look for image {image}", gone_ok=True)
-        return answer.status_code != 404
+        answer = await self._call("GET", f"/images/{quote(image)}/json", f"look for image {image}", good=(_OK, _GONE))
+        return not answer.is_error
 
     async def pull(self, image: str) -> None:
         """Fetch an image from its registry.
@@ -162,34 +112,44 @@ class Engine:
         query = {"fromImage": name, "tag": tag}
         try:
             async with self._http.stream("POST", "/images/create", params=query, timeout=limits) as answer:
-                if answer.is_error:
+                if answer.status_code != _OK:
                     await answer.aread()
-                    raise _refused(f"pull {image}", answer)
+                    raise refused(f"pull {image}", answer)
                 async for line in answer.aiter_lines():
-                    problem = msgspec.json.decode(line, type=_Progress).error if line.strip() else ""
+                    problem = _problem(line)
                     if problem:
                         raise EngineRefused(f"pull {image}", 404, problem)
-        except (httpx.TransportError, msgspec.DecodeError) as error:
+        except httpx.TransportError as error:
             raise self._down(f"pull {image}", error) from error
+        if not await self.has_image(image):
+            raise EngineRefused(f"pull {image}", 404, "the engine says that it has it, and does not have it")
 
     async def create(self, name: str, workload: Workload, labels: Mapping[str, str]) -> str:
         """Make a container that does not run yet; returns its id."""
         body = msgspec.json.encode(creation(workload, labels))
-        answer = await self._call("POST", "/containers/create", f"create {name}", {"name": name}, body)
-        return _parse(answer, _Created).id
+        answer = await self._call("POST", "/containers/create", f"create {name}", {"name": name}, body, good=(201,))
+        return parse(answer, Created).id
+
+    async def rename(self, container: str, name: str) -> None:
+        """Give a container another name; whether it runs does not matter."""
+        await self._call("POST", f"/containers/{container}/rename", "rename", {"name": name}, good=(204,))
 
     async def start(self, container: str) -> None:
         """Start a container; starting one that runs is fine."""
-        await self._call("POST", f"/containers/{container}/start", "start")
+        await self._call("POST", f"/containers/{container}/start", "start", good=_DONE)
+
+    async def stop(self, container: str) -> None:
+        """Stop a container with the usual grace; one that does not run, or is gone, is fine."""
+        query = {"t": str(STOP_GRACE)}
+        limit = _ANSWER_WITHIN + STOP_GRACE
+        await self._call("POST", f"/containers/{container}/stop", "stop", query, good=(*_DONE, _GONE), limit=limit)
 
     async def remove(self, container: str) -> None:
         """Stop a container with the usual grace, and remove it with its anonymous volumes; none is fine."""
-        query = {"t": str(STOP_GRACE)}
-        limit = _ANSWER_WITHIN + STOP_GRACE
-        await self._call("POST", f"/containers/{container}/stop", "stop", query, gone_ok=True, limit=limit)
+        await self.stop(container)
         query = {"force": "1", "v": "1"}
         try:
-            await self._call("DELETE", f"/containers/{container}", "remove", query, gone_ok=True)
+            await self._call("DELETE", f"/containers/{container}", "remove", query, good=(_OK, 204, _GONE))
         except EngineRefused as error:
             if error.status != 409:  # somebody else's removal is in progress
                 raise
@@ -204,9 +164,9 @@ class Engine:
         limits = httpx.Timeout(_ANSWER_WITHIN, read=None)
         try:
             async with self._http.stream("GET", "/events", params=query, timeout=limits) as answer:
-                if answer.is_error:
+                if answer.status_code != _OK:
                     await answer.aread()
-                    raise _refused("follow events", answer)
+                    raise refused("follow events", answer)
                 yield None
                 async for line in answer.aiter_lines():
                     if line.strip():
@@ -222,7 +182,7 @@ class Engine:
         query: Mapping[str, str] | None = None,
         body: bytes = b"",
         *,
-        gone_ok: bool = False,
+        good: tuple[int, ...] = (_OK,),
         limit: float = _ANSWER_WITHIN,
     ) -> httpx.Response:
         headers = {"content-type": "application/json"} if body else {}
@@ -232,48 +192,20 @@ class Engine:
             )
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise self._down(doing, error) from error
-        if answer.is_error and not (gone_ok and answer.status_code == 404):
-            raise _refused(doing, answer)
-        return answer
+        if answer.status_code in good:
+            return answer
+        error = refused(doing, answer)
+        if _GONE in good and is_gone(answer.status_code, error.what):
+            return answer
+        raise error
 
     def _down(self, doing: str, error: Exception) -> EngineDown:
         why = str(error) or type(error).__name__
-        return EngineDown(
+        kind = EngineSilent if isinstance(error, httpx.ReadTimeout) else EngineDown
+        return kind(
             f"{doing}: no container engine answers at {self._socket} ({why})",
             next_step="start docker or podman's API service there, or set engineSocket in the configuration",
         )
-
-
-def creation(workload: Workload, labels: Mapping[str, str]) -> dict[str, object]:
-    """The body that makes a container of a workload (Docker Engine API, `ContainerCreate`)."""
-    body: dict[str, object] = {
-        "Image": workload.image,
-        "Env": [f"{name}={value}" for name, value in sorted(workload.env.items())],
-        "Labels": dict(labels),
-        "ExposedPorts": {f"{port.container}/{port.protocol.value}": {} for port in workload.ports},
-    }
-    if workload.command:
-        body["Entrypoint"] = list(workload.command)
-    if workload.args:
-        body["Cmd"] = list(workload.args)
-    if workload.health:
-        body["Healthcheck"] = _health_check(workload.health)
-    bindings: dict[str, list[dict[str, str]]] = {}
-    for port in workload.ports:
-        key = f"{port.container}/{port.protocol.value}"
-        bindings.setdefault(key, []).append({"HostPort": str(port.host)})
-    body["HostConfig"] = {"PortBindings": bindings, "RestartPolicy": {"Name": workload.restart.value}}
-    return body
-
-
-def _health_check(health: Health) -> dict[str, object]:
-    return {
-        "Test": ["CMD", *health.command],
-        "Interval": int(health.interval * _NANOSECOND),
-        "Timeout": int(health.timeout * _NANOSECOND),
-        "Retries": health.retries,
-        "StartPeriod": int(health.start_period * _NANOSECOND),
-    }
 
 
 def _reference(image: str) -> tuple[str, str]:
@@ -286,20 +218,13 @@ def _reference(image: str) -> tuple[str, str]:
     return f"{head}{slash}{last}", tag or "latest"
 
 
+def _problem(line: str) -> str:
+    """What a line of a pull complains of; a line that nobody understands complains of nothing."""
+    try:
+        return msgspec.json.decode(line, type=Progress).error
+    except msgspec.DecodeError:
+        return ""
+
+
 def _filters(**names: Sequence[str]) -> str:
     return msgspec.json.encode(names).decode()
-
-
-def _parse(answer: httpx.Response, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(answer.content, type=kind)
-    except msgspec.DecodeError as error:
-        raise EngineRefused("read the engine's answer", answer.status_code, str(error)) from error
-
-
-def _refused(doing: str, answer: httpx.Response) -> EngineRefused:
-    try:
-        told = msgspec.json.decode(answer.content, type=_Error)
-    except msgspec.DecodeError:
-        told = _Error()
-    return EngineRefused(doing, answer.status_code, told.message or told.error or f"HTTP {answer.status_code}")

@@ -54,6 +54,8 @@ def _verdict(wish: Wish, kept: Observed | None, busy: Reason | None, failure: Pr
         return Phase.PENDING, busy, ""
     if kept is None or wish.workload is None:
         return Phase.PENDING, Reason.STARTING, ""
+    if kept.unclear:
+        return Phase.FAILED, Reason.ENGINE_ERROR, f"the engine does not show the container: {kept.unclear}"
     return _seen(wish.workload.restart, kept)
 
 

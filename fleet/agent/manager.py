@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from fleet.agent.answers import EngineDown, EngineRefused
 from fleet.agent.backoff import Backoff
-from fleet.agent.engine import EngineDown, EngineRefused
 from fleet.agent.judge import CRASHES, judge
 from fleet.agent.observe import Observer
 from fleet.agent.reconcile import Action, Observed, Run, by_deployment, next_action
 from fleet.agent.supervise import keep_going, unforeseen
-from fleet.agent.wishes import Problem, Wish, Wishes
+from fleet.agent.wishes import Problem, WentBack, Wish, Wishes
 from fleet.agent.workloads import Workloads
 from fleet.contract.wire import DeviceState, Phase, Reason
 
@@ -35,6 +35,7 @@ class _Failure:
         self.wish = wish
         self.problem: Problem | None = None
         self.backoff = Backoff(1, 30)
+        self.long_backoff = Backoff(20, 600)
         self.retry_at = 0.0
 
 
@@ -193,7 +194,8 @@ class Manager:
         if failure.problem != problem:
             _log.warning("not as wished", deployment=name, reason=problem.reason.value, why=problem.message)
         failure.problem = problem
-        failure.retry_at = time.monotonic() + failure.backoff.next()
+        pauses = failure.long_backoff if isinstance(problem, WentBack) else failure.backoff
+        failure.retry_at = time.monotonic() + pauses.next()
 
     def _at(self, work: _Work, stage: Reason) -> None:
         work.stage = stage

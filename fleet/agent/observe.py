@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-from fleet.agent.engine import Details, Engine
+from fleet.agent.answers import Details
+from fleet.agent.engine import Engine
 from fleet.agent.reconcile import Observed, Status
 from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SPEC_LABEL
 from fleet.contract.names import DeviceId
@@ -36,25 +37,27 @@ class Observer:
         self._first_seen = {
             run: self._first_seen.get(run, now) for run in ((one.id, one.state.started_at) for one in found)
         }
-        return [self._observed(one, now) for one in found if DEPLOYMENT_LABEL in (one.config.labels or {})]
+        return [self._observed(one, now) for one in found if DEPLOYMENT_LABEL in one.labels]
 
     def changes(self) -> AsyncIterator[None]:
         """One item when the engine is there, then one per change of our containers; see `Engine.events`."""
         return self._engine.events(self._label, EVENTS)
 
     def _observed(self, one: Details, now: float) -> Observed:
-        labels = one.config.labels or {}
+        labels = one.labels
         state, health = one.state, one.state.health
         probes = health.log if health and health.log else []
         seen = self._first_seen[one.id, state.started_at]
         return Observed(
             id=one.id,
+            name=one.name.lstrip("/"),
             deployment=labels[DEPLOYMENT_LABEL],
             spec=labels.get(SPEC_LABEL, ""),
             # A state that only a newer engine knows is one in which the container does not run.
             status=_KNOWN.get(state.status, Status.EXITED),
             exit_code=state.exit_code,
             error=state.error,
+            unclear=one.unclear,
             out_of_memory=state.out_of_memory,
             restarts=one.restart_count,
             health=health.status if health else "",

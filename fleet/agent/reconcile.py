@@ -27,13 +27,16 @@ class Status(Enum):
 class Observed(msgspec.Struct, frozen=True):
     """One of our containers as the engine shows it.
 
-    `steady_in` is the time in seconds until the present run counts as stable, 0 when it does.
+    `unclear` says why the engine does not show it; then it is known from the engine's list alone. `steady_in` is the
+    time in seconds until the present run counts as stable, 0 when it does.
     """
 
     id: str
     deployment: str
     spec: str
     status: Status
+    name: str = ""
+    unclear: str = ""
     exit_code: int = 0
     error: str = ""
     out_of_memory: bool = False
@@ -44,16 +47,22 @@ class Observed(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Make a container from the workload and start it, in the place of the given ones."""
+    """Make a container from the workload and start it, in the place of the given ones.
+
+    `back_to` is the one of them that runs again if the new one cannot be started.
+    """
 
     workload: Workload
     instead_of: tuple[str, ...] = ()
+    back_to: str = ""
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Start a container that is as it should be, but does not run."""
+    """Start a container that is as it should be, but does not run; as `Run` otherwise."""
 
     container: str
+    instead_of: tuple[str, ...] = ()
+    back_to: str = ""
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -103,17 +112,26 @@ def keeper(workload: Workload, containers: Sequence[Observed]) -> Observed | Non
     return max(fitting, key=lambda one: (_LIFE.get(one.status, 0), one.id), default=None)
 
 
+PREVIOUS = ".previous."
+"""In the name of a container that was stopped for its replacement: this much must survive the agent."""
 _LIFE = {Status.RUNNING: 2, Status.RESTARTING: 1, Status.PAUSED: 1}
 
 
 def _towards(workload: Workload, containers: Sequence[Observed]) -> Action | None:
     kept = keeper(workload, containers)
-    others = tuple(one.id for one in containers if one is not kept)
+    rest = [one for one in containers if one is not kept]
+    others = tuple(one.id for one in rest)
     if kept is None:
-        return Run(workload, instead_of=others)
-    if others:
-        return Remove(others)
-    return Start(kept.id) if _must_start(workload.restart, kept) else None
+        return Run(workload, others, _back_to(rest))
+    if _must_start(workload.restart, kept):
+        return Start(kept.id, others, _back_to(rest))
+    return Remove(others) if others else None
+
+
+def _back_to(containers: Sequence[Observed]) -> str:
+    """What runs, or ran until it was stopped for its replacement; empty for nothing."""
+    lived = [one for one in containers if one.status in _LIFE or PREVIOUS in one.name]
+    return max(lived, key=lambda one: (_LIFE.get(one.status, 0), one.id)).id if lived else ""
 
 
 def _must_start(restart: Restart, container: Observed) -> bool:

@@ -23,6 +23,10 @@ class Problem(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "message", shown)
 
 
+class WentBack(Problem, frozen=True):
+    """Why a replacement did not start; what ran before was stopped for the attempt, so it is not repeated soon."""
+
+
 class Wish(msgspec.Struct, frozen=True, omit_defaults=True):
     """One deployment. With a `problem`, `workload` is the last one that was understood, and goes on."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Callable
 
-from fleet.agent.engine import Engine, EngineDown, EngineRefused
-from fleet.agent.reconcile import Action, Remove, Run, Start
-from fleet.agent.wishes import Problem
+from fleet.agent.answers import EngineDown, EngineRefused
+from fleet.agent.engine import Engine
+from fleet.agent.reconcile import PREVIOUS, Action, Remove, Run, Start
+from fleet.agent.wishes import Problem, WentBack
 from fleet.contract.containers import (
     DEPLOYMENT_LABEL,
     DEVICE_LABEL,
@@ -35,7 +38,7 @@ class Workloads:
                 case Run():
                     return await self._run(deployment, action, stage)
                 case Start():
-                    await self._engine.start(action.container)
+                    return await self._start(deployment, action)
                 case Remove():
                     await self._remove(action.containers)
         except EngineDown as error:
@@ -45,24 +48,54 @@ class Workloads:
         return None
 
     async def _run(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
+        """Nothing that runs is touched before its replacement is there: an image, then a container made from it."""
         image = action.workload.image
         if not await self._engine.has_image(image):
             stage(Reason.PULLING)
             try:
                 await self._engine.pull(image)
             except EngineRefused as error:
-                # What ran before goes on: an image that cannot be had must not take a working container away.
                 return Problem(Reason.IMAGE_NOT_FOUND, f"the image is not on the device; {error.what}")
             stage(Reason.STARTING)
-        await self._remove(action.instead_of)
+        name = container_name(self._device, deployment)
+        if action.instead_of:
+            name = f"{name}.next.{secrets.token_hex(4)}"
         labels = {
             DEVICE_LABEL: str(self._device),
             DEPLOYMENT_LABEL: deployment,
             SPEC_LABEL: spec_hash(action.workload),
         }
-        name = container_name(self._device, deployment)
-        await self._engine.start(await self._engine.create(name, action.workload, labels))
+        made = await self._engine.create(name, action.workload, labels)
+        return await self._start(deployment, Start(made, action.instead_of, action.back_to))
+
+    async def _start(self, deployment: str, action: Start) -> Problem | None:
+        """Start a container in the place of others: they are stopped, and removed only once it has started."""
+        try:
+            if action.back_to:
+                name = f"{container_name(self._device, deployment)}{PREVIOUS}{secrets.token_hex(4)}"
+                await self._engine.rename(action.back_to, name)
+            for one in action.instead_of:
+                await self._engine.stop(one)
+            await self._engine.start(action.container)
+        except EngineRefused as error:
+            return await self._go_back(deployment, action, error.problem)
+        await self._remove(action.instead_of)
+        if action.instead_of:
+            with contextlib.suppress(EngineRefused):  # the name is for people
+                await self._engine.rename(action.container, container_name(self._device, deployment))
         return None
+
+    async def _go_back(self, deployment: str, action: Start, problem: Problem) -> Problem:
+        """What ran before its replacement runs again; what cannot be started goes."""
+        if not action.back_to:
+            return problem
+        try:
+            await self._engine.start(action.back_to)
+            await self._engine.remove(action.container)
+            await self._engine.rename(action.back_to, container_name(self._device, deployment))
+        except EngineRefused as error:
+            return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {error.what}")
+        return WentBack(problem.reason, f"{problem.message}; what ran before runs again")
 
     async def _remove(self, containers: tuple[str, ...]) -> None:
         for container in containers:

@@ -15,7 +15,8 @@ import msgspec
 import structlog.testing
 
 from fleet.agent.agent import Agent
-from fleet.agent.engine import Details, Engine
+from fleet.agent.answers import Details
+from fleet.agent.engine import Engine
 from fleet.agent.grant import Token
 from fleet.agent.place import Place
 from fleet.bus import Bus, Entry, connect

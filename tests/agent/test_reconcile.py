@@ -113,7 +113,9 @@ def test_of_two_that_fit_the_one_that_runs_stays(other: Status) -> None:
 
 
 def test_a_change_replaces() -> None:
-    assert plan({"web": Wish(2, GREEN)}, [seen("web", BLUE)]) == {"web": Run(GREEN, instead_of=("web-1",))}
+    assert plan({"web": Wish(2, GREEN)}, [seen("web", BLUE)]) == {
+        "web": Run(GREEN, instead_of=("web-1",), back_to="web-1")
+    }
 
 
 def test_a_generation_alone_changes_nothing() -> None:

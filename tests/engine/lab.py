@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from fleet.agent.engine import Details, Engine
+from fleet.agent.answers import Details
+from fleet.agent.engine import Engine
 from fleet.contract.wire import Container, Health, Port, Protocol, Restart
 from harness.engine_client import EngineClient
 from harness.images import IMAGE

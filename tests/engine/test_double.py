@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.agent.engine import Engine, EngineRefused
+from fleet.agent.answers import EngineRefused
+from fleet.agent.engine import Engine
 from fleet.contract.wire import Container, Port, Protocol, Reason
 from harness.engine import running_double
 from harness.images import PAGE, busybox_archive

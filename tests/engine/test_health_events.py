@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from fleet.agent.engine import Details, Engine
+from fleet.agent.answers import Details
+from fleet.agent.engine import Engine
 from fleet.agent.observe import EVENTS
 from fleet.contract.wire import Health, Restart
 from tests.engine.lab import STAYS, Lab, workload

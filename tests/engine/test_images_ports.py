@@ -8,7 +8,8 @@ import socket
 import httpx
 import pytest
 
-from fleet.agent.engine import Engine, EngineRefused
+from fleet.agent.answers import EngineRefused
+from fleet.agent.engine import Engine
 from fleet.contract.wire import Reason
 from harness.images import IMAGE, PAGE
 from tests.engine.lab import STAYS, Lab, free_port, web, workload

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from fleet.agent.engine import Engine, EngineDown, EngineRefused
+from fleet.agent.answers import EngineDown, EngineRefused
+from fleet.agent.engine import Engine
 from fleet.contract.wire import Reason, Restart
 from tests.engine.lab import STAYS, Lab, workload
 

@@ -55,6 +55,7 @@ class Double:
             ("POST", "/containers/{name}/start", self._start),
             ("POST", "/containers/{name}/stop", self._stop),
             ("POST", "/containers/{name}/kill", self._kill),
+            ("POST", "/containers/{name}/rename", self._rename),
             ("DELETE", "/containers/{name}", self._remove),
             ("POST", "/images/load", self._load),
             ("POST", "/images/create", self._pull),
@@ -119,6 +120,10 @@ class Double:
         name = request.query_params.get("signal", "SIGKILL")
         number = signal.Signals(int(name)) if name.isdigit() else signal.Signals["SIG" + name.removeprefix("SIG")]
         await self.containers.find(request.path_params["name"]).kill(number)
+        return Response(status_code=204)
+
+    async def _rename(self, request: Request) -> Response:
+        self.containers.rename(request.path_params["name"], request.query_params.get("name", ""))
         return Response(status_code=204)
 
     async def _remove(self, request: Request) -> Response:

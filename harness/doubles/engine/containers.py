@@ -65,16 +65,7 @@ class Containers:
         Raises:
             Refused: 400 a bad name or port; 404 no such image; 409 the name is taken.
         """
-        name = name.lstrip("/") or f"container-{secrets.token_hex(4)}"
-        if not _NAME.fullmatch(name):
-            raise Refused(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-        for one in self._all.values():
-            if one.record.name == name:
-                raise Refused(
-                    409,
-                    f'Conflict. The container name "/{name}" is already in use by container "{one.record.id}". '
-                    "You have to remove (or rename) that container to be able to reuse that name.",
-                )
+        name = self._free(name.lstrip("/") or f"container-{secrets.token_hex(4)}")
         image = self._images.find(body.image)
         number = secrets.token_hex(32)
         home = self._folder / number
@@ -85,6 +76,29 @@ class Containers:
         container.save()
         self._events.emit("create", record)
         return record
+
+    def rename(self, container: str, name: str) -> None:
+        """Give it another name.
+
+        Raises:
+            Refused: 400 a bad name; 404 no such container; 409 the name is taken.
+        """
+        found = self.find(container)
+        found.record.name = self._free(name.lstrip("/"))
+        found.save()
+        self._events.emit("rename", found.record)
+
+    def _free(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise Refused(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        for one in self._all.values():
+            if one.record.name == name:
+                raise Refused(
+                    409,
+                    f'Conflict. The container name "/{name}" is already in use by container "{one.record.id}". '
+                    "You have to remove (or rename) that container to be able to reuse that name.",
+                )
+        return name
 
     async def remove(self, container: Container, *, force: bool) -> None:
         """Make it gone; as `Container.remove`."""

@@ -137,6 +137,21 @@ def as_json(item: Device | FleetDeployment) -> Json:
     return {"apiVersion": item.api_version, "kind": item.kind, **msgspec.to_builtins(item, enc_hook=str)}
 
 
+def trusted(kube: KubeClient, namespace: str, server: ServerInfo, token_file: str = "") -> None:
+    """Refuse to go on when the server has changed since this admin used it first: before anything is sent.
+
+    Raises:
+        NotPermitted: see `fleet.cli.trust.check`.
+        InvalidInput, NotFound: the token file holds none, or is not there.
+    """
+    from pathlib import Path  # noqa: PLC0415
+
+    from fleet.cli.trust import check, server_key  # noqa: PLC0415
+    from fleet.topology.admin import read_token  # noqa: PLC0415
+
+    check(server_key(kube.host, namespace), server, read_token(Path(token_file)) if token_file else "")
+
+
 def admin_auth(server: ServerInfo | None, client_id: str, token_file: str) -> AdminAuth:
     """How the admin gets in: as told, else by the stored login, else by a new login with the server's own client.
 
@@ -154,7 +169,7 @@ def admin_auth(server: ServerInfo | None, client_id: str, token_file: str) -> Ad
         return AdminAuth(token_file=Path(token_file))
     if server is None:
         return AdminAuth()
-    stored = stored_token(server.issuer)
+    stored = stored_token(server.issuer, server.ca)
     return AdminAuth(token_file=stored) if stored else AdminAuth(oidc_client_id=server.cli_client_id)
 
 

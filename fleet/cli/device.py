@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -25,6 +25,7 @@ from fleet.cli.context import (
     seconds,
     status_of,
     tell,
+    trusted,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress, table
 from fleet.contract.errors import FleetError, InvalidInput, TimedOut
@@ -75,6 +76,7 @@ def enroll(
 
     kube = cluster()
     server = installed(kube, namespace)
+    trusted(kube, namespace, server, admin_token_file)
     auth = admin_auth(server, admin_oidc_client_id, admin_token_file)
     score = FleetDeviceEnrollScore(device, server, auth, namespace, labels, heartbeat_interval, replace)
     config = score.interpret(kube, tell=tell, save=lambda config: saved(out, config))
@@ -161,9 +163,8 @@ def revoke(
     read(kube, Device, name, namespace)
     patched = from_builtins(kube.patch("Device", name, namespace, {"spec": {"revoked": True}}), Device)
     _await_revoked(kube, patched, timeout)
-    identity = _at_provider(
-        lambda zitadel, user: zitadel.deactivate(user), name, server, admin_oidc_client_id, admin_token_file
-    )
+    login = _Login(kube, namespace, server, admin_oidc_client_id, admin_token_file)
+    identity = _at_provider(lambda zitadel, user: zitadel.deactivate(user), name, login)
     value = {"device": str(name), "revoked": True, "sessions": "dropped", "identity": identity or "deactivated"}
     answer(output, value, f"{name} is revoked, and its session dropped; its identity: {value['identity']}")
 
@@ -192,9 +193,8 @@ def delete(
     kube.delete([{"kind": "Device", "metadata": {"name": item.metadata.name, "namespace": namespace}}])
     gone = f"{name} to be cleaned up by the operator"
     wait_for(lambda: None if kube.find("Device", name, namespace) else True, gone, timeout)
-    identity = _at_provider(
-        lambda zitadel, user: zitadel.delete_user(user), name, server, admin_oidc_client_id, admin_token_file
-    )
+    login = _Login(kube, namespace, server, admin_oidc_client_id, admin_token_file)
+    identity = _at_provider(lambda zitadel, user: zitadel.delete_user(user), name, login)
     value = {"device": str(name), "deleted": True, "identity": identity or "deleted"}
     answer(output, value, f"{name} is deleted; its identity: {value['identity']}")
 
@@ -230,16 +230,28 @@ def _await_revoked(kube: KubeClient, revoked: Device, timeout: float) -> None:
         ) from error
 
 
-def _at_provider(act: Act, name: DeviceId, server: ServerInfo, client_id: str, token_file: str) -> str:
+class _Login(NamedTuple):
+    """By which login, if any, a command may touch the provider of the server in a namespace."""
+
+    kube: KubeClient
+    namespace: str
+    server: ServerInfo
+    client_id: str
+    token_file: str
+
+
+def _at_provider(act: Act, name: DeviceId, login: _Login) -> str:
     """Do something to the device's machine user; returns why it was left alone, or nothing."""
     from fleet.cli.store import stored_token  # noqa: PLC0415
     from fleet.scores.enroll import user_prefix  # noqa: PLC0415
     from fleet.topology.zitadel import Zitadel  # noqa: PLC0415
 
-    if not (client_id or token_file or stored_token(server.issuer)):
+    server = login.server
+    if not (login.client_id or login.token_file or stored_token(server.issuer, server.ca)):
         return "left as it is, since nobody is logged in at the provider (`fleet login`)"
     try:
-        token = admin_auth(server, client_id, token_file).access_token(server.issuer, server.ca, tell)
+        trusted(login.kube, login.namespace, server, login.token_file)
+        token = admin_auth(server, login.client_id, login.token_file).access_token(server.issuer, server.ca, tell)
         with Zitadel(server.issuer, server.ca, token.text) as zitadel:
             users = zitadel.machine_users(user_prefix(name))
             for user in users:
@@ -248,7 +260,7 @@ def _at_provider(act: Act, name: DeviceId, server: ServerInfo, client_id: str, t
                 return "was gone already"
     except FleetError as error:
         # The device is out already; what failed is the second lock, and the admin must know.
-        progress(f"warning: {error}")
+        progress(f"warning: {error.lines[0]}", *error.lines[1:])
         return f"left as it is: {error.what}"
     return ""
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from fleet.blobs import Blobs
 from fleet.bus import Login, connect
-from fleet.cli.context import cluster, installed, place
+from fleet.cli.context import cluster, installed, place, trusted
 from fleet.cli.output import progress
 from fleet.contract.buckets import PUBLISHER_INBOX, PUBLISHER_USER
 from fleet.contract.errors import NotInstalled
@@ -24,10 +24,12 @@ async def publisher(namespace: str) -> AsyncGenerator[Blobs]:
 
     Raises:
         NotInstalled: there is no server, or one from before agents were published.
-        NotPermitted: its secrets are not for us, or NATS refused the login.
+        NotPermitted: it has changed since its first use, its secrets are not for us, or NATS refused the login.
         Unreachable: NATS does not answer.
     """
-    info = installed(cluster(), namespace)
+    kube = cluster()
+    info = installed(kube, namespace)
+    trusted(kube, namespace, info)
     home = place(PlaceRequest(namespace=namespace, timeout=_READY_WITHIN, progress=progress))
     password = home.secrets.get(PUBLISHER_PASSWORD)
     if password is None:

@@ -117,6 +117,8 @@ def install(
       fleet server install --issuer https://id.example.org --admin-token-file admin.pat --nats-address nats.example.org
       fleet server install ... --dry-run
     """  # noqa: D301
+    from fleet.cli.store import made_folder  # noqa: PLC0415
+    from fleet.cli.trust import confirm, server_key  # noqa: PLC0415
     from fleet.issuer import parse_issuer  # noqa: PLC0415
     from fleet.scores.server import FleetServerScore  # noqa: PLC0415
     from fleet.topology.capabilities import PlaceOptions, PlaceRequest  # noqa: PLC0415
@@ -143,7 +145,10 @@ def install(
     if dry_run:
         _preview(score, target, output)
         return
+    made_folder()
     done = score.interpret(target, tell=tell, progress=progress)
+    kube = cluster()
+    confirm(server_key(kube.host, namespace), installed(kube, namespace))
     changed = [item.name for item in done if item.changed]
     lines = [f"  {'changed  ' if item.changed else 'unchanged'}  {item.name}" for item in done]
     summary = f"{len(changed)} of {len(done)} changed" if changed else "nothing changed"
@@ -166,6 +171,41 @@ def _preview(score: FleetServerScore, target: ServerPlace, output: Output) -> No
 
 def _told(item: Preview) -> list[str]:
     return [f"  would {item.action:<6}  {item.name}", *(f"      {field}" for field in item.fields)]
+
+
+@app.command()
+def trust(
+    issuer: Annotated[str, typer.Option(metavar="URL", help="the identity provider that the server is to have")],
+    authority: Annotated[str, typer.Option(metavar="SHA256", help="of its authorities, where they have changed")] = "",
+    nats_url: Annotated[str, typer.Option(metavar="URL", help="of NATS, where it has changed")] = "",
+    namespace: NamespaceOption = DEFAULT_NAMESPACE,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Confirm to whom your credentials may go, after a server has changed. Ask who runs it for these words.
+
+    What a server says of itself is remembered at its first use, and by an install; commands that send a token or a
+    password refuse it once it says something else.
+
+    \b
+    Example:
+      fleet server trust --issuer https://id.example.org
+    """  # noqa: D301
+    from fleet.cli.trust import Trusted, confirm, known, server_key  # noqa: PLC0415
+
+    kube = cluster()
+    server, key = installed(kube, namespace), server_key(kube.host, namespace)
+    says, before = Trusted.of(server).named(), known(key)
+    given = {"--issuer": issuer, "--authority": authority, "--nats-url": nats_url}
+    for option, value in says.items():
+        changed = before is not None and before.named()[option] != value
+        if given[option] != value and (given[option] or changed):
+            raise Conflict(
+                f"{key} says {option[2:]} {value}, and you named {given[option] or 'none'}",
+                next_step=f"ask who runs that server; if it is right, give {option} {value}",
+            )
+    changed = confirm(key, server)
+    what = "is trusted" if changed else "was trusted already; nothing changed"
+    answer(output, {"server": key, "changed": changed, **msgspec.to_builtins(Trusted.of(server))}, f"{key} {what}")
 
 
 @app.command()
@@ -215,6 +255,7 @@ def uninstall(
     Example:
       fleet server uninstall --delete-data
     """  # noqa: D301
+    from fleet.cli.trust import forget, server_key  # noqa: PLC0415
     from fleet.scores.server import uninstall as remove  # noqa: PLC0415
 
     kube = cluster()
@@ -228,6 +269,8 @@ def uninstall(
         delete_data=delete_data,
         delete_definitions=delete_data and _is_alone(kube, namespace),
     )
+    if delete_data:
+        forget(server_key(kube.host, namespace))
     removed = [item.name for item in done if item.changed]
     kept = "" if delete_data else "; devices, deployments, secrets and NATS' data stay"
     answer(output, {"namespace": namespace, "removed": removed}, f"removed {len(removed)} parts of {namespace}{kept}")

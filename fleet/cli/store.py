@@ -1,14 +1,16 @@
-"""The stored login: `$XDG_CONFIG_HOME/fleet`, mode 0600, for one issuer at a time."""
+"""The stored login: `$XDG_CONFIG_HOME/fleet`, mode 0600, for one issuer and its authority at a time."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import msgspec
 
-from fleet.contract.errors import InvalidInput
+from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.wire import decode, encode
 from fleet.tokens import AccessToken
 from fleet.topology.host import write_atomic
@@ -18,32 +20,69 @@ _MARGIN = 60
 
 
 class _Login(msgspec.Struct, frozen=True):
-    """Whose the stored token is, and until when it is good (Unix time in seconds)."""
+    """Whose the stored token is, until when it is good (Unix time in seconds), and the SHA-256 of the authorities."""
 
     issuer: str
     expires: float
+    authority: str = ""
 
 
-def store(issuer: str, token: AccessToken) -> Path:
-    """Keep a login; returns the token's file."""
-    folder = _folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def store(issuer: str, ca: str, token: AccessToken) -> Path:
+    """Keep a login; returns the token's file.
+
+    Raises:
+        NotPermitted: the file cannot be written.
+    """
+    folder = made_folder()
     expires = time.time() + token.expires_at - time.monotonic()
-    write_atomic(folder / "token", token.text.encode(), 0o600)
-    write_atomic(folder / "login.json", encode(_Login(issuer, expires)), 0o600)
+    try:
+        write_atomic(folder / "token", token.text.encode(), 0o600)
+        write_atomic(folder / "login.json", encode(_Login(issuer, expires, _digest(ca))), 0o600)
+    except OSError as error:
+        raise _refused(folder, error) from error
     return folder / "token"
 
 
-def stored_token(issuer: str) -> Path | None:
-    """The token's file, if it is this issuer's and still good."""
-    folder = _folder()
+def stored_token(issuer: str, ca: str) -> Path | None:
+    """The token's file, if it was got from this issuer, by these authorities, and is still good."""
+    folder = config_folder()
     try:
         login = decode((folder / "login.json").read_bytes(), _Login)
     except (OSError, InvalidInput):
         return None
-    good = login.issuer == issuer and login.expires - _MARGIN > time.time()
+    same = (login.issuer, login.authority) == (issuer, _digest(ca))
+    good = same and login.expires - _MARGIN > time.time()
     return folder / "token" if good else None
 
 
-def _folder() -> Path:
+def config_folder() -> Path:
+    """Where the command line keeps what belongs to this person."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fleet"
+
+
+def made_folder() -> Path:
+    """The same, after seeing that we can write there: a person is asked for nothing that could not be kept.
+
+    Raises:
+        NotPermitted: we cannot.
+    """
+    folder = config_folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _refused(folder, error) from error
+    return folder
+
+
+def _refused(folder: Path, error: OSError) -> NotPermitted:
+    return NotPermitted(
+        f"cannot write to {folder}: {error.strerror}",
+        next_step="set XDG_CONFIG_HOME to a folder that you may write to, and repeat",
+    )
+
+
+def _digest(ca: str) -> str:
+    return hashlib.sha256(ca.encode()).hexdigest()

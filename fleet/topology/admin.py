@@ -45,10 +45,11 @@ class AdminAuth(msgspec.Struct, frozen=True):
         """
         if self.token_file is None:
             return device_login(issuer, ca, self.oidc_client_id, tell=tell)
-        return AccessToken(_read_token(self.token_file), math.inf, math.inf)
+        return AccessToken(read_token(self.token_file), math.inf, math.inf)
 
 
-def _read_token(path: Path) -> str:
+def read_token(path: Path) -> str:
+    """The token in a file; see `AdminAuth.access_token` for what it raises."""
     try:
         text = path.read_text(encoding="ascii").strip()
         status = path.stat()

@@ -6,6 +6,7 @@ import asyncio
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,7 +58,7 @@ def server(nats: Nats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place
     asyncio.run(make())
     place = Place(tmp_path / "secrets")
     info = ServerInfo("https://id", "1", "2", nats.url, nats.tls.ca, "v0.1.0")
-    monkeypatch.setattr(publisher, "cluster", lambda: None)
+    monkeypatch.setattr(publisher, "cluster", lambda: SimpleNamespace(host="https://kube.example.org"))
     monkeypatch.setattr(publisher, "installed", lambda *_: info)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     monkeypatch.setattr(publisher, "place", lambda _: place)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     return place

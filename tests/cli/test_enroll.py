@@ -309,6 +309,6 @@ def test_an_interrupted_login_leaves_nothing(installed: Place, probe: KubeProbe,
         answer = ended(process)
     assert answer.code == 130
     assert "Traceback" not in answer.err
-    assert not (tmp_path / "home/.config/fleet").exists()
+    assert not (tmp_path / "home/.config/fleet/token").exists()
     # A definition that is new is not served at once: the API server asks to be asked again (429).
     assert wait_until(probe.devices, "devices are served", timeout=10, until=lambda _: True) == []

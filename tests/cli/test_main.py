@@ -23,7 +23,7 @@ from tests.support.tls import make_tls
 FLEET = Path(sys.executable).parent / "fleet"
 COMMANDS: list[tuple[str, ...]] = [
     ("login",),
-    *(("server", verb) for verb in ("install", "status", "uninstall")),
+    *(("server", verb) for verb in ("install", "trust", "status", "uninstall")),
     *(("server", "chart", verb) for verb in ("render", "publish", "application", "prepare", "withdraw")),
     *(("device", verb) for verb in ("enroll", "setup", "list", "show", "revoke", "delete")),
     *(("device", verb) for verb in ("upgrade", "rollback")),

@@ -90,7 +90,7 @@ class Operator:
             strays = Strays(self._metrics)
             knowledge = Knowledge(self._store, strays, api, links, self.readiness, self._metrics)
             objects = Objects(api, self._store, self.readiness, strays)
-            actor = Actor(Keys(links.app, links.control, self._store), objects, drops, self._metrics)
+            actor = Actor(Keys(links.app, links.control, self._store, self._bell.wake), objects, drops, self._metrics)
             await knowledge.follow(self._bell.wake, self._bell.read_again)
             await sessions.guard(self._store.barred, self._session_begun)
             loop = Loop(

@@ -102,12 +102,20 @@ class Lease:
                 return await kv.update(self._device, self._mine(), revision=revision)
             except Conflict:
                 found = await self._seen(kv)
-                if not self._is_ours(found) or found is None:
+                if found is None:
+                    return await self._made_anew(kv)  # its keys were deleted, and nobody took it
+                if not self._is_ours(found):
                     return 0
                 revision = found.revision  # it was written; only the acknowledgement was lost
             except FleetError as error:
                 _log.warning("lease not renewed yet", why=error.what)
                 await asyncio.sleep(backoff.next())
+
+    async def _made_anew(self, kv: KV[AgentLease]) -> int:
+        try:
+            return await kv.create(self._device, self._mine())
+        except Conflict:
+            return 0
 
     async def _seen(self, kv: KV[AgentLease]) -> Found:
         backoff = Backoff(0.5, 5)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
 import structlog
 
-from fleet.bus import Bus, Entry
+from fleet.bus import BadEntry, Bus, Entry
 from fleet.contract.buckets import (
     AGENT_TARGET,
     APP_BUCKETS,
@@ -19,6 +20,7 @@ from fleet.contract.buckets import (
     Bucket,
 )
 from fleet.contract.errors import Conflict
+from fleet.contract.wire import AgentTarget
 from fleet.operator.reconcile.actions import (
     DeleteDesired,
     DeleteIdentity,
@@ -41,10 +43,14 @@ KeyAction = (
 class Keys:
     """The buckets, and what the store knows of them."""
 
-    def __init__(self, app: Bus, control: Bus, store: Store) -> None:
-        """`app` is where the shared buckets are, `control` where the registry is."""
+    def __init__(self, app: Bus, control: Bus, store: Store, overtaken: Callable[[], None]) -> None:
+        """`app` is where the shared buckets are, `control` where the registry is.
+
+        `overtaken` is called when a decision was made of what is no longer so: it is to be made again.
+        """
         self._app = app
         self._store = store
+        self._overtaken = overtaken
         self._identities = control.kv(IDENTITIES)
         self._indexes = app.kv(DESIRED_INDEX)
         self._entries = app.kv(DESIRED_STATE)
@@ -84,17 +90,26 @@ class Keys:
                 await self._purge(device)
 
     async def _order(self, action: WriteTarget) -> None:
-        """Write it over what the decision was made of; what was overtaken is not written, but known from now on."""
+        """Write it over what the decision was made of. What was overtaken is not written, but read and decided anew."""
         found = await self._targets.get(action.device)
-        known = found.value if isinstance(found, Entry) else None
-        if known == action.over:
+        if _value(found) == action.over:
             try:
-                await self._targets.update(action.device, action.target, revision=found.revision if found else 0)
+                await self._write_target(action, found)
             except Conflict:
+                found = await self._targets.get(action.device)
+            else:
+                self._store.put_target(action.device, action.target)
+                log.info("agent ordered", device=action.device, target=msgspec.to_builtins(action.target, enc_hook=str))
                 return
-            known = action.target
-            log.info("agent ordered", device=action.device, target=msgspec.to_builtins(known, enc_hook=str))
-        self._store.put_target(action.device, known)
+        self._store.put_target(action.device, _value(found))
+        self._overtaken()
+
+    async def _write_target(self, action: WriteTarget, over: Entry[AgentTarget] | BadEntry | None) -> None:
+        # A deleted key has a revision, too: `create` writes over it.
+        if over is None:
+            await self._targets.create(action.device, action.target)
+        else:
+            await self._targets.update(action.device, action.target, revision=over.revision)
 
     async def _purge(self, device: str) -> None:
         """Every key, also those that we do not understand."""
@@ -107,3 +122,7 @@ class Keys:
                 await view.delete(entry.key)
         self._store.forget_device(device)
         log.info("device's keys deleted", device=device, keys=sum(len(entries) for entries in found))
+
+
+def _value(found: Entry[AgentTarget] | BadEntry | None) -> AgentTarget | None:
+    return found.value if isinstance(found, Entry) else None

@@ -194,6 +194,7 @@ def _secrets(shape: Shape) -> ServerSecrets:
         authority="",
         nats_key=b"",
         nats_certificate=b"",
+        server_id="",
         routes=RouteSecrets("", b"") if shape.nats_replicas > 1 else None,
     )
 

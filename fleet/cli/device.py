@@ -164,7 +164,7 @@ def revoke(
     patched = from_builtins(kube.patch("Device", name, namespace, {"spec": {"revoked": True}}), Device)
     _await_revoked(kube, patched, timeout)
     login = _Login(kube, namespace, server, admin_oidc_client_id, admin_token_file)
-    identity = _at_provider(lambda zitadel, user: zitadel.deactivate(user), name, login)
+    identity = _at_provider(lambda zitadel, user: zitadel.deactivate(user), patched, login)
     value = {"device": str(name), "revoked": True, "sessions": "dropped", "identity": identity or "deactivated"}
     answer(output, value, f"{name} is revoked, and its session dropped; its identity: {value['identity']}")
 
@@ -194,7 +194,7 @@ def delete(
     gone = f"{name} to be cleaned up by the operator"
     wait_for(lambda: None if kube.find("Device", name, namespace) else True, gone, timeout)
     login = _Login(kube, namespace, server, admin_oidc_client_id, admin_token_file)
-    identity = _at_provider(lambda zitadel, user: zitadel.delete_user(user), name, login)
+    identity = _at_provider(lambda zitadel, user: zitadel.delete_user(user), item, login)
     value = {"device": str(name), "deleted": True, "identity": identity or "deleted"}
     answer(output, value, f"{name} is deleted; its identity: {value['identity']}")
 
@@ -240,10 +240,10 @@ class _Login(NamedTuple):
     token_file: str
 
 
-def _at_provider(act: Act, name: DeviceId, login: _Login) -> str:
+def _at_provider(act: Act, item: Device, login: _Login) -> str:
     """Do something to the device's machine user; returns why it was left alone, or nothing."""
     from fleet.cli.store import stored_token  # noqa: PLC0415
-    from fleet.scores.enroll import user_prefix  # noqa: PLC0415
+    from fleet.scores.identities import own_users  # noqa: PLC0415
     from fleet.topology.zitadel import Zitadel  # noqa: PLC0415
 
     server = login.server
@@ -253,7 +253,7 @@ def _at_provider(act: Act, name: DeviceId, login: _Login) -> str:
         trusted(login.kube, login.namespace, server, login.token_file)
         token = admin_auth(server, login.client_id, login.token_file).access_token(server.issuer, server.ca, tell)
         with Zitadel(server.issuer, server.ca, token.text) as zitadel:
-            users = zitadel.machine_users(user_prefix(name))
+            users = own_users(zitadel, server, item.id, item.spec.subject)
             for user in users:
                 act(zitadel, user.id)
             if not users:

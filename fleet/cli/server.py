@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(chart.app, name="chart")
 
+_ANNOUNCED = ("namespace", "serverId", "version", "issuer", "projectId", "cliClientId", "natsUrl")
 _KINDS = ("FleetDeployment", "Device")
 _REMOVAL = 30.0
 """Seconds for the operator to clean up after deleted devices and deployments."""
@@ -178,6 +179,7 @@ def trust(
     issuer: Annotated[str, typer.Option(metavar="URL", help="the identity provider that the server is to have")],
     authority: Annotated[str, typer.Option(metavar="SHA256", help="of its authorities, where they have changed")] = "",
     nats_url: Annotated[str, typer.Option(metavar="URL", help="of NATS, where it has changed")] = "",
+    server_id: Annotated[str, typer.Option(metavar="ID", help="the server's own id, where it has changed")] = "",
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -195,7 +197,7 @@ def trust(
     kube = cluster()
     server, key = installed(kube, namespace), server_key(kube.host, namespace)
     says, before = Trusted.of(server).named(), known(key)
-    given = {"--issuer": issuer, "--authority": authority, "--nats-url": nats_url}
+    given = {"--issuer": issuer, "--authority": authority, "--nats-url": nats_url, "--server-id": server_id}
     for option, value in says.items():
         changed = before is not None and before.named()[option] != value
         if given[option] != value and (given[option] or changed):
@@ -220,6 +222,7 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
     parts = place(_request(namespace)).services()
     value: dict[str, Any] = {
         "namespace": namespace,
+        "serverId": info.server_id,
         "version": info.version,
         "issuer": info.issuer,
         "projectId": info.project_id,
@@ -228,7 +231,7 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
         "ready": bool(parts) and all(part.ready for part in parts),
         "parts": msgspec.to_builtins(parts),
     }
-    shown = [(name, value[name]) for name in ("namespace", "version", "issuer", "projectId", "cliClientId", "natsUrl")]
+    shown = [(name, value[name]) for name in _ANNOUNCED]
     shown += [(part.name, "ready" if part.ready else f"not ready: {part.why}") for part in parts]
     answer(output, value, details(shown))
     if not parts:

@@ -27,20 +27,29 @@ if TYPE_CHECKING:
 
 
 class Trusted(msgspec.Struct, frozen=True, rename="camel"):
-    """To whom credentials go: the issuer's URL, the SHA-256 of the authorities' PEM, and NATS' URL."""
+    """To whom credentials go: the issuer's URL, the SHA-256 of the authorities' PEM, NATS' URL, and for which server.
+
+    `server_id` decides which identities are this server's to delete; a server of a former release has none.
+    """
 
     issuer: str
     authority: str
     nats_url: str
+    server_id: str = ""
 
     @classmethod
     def of(cls, server: ServerInfo) -> Trusted:
         """What a server says of itself."""
-        return cls(server.issuer, _fingerprint(server.ca), server.nats_url)
+        return cls(server.issuer, _fingerprint(server.ca), server.nats_url, server.server_id)
 
     def named(self) -> dict[str, str]:
         """By the options of `fleet server trust`."""
-        return {"--issuer": self.issuer, "--authority": self.authority, "--nats-url": self.nats_url}
+        return {
+            "--issuer": self.issuer,
+            "--authority": self.authority,
+            "--nats-url": self.nats_url,
+            "--server-id": self.server_id,
+        }
 
 
 class _Pin(msgspec.Struct, frozen=True):
@@ -98,6 +107,10 @@ def check(key: str, server: ServerInfo, token: str = "") -> None:
     seen = Trusted.of(server)
     with _kept() as pins:
         pin = pins.servers.get(key)
+        if pin is not None and not pin.trusted.server_id:  # the server has been brought to a release that has ids
+            pin = pins.servers[key] = msgspec.structs.replace(
+                pin, trusted=msgspec.structs.replace(pin.trusted, server_id=seen.server_id)
+            )
         if pin is not None and pin.trusted != seen:
             raise _changed(key, pin.trusted, seen)
         if pin is None:

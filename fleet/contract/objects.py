@@ -150,7 +150,10 @@ class FleetDeployment(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 
 
 class ServerInfo(msgspec.Struct, frozen=True, rename="camel"):
-    """What an installed server tells its admins; no secrets. `ca` is PEM: NATS' own, then the issuer's."""
+    """What an installed server tells its admins; no secrets. `ca` is PEM: NATS' own, then the issuer's.
+
+    `server_id` was made by the first install, and tells the servers apart that use one identity provider.
+    """
 
     issuer: str
     project_id: str
@@ -158,3 +161,4 @@ class ServerInfo(msgspec.Struct, frozen=True, rename="camel"):
     nats_url: str
     ca: str
     version: str
+    server_id: str = ""

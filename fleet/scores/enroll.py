@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -14,6 +13,7 @@ from fleet.contract.config import DEVICE_ROLE, AgentConfig, FleetDeviceAuth
 from fleet.contract.errors import Conflict, FleetError
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import API_VERSION, ServerInfo
+from fleet.scores.identities import create_user, own_users, user_prefix
 from fleet.topology.admin import AdminAuth, Tell
 from fleet.topology.capabilities import Json
 from fleet.topology.device_token import wait_for_token
@@ -44,20 +44,14 @@ class Save(Protocol):
         ...
 
 
-def user_prefix(device: DeviceId) -> str:
-    """How the user names of a device's machine users begin: no person, and no other device, has such a name.
-
-    Every enrollment makes a user of its own, so that of two at once neither touches the other's; a dot is in no id.
-    """
-    return f"fleet-{device}."
-
-
 class DeviceEnrollmentIntent(msgspec.Struct, frozen=True):
     """A wish to enroll that still needs an admin; resolving it yields what the device needs, and no admin."""
 
     device: DeviceId
     server: ServerInfo
     admin: AdminAuth
+    before: str = ""
+    """The subject that the `Device` had; a user of the former release is this server's only if it is this one."""
 
     @contextlib.contextmanager
     def resolved(self, tell: Tell, overtaken: Callable[[], object]) -> Generator[FleetDeviceAuth]:
@@ -65,18 +59,17 @@ class DeviceEnrollmentIntent(msgspec.Struct, frozen=True):
 
         While that does not work, `overtaken` is asked, which raises once another enrollment was quicker.
 
-        When the block ends well, the device's other machine users go, and their keys with them: they are what it had
-        before, or what an enrollment left that broke off. When it fails, the fresh one goes.
+        When the block ends well, the other machine users that the device has by this server go, and their keys with
+        them: they are what it had before, or what an enrollment left that broke off. When it fails, the fresh one goes.
 
         Raises:
             FleetError: any of its kinds; run again to start over.
         """
         server = self.server
+        user_prefix(server, self.device)  # so that nobody logs in for a server that has no id
         token = self.admin.access_token(server.issuer, server.ca, tell)
-        prefix = user_prefix(self.device)
         with Zitadel(server.issuer, server.ca, token.text) as zitadel:
-            name = f"{prefix}{secrets.token_hex(4)}"
-            user = zitadel.ensure_machine_user(name, str(self.device), "a device of the fleet")
+            user = create_user(zitadel, server, self.device)
             try:
                 zitadel.ensure_grant(user.id, server.project_id, DEVICE_ROLE)
                 auth = FleetDeviceAuth(server.issuer, server.project_id, zitadel.create_key(user.id), server.ca)
@@ -86,7 +79,7 @@ class DeviceEnrollmentIntent(msgspec.Struct, frozen=True):
                 with contextlib.suppress(FleetError):  # it is not in the registry, and lets nobody in
                     zitadel.delete_user(user.id)
                 raise
-            for other in zitadel.machine_users(prefix):
+            for other in own_users(zitadel, server, self.device, self.before):
                 if other.id != user.id:
                     zitadel.delete_user(other.id)
 
@@ -115,7 +108,7 @@ class FleetDeviceEnrollScore(msgspec.Struct, frozen=True):
         known = place.find("Device", self.device, self.namespace)
         if known is not None and not self.replace:
             raise self._taken()
-        intent = DeviceEnrollmentIntent(self.device, self.server, self.admin)
+        intent = DeviceEnrollmentIntent(self.device, self.server, self.admin, _subject(known) or "")
         with intent.resolved(tell, overtaken=lambda: self._stand(place, known)) as auth:
             config = AgentConfig(self.device, self.server.nats_url, auth, heartbeat_interval=self.heartbeat_interval)
             with save(config):

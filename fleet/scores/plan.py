@@ -54,7 +54,7 @@ def server_plan(settings: ServerSettings, secrets: ServerSecrets, endpoints: End
             _callout(settings, secrets, endpoints, trusted),
             _operator(settings, secrets, endpoints),
         ),
-        announcement=_announcement(settings, endpoints, trusted),
+        announcement=_announcement(settings, endpoints, trusted, secrets.server_id),
     )
 
 
@@ -170,7 +170,7 @@ def _ours(name: str, port: int, config: bytes, *, replicas: int = 1, account: st
     )
 
 
-def _announcement(settings: ServerSettings, endpoints: Endpoints, trusted: str) -> Json:
+def _announcement(settings: ServerSettings, endpoints: Endpoints, trusted: str, server_id: str) -> Json:
     info = ServerInfo(
         issuer=settings.issuer,
         project_id=settings.project_id,
@@ -178,6 +178,7 @@ def _announcement(settings: ServerSettings, endpoints: Endpoints, trusted: str) 
         nats_url=f"{'tls+first' if endpoints.nats_tls_first else 'tls'}://{endpoints.nats_public}",
         ca=trusted,
         version=settings.version,
+        server_id=server_id,
     )
     return {
         "apiVersion": "v1",

@@ -16,6 +16,7 @@ from fleet.secrets.store import SecretStore
 PUBLISHER_PASSWORD = "nats_publisher_pass"  # noqa: S105 - its name
 """Kept by the server's place, and read by who may publish agents."""
 _PASSWORD_BYTES = 32
+_ID_BYTES = 8
 
 
 class RouteSecrets(msgspec.Struct, frozen=True):
@@ -29,7 +30,10 @@ class RouteSecrets(msgspec.Struct, frozen=True):
 
 
 class ServerSecrets(msgspec.Struct, frozen=True):
-    """All that an install generates. `authority` and the certificate are PEM; seeds and keys are secrets."""
+    """All that an install generates. `authority` and the certificate are PEM; seeds and keys are secrets.
+
+    `server_id` is none: it is kept here because it, too, is made once.
+    """
 
     passwords: NatsPasswords
     issuer_seed: str
@@ -37,6 +41,7 @@ class ServerSecrets(msgspec.Struct, frozen=True):
     authority: str
     nats_key: bytes
     nats_certificate: bytes
+    server_id: str
     routes: RouteSecrets | None = None
 
     def __repr__(self) -> str:
@@ -118,6 +123,7 @@ def server_secrets(store: SecretStore, nats_hosts: Sequence[str], nats_peers: Se
         authority=authority.text.decode(),
         nats_key=key,
         nats_certificate=authority.certificate("nats_tls_cert", key, nats_hosts),
+        server_id=store.get_or_create("server_id", lambda: secrets.token_hex(_ID_BYTES).encode()).decode(),
         routes=routes,
     )
 

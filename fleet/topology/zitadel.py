@@ -152,6 +152,23 @@ class Zitadel:
 
         return self._ensure(f"user {user_name!r}", lambda: self.find_user(user_name), create)
 
+    def set_metadata(self, user: str, key: str, value: str) -> None:
+        """Write down something about a user (by id)."""
+        body = {"value": base64.b64encode(value.encode()).decode()}
+        self.api.call("POST", f"/users/{user}/metadata/{key}", body, wire.Done)
+
+    def metadata(self, user: str, key: str) -> str | None:
+        """What is written down about a user (by id), as far as the projections show it."""
+        try:
+            found = self.api.call("GET", f"/users/{user}/metadata/{key}", None, wire.Metadata).metadata
+            return base64.b64decode(found.value, validate=True).decode()
+        except NotFound:
+            return None
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                f"the metadata {key} of user {user} at {self.api.issuer} is no text", next_step="see it in the console"
+            ) from error
+
     def create_key(self, user: str, expires: datetime | None = None) -> MachineKey:
         """A new key for a machine user (by id); it is shown only this once. Never expires unless told when."""
         body: Json = {"type": "KEY_TYPE_JSON"}

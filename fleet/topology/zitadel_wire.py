@@ -105,6 +105,18 @@ class AddedUser(msgspec.Struct, frozen=True, rename="camel"):
     user_id: str
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """What is written down about a user; `value` is base64."""
+
+    value: str = ""
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """`GET /users/{id}/metadata/{key}`."""
+
+    metadata: Entry = Entry()
+
+
 class AddedKey(msgspec.Struct, frozen=True, rename="camel"):
     """`POST /users/{id}/keys`; `key_details` is the key file in base64, a secret."""
 

@@ -176,6 +176,11 @@ def install_words(idp: Idp) -> list[str]:
     return ["server", "install", "--issuer", idp.issuer, "--issuer-ca", "ca.pem", "--admin-token-file", "admin.pat"]
 
 
+def server_id() -> str:
+    """The id of the server that `installed` installed."""
+    return Path("secrets/server_id").read_text()
+
+
 @pytest.fixture
 def probe(kube: Kube, namespace: str) -> Iterator[KubeProbe]:
     """An admin's look at the cluster, not through the product."""

@@ -14,7 +14,7 @@ from fleet.contract.objects import API_VERSION, FINALIZER, Device
 from fleet.contract.wire import from_builtins
 from harness.probes.kube import KubeProbe
 from harness.wait import wait_until
-from tests.cli.conftest import Background, Fleet, Json, Place
+from tests.cli.conftest import Background, Fleet, Json, Place, server_id
 from tests.doubles.zitadel.idp import Idp
 from tests.support.kube import Kube
 
@@ -53,7 +53,7 @@ NOW = "2026-01-01T00:00:00Z"
 
 
 def state(idp: Idp, name: str) -> list[str]:
-    query = {"userNameQuery": {"userName": f"fleet-{name}.", "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}
+    query = {"userNameQuery": {"userName": f"fleet-{server_id()}-{name}.", "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}
     found: list[dict[str, Any]] = idp.made("/users/_search", {"queries": [query]}).get("result", [])
     return [user["state"] for user in found]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import os
 import stat
 import subprocess
 import sys
 import urllib.parse
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +17,16 @@ from typing import Any
 
 import pytest
 
+from fleet.cli.store import config_folder
 from fleet.contract.config import AgentConfig, load_config
+from fleet.secrets.file import FileSecretStore
 from fleet.topology.device_token import wait_for_token
 from harness.probes.kube import KubeProbe
 from harness.wait import wait_until
-from tests.cli.conftest import Answer, Fleet, Place
+from tests.cli.conftest import Answer, Fleet, Place, install_on, install_words, server_id
+from tests.cli.test_trust import tamper
 from tests.doubles.zitadel.idp import Idp
+from tests.support.kube import Kube
 
 FLEET = str(Path(sys.executable).parent / "fleet")
 PAT = ("--admin-token-file", "admin.pat")
@@ -32,7 +38,7 @@ def enroll(fleet: Fleet, device: str, *more: str) -> Answer:
 
 def users(idp: Idp, device: str) -> list[dict[str, Any]]:
     """The machine users of a device, as Zitadel lists them."""
-    query = {"userNameQuery": {"userName": f"fleet-{device}.", "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}
+    query = {"userNameQuery": {"userName": f"fleet-{server_id()}-{device}.", "method": "TEXT_QUERY_METHOD_STARTS_WITH"}}
     return idp.made("/users/_search", {"queries": [query]}).get("result", [])
 
 
@@ -110,6 +116,89 @@ def test_a_device_that_was_deleted_can_be_enrolled_again(fleet: Fleet, installed
     assert enroll(fleet, "pi-1").code == 0
     (user,) = users(idp, "pi-1")
     assert user["id"] == load_config(Path("pi-1.json"), AgentConfig).auth.machine_key.user_id
+
+
+def other_server(place: Place, monkeypatch: pytest.MonkeyPatch, kube: Kube, tmp_path: Path) -> str:
+    """Another server on the same provider, in another namespace; returns the namespace."""
+    name = kube.fresh("other")
+    monkeypatch.setenv("FLEET_NAMESPACE", name)
+    install_on(Place(place.kube, FileSecretStore(tmp_path / "other-secrets")), monkeypatch)
+    return name
+
+
+@pytest.mark.parametrize("ended", ["replace", "delete", "revoke"])
+def test_two_servers_on_one_provider_leave_each_others_devices_alone(
+    fleet: Fleet,
+    installed: Place,
+    idp: Idp,
+    kube: Kube,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ended: str,
+) -> None:
+    namespace = os.environ["FLEET_NAMESPACE"]
+    assert enroll(fleet, "pi-2").code == 0
+    first = load_config(Path("pi-2.json"), AgentConfig)
+    Path("pi-2.json").rename("first.json")
+    other_server(installed, monkeypatch, kube, tmp_path)
+    assert fleet(*install_words(idp)).code == 0
+    assert enroll(fleet, "pi-2").code == 0
+    second = load_config(Path("pi-2.json"), AgentConfig)
+    assert wait_for_token(first.auth, timeout=2), "the first server's device works on"
+    monkeypatch.setenv("FLEET_NAMESPACE", namespace)
+    Path("pi-2.json").unlink()
+    words = ("device", ended, "pi-2", *PAT)
+    done = enroll(fleet, "pi-2", "--replace") if ended == "replace" else fleet(*words, "--timeout", "0.1")
+    assert done.code in {0, 8}, "nobody plays the operator here, so a revocation is not seen to be done"
+    assert wait_for_token(second.auth, timeout=2), "and so does the second one's"
+
+
+def former_user(idp: Idp, device: str) -> str:
+    """A machine user as the former release made it: its name and metadata tell of no server."""
+    name = f"fleet-{device}.{uuid.uuid4().hex[:8]}"
+    asked = {"userName": name, "name": device, "accessTokenType": "ACCESS_TOKEN_TYPE_JWT"}
+    return idp.made("/users/machine", asked)["userId"]
+
+
+def exists(idp: Idp, user: str) -> bool:
+    return idp.manage("GET", f"/users/{user}").status_code == 200
+
+
+def test_a_former_identity_goes_only_if_the_device_names_it(
+    fleet: Fleet, installed: Place, idp: Idp, probe: KubeProbe
+) -> None:
+    del installed
+    enroll(fleet, "pi-3")
+    ours, another = former_user(idp, "pi-3"), former_user(idp, "pi-3")
+    probe.patch(probe.path("devices", "pi-3"), {"spec": {"subject": ours}})
+    assert enroll(fleet, "pi-3", "--replace").code == 0
+    assert not exists(idp, ours)
+    assert exists(idp, another), "it may be another server's"
+
+
+def test_metadata_decides_where_a_name_is_forged(fleet: Fleet, installed: Place, idp: Idp) -> None:
+    del installed
+    enroll(fleet, "pi-4")
+    name = f"fleet-{server_id()}-pi-4.0badf00d"
+    user = idp.made("/users/machine", {"userName": name, "name": "pi-4", "accessTokenType": "ACCESS_TOKEN_TYPE_JWT"})
+    value = base64.b64encode(b"another server").decode()
+    idp.made(f"/users/{user['userId']}/metadata/fleet-server", {"value": value})
+    assert enroll(fleet, "pi-4", "--replace").code == 0
+    assert exists(idp, user["userId"])
+
+
+def test_a_server_without_an_id_is_brought_up_to_date_first(
+    fleet: Fleet, installed: Place, idp: Idp, kube: Kube, namespace: str
+) -> None:
+    del installed
+    tamper(kube, namespace, serverId="")
+    (config_folder() / "trusted.json").unlink()
+    answer = enroll(fleet, "pi-5")
+    assert answer.code == 3
+    assert "fleet server install" in answer.err
+    assert users(idp, "pi-5") == []
+    tamper(kube, namespace, serverId=server_id())
+    assert enroll(fleet, "pi-5").code == 0
 
 
 def test_projections_that_lag_are_waited_for(fleet: Fleet, installed: Place, idp: Idp) -> None:

@@ -201,5 +201,6 @@ SAMPLES: dict[str, msgspec.Struct] = {
         nats_url="tls://nats.example:4222",
         ca="(PEM)",
         version="0.1.0",
+        server_id="0f1e2d3c4b5a6978",
     ),
 }

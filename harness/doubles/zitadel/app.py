@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from harness.doubles.zitadel import control, device, grants, oidc, projects, users
+from harness.doubles.zitadel import control, device, grants, metadata, oidc, projects, users
 from harness.doubles.zitadel.call import Call, Handler, endpoint, http_date
 from harness.doubles.zitadel.guard import require_admin
 from harness.doubles.zitadel.modes import Fault, Modes
@@ -52,6 +52,8 @@ _MANAGEMENT: list[tuple[str, str, Handler]] = [
     ("POST", f"{_USER}/keys/_search", users.search_keys),
     ("DELETE", f"{_USER}/keys/{{key}}", users.remove_key),
     ("POST", f"{_USER}/pats", users.add_pat),
+    ("POST", f"{_USER}/metadata/{{key}}", metadata.set_metadata),
+    ("GET", f"{_USER}/metadata/{{key}}", metadata.get_metadata),
     ("POST", f"{_USER}/grants", grants.add_grant),
     ("PUT", f"{_USER}/grants/{{grant}}", grants.update_grant),
     ("DELETE", f"{_USER}/grants/{{grant}}", grants.remove_grant),

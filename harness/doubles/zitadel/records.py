@@ -38,6 +38,13 @@ class UserKey(Record, kw_only=True):
     visible: float
 
 
+class Metadata(Record, kw_only=True):
+    """Something written down about a user; its id is the key. `value` is base64."""
+
+    value: str
+    visible: float
+
+
 class User(Record, kw_only=True):
     """A human or a machine. `admin` stands for IAM_OWNER. Once removed, it is still listed until `gone`."""
 
@@ -52,6 +59,7 @@ class User(Record, kw_only=True):
     visible: float = 0
     gone: float = 0
     keys: dict[str, UserKey] = {}
+    metadata: dict[str, Metadata] = {}
 
 
 class Pat(Record, kw_only=True):

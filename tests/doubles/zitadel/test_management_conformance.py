@@ -270,3 +270,21 @@ def test_a_body_that_is_no_message_is_invalid(conformant: Idp, body: bytes) -> N
 
 def test_unknown_fields_are_dropped(conformant: Idp) -> None:
     assert _machine(conformant, nonsense=[1])["userId"]
+
+
+def test_metadata_is_kept_in_base64_and_what_is_not_there_is_not_found(conformant: Idp) -> None:
+    user = _machine(conformant)["userId"]
+    path = f"/users/{user}/metadata/fleet-server"
+    _is_error(conformant.manage("GET", path), 404, 5)
+    _is_error(conformant.manage("POST", path, {"value": ""}), 400, 3)
+    _is_error(conformant.manage("POST", "/users/1/metadata/fleet-server", {"value": "YQ=="}), 404, 5)
+    _is_details(conformant.made(path, {"value": "YQ=="})["details"])
+    conformant.made(path, {"value": "Yg=="})
+    found = wait_until(
+        lambda: conformant.manage("GET", path).json().get("metadata", {}),
+        "the metadata is shown",
+        timeout=20,
+        until=lambda shown: shown.get("value") == "Yg==",
+    )
+    assert found["key"] == "fleet-server"
+    _is_details(found["details"])

@@ -60,7 +60,8 @@ TimeoutStopSec=10
 _ADOPT = f"""\
 set -eu
 unset PYTHONPATH PYTHONHOME
-home=${{FLEET_ROOT%/}}{_FOLDER}
+root=${{FLEET_ROOT:-}}
+home=${{root%/}}{_FOLDER}
 trap 'rm -rf "$home/unpacked"' EXIT
 echo "$1  $home/incoming/$1" | sha256sum -c --status || {{ echo "the agent was damaged on its way" >&2; exit 1; }}
 SHIV_ROOT=$home/unpacked SHIV_ENTRY_POINT=fleet.agent.upgrade.adopt:main python3 "$home/incoming/$1" "$2" "sha256:$1"

@@ -45,8 +45,9 @@ class ProcessDevice:
         self.root = world / "devices" / name
         self._world = world
         self._on = True
+        # What sshd gives a command on a real host, and which folder plays the device: it must not lack what we have.
         self.env: Mapping[str, str] = {
-            **base_env,
+            **{variable: base_env[variable] for variable in ("LANG",) if variable in base_env},
             "PATH": os.pathsep.join([str(_commands(world)), str(_machine_commands(world, base_env["PATH"]))]),
             "HOME": str(self.root / "root"),
             "FLEET_ROOT": str(self.root),

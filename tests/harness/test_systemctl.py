@@ -59,6 +59,19 @@ def pid(device: ProcessDevice) -> int | None:
     return status.pid if status else None
 
 
+PLAYED = {"FLEET_ROOT", "FLEET_WORLD"}
+"""Which folder plays the device: the one thing that a real host has not."""
+BY_SSHD = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG"}
+"""What a command has over SSH (sshd(8), LOGIN PROCESS)."""
+
+
+def test_a_device_has_nothing_in_its_environment_that_a_real_host_lacks(
+    device: ProcessDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/ours")
+    assert set(device.env) - BY_SSHD == PLAYED
+
+
 def test_enable_now_starts_below_the_devices_root(device: ProcessDevice) -> None:
     """The program, its environment and its log are the unit's."""
     install(device)

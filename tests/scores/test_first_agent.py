@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from fleet.contract.upgrade import EXIT_DONE, TrustedKeys
 from fleet.contract.wire import encode
 from fleet.scores.first_agent import BOOT_UNIT, LAUNCHER_PATH, TEMPLATE_PATH, FirstAgent, load_trusted
 from fleet.scores.setup import FleetDeviceSetupScore
-from fleet.topology.host import LocalHost
+from fleet.topology.host import LocalHost, failed
 from harness.doubles.systemctl.units import Unit
 from tests.support.agents import KEY, TRUSTED, built, manifest_of, signed
 
@@ -67,6 +69,57 @@ def test_a_device_gets_its_first_version_and_keeps_it(host: LocalHost, tmp_path:
     assert [item.name for item in done if item.changed] == []
     assert parse(room.journal.read_bytes()) == journal, "another version comes by an upgrade"
     assert commands(tmp_path) == ["daemon-reload", "enable fleet-agent.service", "start fleet-agent.service"]
+
+
+class RealHost(LocalHost):
+    """A folder that is `/` to what runs on it, with what sshd gives a command and nothing else in its environment."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        for folder in ("usr/local/bin", "usr/local/lib", "etc", "var/lib", "tmp", "root", "dev", "proc", ".local"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in ("bin", "sbin", "lib", "lib64"):
+            if not (root / name).exists():
+                (root / name).symlink_to(f"usr/{name}")
+        systemctl = root / "usr/local/bin/systemctl"
+        systemctl.write_text('#!/bin/sh\necho "$@" >> /systemctl.log\n')
+        systemctl.chmod(0o755)
+
+    def execute(self, argv: Sequence[str]) -> str:
+        enter = ["unshare", "--mount", "sh", "-c", ENTER, "enter", str(self._root), *argv]
+        done = subprocess.run(
+            enter, capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, check=False
+        )
+        if done.returncode != 0:
+            raise failed(argv, str(self), done.returncode, (done.stdout + done.stderr).encode())
+        return done.stdout
+
+
+ENTER = """
+set -e
+root=$1; shift
+mount --bind "$root/usr/local" "$root/.local"
+mount --rbind /usr "$root/usr"
+mount --bind "$root/.local" "$root/usr/local"
+mount --rbind /dev "$root/dev"
+mount --rbind /proc "$root/proc"
+exec chroot "$root" env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root USER=root LOGNAME=root SHELL=/bin/sh "$@"
+"""
+
+
+def test_a_real_host_that_was_set_up_plainly_gets_versions(tmp_path: Path) -> None:
+    """It has no FLEET_ROOT, and its agent is a file that somebody installed."""
+    host = RealHost(tmp_path)
+    FleetDeviceSetupScore(CONFIG).interpret(host)
+    (tmp_path / "usr/local/bin/fleet-agent").write_text("#!/bin/sh\n")
+    commands(tmp_path)
+    FleetDeviceSetupScore(CONFIG, first("v0.1.1")).interpret(host)
+    room = Room(tmp_path)
+    journal = parse(room.journal.read_bytes())
+    assert isinstance(journal, Journal)
+    assert room.flaw(journal.committed) == ""
+    assert room.link.resolve(strict=True) == room.artifact(journal.committed.version)
+    assert commands(tmp_path) == ["daemon-reload", "enable fleet-agent.service", "restart fleet-agent.service"]
 
 
 def test_another_configuration_restarts_the_agent_that_runs(host: LocalHost, tmp_path: Path) -> None:

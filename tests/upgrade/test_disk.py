@@ -223,6 +223,14 @@ def test_adopting_gives_a_device_its_first_version_once(device: Device) -> None:
     assert parse(device.room.journal.read_bytes()) == Journal(release)
 
 
+def test_adopting_sets_an_agent_aside_that_was_installed_plainly(device: Device) -> None:
+    device.room.link.write_text("plain")
+    release = device.download(*artifact(device.root / "built", "v1.0.0"))
+    assert adopt(Place(device.root), release) == release
+    assert device.linked == "v1.0.0"
+    assert device.room.link.with_name("fleet-agent.before-versions").read_text() == "plain"
+
+
 def test_adopting_does_not_overwrite_what_a_newer_agent_wrote(device: Device) -> None:
     device.room.journal.write_text('{"type":"journal","schema":99}')
     release = device.download(*artifact(device.root / "built", "v1.0.0"))

@@ -42,9 +42,16 @@ def adopt(place: Place, release: Release) -> Release:
     room = Room(place.root)
     room.versions.mkdir(parents=True, exist_ok=True)
     stage(room, release)
+    _set_aside(room)
     disk.begin(Journal(release))
     disk.point_link(release)
     return release
+
+
+def _set_aside(room: Room) -> None:
+    """Move an agent that was installed as a plain file to a name of its own: its place becomes a link to a version."""
+    if room.link.is_file() and not room.link.is_symlink():
+        room.link.replace(room.link.with_name(f"{room.link.name}.before-versions"))
 
 
 def main() -> None:

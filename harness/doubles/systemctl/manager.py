@@ -15,8 +15,8 @@ from harness.wait import wait_until
 
 UNITS = "etc/systemd/system"
 _LOADED = "run/systemd/loaded"
-_KEPT = ("PATH", "FLEET_ROOT", "FLEET_WORLD", "HOME", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
-"""Of the device's own environment; systemd gives a unit even less."""
+_KEPT = ("PATH", "FLEET_ROOT", "FLEET_WORLD", "LANG")
+"""Of the device's own environment: what systemd gives a unit, and which folder plays the device."""
 _STOP = 100.0
 """Seconds: longer than the longest grace of a unit."""
 _ONESHOT = 60.0

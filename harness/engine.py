@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness import dockerd, folders
+from harness import dockerd, folders, podman
 from harness.engine_client import EngineClient
 from harness.errors import EngineUnavailable, Unanswered
 from harness.images import IMAGE, busybox_archive
@@ -67,6 +67,17 @@ def own_engine() -> Generator[FoundEngine]:
         EngineUnavailable: it cannot run here; the message says what to install.
     """
     with _folder() as root, dockerd.dockerd(root) as socket:
+        yield _prepared(str(socket), ", started for this run")
+
+
+@contextlib.contextmanager
+def podman_engine() -> Generator[FoundEngine]:
+    """Debian's podman, of our own.
+
+    Raises:
+        EngineUnavailable: it cannot run here; the message says what to install.
+    """
+    with _folder() as root, podman.podman(root) as socket:
         yield _prepared(str(socket), ", started for this run")
 
 

@@ -11,7 +11,7 @@ from fleet.contract.wire import DeviceState, Phase, Reason
 from harness.devices import HasEngine
 from harness.errors import Misused
 from harness.preparation import is_online
-from harness.probes.engine import EngineProbe
+from harness.probes.engine import EngineProbe, image_name
 from harness.runbook import Run
 from harness.wait import wait_until
 
@@ -39,9 +39,9 @@ def containers(run: Run, device: str = "device") -> dict[str, Running]:
     with closing(EngineProbe(host.engine_socket)) as engine:
         listed = engine.containers(host.id)
     return {
-        item["Labels"][DEPLOYMENT_LABEL]: Running(item["Id"], item["State"], item["Image"])
+        item["Labels"][DEPLOYMENT_LABEL]: Running(item["Id"], item["State"], image_name(item["Image"]))
         for item in listed
-        if DEPLOYMENT_LABEL in item["Labels"]
+        if DEPLOYMENT_LABEL in (item["Labels"] or {})
     }
 
 

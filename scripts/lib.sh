@@ -64,6 +64,8 @@ prepare_node() {
 prepare_packages() {
   local missing=()
   command -v dockerd >/dev/null || missing+=(docker.io iptables)
+  command -v podman >/dev/null || missing+=(podman)
+  command -v conmon >/dev/null || missing+=(conmon)
   [ -x /bin/busybox ] || missing+=(busybox-static)
   command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
   # A node of Kubernetes.

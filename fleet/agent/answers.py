@@ -32,6 +32,9 @@ class EngineRefused(FleetError):  # noqa: N818
         self.problem = Problem(_reason(status, message), self.what)
 
 
+_INVALID = ("command that was not found", "invalid reference format", "must be lowercase", "normalizing image")
+
+
 def _reason(status: int, message: str) -> Reason:
     words = message.lower()
     if "port is already allocated" in words or "address already in use" in words:
@@ -39,7 +42,7 @@ def _reason(status: int, message: str) -> Reason:
     if "no such image" in words:
         return Reason.IMAGE_NOT_FOUND
     # podman answers 500 where docker answers 400.
-    if status == 400 or "command that was not found" in words:
+    if status == 400 or any(sign in words for sign in _INVALID):
         return Reason.INVALID_DESIRED_STATE
     return Reason.ENGINE_ERROR
 

@@ -13,8 +13,12 @@ from fleet.contract.names import DeviceId
 
 STEADY_AFTER = 10.0
 """Seconds that a container must run to count as stable; the engine resets its restart delay after the same time."""
-EVENTS = ("create", "start", "die", "destroy", "health_status", "pause", "unpause", "oom")
-_KNOWN = {status.value: status for status in Status}
+EVENTS = ("create", "start", "die", "died", "destroy", "remove", "health_status", "pause", "unpause", "oom")
+"""What changes a container; podman calls two of them `died` and `remove`."""
+_KNOWN = {status.value: status for status in Status} | {"configured": Status.CREATED, "initialized": Status.CREATED}
+"""The engines' words for states; podman has two for a container that has not run yet."""
+_BETWEEN = frozenset({"stopped", "stopping"})
+"""podman's words for a container whose process has ended, before its policy is looked at (libpod/define)."""
 
 
 class Observer:
@@ -53,8 +57,7 @@ class Observer:
             name=one.name.lstrip("/"),
             deployment=labels[DEPLOYMENT_LABEL],
             spec=labels.get(SPEC_LABEL, ""),
-            # A state that only a newer engine knows is one in which the container does not run.
-            status=_KNOWN.get(state.status, Status.EXITED),
+            status=status_of(one),
             exit_code=state.exit_code,
             error=state.error,
             unclear=one.unclear,
@@ -64,3 +67,10 @@ class Observer:
             health_output=probes[-1].output.strip() if probes else "",
             steady_in=max(0.0, seen + STEADY_AFTER - now),
         )
+
+
+def status_of(one: Details) -> Status:
+    """The container's state; one that only a newer engine knows is one in which it does not run."""
+    if one.state.status in _BETWEEN and one.restart_count:
+        return Status.RESTARTING
+    return _KNOWN.get(one.state.status, Status.EXITED)

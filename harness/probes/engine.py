@@ -14,6 +14,16 @@ DEVICE_LABEL = "io.fleet.device"
 """Carried by every container that an agent creates."""
 
 
+_REGISTRIES = ("localhost/", "docker.io/library/", "docker.io/")
+"""What podman puts before a short name: of an image that was loaded, and of one from the Docker registry."""
+
+
+def image_name(shown: str) -> str:
+    """An image's name as a person writes it, whichever engine shows it."""
+    before = next((it for it in _REGISTRIES if shown.startswith(it)), "")
+    return shown.removeprefix(before)
+
+
 class EngineProbe:
     """Looks at one engine through its unix socket; every call can raise `Unanswered`."""
 
@@ -35,8 +45,8 @@ class EngineProbe:
         for container in self.containers(device):
             path = f"/containers/{container['Id']}"
             answer = self._client.call("DELETE", path, params={"force": "true", "v": "true"})
-            # 404 and 409: gone, or going, since it was listed.
-            if answer.is_error and answer.status_code not in {404, 409}:
+            # 404 and 409: gone, or going, since it was listed; podman says it with a 500, too.
+            if answer.is_error and answer.status_code not in {404, 409} and "no such container" not in answer.text:
                 raise HarnessError(f"the engine keeps {path}: {answer.text.strip()}", next_step="see the engine's log")
 
     def close(self) -> None:

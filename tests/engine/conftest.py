@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.engine import double_engine, real_engine
+from harness.engine import double_engine, podman_engine, real_engine
 from tests.engine.lab import Lab
 
-ENGINES = {"docker": real_engine, "double": double_engine}
+ENGINES = {"docker": real_engine, "podman": podman_engine, "double": double_engine}
 
 
 @pytest.fixture(scope="session", params=list(ENGINES))

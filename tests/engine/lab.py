@@ -53,6 +53,10 @@ class Lab:
         self.label = f"{LABEL}={self.mark}"
         self.raw = EngineClient(path)
 
+    @property
+    def is_podman(self) -> bool:
+        return "podman" in self.raw.version().lower()
+
     def name(self, suffix: str = "one") -> str:
         return f"test-{self.mark}-{suffix}"
 

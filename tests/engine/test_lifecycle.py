@@ -8,6 +8,8 @@ import pytest
 
 from fleet.agent.answers import EngineDown, EngineRefused
 from fleet.agent.engine import Engine
+from fleet.agent.observe import status_of
+from fleet.agent.reconcile import Status
 from fleet.contract.wire import Reason, Restart
 from tests.engine.lab import STAYS, Lab, workload
 
@@ -15,7 +17,7 @@ from tests.engine.lab import STAYS, Lab, workload
 def test_the_engine_tells_its_name_and_version(lab: Lab) -> None:
     async def body(engine: Engine) -> None:
         name, _, version = (await engine.version()).rpartition(" ")
-        assert name.startswith("Engine")
+        assert name in {"Engine", "Engine double", "Podman Engine"}
         assert version[0].isdigit()
 
     lab.run(body)
@@ -82,9 +84,10 @@ def test_the_engine_restarts_by_the_policy(lab: Lab, restart: Restart, code: int
     async def body(engine: Engine) -> None:
         container = await lab.started(engine, workload("sh", "-c", f"exit {code}", restart=restart))
         seen = await lab.until(engine, container, "2 restarts", lambda one: one.restart_count >= 2)
-        assert seen.state.status in {"restarting", "running"}
-        seen = await lab.until(engine, container, "it waits", lambda one: one.state.status == "restarting")
-        assert seen.state.exit_code == code
+        assert status_of(seen) in {Status.RESTARTING, Status.RUNNING, Status.EXITED, Status.CREATED}
+        if not lab.is_podman:  # which starts it again without a pause
+            seen = await lab.until(engine, container, "it waits", lambda one: one.state.status == "restarting")
+            assert seen.state.exit_code == code
 
     lab.run(body)
 
@@ -125,7 +128,8 @@ def test_a_name_that_is_taken_is_refused(lab: Lab) -> None:
         await lab.make(engine, workload(*STAYS))
         with pytest.raises(EngineRefused, match="already in use") as refused:
             await lab.make(engine, workload(*STAYS))
-        assert (refused.value.status, refused.value.problem.reason) == (409, Reason.ENGINE_ERROR)
+        assert refused.value.problem.reason is Reason.ENGINE_ERROR
+        assert refused.value.status == (500 if lab.is_podman else 409)
 
     lab.run(body)
 
@@ -137,8 +141,10 @@ def test_a_program_that_does_not_exist_is_an_invalid_wish(lab: Lab) -> None:
             await engine.start(container)
         assert refused.value.problem.reason is Reason.INVALID_DESIRED_STATE
         seen = await lab.look(engine, container)
-        assert (seen.state.status, seen.state.exit_code) == ("created", 127)
-        assert "no-such-program" in seen.state.error
+        assert seen.state.status == "created"
+        if not lab.is_podman:  # which keeps nothing of it
+            assert seen.state.exit_code == 127
+            assert "no-such-program" in seen.state.error
 
     lab.run(body)
 

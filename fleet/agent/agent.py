@@ -16,6 +16,7 @@ from fleet.agent.info import device_info
 from fleet.agent.manager import Manager
 from fleet.agent.observe import Observer
 from fleet.agent.place import Place
+from fleet.agent.replaced import Replaced
 from fleet.agent.report import Reporter
 from fleet.agent.session import Ears, Session
 from fleet.agent.state import Saved, Store
@@ -29,6 +30,7 @@ from fleet.agent.upgrade.state import Me
 from fleet.agent.wishes import Wishes
 from fleet.agent.workloads import Workloads
 from fleet.contract.config import AgentConfig
+from fleet.contract.owner import Owner
 from fleet.contract.upgrade import EXIT_DONE, UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import DeviceInfo, DeviceState
 from fleet.version import VERSION
@@ -53,8 +55,10 @@ class Agent:
         info = device_info(place.root)
         self._crashes = Crashes(place.crashes, info.boot_id)
         self._reporter = Reporter(config.device_id, info, self._gone)
-        observer = Observer(self._engine, config.device_id)
-        workloads = Workloads(self._engine, config.device_id)
+        self._owner = Owner.of(config)
+        self._replaced = Replaced(place.replaced, self._owner)
+        observer = Observer(self._engine, self._owner)
+        workloads = Workloads(self._engine, self._owner)
         self._manager = Manager(observer, workloads, self._looked, resync=config.resync_interval)
         ears = Ears(lambda: self._wishes or {}, self._want)
         self._runner = self._upgrades(info, installed, place) if installed else None
@@ -84,6 +88,7 @@ class Agent:
                 group.create_task(keep_going("workloads", self._manager.run))
                 group.create_task(keep_going("connection", self._session.run))
                 group.create_task(keep_going("engine's version", self._meet_engine))
+                group.create_task(keep_going("end of other identities", lambda: self._replaced.end(self._engine)))
                 group.create_task(self._settle())
                 if self._runner is not None:
                     group.create_task(self._runner.run())
@@ -143,6 +148,9 @@ class Agent:
         if saved is None:
             _log.info("no desired state to restore; containers are left as they are", path=str(self._store.path))
             return
+        if saved.owner != self._owner and (saved.owner is not None or self._replaced.owners):
+            _log.warning("the desired state on disk was ordered by another identity; it is not restored")
+            return
         self._wishes, self._leaving = saved.wishes, set(saved.leaving)
         self._reporter.leaving(self._leaving)
         crashes = self._crashes.begin()
@@ -178,7 +186,7 @@ class Agent:
         """Keep the wishes for a boot without a network. A full disk is reported, and tried again at the next read."""
         unsaved = ""
         try:
-            self._store.save(Saved(self._wishes or {}, tuple(sorted(self._leaving))))
+            self._store.save(Saved(self._wishes or {}, tuple(sorted(self._leaving)), owner=self._owner))
         except OSError as error:
             unsaved = f"{self._store.path}: {error.strerror or error}"
         if unsaved != self._manager.unsaved:

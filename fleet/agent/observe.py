@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from fleet.agent.answers import Details
 from fleet.agent.engine import Engine
 from fleet.agent.reconcile import Observed, Status
-from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SPEC_LABEL
-from fleet.contract.names import DeviceId
+from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL, SPEC_LABEL
+from fleet.contract.owner import Owner
 
 STEADY_AFTER = 10.0
 """Seconds that a container must run to count as stable; the engine resets its restart delay after the same time."""
@@ -24,10 +24,11 @@ _BETWEEN = frozenset({"stopped", "stopping"})
 class Observer:
     """Our containers on one engine. Times runs by its own monotonic clock, for the device's may jump by years."""
 
-    def __init__(self, engine: Engine, device: DeviceId) -> None:
+    def __init__(self, engine: Engine, owner: Owner) -> None:
         """Look at nothing yet."""
         self._engine = engine
-        self._label = f"{DEVICE_LABEL}={device}"
+        self._owner = owner
+        self._label = f"{DEVICE_LABEL}={owner.device}"
         self._first_seen: dict[tuple[str, str], float] = {}
 
     async def look(self) -> list[Observed]:
@@ -36,7 +37,8 @@ class Observer:
         Raises:
             EngineDown: the engine does not answer.
         """
-        found = await self._engine.containers(self._label)
+        listed = await self._engine.containers(self._label)
+        found = [one for one in listed if belongs(one, self._owner)]
         now = time.monotonic()
         self._first_seen = {
             run: self._first_seen.get(run, now) for run in ((one.id, one.state.started_at) for one in found)
@@ -67,6 +69,12 @@ class Observer:
             health_output=probes[-1].output.strip() if probes else "",
             steady_in=max(0.0, seen + STEADY_AFTER - now),
         )
+
+
+def belongs(one: Details, owner: Owner) -> bool:
+    """Whether an owner ordered a container; one without a server is of an agent from before there were owners."""
+    labels = one.labels
+    return labels.get(DEVICE_LABEL) == owner.device and labels.get(SERVER_LABEL, owner.server) == owner.server
 
 
 def status_of(one: Details) -> Status:

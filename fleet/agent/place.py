@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.contract.owner import REPLACED_PATH
+
 
 class Place(msgspec.Struct, frozen=True):
     """The paths below one root."""
@@ -21,6 +23,11 @@ class Place(msgspec.Struct, frozen=True):
     def state(self) -> Path:
         """The last desired state."""
         return self.root / "var/lib/fleet/desired.json"
+
+    @property
+    def replaced(self) -> Path:
+        """The identities that this host had before, whose containers are to end."""
+        return self.root / REPLACED_PATH.lstrip("/")
 
     @property
     def crashes(self) -> Path:

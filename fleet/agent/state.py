@@ -12,6 +12,7 @@ import structlog
 
 from fleet.agent.schema import form_of
 from fleet.agent.wishes import Problem, Wish, Wishes
+from fleet.contract.owner import Owner
 from fleet.contract.upgrade import STATE_SCHEMA
 from fleet.contract.wire import Reason
 
@@ -24,6 +25,8 @@ class Saved(msgspec.Struct, frozen=True):
     wishes: Wishes
     leaving: tuple[str, ...] = ()
     schema: int = STATE_SCHEMA
+    owner: Owner | None = None
+    """Who ordered it; none where an agent from before there were owners wrote it."""
 
 
 class _Entries(msgspec.Struct, frozen=True):
@@ -32,6 +35,7 @@ class _Entries(msgspec.Struct, frozen=True):
     wishes: dict[str, msgspec.Raw]
     leaving: tuple[str, ...] = ()
     schema: int = STATE_SCHEMA
+    owner: Owner | None = None
 
 
 class Store:
@@ -56,7 +60,7 @@ class Store:
             return None
         self._written = data
         wishes = {name: _parsed(name, wish) for name, wish in entries.wishes.items()}
-        return Saved(wishes, entries.leaving, entries.schema)
+        return Saved(wishes, entries.leaving, entries.schema, entries.owner)
 
     def save(self, saved: Saved) -> None:
         """Replace the file unless it holds this already; after it returns, a power cut does not lose it.
@@ -66,7 +70,7 @@ class Store:
         Raises:
             OSError: it could not be written; the old content stands.
         """
-        data = msgspec.json.encode(_Entries(_encoded(saved.wishes), saved.leaving, saved.schema))
+        data = msgspec.json.encode(_Entries(_encoded(saved.wishes), saved.leaving, saved.schema, saved.owner))
         if data == self._written:
             return
         self._written = b""

@@ -13,11 +13,12 @@ from fleet.agent.wishes import Problem, WentBack
 from fleet.contract.containers import (
     DEPLOYMENT_LABEL,
     DEVICE_LABEL,
+    SERVER_LABEL,
     SPEC_LABEL,
     container_name,
     spec_hash,
 )
-from fleet.contract.names import DeviceId
+from fleet.contract.owner import Owner
 from fleet.contract.wire import Reason
 
 Stage = Callable[[Reason], None]
@@ -26,10 +27,11 @@ Stage = Callable[[Reason], None]
 class Workloads:
     """The hands of one device's agent."""
 
-    def __init__(self, engine: Engine, device: DeviceId) -> None:
+    def __init__(self, engine: Engine, owner: Owner) -> None:
         """Do nothing yet."""
         self._engine = engine
-        self._device = device
+        self._owner = owner
+        self._device = owner.device
 
     async def carry_out(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
         """Do it, telling `stage` what is under way; returns what to report when it failed."""
@@ -61,7 +63,8 @@ class Workloads:
         if action.instead_of:
             name = f"{name}.next.{secrets.token_hex(4)}"
         labels = {
-            DEVICE_LABEL: str(self._device),
+            DEVICE_LABEL: self._device,
+            SERVER_LABEL: self._owner.server,
             DEPLOYMENT_LABEL: deployment,
             SPEC_LABEL: spec_hash(action.workload),
         }

@@ -13,6 +13,7 @@ from fleet.contract.errors import InvalidInput
 
 if TYPE_CHECKING:
     from fleet.scores.first_agent import FirstAgent
+    from fleet.scores.setup import FleetDeviceSetupScore
     from fleet.topology.capabilities import RunsCommands
 
 
@@ -26,6 +27,9 @@ def setup(
     ] = None,
     root: Annotated[Path, typer.Option(metavar="DIR", help="the device's root folder on this machine")] = Path("/"),
     ssh: Annotated[str, typer.Option(metavar="USER@HOST", help="a machine over SSH instead of this one")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="take a host from another identity, and end what that one runs there")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Put the configuration and the unit on a device, and start its agent.
@@ -39,15 +43,16 @@ def setup(
       fleet device setup --config pi-1.json --ssh pi@10.0.0.7
       fleet device setup --config pi-1.json --agent fleet-agent-v0.1.1 --trusted-keys trusted-keys.json
     """  # noqa: D301
+    from fleet.scores.setup import FleetDeviceSetupScore  # noqa: PLC0415
     from fleet.topology.host import LocalHost  # noqa: PLC0415
     from fleet.topology.ssh import SshHost  # noqa: PLC0415
 
     loaded, first = load_config(config, AgentConfig), _first_agent(agent, trusted_keys)
     if ssh:
         with SshHost(ssh) as host:
-            _set_up(host, loaded, first, output)
+            _set_up(host, FleetDeviceSetupScore(loaded, first, replace), output)
     else:
-        _set_up(LocalHost(root), loaded, first, output)
+        _set_up(LocalHost(root), FleetDeviceSetupScore(loaded, first, replace), output)
 
 
 def _first_agent(artifact: Path | None, trusted_keys: Path | None) -> FirstAgent | None:
@@ -63,10 +68,9 @@ def _first_agent(artifact: Path | None, trusted_keys: Path | None) -> FirstAgent
     return FirstAgent.load(artifact, load_trusted(trusted_keys))
 
 
-def _set_up(host: RunsCommands, config: AgentConfig, agent: FirstAgent | None, output: Output) -> None:
-    from fleet.scores.setup import FleetDeviceSetupScore  # noqa: PLC0415
-
-    changed = [item.name for item in FleetDeviceSetupScore(config, agent).interpret(host) if item.changed]
+def _set_up(host: RunsCommands, score: FleetDeviceSetupScore, output: Output) -> None:
+    config = score.config
+    changed = [item.name for item in score.interpret(host) if item.changed]
     what = f"changed {', '.join(changed)}" if changed else "nothing changed"
     answer(
         output, {"device": str(config.device_id), "changed": changed}, f"the agent of {config.device_id} runs; {what}"

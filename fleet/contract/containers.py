@@ -9,6 +9,8 @@ import msgspec
 from fleet.contract.wire import Workload
 
 DEVICE_LABEL = "io.fleet.device"
+SERVER_LABEL = "io.fleet.server"
+"""`Owner.server`; containers of an agent from before there were owners have none."""
 DEPLOYMENT_LABEL = "io.fleet.deployment"
 SPEC_LABEL = "io.fleet.spec"
 """The `spec_hash` of the workload that a container was made from."""

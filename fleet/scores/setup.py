@@ -7,6 +7,9 @@ import hashlib
 import msgspec
 
 from fleet.contract.config import AgentConfig, render_config
+from fleet.contract.errors import Conflict, InvalidInput
+from fleet.contract.owner import REPLACED_PATH, Owner, parse_owners
+from fleet.contract.wire import decode
 from fleet.scores.first_agent import BOOT_UNIT, FirstAgent, committed
 from fleet.topology.capabilities import Applied, RunsCommands
 
@@ -15,6 +18,7 @@ UNIT = "fleet-agent.service"
 UNIT_PATH = f"/etc/systemd/system/{UNIT}"
 _APPLIED_PATH = "/var/lib/fleet/setup.sha256"
 """Says which configuration and unit the agent was last started with."""
+_STATE_PATH = "/var/lib/fleet/desired.json"
 AGENT = "/usr/local/bin/fleet-agent"
 _SECRET, _PUBLIC = 0o600, 0o644
 
@@ -50,6 +54,8 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
 
     config: AgentConfig
     agent: FirstAgent | None = None
+    replace: bool = False
+    """Whether a host that belongs to another identity may be taken from it."""
 
     def interpret(self, host: RunsCommands) -> list[Applied]:
         """Set the host up; an agent whose configuration and unit did not change goes on undisturbed.
@@ -57,6 +63,7 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         Raises:
             FleetError: the host does not let us; the message holds what the command said.
         """
+        self._take_over(host)
         if self.agent is not None:
             return self._with_versions(host, self.agent)
         config, unit = render_config(self.config), _UNIT_TEXT.encode()
@@ -69,6 +76,22 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         if afresh:
             host.put(_APPLIED_PATH, applied, _PUBLIC)
         return done
+
+    def _take_over(self, host: RunsCommands) -> None:
+        """Have the agent end what another identity ordered on this host.
+
+        Raises:
+            Conflict: the host belongs to another identity, and `replace` was not said.
+        """
+        present, before = Owner.of(self.config), owner_on(host)
+        known = parse_owners(host.read(REPLACED_PATH))
+        owners = [owner for owner in known if owner != present]
+        if before is not None and before != present:
+            if not self.replace:
+                raise _taken(host, before)
+            owners = [*(owner for owner in owners if owner != before), before]
+        if owners != known:
+            host.put(REPLACED_PATH, msgspec.json.encode(owners), _SECRET)
 
     def _with_versions(self, host: RunsCommands, agent: FirstAgent) -> list[Applied]:
         config = render_config(self.config)
@@ -83,6 +106,34 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         if not known:
             host.put(_APPLIED_PATH, applied, _PUBLIC)
         return done
+
+
+def owner_on(host: RunsCommands) -> Owner | None:
+    """To whom a host belongs; None where it was not set up, or its configuration is damaged."""
+    try:
+        return Owner.of(decode(host.read(CONFIG_PATH) or b"", AgentConfig))
+    except InvalidInput:
+        return None
+
+
+def workloads_on(host: RunsCommands) -> list[str]:
+    """The deployments that the last agent of a host kept on disk; none where nothing can be read."""
+    try:
+        return sorted(msgspec.json.decode(host.read(_STATE_PATH) or b"{}", type=_Kept).wishes)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return []
+
+
+class _Kept(msgspec.Struct):
+    wishes: dict[str, msgspec.Raw] = {}
+
+
+def _taken(host: RunsCommands, owner: Owner) -> Conflict:
+    names = ", ".join(workloads_on(host)) or "nothing that is known"
+    return Conflict(
+        f"{host} is set up as device {owner.device}; what it runs for that one would end: {names}",
+        next_step="give --replace to end it, or set up another host",
+    )
 
 
 def _start(host: RunsCommands, *, afresh: bool) -> None:

@@ -22,12 +22,12 @@ from fleet.agent.supervise import keep_going
 from fleet.agent.wishes import Problem, Wish, Wishes
 from fleet.agent.workloads import Workloads
 from fleet.contract.errors import Unreachable
-from fleet.contract.names import DeviceId
+from fleet.contract.owner import Owner
 from fleet.contract.wire import Container, DeviceState, Health, Phase, Port, Protocol, Reason, Restart, decode
 from harness.images import IMAGE
 from tests.agent.stage import STAYS, Stage
 
-DEVICE = DeviceId("pi-1")
+OWNER = Owner("pi-1", "server")
 NUMBERS = st.integers() | st.floats()
 TEXTS = st.text(st.characters(), max_size=5)  # lone surrogates, too
 
@@ -69,7 +69,7 @@ async def managed(wishes: Wishes) -> dict[str, DeviceState]:
     engine = Obliging()
     told: list[dict[str, DeviceState]] = []
     manager = Manager(
-        Observer(engine, DEVICE), Workloads(engine, DEVICE), lambda states, _: told.append(states), resync=60
+        Observer(engine, OWNER), Workloads(engine, OWNER), lambda states, _: told.append(states), resync=60
     )
     manager.want(wishes)
     work = asyncio.create_task(manager.run())

@@ -16,7 +16,7 @@ from fleet.agent.reconcile import plan
 from fleet.agent.wishes import Wish
 from fleet.agent.workloads import Workloads
 from fleet.contract.containers import container_name, spec_hash
-from fleet.contract.names import DeviceId
+from fleet.contract.owner import Owner
 from fleet.contract.wire import Container, Phase, Reason, Workload
 from harness.images import IMAGE
 from tests.agent.stage import STAYS, Stage
@@ -143,13 +143,13 @@ class Mortal(Engine):
             raise Crash
 
 
-DEVICE = DeviceId("pi-mortal")
+OWNER = Owner("pi-mortal", "server")
 
 
 async def towards(engine: Engine, wanted: Container) -> bool:
     """One look, and what follows from it; whether there is nothing left to do, or it failed."""
-    actions = plan({"web": Wish(1, wanted)}, await Observer(engine, DEVICE).look())
-    workloads = Workloads(engine, DEVICE)
+    actions = plan({"web": Wish(1, wanted)}, await Observer(engine, OWNER).look())
+    workloads = Workloads(engine, OWNER)
     problems = [await workloads.carry_out(name, action, lambda _: None) for name, action in actions.items()]
     return not actions or any(problems)
 
@@ -159,7 +159,7 @@ async def converged(engine: Engine, wanted: Container) -> list[tuple[str, str]]:
     for _ in range(8):
         if await towards(engine, wanted):
             break
-    return [(one.status.value, one.spec) for one in await Observer(engine, DEVICE).look()]
+    return [(one.status.value, one.spec) for one in await Observer(engine, OWNER).look()]
 
 
 @pytest.mark.parametrize("wanted", [NEXT, BROKEN], ids=["starts", "does not start"])
@@ -183,7 +183,7 @@ def test_a_crash_between_any_two_steps_converges(engine: str, wanted: Container)
                     return crash_after
             raise AssertionError("it never came to its end")
         finally:
-            for one in await Observer(mortal, DEVICE).look():
+            for one in await Observer(mortal, OWNER).look():
                 with contextlib.suppress(Crash):
                     await mortal.remove(one.id)
             await mortal.close()

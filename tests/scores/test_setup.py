@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey
+from fleet.contract.errors import Conflict
 from fleet.contract.names import DeviceId
+from fleet.contract.owner import REPLACED_PATH, Owner, parse_owners
 from fleet.scores.setup import CONFIG_PATH, UNIT_PATH, FleetDeviceSetupScore
 from fleet.topology.capabilities import Applied
 from harness.doubles.systemctl.units import Unit
@@ -65,3 +70,30 @@ def test_the_order_of_things() -> None:
     host.commands.clear()
     assert not any(item.changed for item in SCORE.interpret(host))
     assert host.commands[-1] == "systemctl start fleet-agent.service"
+
+
+OTHER = AgentConfig(DeviceId("pi-2"), "tls://nats.example.org:4222", AUTH)
+ELSEWHERE = AgentConfig(DeviceId("pi-1"), "tls://nats.example.org:4222", msgspec.structs.replace(AUTH, project="4"))
+
+
+@pytest.mark.parametrize("config", [OTHER, ELSEWHERE], ids=["another device", "another server"])
+def test_a_host_of_another_identity_is_taken_only_when_that_is_said(config: AgentConfig) -> None:
+    host = Recorder()
+    SCORE.interpret(host)
+    host.files["/var/lib/fleet/desired.json"] = (b'{"wishes":{"web":{},"db":{}}}', 0o600)
+    before, host.commands = dict(host.files), []
+    with pytest.raises(Conflict, match="db, web"):
+        FleetDeviceSetupScore(config).interpret(host)
+    assert (host.files, host.commands) == (before, [])
+    FleetDeviceSetupScore(config, replace=True).interpret(host)
+    assert parse_owners(host.read(REPLACED_PATH)) == [Owner.of(SCORE.config)]
+    FleetDeviceSetupScore(SCORE.config, replace=True).interpret(host)
+    assert parse_owners(host.read(REPLACED_PATH)) == [Owner.of(config)]
+
+
+def test_a_new_key_or_address_is_the_same_identity() -> None:
+    host = Recorder()
+    SCORE.interpret(host)
+    auth = msgspec.structs.replace(AUTH, machine_key=MachineKey("9", "9", "another key"), ca="renewed")
+    FleetDeviceSetupScore(AgentConfig(DeviceId("pi-1"), "tls://moved.example.org:4222", auth)).interpret(host)
+    assert REPLACED_PATH not in host.files

@@ -116,6 +116,12 @@ class Version(msgspec.Struct, frozen=True, rename="pascal"):
     components: list[_Component] | None = None
 
 
+class Info(msgspec.Struct, frozen=True, rename="pascal"):
+    """What the engine says of itself; podman leaves the driver empty."""
+
+    logging_driver: str
+
+
 class _Error(msgspec.Struct, frozen=True):
     message: str = ""
     error: str = ""

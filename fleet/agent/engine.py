@@ -21,6 +21,7 @@ from fleet.agent.answers import (
     EngineDown,
     EngineRefused,
     EngineSilent,
+    Info,
     Listed,
     Progress,
     Version,
@@ -29,7 +30,7 @@ from fleet.agent.answers import (
     parse,
     refused,
 )
-from fleet.agent.creation import creation
+from fleet.agent.creation import creation, log_config
 from fleet.contract.wire import Workload
 
 _log = structlog.stdlib.get_logger()
@@ -126,7 +127,8 @@ class Engine:
 
     async def create(self, name: str, workload: Workload, labels: Mapping[str, str]) -> str:
         """Make a container that does not run yet; returns its id."""
-        body = msgspec.json.encode(creation(workload, labels))
+        info = parse(await self._call("GET", "/info", "ask how logs are kept"), Info)
+        body = msgspec.json.encode(creation(workload, labels, log_config(info.logging_driver)))
         answer = await self._call("POST", "/containers/create", f"create {name}", {"name": name}, body, good=(201,))
         return parse(answer, Created).id
 

@@ -59,6 +59,8 @@ class Obliging(Engine):
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.url.path == "/containers/json":
             return httpx.Response(200, json=[])
+        if request.url.path == "/info":
+            return httpx.Response(200, json={"LoggingDriver": "journald"})
         if request.url.path == "/containers/create":
             return httpx.Response(201, json={"Id": "made"})
         return httpx.Response(204 if request.method == "POST" else 200, json={})

@@ -159,3 +159,16 @@ def test_an_engine_that_is_not_there(lab: Lab) -> None:
         await absent.close()
 
     lab.run(body)
+
+
+def test_a_containers_log_has_a_cap(lab: Lab) -> None:
+    async def body(engine: Engine) -> str:
+        return await lab.make(engine, workload(*STAYS))
+
+    container = lab.run(body)
+    if lab.is_podman:  # whose docker-like answer does not show it
+        shown = lab.raw.call("GET", f"/v4.0.0/libpod/containers/{container}/json").json()["HostConfig"]["LogConfig"]
+        assert (shown["Type"], shown["Size"]) == ("k8s-file", "10MB")
+    else:
+        shown = lab.raw.call("GET", f"/containers/{container}/json").json()["HostConfig"]["LogConfig"]
+        assert shown == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}

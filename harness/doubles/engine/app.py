@@ -47,6 +47,7 @@ class Double:
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/_ping", self._ping),
             ("GET", "/version", self._version),
+            ("GET", "/info", self._info),
             ("GET", "/events", self._events),
             ("GET", "/containers/json", self._list),
             ("POST", "/containers/create", self._create),
@@ -83,6 +84,9 @@ class Double:
         return _json(
             {"Version": API, "ApiVersion": API, "Os": "linux", "Arch": os.uname().machine, "Components": [name]}
         )
+
+    async def _info(self, _: Request) -> Response:
+        return _json({"LoggingDriver": "json-file"})
 
     async def _events(self, request: Request) -> Response:
         lines = self.events.listen(Filter(_filters(request)))

@@ -53,11 +53,19 @@ class RestartPolicy(msgspec.Struct, frozen=True, rename="pascal"):
     maximum_retry_count: int = 0
 
 
+class LogConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    """How the log is kept; it is shown, and the log is one file of any size."""
+
+    type: str = "json-file"
+    config: dict[str, str] | None = None
+
+
 class HostConfig(msgspec.Struct, frozen=True, rename="pascal"):
     """`HostConfig`, as far as it is honoured."""
 
     port_bindings: dict[str, list[Binding] | None] | None = None
     restart_policy: RestartPolicy = RestartPolicy()
+    log_config: LogConfig = LogConfig()
 
 
 class Creation(Config, frozen=True, rename="pascal"):

@@ -15,7 +15,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js.api import DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
 
 from fleet.blobs import Blobs
 from fleet.cancel import heeding
@@ -78,7 +78,7 @@ class Bus:
         return KV(self.client, self._js, bucket)
 
     async def ensure(self, *buckets: Bucket[Any], replicas: int = 1) -> None:
-        """Make the buckets exist as they must be: rollup headers off, direct gets on. For the control plane.
+        """Make the buckets exist as they must be: no rollup headers, direct gets and notices. For the control plane.
 
         `replicas` servers keep each bucket.
 
@@ -96,6 +96,7 @@ class Bus:
                 allow_direct=True,
                 allow_rollup_hdrs=False,
                 num_replicas=replicas,
+                republish=RePublish(src=bucket.subject(">"), dest=bucket.changed(">"), headers_only=True),
             )
             await translated(self._make(config), f"create bucket {bucket.name}")
 

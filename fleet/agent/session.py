@@ -16,12 +16,11 @@ from fleet.agent.report import Reporter
 from fleet.agent.supervise import keep_going
 from fleet.agent.token import TokenKeeper
 from fleet.agent.wishes import Wishes
-from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry, Login, connect
+from fleet.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
 from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, NotPermitted
 from fleet.contract.permissions import inbox_prefix
-from fleet.contract.wire import Desired, DesiredIndex
 
 _log = structlog.stdlib.get_logger()
 
@@ -146,18 +145,12 @@ class Session:
             await self._read(bus)
 
     async def _follow(self, bus: Bus) -> None:
-        async def index(_: Entry[DesiredIndex] | BadEntry | Deleted) -> None:
-            self._nudge.give()
-
-        async def entry(_: Entry[Desired] | BadEntry | Deleted) -> None:
-            self._nudge.give()
-
         device = self._config.device_id
         backoff = Backoff(0.5, 30)
         while True:
             try:
-                await bus.kv(DESIRED_INDEX).follow(device, index)
-                await bus.kv(DESIRED_STATE).follow(f"{device}.*", entry)
+                await bus.hear(DESIRED_INDEX.heard(device), self._nudge.give)
+                await bus.hear(DESIRED_STATE.heard(f"{device}.*"), self._nudge.give)
             except FleetError as error:
                 _log.warning("changes are not heard yet", why=error.what)
                 await asyncio.sleep(backoff.next())

@@ -49,6 +49,13 @@ AUTH_SUBJECT = "$SYS.REQ.USER.AUTH"
 CALLOUT_QUEUE = "fleet-callout"
 """The queue group that callout replicas share."""
 
+_CHANGES = "fleet.changed"
+"""Where the streams of STORE tell that a key was written; the value is not in it."""
+ALL_CHANGES = f"{_CHANGES}.>"
+HEARD_PREFIX = "$JS.ACK"
+"""What devices put before such a subject to hear of it. nats-server refuses every reply-to that begins so, and no
+device may publish there: what is heard there was said by a stream (docs/decisions/030)."""
+
 
 class Bucket(msgspec.Struct, Generic[T], frozen=True):
     """A KV bucket and the kind of its values."""
@@ -65,6 +72,14 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True):
     def subject(self, key: str) -> str:
         """The subject of a key, or of a key pattern."""
         return f"$KV.{self.name}.{key}"
+
+    def changed(self, key: str) -> str:
+        """Where the stream tells, in its own account, that the key, or one of the pattern, was written."""
+        return f"{_CHANGES}.{self.name}.{key}"
+
+    def heard(self, key: str) -> str:
+        """Where a device hears of it."""
+        return f"{HEARD_PREFIX}.{self.changed(key)}"
 
 
 def manifest_subject(version: str) -> str:

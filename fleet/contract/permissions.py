@@ -1,8 +1,8 @@
 """What a device may do in NATS: one pure function, applied by the callout and enumerated by the tests.
 
 The rules follow the measured "core" profile of the NATS reference: a device publishes to and reads its own keys only,
-gets them by direct get, and watches by a core subscription. It never gets a consumer, a stream's information, or a
-bare direct get, for each of these reads or writes past its own keys.
+gets them by direct get, and hears by a core subscription that they were written. It never gets a consumer, a stream's
+information, or a bare direct get, for each of these reads or writes past its own keys.
 """
 
 from __future__ import annotations
@@ -63,5 +63,10 @@ def device_permissions(device: DeviceId) -> Permissions:
     direct_get = tuple(f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject(key)}" for bucket, key in read)
     return Permissions(
         publish=(*(bucket.subject(key) for bucket, key in write), *direct_get, *ARTIFACT_READS),
-        subscribe=(f"{inbox_prefix(device)}.>", *(bucket.subject(key) for bucket, key in read)),
+        subscribe=(
+            f"{inbox_prefix(device)}.>",
+            *(bucket.heard(key) for bucket, key in read),
+            # Agents up to two releases behind listen here, where the reply-to of another device reaches.
+            *(bucket.subject(key) for bucket, key in read),
+        ),
     )

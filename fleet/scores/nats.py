@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from fleet.contract.buckets import (
+    ALL_CHANGES,
     APP_ACCOUNT,
     APP_USER,
     ARTIFACTS,
@@ -24,6 +25,7 @@ from fleet.contract.buckets import (
     CALLOUT_USER,
     CONTROL_ACCOUNT,
     CONTROL_USER,
+    HEARD_PREFIX,
     IDENTITIES,
     PUBLISHER_INBOX,
     PUBLISHER_USER,
@@ -168,7 +170,7 @@ def _exports() -> list[Json]:
     shared: Json = {"accounts": [APP_ACCOUNT]}
     return [
         *({"service": subject, **shared} for subject in _services()),
-        *({"stream": subject, **shared} for subject in _watches()),
+        *({"stream": subject, **shared} for subject in (ALL_CHANGES, *_watches())),
     ]
 
 
@@ -179,6 +181,7 @@ def _imports() -> list[Json]:
     return [
         *({"service": from_store(subject)} for subject in _services()),
         *({"stream": from_store(subject)} for subject in _watches()),
+        {"stream": from_store(ALL_CHANGES), "prefix": HEARD_PREFIX},
     ]
 
 
@@ -189,7 +192,7 @@ def _services() -> list[str]:
 
 
 def _watches() -> list[str]:
-    """What devices hear of; their own writes they hear without."""
+    """What agents up to two releases behind hear of; their own writes they hear without."""
     return [bucket.subject(">") for bucket in DEVICE_READS if bucket not in DEVICE_WRITES]
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import urllib.request
 
 import msgspec
 
+from fleet.contract.buckets import AGENT_TARGET, DESIRED_INDEX, DESIRED_STATE, DEVICE_HEARTBEAT
 from fleet.contract.containers import DEVICE_LABEL
 from fleet.contract.wire import Container, Health, Phase, Port, Reason, Restart
 from harness.images import IMAGE, PAGE
@@ -39,6 +42,34 @@ def test_the_device_tells_what_it_is_and_that_it_lives(stage: Stage) -> None:
             first = await stage.eventually(stage.heartbeat, bool, "a heartbeat")
             assert (first.instance_id, first.boot_id, first.interval) == (info.instance_id, info.boot_id, 0.5)
             await stage.eventually(stage.heartbeat, lambda beat: beat.sequence > first.sequence, "the next heartbeat")
+
+    stage.play(body)
+
+
+def test_it_listens_where_no_reply_to_of_another_device_arrives(stage: Stage) -> None:
+    """See docs/decisions/030. Its own replies arrive where nobody else can name."""
+
+    def listened() -> set[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{stage.nats.monitor_port}/connz?subs=1&auth=1") as page:
+            connections = msgspec.json.decode(page.read())["connections"]
+        mine = [one for one in connections if one.get("authorized_user") == stage.device]
+        return {subject for one in mine for subject in one.get("subscriptions_list", [])}
+
+    async def body() -> None:
+        async with stage.agent():
+            await stage.deploy("web", STAYS)
+            await stage.until("web", Phase.RUNNING, Reason.STARTED)
+            subjects = await asyncio.to_thread(listened)
+            inboxes = {
+                subject for subject in subjects if re.fullmatch(rf"_INBOX_{stage.device}\.\w{{22}}\.\*", subject)
+            }
+            assert len(inboxes) == 1
+            assert subjects - inboxes == {
+                DESIRED_INDEX.heard(stage.device),
+                DESIRED_STATE.heard(f"{stage.device}.*"),
+                AGENT_TARGET.heard(stage.device),
+                DEVICE_HEARTBEAT.heard(stage.device),
+            }
 
     stage.play(body)
 

@@ -86,10 +86,10 @@ class Stage:
                 data = SECRET if device == OTHER else b'{"only for":"pi-1"}'
                 await self.operator.client.jetstream().publish(bucket.subject(key(bucket, device)), data)
         await self._open.enter_async_context(answering(callout_config(self.nats, self.issuer)))
-        self.device = await self._log_in(ME, "1")
+        self.device = await self.log_in(ME, "1")
         self._open.push_async_callback(self.device.close)
 
-    async def _log_in(self, device: str, subject: str) -> Client:
+    async def log_in(self, device: str, subject: str) -> Client:
         async def failed(error: Exception) -> None:
             self.errors.append(str(error))
 

@@ -6,11 +6,13 @@ streams are made, nor which consumers there are.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
@@ -28,7 +30,8 @@ from fleet.contract.buckets import (
     chunk_subject,
     manifest_subject,
 )
-from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES
+from fleet.contract.names import DeviceId
+from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES, inbox_prefix
 from tests.contract.stage import AGENT, DIGEST, ME, OTHER, SECRET, Stage, key
 from tests.support.waiting import eventually
 
@@ -80,6 +83,32 @@ def test_reading(stage: Stage, bucket: AnyBucket, device: str) -> None:
 
     with unchanged(stage):
         stage.play(scene())
+
+
+@pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
+@pytest.mark.parametrize("device", [ME, OTHER])
+def test_hearing_of_changes(stage: Stage, bucket: AnyBucket, device: str) -> None:
+    subject = bucket.heard(key(bucket, device))
+    stage.errors.clear()
+
+    async def scene() -> None:
+        heard: list[Msg] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message)
+
+        subscription = await stage.device.subscribe(subject, cb=hear)
+        await stage.settled()
+        if device == ME and bucket in DEVICE_READS:
+            writer = stage.device if bucket in DEVICE_WRITES else stage.operator.client
+            await writer.request(bucket.subject(key(bucket, ME)), b'{"heard":true}', timeout=5)
+            await eventually(lambda: heard, f"the write of {bucket.name} was heard")
+            assert [message.data for message in heard] == [b""], "that it was written, not what"
+        else:
+            await stage.refused(subject, "subscription")
+        await subscription.unsubscribe()
+
+    stage.play(scene())
 
 
 @pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
@@ -186,6 +215,9 @@ def test_no_call_of_the_jetstream_api(stage: Stage, call: str, body: object) -> 
         "_INBOX.x",
         f"$JS.ACK.{STREAM}.w.1.1.1.1.0",
         f"$JS.FC.{STREAM}.w.x",
+        DESIRED_INDEX.heard(OTHER),
+        DESIRED_INDEX.heard(ME),
+        DESIRED_INDEX.changed(OTHER),
         "$SYS.REQ.USER.AUTH",
         "$SYS.REQ.USER.INFO",
         "$SYS.REQ.SERVER.PING",
@@ -209,6 +241,7 @@ def test_no_other_subject_is_published_to(stage: Stage, subject: str) -> None:
     "subject",
     [
         *(">", "*", "*.>", "$KV.>", "$KV.*.>", "$JS.>", "$JS.API.>", "$SYS.>", "$O.>", "_INBOX.>"),
+        *("$JS.ACK.>", DESIRED_STATE.heard(">"), DESIRED_STATE.heard(f"{OTHER}.*"), AGENT_LEASE.heard("*")),
         *(f"_INBOX_{OTHER}.>", "_R_.>", f"$KV.*.{ME}", f"$KV.{DESIRED_STATE.name}.>", f"$KV.{DESIRED_STATE.name}.*"),
         *(f"$KV.{DESIRED_STATE.name}.*.web", f"$KV.{DESIRED_STATE.name}.{OTHER}.>", "$SYS.REQ.USER.AUTH"),
     ],
@@ -348,6 +381,73 @@ def test_a_reply_to_does_not_reach_the_operator_or_the_registry(stage: Stage) ->
 
     with unchanged(stage):
         assert stage.play(scene()) == []
+
+
+def reply_tos(inbox: bytes) -> list[bytes]:
+    """Where an honest device listens, spelt in every way that could be taken for it. `inbox` is a part of its own."""
+    spoken = [bucket.heard(key(bucket, OTHER)).encode() for bucket in DEVICE_READS]
+    spoken += [DESIRED_INDEX.heard(OTHER).encode(), DESIRED_STATE.heard(f"{OTHER}.*").encode()]
+    guessed = [inbox_prefix(DeviceId(OTHER)).encode() + end for end in (b".x", b".*.*", b".>", b".*", b"", b".x.y")]
+    bent = [end.join((one, b"")) for one in spoken for end in (b".x", b".\xff\xfe", b".*", b".>", b".")]
+    return [*spoken, *bent, *guessed, inbox, inbox.rpartition(b".")[0] + b".\xff", b"$JS.ACK.>", b">", b"*.*.*.*"]
+
+
+def lines(subject: str, body: bytes, target: bytes) -> list[bytes]:
+    """The same message with a reply-to, with a header as well, and as one whose way is to be traced there."""
+    name, plain = subject.encode(), b"NATS/1.0\r\nA: \xff\r\n\r\n"
+    traced = b"NATS/1.0\r\nNats-Trace-Dest: " + target + b"\r\n\r\n"
+    return [
+        b"PUB %b %b %d\r\n%b\r\n" % (name, target, len(body), body),
+        *(
+            b"HPUB %b %b %d %d\r\n%b%b\r\n" % (name, reply, len(head), len(head) + len(body), head, body)
+            for head, reply in ((plain, target), (traced, b"_INBOX_pi-1.x"), (traced, target))
+        ),
+    ]
+
+
+def test_no_reply_to_reaches_another_device(stage: Stage) -> None:
+    """Where agents listen, nothing arrives that another device had the server say."""
+    asked = [
+        *((bucket.subject(key(bucket, ME)), b"{}") for bucket in DEVICE_WRITES),
+        *(
+            (f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject(key(bucket, ME))}", body)
+            for bucket in DEVICE_READS
+            for body in (b"", b"{")
+        ),
+        (f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.{KEPT[0]}", b""),
+    ]
+
+    async def scene() -> list[Msg]:
+        heard: list[Msg] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message)
+
+        other = await stage.log_in(OTHER, "2")
+        inbox = other.new_inbox()
+        patterns = [bucket.heard(key(bucket, OTHER)) for bucket in DEVICE_READS]
+        for subject in (*patterns, DESIRED_INDEX.heard(OTHER), DESIRED_STATE.heard(f"{OTHER}.*"), f"{inbox}.*"):
+            await other.subscribe(subject, cb=hear)
+        await other.flush()
+        for target in reply_tos(inbox.rpartition(".")[0].encode() + b".guess"):
+            sent = b"".join(line for subject, body in asked for line in lines(subject, body, target))
+            await raw(stage, sent)
+        await other.flush()
+        await stage.operator.client.jetstream().publish(DESIRED_INDEX.subject(OTHER), SECRET)
+        await eventually(lambda: heard, "the operator is heard")
+        await other.close()
+        return heard
+
+    assert [message.subject for message in stage.play(scene())] == [DESIRED_INDEX.heard(OTHER)]
+
+
+async def raw(stage: Stage, sent: bytes) -> None:
+    """Send bytes as the hostile device does, and wait until the server has worked on them, or has hung up."""
+    client = await stage.log_in(ME, "1")
+    client._transport.write(sent)  # pyright: ignore
+    with contextlib.suppress(nats.errors.Error, TimeoutError):
+        await client.flush(timeout=2)
+    await client.close()
 
 
 @pytest.mark.parametrize("data", [b"x" * (1024 * 1024 - 200), b"\xff\xfe", b""], ids=["1 MB", "bytes", "empty"])

@@ -57,11 +57,11 @@ FORBIDDEN = [
     "$JS.API.META.>",
     "$JS.API.SERVER.>",
     "$JS.API.ACCOUNT.>",
-    "$JS.ACK.>",
     "$JS.FC.>",
     "$SYS.>",
     "$O.>",
     "_INBOX.>",
+    *(f"$JS.ACK.{bucket.stream}.>" for bucket in (*APP_BUCKETS, IDENTITIES)),
     *(f"$JS.API.DIRECT.GET.{bucket.stream}" for bucket in (*APP_BUCKETS, IDENTITIES)),
     *(f"$KV.{IDENTITIES.name}.>", f"$JS.API.DIRECT.GET.{IDENTITIES.stream}.>"),
 ]

@@ -11,11 +11,10 @@ from fleet.agent.backoff import Backoff
 from fleet.agent.hints import login_refused
 from fleet.agent.nudge import Nudge
 from fleet.agent.upgrade.events import BeatHeard, Connected, Disconnected, Event, TargetSeen
-from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Deleted, Entry
+from fleet.bus import DISCONNECTED, RECONNECTED, BadEntry, Bus, Entry
 from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT
 from fleet.contract.errors import FleetError
 from fleet.contract.names import DeviceId
-from fleet.contract.wire import AgentTarget, Heartbeat
 
 _log = structlog.stdlib.get_logger()
 
@@ -30,6 +29,8 @@ class Line:
         self._bus: Bus | None = None
         self._there = asyncio.Event()
         self._nudge = Nudge(resync)
+        self.awaits_candidate = False
+        """Whether this agent waits for the heartbeat of its successor."""
 
     async def bus(self) -> Bus:
         """The connection, as soon as there is one."""
@@ -67,30 +68,30 @@ class Line:
             self._tell(Disconnected())
 
     async def _follow(self, bus: Bus) -> None:
-        async def ordered(_: Entry[AgentTarget] | BadEntry | Deleted) -> None:
-            self._nudge.give()
-
-        async def beat(heard: Entry[Heartbeat] | BadEntry | Deleted) -> None:
-            if isinstance(heard, Entry):
-                self._tell(BeatHeard(heard.value))
-
         backoff = Backoff(0.5, 30)
         while True:
             try:
-                await bus.kv(AGENT_TARGET).follow(self._device, ordered)
-                await bus.kv(DEVICE_HEARTBEAT).follow(self._device, beat)
+                await bus.hear(AGENT_TARGET.heard(self._device), self._nudge.give)
+                await bus.hear(DEVICE_HEARTBEAT.heard(self._device), self._beaten)
             except FleetError as error:
                 _log.warning("orders are not heard yet", why=error.what)
                 await asyncio.sleep(backoff.next())
             else:
                 return
 
+    def _beaten(self) -> None:
+        if self.awaits_candidate:
+            self._nudge.give()
+
     async def _read(self, bus: Bus) -> None:
         try:
             found = await bus.kv(AGENT_TARGET).get(self._device)
+            beat = await bus.kv(DEVICE_HEARTBEAT).get(self._device) if self.awaits_candidate else None
         except FleetError as error:
             _log.warning("orders not read", why=error.what)
             return
+        if isinstance(beat, Entry):
+            self._tell(BeatHeard(beat.value))
         match found:
             case Entry():
                 self._tell(TargetSeen(found.value))

@@ -142,6 +142,7 @@ class Runner:
             self._tell_phase(None, state)
             while True:
                 self._door.beat_as(beats_as(state))
+                self.line.awaits_candidate = state.phase is Phase.STARTING
                 for effect in effects:
                     await self._carry_out(effect)
                 event = await self._events.get()

@@ -22,21 +22,18 @@ from fleet.cli.context import (
     tell,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress
-from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
-from fleet.contract.objects import SERVER_CONFIG_MAP
+from fleet.cli.removal import REMOVAL, delete_objects, is_alone
+from fleet.contract.errors import Conflict, FleetError, InvalidInput
 
 if TYPE_CHECKING:
     from fleet.scores.server import FleetServerScore
-    from fleet.topology.capabilities import Json, PlaceRequest, Preview, ServerPlace
+    from fleet.topology.capabilities import PlaceRequest, Preview, ServerPlace
     from fleet.topology.kube import KubeClient
 
 app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(chart.app, name="chart")
 
 _ANNOUNCED = ("namespace", "serverId", "version", "issuer", "projectId", "cliClientId", "natsUrl")
-_KINDS = ("FleetDeployment", "Device")
-_REMOVAL = 30.0
-"""Seconds for the operator to clean up after deleted devices and deployments."""
 
 
 @app.command()
@@ -265,12 +262,12 @@ def uninstall(
     installed(kube, namespace)
     _leave_to_others(kube, namespace)
     if delete_data:
-        _delete_objects(kube, namespace)
+        delete_objects(kube, namespace)
     done = remove(
         place(_request(namespace)),
         namespace,
         delete_data=delete_data,
-        delete_definitions=delete_data and _is_alone(kube, namespace),
+        delete_definitions=delete_data and is_alone(kube, namespace),
     )
     if delete_data:
         forget(server_key(kube.host, namespace))
@@ -295,42 +292,7 @@ def _request(namespace: str) -> PlaceRequest:
     """For commands that only look, or take away."""
     from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
 
-    return PlaceRequest(namespace=namespace, timeout=_REMOVAL, progress=progress)
-
-
-def _is_alone(kube: KubeClient, namespace: str) -> bool:
-    """Whether nobody else in the cluster uses our definitions, as far as we may see."""
-    try:
-        announced = kube.request("GET", f"api/v1/configmaps?fieldSelector=metadata.name={SERVER_CONFIG_MAP}")["items"]
-        others = [item for item in announced if item["metadata"]["namespace"] != namespace]
-        return not others and not any(_all(kube, kind, "") for kind in _KINDS)
-    except NotPermitted:
-        return False
-
-
-def _all(kube: KubeClient, kind: str, namespace: str) -> list[Json]:
-    try:
-        return kube.list(kind, namespace)
-    except NotFound:  # an uninstall that broke off has removed the definition already
-        return []
-
-
-def _delete_objects(kube: KubeClient, namespace: str) -> None:
-    from fleet.topology.kube import wait_for  # noqa: PLC0415
-
-    for kind in _KINDS:
-        progress(f"deleting every {kind}")
-        kube.delete(_all(kube, kind, namespace))
-        try:
-            wait_for(
-                lambda kind=kind: None if _all(kube, kind, namespace) else True, f"every {kind} to be gone", _REMOVAL
-            )
-        except TimedOut as error:
-            left = [item["metadata"]["name"] for item in _all(kube, kind, namespace)]
-            raise TimedOut(
-                f"{error.what}; left: {', '.join(left)}",
-                next_step="the operator cleans up: see `fleet server status`, then repeat",
-            ) from error
+    return PlaceRequest(namespace=namespace, timeout=REMOVAL, progress=progress)
 
 
 def _pem(path: str) -> str:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--list] [--seconds N] [--cycles N] [NAME ...]`: print tables, and write `out/benchmarks`."""
+"""`python -m benchmarks [--list] [--seconds N] [NAME ...]`: print tables, and write `out/benchmarks`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from benchmarks import (
     agent,
     callout,
     help,  # noqa: A004 - a benchmark's name
+    hostile,
     node,
     revoke,
     rollout,
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
         "storm": storm.run,
         "agent": lambda: agent.run(options.seconds),
         "upgrade": lambda: upgrade.run(options.cycles),
+        "hostile": lambda: hostile.run(options.seeds, options.siege),
     }
     unknown = [name for name in options.names if name not in every]
     if unknown:
@@ -60,6 +62,10 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--cycles", type=int, default=upgrade.CYCLES, metavar="N", help="how many upgrades and rollbacks (1000)"
+    )
+    parser.add_argument("--seeds", type=int, default=hostile.SEEDS, metavar="N", help="how many sieges (10)")
+    parser.add_argument(
+        "--siege", type=float, default=hostile.SECONDS, metavar="N", help="how many seconds each siege lasts (360)"
     )
     return parser.parse_args(argv)
 

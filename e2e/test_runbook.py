@@ -18,6 +18,7 @@ from scenarios.re_enroll import re_enroll
 from scenarios.remove import remove
 from scenarios.restart import restart
 from scenarios.revoke import revoke
+from scenarios.stolen import stolen
 from scenarios.update import roll_out, update
 from scenarios.upgrade import upgrade, upgrade_interrupted, upgrade_queued, upgrade_refused, upgrade_withdrawn
 
@@ -102,6 +103,12 @@ def test_bad_workloads(play: Play) -> None:
 
 def test_revoke(play: Play) -> None:
     play(revoke)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+def test_stolen(play: Play) -> None:
+    play(stolen)
 
 
 def test_re_enroll(play: Play) -> None:

@@ -14,6 +14,7 @@ from scenarios.remove import remove
 from scenarios.restart import restart
 from scenarios.revoke import revoke
 from scenarios.server_upgrade import server_upgrade
+from scenarios.stolen import stolen
 from scenarios.update import roll_out, update
 from scenarios.upgrade import upgrade, upgrade_interrupted, upgrade_queued, upgrade_refused, upgrade_withdrawn
 
@@ -36,6 +37,7 @@ BOOK: tuple[Scenario, ...] = (
     stray_keys,
     bad_workloads,
     revoke,
+    stolen,
     re_enroll,
     remove,
     uninstall,

@@ -13,13 +13,26 @@ import msgspec
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from fleet.contract.config import DEVICE_ROLE, MachineKey
+from fleet.contract.config import DEVICE_ROLE, FleetDeviceAuth, MachineKey
 from harness.errors import HarnessError, IdentityProviderDown
 from harness.world import World
 
 Json = dict[str, Any]
 
 _JWT_PROFILE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+def machine_token(auth: FleetDeviceAuth) -> str:
+    """An access token for what a device's configuration file holds, asked for as the device does.
+
+    Raises:
+        HarnessError: the provider refused the key.
+        IdentityProviderDown: it does not answer.
+    """
+    trust = ssl.create_default_context(cadata=auth.ca)
+    with httpx.Client(base_url=auth.issuer, verify=trust, timeout=10, trust_env=False) as http:
+        form = _form(auth.issuer, auth.machine_key, auth.project)
+        return _ask(http, "POST", "/oauth/v2/token", data=form)["access_token"]
 
 
 class IdentityProbe:
@@ -43,12 +56,7 @@ class IdentityProbe:
             HarnessError: the provider refused the key.
             IdentityProviderDown: it does not answer.
         """
-        now = int(time.time())
-        claims = {"iss": key.user_id, "sub": key.user_id, "aud": self._issuer, "iat": now, "exp": now + 300}
-        assertion = jwt.encode({"alg": "RS256", "kid": key.key_id}, claims, RSAKey.import_key(key.key))
-        scope = f"openid urn:zitadel:iam:org:project:id:{project}:aud urn:zitadel:iam:org:projects:roles"
-        form = {"grant_type": _JWT_PROFILE, "assertion": assertion, "scope": scope}
-        return self._ask("POST", "/oauth/v2/token", data=form)["access_token"]
+        return self._ask("POST", "/oauth/v2/token", data=_form(self._issuer, key, project))["access_token"]
 
     def add_machine(self, name: str, project: str) -> MachineKey:
         """A machine user with the device role, as enrollment makes one, and its key; as `token` for errors."""
@@ -70,15 +78,27 @@ class IdentityProbe:
         return {"Authorization": f"Bearer {self._admin_token_file.read_text().strip()}"}
 
     def _ask(self, method: str, path: str, **options: Any) -> Json:  # noqa: ANN401 - httpx's own options
-        try:
-            answer = self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
-            raise IdentityProviderDown(
-                f"{self._issuer}{path} does not answer: {error}", next_step="see the log of zitadel"
-            ) from error
-        if answer.is_error:
-            raise HarnessError(
-                f"{method} {self._issuer}{path}: {answer.status_code} {answer.text[:300]}",
-                next_step="see the words of the identity provider",
-            )
-        return answer.json()
+        return _ask(self._http, method, path, **options)
+
+
+def _form(issuer: str, key: MachineKey, project: str) -> dict[str, str]:
+    """What a device sends to the token endpoint (RFC 7523, section 2.1)."""
+    now = int(time.time())
+    claims = {"iss": key.user_id, "sub": key.user_id, "aud": issuer, "iat": now, "exp": now + 300}
+    assertion = jwt.encode({"alg": "RS256", "kid": key.key_id}, claims, RSAKey.import_key(key.key))
+    scope = f"openid urn:zitadel:iam:org:project:id:{project}:aud urn:zitadel:iam:org:projects:roles"
+    return {"grant_type": _JWT_PROFILE, "assertion": assertion, "scope": scope}
+
+
+def _ask(http: httpx.Client, method: str, path: str, **options: Any) -> Json:  # noqa: ANN401 - httpx's own options
+    where = f"{http.base_url}{path}"
+    try:
+        answer = http.request(method, path, **options)
+    except httpx.HTTPError as error:
+        raise IdentityProviderDown(f"{where} does not answer: {error}", next_step="see the log of zitadel") from error
+    if answer.is_error:
+        raise HarnessError(
+            f"{method} {where}: {answer.status_code} {answer.text[:300]}",
+            next_step="see the words of the identity provider",
+        )
+    return answer.json()

@@ -22,7 +22,7 @@ from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
 from fleet.cancel import heeding
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, Unreachable
-from fleet.contract.wire import T, decode, encode
+from fleet.contract.wire import T, decode, decode_report, encode
 
 _REQUEST_TIMEOUT = 5.0
 _WRONG_LAST = {10071, 10164}
@@ -182,7 +182,8 @@ class KV(Generic[T]):
 
     def _parse(self, key: str, data: bytes, revision: int, stored: float) -> Entry[T] | BadEntry:
         try:
-            return Entry(key, decode(data, self._bucket.kind), revision, stored)
+            read = decode_report if self._bucket.reported else decode
+            return Entry(key, read(data, self._bucket.kind), revision, stored)
         except InvalidInput as error:
             return BadEntry(key, error.what, revision, stored)
 

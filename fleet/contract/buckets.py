@@ -63,6 +63,8 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True):
     name: str
     kind: type[T]
     account: str = STORE_ACCOUNT
+    reported: bool = False
+    """Whether devices write it, so that its values are bounded by the reader (`wire.decode_report`)."""
 
     @property
     def stream(self) -> str:
@@ -95,11 +97,11 @@ def chunk_subject(digest: str, number: int | str) -> str:
 DESIRED_STATE = Bucket("desired-state", Desired)
 DESIRED_INDEX = Bucket("desired-state", DesiredIndex)
 """The same bucket, under the one-token key `<device>`."""
-DEVICE_STATE = Bucket("device-state", DeviceState)
-DEVICE_INFO = Bucket("device-info", DeviceInfo)
-DEVICE_HEARTBEAT = Bucket("device-heartbeat", Heartbeat)
+DEVICE_STATE = Bucket("device-state", DeviceState, reported=True)
+DEVICE_INFO = Bucket("device-info", DeviceInfo, reported=True)
+DEVICE_HEARTBEAT = Bucket("device-heartbeat", Heartbeat, reported=True)
 AGENT_TARGET = Bucket("agent-target", AgentTarget)
-AGENT_LEASE = Bucket("agent-lease", AgentLease)
+AGENT_LEASE = Bucket("agent-lease", AgentLease, reported=True)
 IDENTITIES = Bucket("identities", Identity, CONTROL_ACCOUNT)
 
 APP_BUCKETS = (DESIRED_STATE, DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_TARGET, AGENT_LEASE)

@@ -10,13 +10,15 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from fleet.contract.errors import InvalidInput, NotFound
+from fleet.contract.limits import Interval, OneDay
 from fleet.contract.names import DeviceId
 from fleet.contract.wire import decode, encode
 
 DEVICE_ROLE = "device"
 """The role of the project that a device's token must carry."""
 
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=OneDay)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
 class MachineKey(msgspec.Struct, frozen=True, rename="camel"):
@@ -72,7 +74,7 @@ class AgentConfig(msgspec.Struct, frozen=True, rename="camel"):
     nats_url: str
     auth: FleetDeviceAuth
     engine_socket: str = "/run/docker.sock"
-    heartbeat_interval: Seconds = 10
+    heartbeat_interval: Interval = 10
     resync_interval: Seconds = 60
     upgrade: UpgradeLimits = UpgradeLimits()
 
@@ -89,9 +91,9 @@ class CalloutConfig(msgspec.Struct, frozen=True, rename="camel"):
     issuer_seed: str
     xkey_seed: str
     health_host: str = "127.0.0.1"
-    health_port: int = 0
+    health_port: Port = 0
     answer_within: Seconds = 1.5
-    max_concurrent: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    max_concurrent: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 4096
 
 
 class UpgradeRules(msgspec.Struct, frozen=True, rename="camel"):
@@ -102,8 +104,8 @@ class UpgradeRules(msgspec.Struct, frozen=True, rename="camel"):
     workloads, for `soak` seconds.
     """
 
-    at_once: Annotated[int, msgspec.Meta(ge=1)] = 1
-    abort_after: Annotated[int, msgspec.Meta(ge=1)] = 3
+    at_once: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    abort_after: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 3
     soak: Seconds = 2
 
 
@@ -121,7 +123,7 @@ class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     namespace: str
     kubeconfig: str = ""
     health_host: str = "127.0.0.1"
-    health_port: int = 0
+    health_port: Port = 0
     resync_interval: Seconds = 30
     offline_after_intervals: Seconds = 3
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1

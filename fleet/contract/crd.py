@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fleet.contract.names import Name
 from fleet.contract.objects import (
     DEPLOYMENTS,
     DEVICES,
@@ -22,6 +23,12 @@ Json = dict[str, Any]
 _NAME_RULE: Json = {
     "rule": "self.metadata.name.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')",
     "message": "the name must be an RFC 1123 label: 1 to 63 characters of a-z, 0-9 and '-'",
+}
+
+_PORTS_RULE: Json = {
+    "rule": "self.all(one, self.exists_one(other, one.host == other.host && "
+    "(has(one.protocol) ? one.protocol : 'tcp') == (has(other.protocol) ? other.protocol : 'tcp')))",
+    "message": "a port of the device is named twice for one protocol",
 }
 
 
@@ -66,7 +73,11 @@ def deployment_crd() -> Json:
         _column("Reason", _condition("Ready", "reason")),
         _AGE,
     ]
-    return _crd("FleetDeployment", DEPLOYMENTS, ["fdep"], DeploymentSpec, DeploymentStatus, columns)
+    crd = _crd("FleetDeployment", DEPLOYMENTS, ["fdep"], DeploymentSpec, DeploymentStatus, columns)
+    (version,) = crd["spec"]["versions"]
+    workload = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["workload"]
+    workload["properties"]["ports"]["x-kubernetes-validations"] = [_PORTS_RULE]
+    return crd
 
 
 def _crd(kind: str, plural: str, short: list[str], spec: type, status: type, columns: list[Json]) -> Json:
@@ -110,11 +121,11 @@ def structural_schema(model: type) -> Json:
     return _inline(root, components)
 
 
-def _name_schema(kind: type) -> Json:
-    return {"type": "string", "maxLength": 128}
+def _name_schema(kind: type[Name]) -> Json:
+    return {"type": "string", "maxLength": kind.longest}
 
 
-_DROPPED = {"title", "description", "default"}
+_DROPPED = {"title", "description", "default", "propertyNames"}
 
 
 def _inline(node: Json, components: dict[str, Json]) -> Json:
@@ -124,8 +135,7 @@ def _inline(node: Json, components: dict[str, Json]) -> Json:
         (real,) = [option for option in node["anyOf"] if option != {"type": "null"}]
         return {**_inline(real, components), "nullable": True}
     result = {key: value for key, value in node.items() if key not in _DROPPED}
-    if set(result) == {"enum"}:
-        result["type"] = "string"
+    _as_kubernetes_reads(result)
     for key in ("items", "additionalProperties"):
         if isinstance(result.get(key), dict):
             result[key] = _inline(result[key], components)
@@ -141,3 +151,10 @@ def _inline(node: Json, components: dict[str, Json]) -> Json:
     if result.get("required") == []:
         del result["required"]
     return result
+
+
+def _as_kubernetes_reads(node: Json) -> None:
+    if "pattern" in node:
+        node["pattern"] = node["pattern"].replace(r"\Z", "$")  # the `$` of RE2 is the end of the text alone
+    if set(node) == {"enum"}:
+        node["type"] = "string"

@@ -19,11 +19,13 @@ _SEMVER = (
 )
 
 
-class _Name(str):
+class Name(str):
     """A string of one grammar."""
 
     __slots__ = ()
     kind: ClassVar[str]
+    longest: ClassVar[int]
+    """Characters."""
     rule: ClassVar[str]
     grammar: ClassVar[re.Pattern[str]]
 
@@ -33,36 +35,39 @@ class _Name(str):
         Raises:
             InvalidInput: `text` does not follow the grammar; the message shows it and the rule.
         """
-        if not cls.grammar.fullmatch(text):
+        if len(text) > cls.longest or not cls.grammar.fullmatch(text):
             shown = text if len(text) <= 80 else f"{text[:77]}..."
             raise InvalidInput(f"{shown!r} is not a valid {cls.kind}", next_step=f"use {cls.rule}")
         return super().__new__(cls, text)
 
 
-class DeviceId(_Name):
+class DeviceId(Name):
     """A device's name: an RFC 1123 label of at most 63 characters, hence one NATS subject token."""
 
     __slots__ = ()
     kind = "device id"
+    longest = 63
     rule = "1 to 63 characters of a-z, 0-9 and '-', beginning and ending with a letter or digit (RFC 1123 label)"
     grammar = re.compile(_LABEL, re.ASCII)
 
 
-class DeploymentName(_Name):
+class DeploymentName(Name):
     """A deployment's name: an RFC 1123 label of at most 63 characters."""
 
     __slots__ = ()
     kind = "deployment name"
+    longest = 63
     rule = DeviceId.rule
     grammar = re.compile(_LABEL, re.ASCII)
 
 
-class AgentVersion(_Name):
+class AgentVersion(Name):
     """An agent's version: `v` and a semantic version, such as `v0.1.2`."""
 
     __slots__ = ()
     kind = "agent version"
-    rule = "'v' and a semantic version, such as v0.1.2"
+    longest = 64
+    rule = "'v' and a semantic version of at most 64 characters, such as v0.1.2"
     grammar = re.compile(_SEMVER, re.ASCII)
 
     @property
@@ -74,19 +79,21 @@ class AgentVersion(_Name):
         return (*(int(number) for number in numbers.split(".")), not labels, order)
 
 
-class Digest(_Name):
+class Digest(Name):
     """A SHA-256 content digest in the OCI form `sha256:<64 hex digits>`."""
 
     __slots__ = ()
     kind = "digest"
+    longest = 71
     rule = "sha256: and 64 lower-case hexadecimal digits"
     grammar = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
-class TokenSubject(_Name):
+class TokenSubject(Name):
     """The `sub` of an access token, the key of the identity registry: one NATS KV key token."""
 
     __slots__ = ()
     kind = "token subject"
+    longest = 128
     rule = "the user id that the identity provider shows: 1 to 128 of A-Z, a-z, 0-9, '_' and '-'"
     grammar = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)

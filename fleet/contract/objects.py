@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from fleet.contract.limits import Count
 from fleet.contract.names import DeploymentName, DeviceId
 from fleet.contract.upgrade import VersionsKept
 from fleet.contract.wire import Container, DeviceInfo
@@ -21,7 +22,19 @@ FINALIZER = f"{GROUP}/cleanup"
 SERVER_CONFIG_MAP = "fleet-server"
 """The ConfigMap that says a fleet server is installed in a namespace; its data is a `ServerInfo`."""
 
-LabelValue = Annotated[str, msgspec.Meta(max_length=63)]
+LabelValue = Annotated[str, msgspec.Meta(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z")]
+"""As Kubernetes has it for labels."""
+LabelKey = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=317,
+        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+        r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z",
+    ),
+]
+"""A qualified name of Kubernetes: a DNS subdomain and `/`, if any, then up to 63 characters."""
+Labels = Annotated[dict[LabelKey, LabelValue], msgspec.Meta(max_length=64)]
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -40,19 +53,22 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 _LABEL = "(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
-_WANTED_VERSION = rf"^(v(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){{2}}(-{_LABEL}(\.{_LABEL})*)?)?$"
+_WANTED_VERSION = rf"^(v(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){{2}}(-{_LABEL}(\.{_LABEL})*)?)?\Z"
 """A semantic version without build metadata, whose '+' cannot stand in the name of a systemd unit; or nothing."""
 
 
 class Condition(msgspec.Struct, frozen=True, rename="camel"):
     """A status condition in the Kubernetes form (`metav1.Condition`)."""
 
-    type: str
+    type: Annotated[str, msgspec.Meta(max_length=316)]
     status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    last_transition_time: str
-    observed_generation: int = 0
+    reason: Annotated[str, msgspec.Meta(max_length=1024)]
+    message: Annotated[str, msgspec.Meta(max_length=32_768)]
+    last_transition_time: Annotated[str, msgspec.Meta(max_length=64)]
+    observed_generation: Count = 0
+
+
+Conditions = Annotated[tuple[Condition, ...], msgspec.Meta(max_length=32)]
 
 
 class DeviceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -63,11 +79,11 @@ class DeviceSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     without it none is ever removed.
     """
 
-    subject: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,128}$")] = ""
-    labels: dict[str, LabelValue] = {}
+    subject: Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[A-Za-z0-9_-]{0,128}\Z")] = ""
+    labels: Labels = {}
     revoked: bool = False
     agent_version: Annotated[str, msgspec.Meta(pattern=_WANTED_VERSION, max_length=64)] = ""
-    agent_order: Annotated[int, msgspec.Meta(ge=0)] = 0
+    agent_order: Count = 0
     agent_versions_kept: VersionsKept | None = None
 
 
@@ -75,9 +91,9 @@ class DeviceStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     """What the operator knows of a device; written on transitions, not on every heartbeat."""
 
     info: DeviceInfo | None = None
-    last_heartbeat: str | None = None
-    deployments: int = 0
-    conditions: tuple[Condition, ...] = ()
+    last_heartbeat: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    deployments: Count = 0
+    conditions: Conditions = ()
 
 
 class Device(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -98,7 +114,7 @@ class Device(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 class Selector(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Devices whose `spec.labels` contain every pair; no pair selects every device."""
 
-    match_labels: dict[str, LabelValue] = {}
+    match_labels: Labels = {}
 
 
 class StrategyType(Enum):
@@ -112,7 +128,7 @@ class Strategy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """`Rolling` changes at most `max_unavailable` devices at a time and waits until each runs the new generation."""
 
     type: StrategyType = StrategyType.ALL_AT_ONCE
-    max_unavailable: Annotated[int, msgspec.Meta(ge=1)] = 1
+    max_unavailable: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
 
 
 class DeploymentSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -126,12 +142,12 @@ class DeploymentSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 class DeploymentStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Counts of devices, and conditions `Ready` and `Progressing`."""
 
-    observed_generation: int = 0
-    matched: int = 0
-    updated: int = 0
-    ready: int = 0
-    failed: int = 0
-    conditions: tuple[Condition, ...] = ()
+    observed_generation: Count = 0
+    matched: Count = 0
+    updated: Count = 0
+    ready: Count = 0
+    failed: Count = 0
+    conditions: Conditions = ()
 
 
 class FleetDeployment(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from fleet.contract.limits import LARGEST, Count, Message, UnixTime, Word
 from fleet.contract.names import AgentVersion, Digest
 
 MAX_ARTIFACT = 64 * 1024 * 1024
@@ -28,7 +29,7 @@ STATE_SCHEMA = 1
 EXIT_STATE_TOO_NEW = 87
 """The exit status of a self-test that finds a newer form on disk."""
 
-VersionsKept = Annotated[int, msgspec.Meta(ge=1)]
+VersionsKept = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 """How many of a device's agents are kept, the newest ones; those that may be needed are kept besides."""
 
 
@@ -157,16 +158,16 @@ _CONDEMNING = frozenset(
 class UpgradeStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """What the writing agent reports of the latest attempt. `at` is Unix seconds of the device, for people only."""
 
-    generation: int
+    generation: Count
     phase: UpgradePhase
     reason: UpgradeReason
-    message: str = ""
+    message: Message = ""
     running: AgentVersion | None = None
     committed: AgentVersion | None = None
     candidate: AgentVersion | None = None
     previous: AgentVersion | None = None
     """The rollback target."""
-    at: float = 0
+    at: UnixTime = 0
 
 
 class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="manifest"):
@@ -178,12 +179,12 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
 
     version: AgentVersion
     digest: Digest
-    size: Annotated[int, msgspec.Meta(ge=1)]
+    size: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
     chunks: tuple[Digest, ...]
-    minimum_python: str = "3.11"
-    architectures: tuple[str, ...] = ()
-    not_after: float = 0
-    state_schema: int = 1
+    minimum_python: Word = "3.11"
+    architectures: Annotated[tuple[Word, ...], msgspec.Meta(max_length=64)] = ()
+    not_after: UnixTime = 0
+    state_schema: Count = 1
     """The newest form of its own state on disk that this agent understands."""
 
 
@@ -208,7 +209,7 @@ class TrustedKey(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     id: str
     key: str
     revoked: bool = False
-    not_after: float = 0
+    not_after: UnixTime = 0
 
 
 class TrustedKeys(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="trusted-keys"):

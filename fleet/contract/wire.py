@@ -13,67 +13,32 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from fleet.contract.errors import InvalidInput
+from fleet.contract.image import REFERENCE, RULE
+from fleet.contract.limits import (
+    MAX_DEPLOYMENTS,
+    MAX_REPORT,
+    Count,
+    Id,
+    Interval,
+    Message,
+    UnixTime,
+    Word,
+    fit,
+)
 from fleet.contract.names import AgentVersion, DeviceId, Digest, TokenSubject
 from fleet.contract.upgrade import UpgradeStatus, VersionsKept
-
-
-class Restart(Enum):
-    """When the engine starts a stopped container again (Docker Engine API, `RestartPolicy.Name`)."""
-
-    NO = "no"
-    ON_FAILURE = "on-failure"
-    ALWAYS = "always"
-    UNLESS_STOPPED = "unless-stopped"
-
-
-PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-
-
-class Protocol(Enum):
-    """A published port's transport."""
-
-    TCP = "tcp"
-    UDP = "udp"
-
-
-class Port(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A container port published on the device."""
-
-    host: PortNumber
-    container: PortNumber
-    protocol: Protocol = Protocol.TCP
-
-
-class Health(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A command run inside the container; exit code 0 is healthy. Times in seconds."""
-
-    command: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    interval: Annotated[float, msgspec.Meta(ge=0.1)] = 10
-    timeout: Annotated[float, msgspec.Meta(ge=0.1)] = 5
-    retries: Annotated[int, msgspec.Meta(ge=1)] = 3
-    start_period: Annotated[float, msgspec.Meta(ge=0)] = 0
-
-
-class Container(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="container"):
-    """One container. Two equal values need no replacement, a change of any field does."""
-
-    image: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-    command: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    ports: tuple[Port, ...] = ()
-    restart: Restart = Restart.UNLESS_STOPPED
-    health: Health | None = None
-
-
-Workload = Container
-"""What a deployment runs. A second kind becomes a union; agents report an unknown tag as `UnsupportedWorkload`."""
+from fleet.contract.workload import Container as Container
+from fleet.contract.workload import Health as Health
+from fleet.contract.workload import Port as Port
+from fleet.contract.workload import Protocol as Protocol
+from fleet.contract.workload import Restart as Restart
+from fleet.contract.workload import Workload as Workload
 
 
 class Desired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="desired"):
     """`desired-state` `<device>.<deployment>`: run this."""
 
-    generation: int
+    generation: Count
     workload: Workload
 
 
@@ -84,7 +49,7 @@ class DesiredIndex(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     removed from the device.
     """
 
-    deployments: dict[str, int] = {}
+    deployments: Annotated[dict[str, Count], msgspec.Meta(max_length=MAX_DEPLOYMENTS)] = {}
 
 
 class Phase(Enum):
@@ -129,27 +94,27 @@ class Reason(Enum):
 class DeviceState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="state"):
     """`device-state` `<device>.<deployment>`: what the device made of it."""
 
-    generation: int
+    generation: Count
     phase: Phase
     reason: Reason
-    message: str = ""
-    container_id: str = ""
-    restarts: int = 0
-    at: float = 0
+    message: Message = ""
+    container_id: Id = ""
+    restarts: Count = 0
+    at: UnixTime = 0
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="info"):
     """`device-info` `<device>`: what the device is. Sizes in bytes."""
 
     agent_version: AgentVersion
-    arch: str
-    os: str
-    kernel: str
-    memory: int
-    disk: int
-    boot_id: str
-    instance_id: str = ""
-    engine: str = ""
+    arch: Word
+    os: Word
+    kernel: Word
+    memory: Count
+    disk: Count
+    boot_id: Id
+    instance_id: Id = ""
+    engine: Word = ""
     upgrade: UpgradeStatus | None = None
 
 
@@ -160,12 +125,12 @@ class Heartbeat(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     """
 
     agent_version: AgentVersion
-    instance_id: str
-    boot_id: str
-    sequence: int
-    interval: float
-    generation: int = 0
-    at: float = 0
+    instance_id: Id
+    boot_id: Id
+    sequence: Count
+    interval: Interval
+    generation: Count = 0
+    at: UnixTime = 0
 
 
 class IdentityState(Enum):
@@ -191,18 +156,18 @@ class AgentTarget(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
 
     version: AgentVersion
     digest: Digest
-    generation: int
-    stop_instance: str = ""
+    generation: Count
+    stop_instance: Id = ""
     """The agent instance that must hand over to the candidate and exit."""
-    size: int = 0
+    size: Count = 0
     """Of the artefact, in bytes; 0 when it is not known."""
     granted: bool = False
     """Whether the device holds the scheduling lock: it may swap."""
-    confirmed: str = ""
+    confirmed: Id = ""
     """The agent instance whose version has proven itself."""
     withdrawn: bool = False
     """The version is not wanted any more: stop where that is safe, turn back where it is not."""
-    order: int = 0
+    order: Count = 0
     """`DeviceSpec.agent_order` that this attempt answers."""
     versions_kept: VersionsKept | None = None
     """`DeviceSpec.agent_versions_kept` as it is now, whatever becomes of the attempt."""
@@ -215,10 +180,10 @@ class AgentLease(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     revision has not moved for a while on the watcher's own monotonic clock.
     """
 
-    instance_id: str
-    generation: int
-    expires: float
-    boot_id: str = ""
+    instance_id: Id
+    generation: Count
+    expires: UnixTime
+    boot_id: Id = ""
     """The boot that the holder belongs to: after a reboot it is gone for certain."""
 
 
@@ -241,11 +206,44 @@ def decode(data: bytes, kind: type[T]) -> T:
         # msgspec takes a value without a tag; to us an empty object must not be an empty index.
         if kind.__struct_config__.tag is not None:
             msgspec.json.decode(data, type=_Tagged)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _NO_VALUE as error:
         raise InvalidInput(
-            f"not a valid {kind.__name__}: {error}", next_step="write it with a fleet of the same or a newer version"
+            f"not a valid {kind.__name__}: {_why(error)}",
+            next_step="write it with a fleet of the same or a newer version",
         ) from error
     return value
+
+
+def decode_report(data: bytes, kind: type[T]) -> T:
+    """Parse what a device reports: a text that is too long is cut, and the rest of the report counts.
+
+    Raises:
+        InvalidInput: as `decode`, or the whole is larger than `MAX_REPORT` bytes.
+    """
+    if len(data) > MAX_REPORT:
+        raise InvalidInput(
+            f"not a valid {kind.__name__}: {len(data)} bytes, more than {MAX_REPORT}",
+            next_step="see what writes as this device",
+        )
+    try:
+        return decode(data, kind)
+    except InvalidInput:
+        try:
+            shortened = fit(msgspec.json.decode(data), kind)
+            return decode(msgspec.json.encode(shortened), kind)
+        except _NO_VALUE as error:
+            raise InvalidInput(
+                f"not a valid {kind.__name__}: {_why(error)}", next_step="see what writes as this device"
+            ) from error
+
+
+_NO_VALUE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+"""What msgspec raises for bytes that hold no value; `ValueError` for an integer of over 4,300 digits."""
+
+
+def _why(error: Exception) -> str:
+    """The library's sentence, with a rule in words where it has a pattern."""
+    return str(error).replace(f"`str` matching regex {REFERENCE!r}", RULE)
 
 
 def from_builtins(value: object, kind: type[T]) -> T:
@@ -256,9 +254,9 @@ def from_builtins(value: object, kind: type[T]) -> T:
     """
     try:
         return msgspec.convert(value, kind, dec_hook=_from_builtin)
-    except msgspec.ValidationError as error:
+    except _NO_VALUE as error:
         raise InvalidInput(
-            f"not a valid {kind.__name__}: {error}", next_step="correct what the message names"
+            f"not a valid {kind.__name__}: {_why(error)}", next_step="correct what the message names"
         ) from error
 
 

@@ -21,6 +21,7 @@ from fleet.contract.buckets import (
     Bucket,
 )
 from fleet.contract.errors import InvalidInput
+from fleet.contract.limits import fit
 from fleet.contract.names import DeploymentName, DeviceId, TokenSubject
 from fleet.contract.printable import each
 from fleet.contract.wire import DeviceInfo, Heartbeat, Identity, T, from_builtins
@@ -130,7 +131,8 @@ def shown_info(change: Change[DeviceInfo]) -> DeviceInfo | None:
     """What a device says of itself, escaped: it goes into the status, which `kubectl` prints as it is."""
     if not isinstance(change, Entry):
         return None
-    return from_builtins(each(msgspec.to_builtins(change.value, enc_hook=str)), DeviceInfo)
+    escaped = each(msgspec.to_builtins(change.value, enc_hook=str))  # an escape is longer than what it stands for
+    return from_builtins(fit(escaped, DeviceInfo), DeviceInfo)
 
 
 def _value(change: Change[T]) -> T | None:

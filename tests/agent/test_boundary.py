@@ -43,7 +43,7 @@ def containers(draw: st.DrawFn) -> Container:
         command=tuple(draw(st.lists(TEXTS, max_size=2))),
         args=tuple(draw(st.lists(TEXTS, max_size=2))),
         env=draw(st.dictionaries(TEXTS, TEXTS, max_size=2)),
-        ports=(port,) * draw(st.integers(0, 2)),
+        ports=(port,) * draw(st.integers(0, 1)),
         restart=draw(st.sampled_from(Restart)),
         health=draw(st.none() | st.just(health)),
     )

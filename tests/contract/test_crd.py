@@ -61,7 +61,7 @@ def test_every_node_is_structural(kind: str) -> None:
     allowed = {
         *("type", "properties", "required", "items", "additionalProperties", "enum", "nullable", "pattern"),
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems"),
-        *("maxItems", "format", "default", "x-kubernetes-validations"),
+        *("maxItems", "minProperties", "maxProperties", "format", "default", "x-kubernetes-validations"),
     }
     for path, node in nodes(schema_of(CRDS[kind])):
         assert isinstance(node.get("type"), str), path
@@ -113,7 +113,7 @@ def test_the_name_rule_is_the_device_ids_grammar() -> None:
 
 def test_a_device_keeps_one_version_at_least_or_all() -> None:
     kept = schema_of(CRDS["Device"])["properties"]["spec"]["properties"]["agentVersionsKept"]
-    assert kept == {"type": "integer", "minimum": 1, "nullable": True}
+    assert kept == {"type": "integer", "minimum": 1, "maximum": 1000, "nullable": True}
     with pytest.raises(msgspec.ValidationError, match="agentVersionsKept"):
         msgspec.convert({"metadata": {"name": "pi-1"}, "spec": {"agentVersionsKept": 0}}, Device)
 

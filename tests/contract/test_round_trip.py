@@ -23,6 +23,8 @@ from fleet.contract.config import (
     render_config,
 )
 from fleet.contract.errors import InvalidInput, NotFound
+from fleet.contract.image import REFERENCE
+from fleet.contract.limits import LARGEST, OneDay
 from fleet.contract.names import AgentVersion, DeviceId, Digest
 from fleet.contract.upgrade import (
     Manifest,
@@ -58,9 +60,12 @@ from tests.contract.samples import SAMPLES
 C = TypeVar("C", AgentConfig, CalloutConfig, OperatorConfig)
 
 texts = st.text(max_size=50)
-counts = st.integers(0, 2**53)
-seconds = st.floats(0, 1e12, allow_nan=False)
-positive = st.floats(0.1, 1e9, allow_nan=False)
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=50)
+env_names = st.text(st.characters(exclude_characters="\0=", exclude_categories=["Cs"]), min_size=1, max_size=50)
+images = st.from_regex(REFERENCE, fullmatch=True).filter(lambda one: len(one) <= 512)
+counts = st.integers(0, LARGEST)
+seconds = st.floats(0, OneDay, allow_nan=False)
+positive = st.floats(0.1, OneDay, allow_nan=False)
 devices = st.from_regex(DeviceId.grammar, fullmatch=True).map(DeviceId)
 numbers = st.tuples(*(st.integers(0, 999).map(str) for _ in range(3))).map(".".join)
 suffixes = st.sampled_from(["", "-rc.1", "+build.7", "-alpha-1.0+x"])
@@ -69,7 +74,7 @@ digests = st.binary(min_size=32, max_size=32).map(lambda raw: Digest(f"sha256:{r
 ports = st.builds(Port, st.integers(1, 65535), st.integers(1, 65535), st.sampled_from(Protocol))
 healths = st.builds(
     Health,
-    command=st.lists(texts, min_size=1, max_size=3).map(tuple),
+    command=st.lists(words, min_size=1, max_size=3).map(tuple),
     interval=positive,
     timeout=positive,
     retries=st.integers(1, 100),
@@ -77,11 +82,11 @@ healths = st.builds(
 )
 containers = st.builds(
     Container,
-    image=st.text(min_size=1, max_size=100),
-    command=st.lists(texts, max_size=3).map(tuple),
-    args=st.lists(texts, max_size=3).map(tuple),
-    env=st.dictionaries(texts, texts, max_size=3),
-    ports=st.lists(ports, max_size=3).map(tuple),
+    image=images,
+    command=st.lists(words, max_size=3).map(tuple),
+    args=st.lists(words, max_size=3).map(tuple),
+    env=st.dictionaries(env_names, words, max_size=3),
+    ports=st.lists(ports, max_size=3, unique_by=lambda port: (port.host, port.protocol)).map(tuple),
     restart=st.sampled_from(Restart),
     health=st.none() | healths,
 )
@@ -105,7 +110,7 @@ WIRE: dict[str, st.SearchStrategy[msgspec.Struct]] = {
     "device-info": st.builds(
         DeviceInfo, versions, texts, texts, texts, counts, counts, texts, texts, texts, st.none() | upgrades
     ),
-    "heartbeat": st.builds(Heartbeat, versions, texts, texts, counts, seconds, counts, seconds),
+    "heartbeat": st.builds(Heartbeat, versions, texts, texts, counts, positive, counts, seconds),
     "identity": st.builds(Identity, devices, st.sampled_from(IdentityState)),
     "agent-target": st.builds(
         AgentTarget, versions, digests, counts, texts, counts, st.booleans(), texts, st.booleans(), counts

@@ -1,0 +1,18 @@
+"""What a reference to a container image may be: the grammar of the Distribution project (`reference` package)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+_HOST_PART = r"([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOST = rf"({_HOST_PART}(\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(:[0-9]{{1,5}})?"
+_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+_TAG = r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST = r"@[A-Za-z][A-Za-z0-9]*([+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,128}"
+REFERENCE = rf"^({_HOST}/)?{_PART}(/{_PART})*({_TAG})?({_DIGEST})?\Z"
+"""Kubernetes gets it with `$` for `\\Z`, which in Python would also match before a last line feed."""
+RULE = "[HOST[:PORT]/]NAME[:TAG][@DIGEST], the name in lower case and without https://"
+
+ImageReference = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=REFERENCE)]

@@ -122,7 +122,7 @@ def structural_schema(model: type) -> Json:
 
 
 def _name_schema(kind: type[Name]) -> Json:
-    return {"type": "string", "maxLength": kind.longest}
+    return {"type": "string", "maxLength": kind.longest, "pattern": f"^({kind.grammar.pattern})$"}
 
 
 _DROPPED = {"title", "description", "default", "propertyNames"}
@@ -135,6 +135,8 @@ def _inline(node: Json, components: dict[str, Json]) -> Json:
         (real,) = [option for option in node["anyOf"] if option != {"type": "null"}]
         return {**_inline(real, components), "nullable": True}
     result = {key: value for key, value in node.items() if key not in _DROPPED}
+    if keys := node.get("propertyNames"):
+        result["x-kubernetes-validations"] = [_key_rule(keys)]
     _as_kubernetes_reads(result)
     for key in ("items", "additionalProperties"):
         if isinstance(result.get(key), dict):
@@ -158,3 +160,10 @@ def _as_kubernetes_reads(node: Json) -> None:
         node["pattern"] = node["pattern"].replace(r"\Z", "$")  # the `$` of RE2 is the end of the text alone
     if set(node) == {"enum"}:
         node["type"] = "string"
+
+
+def _key_rule(keys: Json) -> Json:
+    """Kubernetes' schemas say nothing of the names in a map: a rule does."""
+    pattern = keys["pattern"].replace(r"\Z", "$")
+    rule = f"self.all(name, name.size() <= {keys['maxLength']} && name.matches(r'{pattern}'))"
+    return {"rule": rule, "message": f"a name must match {pattern} and have at most {keys['maxLength']} characters"}

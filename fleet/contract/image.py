@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -11,8 +12,31 @@ _HOST = rf"({_HOST_PART}(\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(:[0-9]{{1,5}})?"
 _PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _TAG = r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"@[A-Za-z][A-Za-z0-9]*([+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,128}"
+_SCHEME = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 REFERENCE = rf"^({_HOST}/)?{_PART}(/{_PART})*({_TAG})?({_DIGEST})?\Z"
 """Kubernetes gets it with `$` for `\\Z`, which in Python would also match before a last line feed."""
 RULE = "[HOST[:PORT]/]NAME[:TAG][@DIGEST], the name in lower case and without https://"
 
-ImageReference = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=REFERENCE)]
+ImageReference = Annotated[str, msgspec.Meta(min_length=1, max_length=512, extra_json_schema={"pattern": REFERENCE})]
+"""`Container` holds the pattern, too, since its refusal says what is wrong."""
+
+
+def check_image(text: str) -> None:
+    """Nothing, for what an engine can look for.
+
+    Raises:
+        ValueError: no image can have this reference; the message says why.
+    """
+    if not re.match(REFERENCE, text):
+        hint = _hint(text)
+        raise ValueError(f"{text[:120]!r} is not {RULE}" + (f": {hint}" if hint else ""))
+
+
+def _hint(text: str) -> str:
+    if scheme := _SCHEME.match(text):
+        return f"leave out {scheme[0]!r}"
+    if text != text.strip():
+        return "leave out the white space"
+    if re.match(REFERENCE, text.lower()):
+        return "a repository has no capital letters"
+    return ""

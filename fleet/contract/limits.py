@@ -33,6 +33,8 @@ OneDay = 86_400.0
 Interval = Annotated[float, msgspec.Meta(gt=0, le=OneDay)]
 """Seconds between two heartbeats, as an agent says; how long the operator believes it is the operator's decision."""
 
+DeploymentKey = Annotated[str, msgspec.Meta(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")]
+"""A `DeploymentName` as the key of a map."""
 MAX_DEPLOYMENTS = 500
 """Deployments of one device."""
 MAX_REPORT = 64 * 1024

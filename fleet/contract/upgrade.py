@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from fleet.contract.limits import LARGEST, Count, Message, UnixTime, Word
+from fleet.contract.limits import LARGEST, Count, Id, Message, UnixTime, Word
 from fleet.contract.names import AgentVersion, Digest
 
 MAX_ARTIFACT = 64 * 1024 * 1024
@@ -180,7 +180,7 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     version: AgentVersion
     digest: Digest
     size: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
-    chunks: tuple[Digest, ...]
+    chunks: Annotated[tuple[Digest, ...], msgspec.Meta(max_length=4096)]
     minimum_python: Word = "3.11"
     architectures: Annotated[tuple[Word, ...], msgspec.Meta(max_length=64)] = ()
     not_after: UnixTime = 0
@@ -195,9 +195,9 @@ class SignedManifest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     Ed25519 signature (RFC 8032) of its UTF-8 bytes by the key `key_id`, in base64.
     """
 
-    payload: str
-    key_id: str
-    signature: str
+    payload: Annotated[str, msgspec.Meta(max_length=MAX_MANIFEST)]
+    key_id: Id
+    signature: Id
 
 
 class TrustedKey(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -206,8 +206,8 @@ class TrustedKey(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     `not_after` is Unix seconds, 0 for never: nothing that the key has signed is taken later.
     """
 
-    id: str
-    key: str
+    id: Id
+    key: Id
     revoked: bool = False
     not_after: UnixTime = 0
 
@@ -218,5 +218,5 @@ class TrustedKeys(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     `minimum_version` is the oldest agent that the device takes: one with a known hole stays out, however well signed.
     """
 
-    keys: tuple[TrustedKey, ...]
+    keys: Annotated[tuple[TrustedKey, ...], msgspec.Meta(max_length=256)]
     minimum_version: AgentVersion | None = None

@@ -13,11 +13,11 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from fleet.contract.errors import InvalidInput
-from fleet.contract.image import REFERENCE, RULE
 from fleet.contract.limits import (
     MAX_DEPLOYMENTS,
     MAX_REPORT,
     Count,
+    DeploymentKey,
     Id,
     Interval,
     Message,
@@ -49,7 +49,7 @@ class DesiredIndex(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     removed from the device.
     """
 
-    deployments: Annotated[dict[str, Count], msgspec.Meta(max_length=MAX_DEPLOYMENTS)] = {}
+    deployments: Annotated[dict[DeploymentKey, Count], msgspec.Meta(max_length=MAX_DEPLOYMENTS)] = {}
 
 
 class Phase(Enum):
@@ -208,7 +208,7 @@ def decode(data: bytes, kind: type[T]) -> T:
             msgspec.json.decode(data, type=_Tagged)
     except _NO_VALUE as error:
         raise InvalidInput(
-            f"not a valid {kind.__name__}: {_why(error)}",
+            f"not a valid {kind.__name__}: {error}",
             next_step="write it with a fleet of the same or a newer version",
         ) from error
     return value
@@ -233,17 +233,12 @@ def decode_report(data: bytes, kind: type[T]) -> T:
             return decode(msgspec.json.encode(shortened), kind)
         except _NO_VALUE as error:
             raise InvalidInput(
-                f"not a valid {kind.__name__}: {_why(error)}", next_step="see what writes as this device"
+                f"not a valid {kind.__name__}: {error}", next_step="see what writes as this device"
             ) from error
 
 
 _NO_VALUE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
 """What msgspec raises for bytes that hold no value; `ValueError` for an integer of over 4,300 digits."""
-
-
-def _why(error: Exception) -> str:
-    """The library's sentence, with a rule in words where it has a pattern."""
-    return str(error).replace(f"`str` matching regex {REFERENCE!r}", RULE)
 
 
 def from_builtins(value: object, kind: type[T]) -> T:
@@ -256,7 +251,7 @@ def from_builtins(value: object, kind: type[T]) -> T:
         return msgspec.convert(value, kind, dec_hook=_from_builtin)
     except _NO_VALUE as error:
         raise InvalidInput(
-            f"not a valid {kind.__name__}: {_why(error)}", next_step="correct what the message names"
+            f"not a valid {kind.__name__}: {error}", next_step="correct what the message names"
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from fleet.contract.image import ImageReference
+from fleet.contract.image import ImageReference, check_image
 from fleet.contract.limits import OneDay
 
 
@@ -25,7 +25,14 @@ MAX_ARGUMENTS = 256
 Argument = Annotated[str, msgspec.Meta(max_length=32_768, pattern=r"^[^\x00]*\Z")]
 """A word of a command; the kernel ends it at a zero byte (execve(2))."""
 Arguments = Annotated[tuple[Argument, ...], msgspec.Meta(max_length=MAX_ARGUMENTS)]
-EnvName = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^=\x00]+\Z")]
+_FIRST_WORD = {"rule": "self.size() == 0 || self[0] != ''", "message": "the first word must not be empty"}
+Program = Annotated[
+    tuple[Argument, ...],
+    msgspec.Meta(max_length=MAX_ARGUMENTS, extra_json_schema={"x-kubernetes-validations": [_FIRST_WORD]}),
+]
+"""A program and its arguments. `Container` holds the rule of the first word, too."""
+EnvName = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*\Z")]
+"""As Kubernetes takes them."""
 EnvValue = Annotated[str, msgspec.Meta(max_length=32_768, pattern=r"^[^\x00]*\Z")]
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
@@ -48,7 +55,7 @@ class Port(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 class Health(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """A command run inside the container; exit code 0 is healthy. Times in seconds."""
 
-    command: Annotated[tuple[Argument, ...], msgspec.Meta(min_length=1, max_length=MAX_ARGUMENTS)]
+    command: Annotated[Program, msgspec.Meta(min_length=1)]
     interval: Annotated[float, msgspec.Meta(ge=0.1, le=OneDay)] = 10
     timeout: Annotated[float, msgspec.Meta(ge=0.1, le=OneDay)] = 5
     retries: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
@@ -59,7 +66,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     """One container. Two equal values need no replacement, a change of any field does."""
 
     image: ImageReference
-    command: Arguments = ()
+    command: Program = ()
     args: Arguments = ()
     env: Annotated[dict[EnvName, EnvValue], msgspec.Meta(max_length=256)] = {}
     ports: Annotated[tuple[Port, ...], msgspec.Meta(max_length=64)] = ()
@@ -67,11 +74,15 @@ class Container(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     health: Health | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no engine can do: two container ports on one port of the device.
+        """Refuse what no engine can do: an impossible image, one port of the device twice, an empty program.
 
         Raises:
-            ValueError: a port of the device is named twice for one protocol.
+            ValueError: one of these, in words.
         """
+        check_image(self.image)
+        for what, words in (("command", self.command), ("health.command", self.health.command if self.health else ())):
+            if words and not words[0]:
+                raise ValueError(f"the first word of {what} is empty")
         taken = Counter((port.host, port.protocol.value) for port in self.ports)
         for (number, protocol), times in taken.items():
             if times > 1:

@@ -38,15 +38,19 @@ def containers(draw: st.DrawFn) -> Container:
     number = lambda: draw(NUMBERS)  # noqa: E731 - two words
     health = Health((draw(TEXTS),), number(), number(), number(), number())  # pyright: ignore[reportArgumentType]
     port = Port(number(), number(), draw(st.sampled_from(Protocol)))  # pyright: ignore[reportArgumentType]
-    return Container(
-        image=draw(TEXTS),
-        command=tuple(draw(st.lists(TEXTS, max_size=2))),
-        args=tuple(draw(st.lists(TEXTS, max_size=2))),
-        env=draw(st.dictionaries(TEXTS, TEXTS, max_size=2)),
-        ports=(port,) * draw(st.integers(0, 1)),
-        restart=draw(st.sampled_from(Restart)),
-        health=draw(st.none() | st.just(health)),
-    )
+    fields: dict[str, object] = {
+        "image": draw(TEXTS),
+        "command": tuple(draw(st.lists(TEXTS, max_size=2))),
+        "args": tuple(draw(st.lists(TEXTS, max_size=2))),
+        "env": draw(st.dictionaries(TEXTS, TEXTS, max_size=2)),
+        "ports": (port,) * draw(st.integers(0, 2)),
+        "restart": draw(st.sampled_from(Restart)),
+        "health": draw(st.none() | st.just(health)),
+    }
+    made = Container("a")
+    for name, value in fields.items():
+        msgspec.structs.force_setattr(made, name, value)
+    return made
 
 
 class Obliging(Engine):

@@ -189,6 +189,32 @@ def test_image_references_that_cannot_be(image: str) -> None:
         assert REFERENCE not in raised.value.what
 
 
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        ("https://registry.example.org/team/app:1", "leave out 'https://'"),
+        ("docker://busybox", "leave out 'docker://'"),
+        ("busybox:1\n", "leave out the white space"),
+        ("registry.example/Team/app:1", "a repository has no capital letters"),
+    ],
+)
+def test_a_common_slip_is_told(image: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        from_builtins({"image": image}, Container)
+
+
+@pytest.mark.parametrize("fields", [{"command": [""]}, {"command": ["", "a"]}, {"health": {"command": [""]}}])
+def test_a_program_has_a_name(fields: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match="the first word of"):
+        from_builtins({"image": "a", **fields}, Container)
+
+
+@pytest.mark.parametrize("name", ["", "A=B", "A B", "A\n", "1A", "é", "A" * 257])
+def test_names_of_variables_that_kubernetes_would_refuse(name: str) -> None:
+    with pytest.raises(InvalidInput, match="env"):
+        from_builtins({"image": "a", "env": {name: "1"}}, Container)
+
+
 def test_one_port_of_the_device_is_named_once_for_a_protocol() -> None:
     same = {"host": 80, "container": 1}
     with pytest.raises(InvalidInput, match="port 80/tcp of the device is named 2 times"):

@@ -1,0 +1,24 @@
+"""Whatever a workload can hold, an engine can be asked for it: the request is made, and JSON carries it."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+
+from fleet.agent.creation import creation
+from fleet.contract.containers import spec_hash
+from fleet.contract.wire import Container
+from tests.contract.anything import values_of
+
+NANOSECONDS = 2**63
+"""The engine's integers of a health check (Docker Engine API, HealthConfig) are of 64 bits."""
+
+
+@given(values_of(Container))
+def test_every_workload_becomes_a_request(workload: Container) -> None:
+    body = json.loads(json.dumps(creation(workload, {"spec": spec_hash(workload)})))
+    assert body["Image"] == workload.image
+    assert len(body["HostConfig"]["PortBindings"]) <= len(workload.ports)
+    for name in ("Interval", "Timeout", "StartPeriod"):
+        assert 0 <= body.get("Healthcheck", {}).get(name, 0) < NANOSECONDS

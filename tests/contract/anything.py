@@ -1,0 +1,97 @@
+"""Every value that a type of the wire can hold, drawn from the type itself: its bounds are favoured."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar, cast
+
+import msgspec
+from hypothesis import strategies as st
+from msgspec import inspect
+
+from fleet.contract.names import Name
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def values_of(kind: type[T]) -> st.SearchStrategy[T]:
+    """Any value of a struct; what its own rules refuse is left out."""
+    return cast("st.SearchStrategy[T]", _any(inspect.type_info(kind)))
+
+
+def _any(node: inspect.Type) -> st.SearchStrategy[object]:  # noqa: C901, PLR0911, PLR0912 - one answer for each kind of type
+    match node:
+        case inspect.Metadata():
+            return _described(node)
+        case inspect.StructType():
+            return _struct(node)
+        case inspect.IntType():
+            return _integers(node)
+        case inspect.FloatType():
+            return _floats(node)
+        case inspect.StrType():
+            return _texts(node)
+        case inspect.BoolType():
+            return st.booleans()
+        case inspect.NoneType():
+            return st.none()
+        case inspect.EnumType() | inspect.LiteralType():
+            return st.sampled_from(list(node.cls) if isinstance(node, inspect.EnumType) else list(node.values))
+        case inspect.UnionType():
+            return st.one_of(*map(_any, node.types))
+        case inspect.VarTupleType():
+            least, most = node.min_length or 0, min(node.max_length or 3, 3)
+            return st.lists(_any(node.item_type), min_size=least, max_size=max(least, most)).map(tuple)
+        case inspect.DictType():
+            return st.dictionaries(_any(node.key_type), _any(node.value_type), max_size=3)
+        case inspect.CustomType():
+            name = cast("type[Name]", node.cls)
+            return st.from_regex(name.grammar, fullmatch=True).filter(lambda text: len(text) <= name.longest).map(name)
+        case _:
+            raise NotImplementedError(node)
+
+
+def _described(node: inspect.Metadata) -> st.SearchStrategy[object]:
+    schema = cast("dict[str, object]", node.extra_json_schema or {})
+    if "pattern" in schema:
+        return st.from_regex(str(schema["pattern"])).filter(lambda text: len(text) <= 512)
+    return st.text(_CARRIED, max_size=50) if "maxLength" in schema else _any(node.type)
+
+
+_CARRIED = st.characters(exclude_categories=("Cs",))
+"""What JSON can carry."""
+
+
+def _struct(node: inspect.StructType) -> st.SearchStrategy[object]:
+    fields = st.fixed_dictionaries({field.name: _any(field.type) for field in node.fields})
+
+    def made(values: dict[str, object]) -> object:
+        try:
+            return node.cls(**values)
+        except ValueError:
+            return None
+
+    return fields.map(made).filter(lambda value: value is not None)
+
+
+def _integers(node: inspect.IntType) -> st.SearchStrategy[object]:
+    assert node.ge is not None, node
+    assert node.le is not None, node
+    return st.integers(node.ge, node.le) | st.sampled_from([node.ge, node.le])
+
+
+def _floats(node: inspect.FloatType) -> st.SearchStrategy[object]:
+    least = node.ge if node.ge is not None else node.gt
+    assert least is not None, node
+    assert node.le is not None, node
+    first = least if node.ge is not None else math.nextafter(least, math.inf)
+    return st.floats(first, node.le) | st.sampled_from([first, node.le])
+
+
+def _texts(node: inspect.StrType) -> st.SearchStrategy[object]:
+    assert node.max_length is not None, node
+    if node.pattern is not None:
+        most = node.max_length
+        return st.from_regex(node.pattern).filter(lambda text: len(text) <= most)
+    least = node.min_length or 0
+    return st.text(_CARRIED, min_size=least, max_size=max(least, min(node.max_length, 50)))

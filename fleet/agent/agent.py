@@ -58,7 +58,7 @@ class Agent:
         self._owner = Owner.of(config)
         self._replaced = Replaced(place.replaced, self._owner)
         observer = Observer(self._engine, self._owner)
-        workloads = Workloads(self._engine, self._owner)
+        workloads = Workloads(self._engine, self._owner, place.images)
         self._manager = Manager(observer, workloads, self._looked, resync=config.resync_interval)
         ears = Ears(lambda: self._wishes or {}, self._want)
         self._runner = self._upgrades(info, installed, place) if installed else None

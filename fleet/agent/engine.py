@@ -39,7 +39,7 @@ _ANSWER_WITHIN = 15.0
 _AT_ONCE = 8
 """Containers that are inspected at the same time; one that hangs delays only itself."""
 _OK = 200
-_GONE = 404
+_GONE, _IN_USE = 404, 409
 _DONE = (204, 304)
 """Statuses: it was done, or it was so already."""
 _PULL_SILENCE = 120.0
@@ -124,6 +124,13 @@ class Engine:
             raise self._down(f"pull {image}", error) from error
         if not await self.has_image(image):
             raise EngineRefused(f"pull {image}", 404, "the engine says that it has it, and does not have it")
+
+    async def remove_image(self, image: str) -> bool:
+        """Remove an image's name, and the image with its last name; False while a container was made from it."""
+        answer = await self._call(
+            "DELETE", f"/images/{quote(image)}", f"remove image {image}", good=(_OK, _GONE, _IN_USE)
+        )
+        return answer.status_code != _IN_USE
 
     async def create(self, name: str, workload: Workload, labels: Mapping[str, str]) -> str:
         """Make a container that does not run yet; returns its id."""

@@ -25,6 +25,11 @@ class Place(msgspec.Struct, frozen=True):
         return self.root / "var/lib/fleet/desired.json"
 
     @property
+    def images(self) -> Path:
+        """Which images the agent pulled."""
+        return self.root / "var/lib/fleet/images.json"
+
+    @property
     def replaced(self) -> Path:
         """The identities that this host had before, whose containers are to end."""
         return self.root / REPLACED_PATH.lstrip("/")

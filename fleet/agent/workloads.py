@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable
+from pathlib import Path
+
+import structlog
 
 from fleet.agent.answers import EngineDown, EngineRefused
 from fleet.agent.engine import Engine
+from fleet.agent.pulled import Pulled
 from fleet.agent.reconcile import PREVIOUS, Action, Remove, Run, Start
 from fleet.agent.wishes import Problem, WentBack
 from fleet.contract.containers import (
@@ -21,43 +25,54 @@ from fleet.contract.containers import (
 from fleet.contract.owner import Owner
 from fleet.contract.wire import Reason
 
+_log = structlog.stdlib.get_logger()
+
 Stage = Callable[[Reason], None]
 
 
 class Workloads:
     """The hands of one device's agent."""
 
-    def __init__(self, engine: Engine, owner: Owner) -> None:
-        """Do nothing yet."""
+    def __init__(self, engine: Engine, owner: Owner, images: Path) -> None:
+        """Do nothing yet. `images` is the file that records what was pulled."""
         self._engine = engine
+        self._images = Pulled(images)
         self._owner = owner
         self._device = owner.device
 
     async def carry_out(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
         """Do it, telling `stage` what is under way; returns what to report when it failed."""
         try:
-            match action:
-                case Run():
-                    return await self._run(deployment, action, stage)
-                case Start():
-                    return await self._start(deployment, action)
-                case Remove():
-                    await self._remove(action.containers)
+            problem = await self._act(deployment, action, stage)
         except EngineDown as error:
             return Problem(Reason.ENGINE_UNAVAILABLE, error.what)
         except EngineRefused as error:
             return error.problem
-        return None
+        if problem is None:
+            with contextlib.suppress(EngineDown, EngineRefused):  # what is left is tried after the next action
+                await self._clear_images(deployment)
+        return problem
+
+    async def _act(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
+        match action:
+            case Run():
+                return await self._run(deployment, action, stage)
+            case Start():
+                return await self._start(deployment, action)
+            case Remove():
+                return await self._remove(action.containers)
 
     async def _run(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
         """Nothing that runs is touched before its replacement is there: an image, then a container made from it."""
         image = action.workload.image
+        self._images.used(deployment, image)
         if not await self._engine.has_image(image):
             stage(Reason.PULLING)
             try:
                 await self._engine.pull(image)
             except EngineRefused as error:
                 return Problem(Reason.IMAGE_NOT_FOUND, f"the image is not on the device; {error.what}")
+            self._images.pulled(image)
             stage(Reason.STARTING)
         name = container_name(self._device, deployment)
         if action.instead_of:
@@ -103,3 +118,13 @@ class Workloads:
     async def _remove(self, containers: tuple[str, ...]) -> None:
         for container in containers:
             await self._engine.remove(container)
+
+    async def _clear_images(self, deployment: str) -> None:
+        """Remove what we pulled and nothing needs; the engine refuses what any container was made from."""
+        left = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
+        if not any(one.labels.get(DEPLOYMENT_LABEL) == deployment for one in left):
+            self._images.ended(deployment)
+        for image in self._images.surplus():
+            if await self._engine.remove_image(image):
+                _log.info("an image that nothing needs is removed", image=image)
+                self._images.removed(image)

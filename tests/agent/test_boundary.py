@@ -28,6 +28,8 @@ from harness.images import IMAGE
 from tests.agent.stage import STAYS, Stage
 
 OWNER = Owner("pi-1", "server")
+NO_RECORD = Path("/proc/images.json")
+"""Where nothing can be written."""
 NUMBERS = st.integers() | st.floats()
 TEXTS = st.text(st.characters(), max_size=5)  # lone surrogates, too
 
@@ -74,9 +76,8 @@ async def managed(wishes: Wishes) -> dict[str, DeviceState]:
     """What a manager reports once it has looked after it tried everything."""
     engine = Obliging()
     told: list[dict[str, DeviceState]] = []
-    manager = Manager(
-        Observer(engine, OWNER), Workloads(engine, OWNER), lambda states, _: told.append(states), resync=60
-    )
+    workloads = Workloads(engine, OWNER, NO_RECORD)
+    manager = Manager(Observer(engine, OWNER), workloads, lambda states, _: told.append(states), resync=60)
     manager.want(wishes)
     work = asyncio.create_task(manager.run())
     try:

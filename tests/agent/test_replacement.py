@@ -36,7 +36,8 @@ def test_an_image_that_cannot_be_had_takes_nothing_away(stage: Stage, image: str
             await stage.deploy("web", STAYS)
             await stage.until("web", Phase.RUNNING, Reason.STARTED)
             (before,) = await running(stage)
-            await stage.deploy("web", Container(image=image), generation=2)
+            workload = b'{"type":"container","image":"%s"}' % image.encode()
+            await stage.write("web", b'{"type":"desired","generation":2,"workload":' + workload + b"}", generation=2)
             await failed(stage)
             assert await running(stage) == [before]
 
@@ -144,12 +145,14 @@ class Mortal(Engine):
 
 
 OWNER = Owner("pi-mortal", "server")
+NO_RECORD = Path("/proc/images.json")
+"""Where nothing can be written."""
 
 
 async def towards(engine: Engine, wanted: Container) -> bool:
     """One look, and what follows from it; whether there is nothing left to do, or it failed."""
     actions = plan({"web": Wish(1, wanted)}, await Observer(engine, OWNER).look())
-    workloads = Workloads(engine, OWNER)
+    workloads = Workloads(engine, OWNER, NO_RECORD)
     problems = [await workloads.carry_out(name, action, lambda _: None) for name, action in actions.items()]
     return not actions or any(problems)
 

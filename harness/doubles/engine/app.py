@@ -148,6 +148,8 @@ class Double:
         return _json(msgspec.to_builtins(image))
 
     async def _remove_image(self, request: Request) -> Response:
+        image = self.images.find(request.path_params["name"])
+        self.containers.refuse_if_used(image.id)
         self.images.remove(request.path_params["name"])
         return _json([])
 

@@ -77,6 +77,11 @@ class Containers:
         self._events.emit("create", record)
         return record
 
+    def refuse_if_used(self, image: str) -> None:
+        """Raises `Refused` 409 while a container was made from the image."""
+        if any(one.record.image == image for one in self._all.values()):
+            raise Refused(409, f"conflict: unable to remove {image}: a container is using it")
+
     def rename(self, container: str, name: str) -> None:
         """Give it another name.
 

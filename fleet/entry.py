@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from fleet.umask import tighten
 from fleet.version import VERSION
 
 
@@ -12,6 +13,7 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"fleet-agent {VERSION}")  # noqa: T201 - the command line speaks
         return
+    tighten()
     from fleet.agent.main import main as run  # noqa: PLC0415 - half a second that `--version` does not need
 
     run()

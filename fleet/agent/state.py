@@ -15,6 +15,7 @@ from fleet.agent.wishes import Problem, Wish, Wishes
 from fleet.contract.owner import Owner
 from fleet.contract.upgrade import STATE_SCHEMA
 from fleet.contract.wire import Reason
+from fleet.umask import make_folders
 
 _log = structlog.stdlib.get_logger()
 
@@ -74,7 +75,7 @@ class Store:
         if data == self._written:
             return
         self._written = b""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folders(self.path.parent, 0o700)
         draft = self.path.with_suffix(".new")
         try:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -11,7 +11,7 @@ from fleet.contract.config import DEVICE_ROLE
 from fleet.contract.names import DeviceId
 from fleet.contract.wire import Identity, IdentityState
 
-CLOCK_LEEWAY = 10.0
+CLOCK_LEEWAY = 60.0
 """Seconds that the issuer's clock may be ahead of ours."""
 
 
@@ -60,22 +60,28 @@ class Allow(msgspec.Struct, frozen=True):
 
 
 class Deny(msgspec.Struct, frozen=True):
-    """Keep the client out."""
+    """Keep the client out; `why` says more for the log, where there is more to say."""
 
     reason: Reason
+    why: str = ""
 
 
 def decide(claims: Claims, registry: Mapping[str, Identity], *, issuer: str, project: str, now: float) -> Allow | Deny:
     """The decision on a token whose signature is good, at Unix time `now`."""
     refused = _refused(claims, issuer, project, now)
     if refused:
-        return Deny(refused)
+        return Deny(refused, _clock(claims, now) if refused is Reason.NOT_YET_VALID else "")
     identity = registry.get(claims.subject)
     if identity is None:
         return Deny(Reason.NOT_ENROLLED)
     if identity.state is not IdentityState.ACTIVE:
         return Deny(Reason.REVOKED)
     return Allow(identity.device, claims.expires)
+
+
+def _clock(claims: Claims, now: float) -> str:
+    ahead = max(claims.not_before, claims.issued) - now
+    return f"the issuer's clock is {ahead:.0f} s ahead of this machine's, {CLOCK_LEEWAY:.0f} s are accepted"
 
 
 def _refused(claims: Claims, issuer: str, project: str, now: float) -> Reason | None:

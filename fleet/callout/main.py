@@ -23,6 +23,7 @@ from fleet.contract.buckets import CALLOUT_INBOX, IDENTITIES
 from fleet.contract.config import CalloutConfig, load_config
 from fleet.contract.errors import FleetError
 from fleet.logs import configure
+from fleet.umask import tighten
 
 log = structlog.get_logger()
 
@@ -127,6 +128,7 @@ async def _serve(config: CalloutConfig) -> None:
 
 def main() -> None:
     """Parse the command line and serve."""
+    tighten()
     parser = argparse.ArgumentParser(prog="fleet-callout", description="Decides which devices may log in to NATS.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="configuration (JSON, mode 0600)")
     arguments = parser.parse_args()

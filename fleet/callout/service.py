@@ -125,5 +125,7 @@ class Responder:
         device = str(outcome.device) if isinstance(outcome, Allow) else ""
         self._metrics.decisions.labels(reason.value).inc()
         self._metrics.seconds.observe(seconds)
+        if isinstance(outcome, Deny) and outcome.why:
+            facts["why"] = outcome.why
         shown = {name: text[:200] for name, text in facts.items()}
         log.info("decision", reason=reason.value, device=device, milliseconds=round(seconds * 1000, 2), **shown)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fleet import console
+from fleet import console, umask
 from fleet.cli import agent, deployment, device, login, server
 from fleet.cli.output import progress
 from fleet.contract.errors import FleetError, InvalidInput
@@ -60,6 +60,7 @@ def _root(
 
 def main() -> None:
     """The console script."""
+    umask.tighten()
     _prepare_streams()
     sys.exit(_run())
 

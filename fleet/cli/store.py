@@ -14,6 +14,7 @@ from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.wire import decode, encode
 from fleet.tokens import AccessToken
 from fleet.topology.host import write_atomic
+from fleet.umask import make_folders
 
 _MARGIN = 60
 """Seconds before its end from which on a token counts as expired."""
@@ -68,7 +69,7 @@ def made_folder() -> Path:
     """
     folder = config_folder()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(folder, 0o700)
         folder.chmod(0o700)
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -12,10 +12,12 @@ from fleet.console import tell
 from fleet.contract.config import OperatorConfig, load_config
 from fleet.contract.errors import FleetError
 from fleet.operator.service import serve
+from fleet.umask import tighten
 
 
 def main() -> None:
     """Run until SIGTERM; exit codes are those of `fleet.contract.errors`."""
+    tighten()
     parser = argparse.ArgumentParser(
         prog="fleet-operator",
         description="Turns Device and FleetDeployment objects into desired state in NATS, and reports into status.",

@@ -59,6 +59,7 @@ TimeoutStopSec=10
 """
 _ADOPT = f"""\
 set -eu
+umask 022
 unset PYTHONPATH PYTHONHOME
 root=${{FLEET_ROOT:-}}
 home=${{root%/}}{_FOLDER}

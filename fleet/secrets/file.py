@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet.contract.errors import InvalidInput, NotPermitted
+from fleet.umask import make_folders
 
 
 class FileSecretStore:
@@ -21,7 +22,7 @@ class FileSecretStore:
             NotPermitted: the folder cannot be made.
         """
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folders(folder, 0o700)
         except OSError as error:
             raise NotPermitted(f"cannot make {folder}: {error.strerror}", next_step="choose another folder") from error
         self._folder = folder

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
 from fleet.topology.capabilities import Applied
+from fleet.umask import make_folders
 
 DEADLINE = 60.0
 """Seconds that a command on a host may take."""
@@ -67,7 +68,7 @@ class LocalHost:
         try:
             if _holds(target, content, mode):
                 return Applied(path, changed=False)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(target.parent)
             write_atomic(target, content, mode)
         except PermissionError as error:
             raise NotPermitted(f"may not write {target}", next_step="run this as root") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import select
 import shlex
 import time
@@ -28,11 +29,14 @@ _NO_CODE = -1
 _CHUNK = 64 * 1024
 _ADDRESS = re.compile(r"(?P<user>[A-Za-z0-9_][A-Za-z0-9_.-]*)@(?P<host>[A-Za-z0-9][A-Za-z0-9.:-]*)", re.ASCII)
 
+_MARKED = 'printf %s "$0"; printf %s "$0" >&2; exec "$@"'
+"""Runs a command behind the mark $0: what a login shell says before it, from `.bashrc` say, is not the command's."""
 _READ = '[ ! -e "$1" ] || { printf = && cat "$1"; }'
 """Prints "=" and the content of the file $1, or nothing when there is none."""
 _PUT = """\
 set -eu
 target=$1 mode=$2 size=$3
+umask 022
 mkdir -p "$(dirname "$target")"
 umask 077
 draft=$target.fleet-$$
@@ -131,14 +135,18 @@ class SshHost:
 
     def _run(self, argv: Sequence[str], stdin: bytes, *, shown: Sequence[str] = ()) -> bytes:
         line = list(argv) if self._address.user == "root" else ["sudo", "-n", *argv]
+        mark = f"fleet-{secrets.token_hex(8)}:"
         try:
-            code, stdout, stderr = self._talk(shlex.join(line), stdin)
+            code, *outputs = self._talk(shlex.join(["sh", "-c", _MARKED, mark, *line]), stdin)
         except TimeoutError as error:
             raise hosts.too_slow(shown or argv, str(self)) from error
         except (OSError, EOFError) as error:
             raise self._lost(str(error)) from error
         if code == _NO_CODE:
             raise self._lost("it broke off before the command had ended")
+        stdout, stderr = (_after(mark, output) for output in outputs)
+        if stdout is None or stderr is None:
+            raise hosts.failed(shown or argv, str(self), code, b"".join(outputs))
         if code == _NOT_FOUND:
             raise hosts.no_program(argv, str(self))
         if b"sudo: a password is required" in stderr:
@@ -179,6 +187,12 @@ class SshHost:
             if not channel.status_event.wait(max(0.0, deadline - time.monotonic())):
                 raise TimeoutError
             return channel.recv_exit_status(), bytes(outputs[0]), bytes(outputs[1])
+
+
+def _after(mark: str, output: bytes) -> bytes | None:
+    """What came after the mark; None where there is none, so that nothing of it is the command's."""
+    _, found, rest = output.partition(mark.encode())
+    return rest if found else None
 
 
 def _ended(channel: paramiko.Channel) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,15 @@ from harness.wait import WaitTimeout, wait_until
 _CONNECT = 10.0
 _BOOT = 180.0
 """Seconds that a board has to come back: a Raspberry Pi takes 20 to 60."""
+_FILE = 60.0
+"""Seconds that a file may take."""
 _CHUNK = 65536
+_MARKED = 'printf %s "$0"; printf %s "$0" >&2; exec "$@"'
+"""Runs a command behind the mark $0: what a login shell says before it, from `.bashrc` say, is not the command's."""
+_WRITE = """\
+umask 077 && cat > "$1.partial" && [ "$(wc -c < "$1.partial")" -eq "$3" ] && chmod "$2" "$1.partial" && \
+mv -f "$1.partial" "$1"
+"""
 
 _CLEAR = """\
 if [ -e /etc/fleet/agent.json ] && [ ! -e /etc/fleet-test-run ]; then
@@ -73,9 +82,17 @@ class SshDevice:
     def run(self, argv: Sequence[str], *, timeout: float = 60) -> Result:
         """As `Device.run`."""
         line, started = shlex.join(argv), time.monotonic()
+        code, out, err = self._talk(line, argv, b"", timeout)
+        seconds = time.monotonic() - started
+        return Result(line, code, out.decode(errors="replace"), err.decode(errors="replace"), seconds)
+
+    def _talk(self, line: str, argv: Sequence[str], stdin: bytes, timeout: float) -> tuple[int, bytes, bytes]:
+        """Exit code and outputs of a command, without what the login shell says before it."""
+        mark = f"fleet-{secrets.token_hex(8)}:"
         channel = self._channel()
-        channel.exec_command(line)
-        channel.shutdown_write()  # there is nothing to read from
+        channel.exec_command(shlex.join(["sh", "-c", _MARKED, mark, *argv]))
+        channel.sendall(stdin)
+        channel.shutdown_write()
         # Both outputs and the exit status are read under one deadline: waiting for one alone can block on the other.
         out, err = bytearray(), bytearray()
 
@@ -92,23 +109,26 @@ class SshDevice:
             raise CommandHung(f"{error}\n{out.decode(errors='replace')}", next_step="look at the board") from error
         finally:
             channel.close()
-        said = out.decode(errors="replace")
-        seconds = time.monotonic() - started
-        return Result(line, channel.recv_exit_status(), said, err.decode(errors="replace"), seconds)
+        outputs = [bytes(output).partition(mark.encode()) for output in (out, err)]
+        if not all(found for _, found, _ in outputs):
+            raise self._lost(f"its login shell ran no command, and said {bytes(out + err).decode(errors='replace')!r}")
+        return channel.recv_exit_status(), outputs[0][2], outputs[1][2]
 
+    # Not by SFTP, which a shell that says anything breaks.
     def read(self, path: str) -> bytes:
         """As `Device.read`."""
-        with self._files() as files, files.open(path, "rb") as file:
-            return file.read()
+        code, out, err = self._talk(f"read {path}", ["cat", path], b"", _FILE)
+        if code != 0:
+            kind = FileNotFoundError if b"No such file" in err else OSError
+            raise kind(f"{path} on {self.id}: {err.decode(errors='replace').strip()}")
+        return out
 
     def write(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
         """As `Device.write`."""
-        partial = f"{path}.partial"
-        with self._files() as files:
-            with files.open(partial, "wb") as file:
-                file.chmod(mode)
-                file.write(data)
-            files.posix_rename(partial, path)
+        argv = ["sh", "-c", _WRITE, "write", path, f"{mode:o}", str(len(data))]
+        code, _, err = self._talk(f"write {path}", argv, data, _FILE)
+        if code != 0:
+            raise OSError(f"{path} on {self.id}: {err.decode(errors='replace').strip()}")
 
     def reboot(self) -> None:
         """Restart the board, and wait until its boot id is another one.
@@ -192,13 +212,6 @@ class SshDevice:
             raise self._lost("the connection ended")
         try:
             return transport.open_session(timeout=_CONNECT)
-        except (paramiko.SSHException, OSError) as error:
-            self.close()
-            raise self._lost(error) from error
-
-    def _files(self) -> paramiko.SFTPClient:
-        try:
-            return self._connected().open_sftp()
         except (paramiko.SSHException, OSError) as error:
             self.close()
             raise self._lost(error) from error

@@ -51,7 +51,16 @@ def test_who_is_known_and_active_gets_in_until_the_token_expires() -> None:
     ],
 )
 def test_anything_wrong_keeps_the_client_out(changes: dict[str, Any], reason: Reason) -> None:
-    assert outcome(**changes) == Deny(reason)
+    denied = outcome(**changes)
+    assert isinstance(denied, Deny)
+    assert denied.reason is reason
+
+
+def test_a_clock_that_is_refused_is_told_with_the_difference() -> None:
+    assert CLOCK_LEEWAY >= 60
+    denied = outcome(issued=NOW + 3600)
+    assert isinstance(denied, Deny)
+    assert denied.why == "the issuer's clock is 3600 s ahead of this machine's, 60 s are accepted"
 
 
 def test_a_clock_a_little_behind_the_issuers_is_no_reason() -> None:

@@ -156,3 +156,12 @@ def test_the_agent_is_quiet_about_its_streams() -> None:
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("fleet-agent: ")
+
+
+def test_no_program_leaves_others_the_right_to_write() -> None:
+    """Each program of ours tightens the umask that it was started with."""
+    for program in ("fleet.cli.main", "fleet.entry", "fleet.operator.main", "fleet.callout.main"):
+        code = f"import os, sys; os.umask(0); sys.argv[1:] = ['--none']\ntry:\n import {program} as p; p.main()\n"
+        code += "except SystemExit: pass\nprint(oct(os.umask(0)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+        assert done.stdout.splitlines()[-1] == "0o22", program

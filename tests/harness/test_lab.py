@@ -118,3 +118,22 @@ def test_without_qemu_the_error_says_what_to_run(tmp_path: Path, monkeypatch: py
         hypervisor.libvirtd(tmp_path),
     ):
         pass
+
+
+def test_what_a_boards_shell_says_is_not_the_commands(tmp_path: Path) -> None:
+    key, client_key = make_home(tmp_path)
+    server = SshServer(key, client_key, {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}, chatter="echo hello")
+    server.start()
+    make_known(tmp_path, server)
+    where = Address("127.0.0.1", "pi", tmp_path / ".ssh" / "id_ecdsa", tmp_path / ".ssh" / "known_hosts", server.port)
+    board = SshDevice("pi-1", where)
+    try:
+        assert board.run(["printf", "%s", "out"]).stdout == "out"
+        board.write(str(tmp_path / "file"), b"content", mode=0o640)
+        assert board.read(str(tmp_path / "file")) == b"content"
+        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+        with pytest.raises(FileNotFoundError, match="none on pi-1"):
+            board.read(str(tmp_path / "none"))
+    finally:
+        board.close()
+        server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import paramiko
 import pytest
 
 from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotPermitted, TimedOut, Unreachable
+from fleet.secrets.file import FileSecretStore
 from fleet.topology import host as module
 from fleet.topology.capabilities import RunsCommands
 from fleet.topology.host import LocalHost
@@ -60,6 +62,43 @@ def script(folder: Path, name: str, text: str) -> None:
     path = folder / name
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
+
+
+CHATTER = "echo 'Welcome, pi!'; echo same; echo 'last login' >&2"
+
+
+def test_what_a_login_shell_says_is_not_the_commands(server: SshServer, tmp_path: Path) -> None:
+    server.chatter = CHATTER
+    with SshHost(f"root@127.0.0.1:{server.port}") as host:
+        assert host.execute(["printf", "%s", "out"]) == "out"
+        target = str(tmp_path / "file")
+        assert host.read(target) is None
+        assert host.put(target, b"content", 0o600).changed
+        assert host.read(target) == b"content"
+        assert not host.put(target, b"content", 0o600).changed
+        with pytest.raises(FleetError, match="code 3: no"):
+            host.execute(["sh", "-c", "echo no >&2; exit 3"])
+
+
+def test_a_login_shell_that_runs_nothing_is_told(server: SshServer) -> None:
+    server.chatter = "echo 'This account is not available.'; exit 0"
+    with SshHost(f"root@127.0.0.1:{server.port}") as host, pytest.raises(FleetError, match="account is not available"):
+        host.read("/etc/hostname")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
+def test_folders_are_made_for_all_to_read_and_for_the_owner_to_write(
+    host: RunsCommands, tmp_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        host.put(str(tmp_path / "a/b/secret"), b"x", 0o600)
+        FileSecretStore(tmp_path / "c/secrets")
+    finally:
+        os.umask(before)
+    made = {path: stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("a", "a/b", "c", "c/secrets")}
+    assert made == {"a": 0o755, "a/b": 0o755, "c": 0o755, "c/secrets": 0o700}
+    assert stat.S_IMODE((tmp_path / "a/b/secret").stat().st_mode) == 0o600
 
 
 def test_the_output_of_a_command(host: RunsCommands) -> None:

@@ -18,13 +18,17 @@ from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
 @dataclass
 class SshServer:
-    """Listens on 127.0.0.1. Commands run by `sh` with `env`; `cut_after` bytes of input it drops the connection."""
+    """Listens on 127.0.0.1. Commands run by `sh` with `env`; `cut_after` bytes of input it drops the connection.
+
+    `chatter` is a line of shell that runs before each command, as a `.bashrc` does.
+    """
 
     key: paramiko.PKey
     client_key: paramiko.PKey
     env: dict[str, str]
     commands: list[str] = field(default_factory=list[str])
     cut_after: int | None = None
+    chatter: str = ""
     port: int = 0
     _listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
     _transports: list[paramiko.Transport] = field(default_factory=list[paramiko.Transport])
@@ -74,7 +78,11 @@ class _Session(paramiko.ServerInterface):
     def _run(self, channel: paramiko.Channel, command: str) -> None:
         pipe = subprocess.PIPE
         with subprocess.Popen(
-            ["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe, env=self._server.env
+            ["sh", "-c", f"{self._server.chatter}\n{command}"],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=self._server.env,
         ) as process:
             outputs = [(process.stdout, channel.sendall), (process.stderr, channel.sendall_stderr)]
             threads = [threading.Thread(target=_copy, args=pair, daemon=True) for pair in outputs]

@@ -20,6 +20,7 @@ from fleet.console import answer, tell
 from fleet.contract.errors import FleetError
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import UpgradeReason
+from fleet.umask import tighten
 
 
 def adopt(place: Place, release: Release) -> Release:
@@ -56,6 +57,7 @@ def _set_aside(room: Room) -> None:
 
 def main() -> None:
     """The command line: `VERSION DIGEST`, below $FLEET_ROOT."""
+    tighten()
     try:
         version, digest = sys.argv[1:]
         place = Place(Path(os.environ.get("FLEET_ROOT") or "/"))

@@ -91,7 +91,8 @@ def installed(kube: KubeClient, namespace: str) -> ServerInfo:
     if config_map is None:
         raise NotInstalled(
             f"no fleet server is installed in namespace {namespace!r} of {kube.host}",
-            next_step="run `fleet server install`, or point KUBECONFIG and --namespace at the right place",
+            next_step="run `fleet server install`, or point KUBECONFIG and --namespace at the right place; what a "
+            "removed server has left goes with `fleet server uninstall --delete-data`",
         )
     return decode(config_map["data"]["server.json"].encode(), ServerInfo)
 

@@ -192,7 +192,14 @@ def delete(
     item = read(kube, Device, name, namespace)
     kube.delete([{"kind": "Device", "metadata": {"name": item.metadata.name, "namespace": namespace}}])
     gone = f"{name} to be cleaned up by the operator"
-    wait_for(lambda: None if kube.find("Device", name, namespace) else True, gone, timeout)
+    try:
+        wait_for(lambda: None if kube.find("Device", name, namespace) else True, gone, timeout)
+    except TimedOut as error:
+        raise TimedOut(
+            error.what,
+            next_step="the operator finishes it once it runs: see `fleet server status`, then repeat this; where there "
+            "is no server any more, `fleet server uninstall --delete-data` finishes what is left",
+        ) from error
     login = _Login(kube, namespace, server, admin_oidc_client_id, admin_token_file)
     identity = _at_provider(lambda zitadel, user: zitadel.delete_user(user), item, login)
     value = {"device": str(name), "deleted": True, "identity": identity or "deleted"}
@@ -226,7 +233,8 @@ def _await_revoked(kube: KubeClient, revoked: Device, timeout: float) -> None:
     except TimedOut as error:
         raise TimedOut(
             f"{error.what}; last seen: {last[0]}",
-            next_step="the revocation is recorded and holds once the operator runs: see `fleet server status`",
+            next_step="the revocation is recorded, and the operator finishes it once it runs: see "
+            "`fleet server status`, then repeat this, which also ends its identity at the provider",
         ) from error
 
 

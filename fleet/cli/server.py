@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from fleet.cli import chart
+from fleet.cli import chart, uninstall
 from fleet.cli.context import (
     DEFAULT_NAMESPACE,
     ClientIdOption,
@@ -22,18 +22,19 @@ from fleet.cli.context import (
     tell,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress
-from fleet.cli.removal import REMOVAL, delete_objects, is_alone
 from fleet.contract.errors import Conflict, FleetError, InvalidInput
 
 if TYPE_CHECKING:
     from fleet.scores.server import FleetServerScore
     from fleet.topology.capabilities import PlaceRequest, Preview, ServerPlace
-    from fleet.topology.kube import KubeClient
 
 app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(chart.app, name="chart")
+app.command()(uninstall.uninstall)
 
 _ANNOUNCED = ("namespace", "serverId", "version", "issuer", "projectId", "cliClientId", "natsUrl")
+_PATIENCE = 30.0
+"""Seconds for a command that only looks."""
 
 
 @app.command()
@@ -241,58 +242,11 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
         raise FleetError(f"not ready: {waiting}", next_step="read the log of the part; it says what it waits for")
 
 
-@app.command()
-def uninstall(
-    delete_data: Annotated[
-        bool, typer.Option(help="also delete devices, deployments, keys, secrets and NATS' data")
-    ] = False,
-    namespace: NamespaceOption = DEFAULT_NAMESPACE,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Remove the server. Data and secrets stay, so that a later install goes on where this one stopped.
-
-    \b
-    Example:
-      fleet server uninstall --delete-data
-    """  # noqa: D301
-    from fleet.cli.trust import forget, server_key  # noqa: PLC0415
-    from fleet.scores.server import uninstall as remove  # noqa: PLC0415
-
-    kube = cluster()
-    installed(kube, namespace)
-    _leave_to_others(kube, namespace)
-    if delete_data:
-        delete_objects(kube, namespace)
-    done = remove(
-        place(_request(namespace)),
-        namespace,
-        delete_data=delete_data,
-        delete_definitions=delete_data and is_alone(kube, namespace),
-    )
-    if delete_data:
-        forget(server_key(kube.host, namespace))
-    removed = [item.name for item in done if item.changed]
-    kept = "" if delete_data else "; devices, deployments, secrets and NATS' data stay"
-    answer(output, {"namespace": namespace, "removed": removed}, f"removed {len(removed)} parts of {namespace}{kept}")
-
-
-def _leave_to_others(kube: KubeClient, namespace: str) -> None:
-    from fleet.scores.rbac import OPERATOR  # noqa: PLC0415
-    from fleet.topology.kubernetes.labels import other_manager  # noqa: PLC0415
-
-    account = kube.find("ServiceAccount", OPERATOR, namespace)
-    if account and (manager := other_manager(account)):
-        raise Conflict(
-            f"the server in {namespace} is managed by {manager}",
-            next_step="uninstall it there: `helm uninstall`, or delete the Application; data and secrets stay",
-        )
-
-
 def _request(namespace: str) -> PlaceRequest:
-    """For commands that only look, or take away."""
+    """For commands that only look."""
     from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
 
-    return PlaceRequest(namespace=namespace, timeout=REMOVAL, progress=progress)
+    return PlaceRequest(namespace=namespace, timeout=_PATIENCE, progress=progress)
 
 
 def _pem(path: str) -> str:

@@ -145,7 +145,8 @@ def install_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         del request
         return place
 
-    monkeypatch.setattr("fleet.cli.server.place", found)
+    for module in ("server", "uninstall"):
+        monkeypatch.setattr(f"fleet.cli.{module}.place", found)
 
 
 @pytest.fixture(scope="session")

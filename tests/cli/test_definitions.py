@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from fleet.contract.objects import FINALIZER
 from harness.probes.kube import KubeProbe
 from tests.cli.conftest import Fleet, Place, install_words
 from tests.doubles.zitadel.idp import Idp
@@ -71,3 +72,22 @@ def test_a_repeat_after_the_definitions_are_gone(installed: Place, fleet: Fleet,
     kube.kubectl("delete", "crd", "devices.fleet.nationtech.io", "fleetdeployments.fleet.nationtech.io")
     answer = fleet("server", "uninstall", "--delete-data")
     assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "uninstalled before"])
+def test_what_nobody_cleans_up_after_is_finished(
+    installed: Place, fleet: Fleet, probe: KubeProbe, announced: bool
+) -> None:
+    """No operator runs here: devices with its finalizer would hang, and with them their namespace's deletion."""
+    held = {"name": "pi-1", "finalizers": [FINALIZER]}
+    probe.create(probe.path("devices"), {"apiVersion": API, "kind": "Device", "metadata": held, "spec": {}})
+    installed.unready["operator"] = "it is gone"
+    if not announced:
+        assert fleet("server", "uninstall").code == 0
+        refused = fleet("device", "show", "pi-9")
+        assert "fleet server uninstall --delete-data" in refused.err
+    probe.delete(probe.path("devices", "pi-1"))
+    answer = fleet("server", "uninstall", "--delete-data")
+    assert answer.code == 0, answer.err
+    assert probe.get(probe.path("devices", "pi-1")) is None
+    assert fleet("server", "uninstall", "--delete-data").code == 3, "nothing is left"

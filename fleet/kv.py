@@ -23,6 +23,8 @@ from fleet.cancel import heeding
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, Unreachable
 from fleet.contract.wire import T, decode, decode_report, encode
+from fleet.headers import text
+from fleet.link import listen
 
 _REQUEST_TIMEOUT = 5.0
 _WRONG_LAST = {10071, 10164}
@@ -149,6 +151,29 @@ class KV(Generic[T]):
                 await self._client.flush()
         except (nats.errors.Error, TimeoutError) as error:
             raise lost(f"follow {self._bucket.name}", error) from error
+
+    async def listen(self, pattern: str, heard: Callable[[bytes, bytes | None], None]) -> None:
+        """As `follow`, but hand on every write as it came, unread: its subject, and its data, or None for a deletion.
+
+        `heard` is called in the loop that reads the connection; it must not wait, nor raise. `read` reads what it kept.
+
+        Raises:
+            FleetError: the server did not answer.
+        """
+
+        def take(subject: bytes, data: bytes, deleted: bool) -> None:
+            heard(subject, None if deleted else data)
+
+        try:
+            with heeding():
+                await listen(self._client, self._bucket.subject(pattern), take)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise lost(f"follow {self._bucket.name}", error) from error
+
+    def read(self, subject: bytes, data: bytes | None, received: float) -> Entry[T] | BadEntry | Deleted:
+        """What `listen` handed on at the Unix time `received`."""
+        key = text(subject)[self._prefix :]
+        return Deleted(key) if data is None else self._parse(key, data, 0, received)
 
     async def _read_all(self, pattern: str) -> list[Entry[T] | BadEntry]:
         found: dict[str, Entry[T] | BadEntry] = {}

@@ -19,17 +19,16 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client, Server, Srv
 from nats.aio.msg import Msg
-from nats.aio.transport import TcpTransport
+from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
 from nats.protocol.parser import PERMISSIONS_ERR
 
 from fleet.cancel import heeding
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
 from fleet.headers import parse_headers, text
+from fleet.transport import Transport
 
 _GROWTH = 1.5
 """The factor by which each attempt makes the next wait longer."""
-_CLOSE_LIMIT = 0.2
-"""Seconds that a closed stream has to say good-bye."""
 _FLUSH_LIMIT = 5
 """Seconds for the server to confirm that it has everything."""
 
@@ -39,6 +38,8 @@ where NATS otherwise greets in clear."""
 
 Token = Callable[[], str]
 Notice = Callable[[str], None]
+Taker = Callable[[bytes, bytes, bool], None]
+"""Takes a message's subject, its data, and whether it deletes a key. It must not wait, nor raise."""
 
 DISCONNECTED = "disconnected"
 RECONNECTED = "reconnected"
@@ -96,40 +97,12 @@ class Login(msgspec.Struct, frozen=True):
         return f"Login({self.name!r} at {self.url})"
 
 
-class _Transport(TcpTransport):
-    def __bool__(self) -> bool:
-        """Always true, or nats-py would put its own kind in this one's place."""
-        return True
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether TLS stands; nats-py trusts whoever answers to say whether there is to be any."""
-        return self._io_writer is not None and self._io_writer.get_extra_info("ssl_object") is not None
-
-    async def wait_closed(self) -> None:
-        """Wait for the good-bye, but not for long: then drop the socket.
-
-        A peer that is gone never says it, and after a failed TLS handshake asyncio (3.11) never tells.
-        """
-        try:
-            async with asyncio.timeout(_CLOSE_LIMIT):
-                await super().wait_closed()
-        except TimeoutError:
-            self.drop()
-
-    def drop(self) -> None:
-        """Close the socket without ceremony; nothing when there is none."""
-        if self._io_writer:
-            # Debian 12's Python 3.11.2 fails here when TLS is closed already, which would end the reconnect loop.
-            with contextlib.suppress(AttributeError):
-                self._io_writer.transport.abort()
-
-
 class _Client(Client):
     def __init__(self) -> None:
         super().__init__()
-        self._transport = self._link = _Transport()
+        self._transport = self._link = Transport()
         self._reply = b""
+        self.takers: dict[int, Taker] = {}
 
     async def _read_loop(self) -> None:
         """Connect anew when the loop ends by itself: nats-py would stay connected, and read nothing any more."""
@@ -141,7 +114,10 @@ class _Client(Client):
         """Skip a message that cannot be handled; the next ones are."""
         self._reply = reply
         try:
-            await super()._process_msg(sid, subject, reply, data, headers)
+            if taker := self.takers.get(sid):
+                taker(subject, data, _deletes(await self._process_headers(headers)))
+            else:
+                await super()._process_msg(sid, subject, reply, data, headers)
         except Exception as error:
             await self._error_cb(nats.errors.Error(f"a message on {text(subject)!r} was skipped: {error!r}"))
 
@@ -198,6 +174,27 @@ class _Client(Client):
             return super()._connect_command()
         except FleetError as error:
             raise nats.errors.Error(f"nothing to log in with: {error.what}") from error
+
+
+async def listen(client: Client, subject: str, taker: Taker) -> None:
+    """Hand every message on `subject` to `taker`, in the loop that reads the connection; it survives reconnects.
+
+    There is no queue in between, so nothing is dropped and nothing piles up: whoever takes it decides what to keep.
+
+    Raises:
+        nats.errors.Error, TimeoutError: the server did not answer.
+    """
+
+    async def ignored(_: Msg) -> None:
+        """What comes before the taker is there."""
+
+    subscription = await client.subscribe(subject, cb=ignored)
+    cast("_Client", client).takers[subscription._id] = taker  # pyright: ignore[reportPrivateUsage]
+    await client.flush()
+
+
+def _deletes(headers: dict[str, str] | None) -> bool:
+    return bool(headers) and headers.get(KV_OP) in {KV_DEL, KV_PURGE}
 
 
 class _Ears:

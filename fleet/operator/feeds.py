@@ -8,7 +8,7 @@ from typing import Generic, cast
 
 import msgspec
 
-from fleet.bus import BadEntry, Bus, Deleted, Entry
+from fleet.bus import BadEntry, Deleted, Entry
 from fleet.contract.buckets import (
     AGENT_LEASE,
     AGENT_TARGET,
@@ -26,10 +26,10 @@ from fleet.contract.names import DeploymentName, DeviceId, TokenSubject
 from fleet.contract.printable import each
 from fleet.contract.wire import DeviceInfo, Heartbeat, Identity, T, from_builtins
 from fleet.operator.metrics import Metrics
+from fleet.operator.reader import Change, Source
 from fleet.operator.store import Store
 from fleet.operator.strays import Strays
 
-Change = Entry[T] | BadEntry | Deleted
 Take = Callable[[str, Change[T]], bool]
 """Puts a key's value into the store, or takes it out; says whether that is news. Refuses a key with InvalidInput."""
 
@@ -50,28 +50,28 @@ class Feed(Generic[T]):
         self._keys: set[str] = set()
         self._heard: set[str] = set()
 
-    async def follow(self, bus: Bus, news: Callable[[], None]) -> None:
+    async def follow(self, source: Source, news: Callable[[], None]) -> None:
         """Call `news` whenever something that matters was heard, from now on.
 
         Raises:
             FleetError: NATS did not answer.
         """
 
-        async def changed(change: Change[T]) -> None:
+        def changed(change: Change[T]) -> None:
             self._heard.add(change.key)
             if self._taken(change):
                 news()
 
-        await bus.kv(self.bucket).follow(self._pattern, changed)
+        await source.follow(self.bucket, self._pattern, changed)
 
-    async def read(self, bus: Bus) -> bool:
+    async def read(self, source: Source) -> bool:
         """Read every key; says whether that was news.
 
         Raises:
             FleetError: NATS did not answer.
         """
         self._heard.clear()
-        found = await bus.kv(self.bucket).read_all(self._pattern)
+        found = await source.read_all(self.bucket, self._pattern)
         news = [self._taken(entry) for entry in found if entry.key not in self._heard]
         vanished = self._keys - {entry.key for entry in found} - self._heard
         news += [self._taken(Deleted(key)) for key in vanished]

@@ -16,8 +16,10 @@ from fleet.operator.kube import KubeApi
 from fleet.operator.links import Links
 from fleet.operator.metrics import Metrics
 from fleet.operator.objects import K, Shelf, parse, version
+from fleet.operator.reader import Direct
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind
+from fleet.operator.revocations import Revocations
 from fleet.operator.store import Store
 from fleet.operator.strays import Strays
 
@@ -38,15 +40,25 @@ class Knowledge:
     """What fills the store."""
 
     def __init__(
-        self, store: Store, strays: Strays, api: KubeApi, links: Links, readiness: Readiness, metrics: Metrics
+        self,
+        store: Store,
+        strays: Strays,
+        api: KubeApi,
+        links: Links,
+        readiness: Readiness,
+        metrics: Metrics,
+        revocations: Revocations,
     ) -> None:
-        """Nothing is read yet."""
+        """Nothing is read yet. `revocations` hears of every device at once."""
+        self._revocations = revocations
+        self.waits_for = ""
         self._store = store
         self._strays = strays
         self._api = api
         self._links = links
         self._readiness = readiness
         self._feeds = app_feeds(store, strays, metrics)
+        self._control = Direct(links.control)
         self._registry = registry_feed(store, strays)
         self.complete = asyncio.Event()
         """Set once everything was read: before, nothing may be concluded from absence."""
@@ -58,8 +70,8 @@ class Knowledge:
             FleetError: NATS did not answer.
         """
         for feed in self._feeds:
-            await feed.follow(self._links.app, news)
-        await self._registry.follow(self._links.control, news)
+            await feed.follow(self._links.devices, news)
+        await self._registry.follow(self._control, news)
         loop = asyncio.get_running_loop()
         # It is heard just before the stream stores it.
         await self._links.app.hear(manifest_subject(">"), lambda: loop.call_later(_STORED, read_again))
@@ -70,12 +82,20 @@ class Knowledge:
         Raises:
             FleetError: NATS or the API server did not answer, or refused. Then nothing may be concluded from absence.
         """
+        self.waits_for = "the buckets to be there"
         await self._links.ensure_buckets()
-        news = [await feed.read(self._links.app) for feed in self._feeds]
-        news.append(await self._registry.read(self._links.control))
-        news.append(await read_catalogue(self._links.app, self._store, self._strays))
+        # What devices write comes last: a revocation waits for none of it.
+        self.waits_for = "the registry"
+        news = [await self._registry.read(self._control)]
+        self.waits_for = "the API server's lists"
         news.append(await self._list("Device", DEVICES, Device, self._store.devices))
+        self._revocations.look_at_all()
         news.append(await self._list("FleetDeployment", DEPLOYMENTS, FleetDeployment, self._store.deployments))
+        for feed in self._feeds:
+            self.waits_for = f"the keys of {feed.bucket.name}"
+            news.append(await feed.read(self._links.devices))
+        self.waits_for = "the published agents"
+        news.append(await read_catalogue(self._links.app, self._store, self._strays))
         self._tell_homeless()
         self.complete.set()
         return any(news)
@@ -103,7 +123,10 @@ class Knowledge:
             return False
         if deleted:
             return shelf.remove(item.metadata.name, version(item))
-        return shelf.put(item)
+        news = shelf.put(item)
+        if kind == "Device":
+            self._revocations.look(item.metadata.name)
+        return news
 
     def _parsed(self, kind: Kind, data: bytes, model: type[K]) -> K | None:
         try:

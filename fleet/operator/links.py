@@ -1,4 +1,4 @@
-"""The operator's three connections to NATS, and the buckets it answers for."""
+"""The operator's connections to NATS, and the buckets it answers for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import structlog
 from fleet.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
 from fleet.contract.buckets import APP_BUCKETS, APP_USER, CONTROL_USER, IDENTITIES, SYSTEM_USER, Bucket
 from fleet.contract.config import OperatorConfig
+from fleet.operator.reader import Reader
 from fleet.operator.readiness import Readiness
 
 log = structlog.get_logger()
@@ -21,10 +22,12 @@ log = structlog.get_logger()
 class Links(msgspec.Struct, frozen=True):
     """`app` is where the shared buckets are, `control` where the registry is, `system` where sessions are seen.
 
-    `replicas` is how many servers keep each bucket.
+    `devices` hears what devices write, on a connection of its own: none of the others waits for it. `replicas` is how
+    many servers keep each bucket.
     """
 
     app: Bus
+    devices: Reader
     control: Bus
     system: Bus
     replicas: int
@@ -40,8 +43,8 @@ class Links(msgspec.Struct, frozen=True):
         await self.control.ensure(cast("Bucket[msgspec.Struct]", IDENTITIES), replicas=self.replicas)
 
     async def close(self) -> None:
-        """End all three."""
-        await asyncio.gather(self.app.close(), self.control.close(), self.system.close())
+        """End all of them."""
+        await asyncio.gather(self.app.close(), self.devices.close(), self.control.close(), self.system.close())
 
 
 async def open_links(
@@ -53,23 +56,27 @@ async def open_links(
         InvalidInput: the CA is no PEM certificate.
     """
 
-    async def link(user: str, password: str) -> Bus:
-        def notice(said: str) -> None:
-            if user == APP_USER and said in {DISCONNECTED, RECONNECTED}:
-                hearing(said == RECONNECTED)
-            if said == RECONNECTED:
-                readiness.settled(subject)
-                missed()
-            elif said == DISCONNECTED or not connected:
-                readiness.wrong(subject, said)
-            else:
-                log.info("NATS says", user=user, said=said)
+    def login(user: str, password: str) -> Login:
+        return Login(config.nats_url, user, config.ca, user=user, password=password)
 
-        subject, connected = f"NATS as {user}", False
-        bus = await connect(Login(config.nats_url, user, config.ca, user=user, password=password), notice=notice)
-        connected = True
-        readiness.settled(subject)
+    async def link(user: str, password: str) -> Bus:
+        watch = _Watch(f"NATS as {user}", readiness, missed)
+        bus = await connect(login(user, password), notice=watch.notice)
+        watch.begun()
         return bus
+
+    async def reader() -> Reader:
+        def notice(said: str) -> None:
+            if said in {DISCONNECTED, RECONNECTED}:
+                hearing(said == RECONNECTED)
+            watch.notice(said)
+
+        watch = _Watch("NATS for what devices say", readiness, missed)
+        reader = Reader(login(APP_USER, config.nats_app_pass), notice, missed)
+        opened.push_async_callback(reader.close)
+        await reader.start()
+        watch.begun()
+        return reader
 
     async with contextlib.AsyncExitStack() as opened:
         app = await link(APP_USER, config.nats_app_pass)
@@ -77,5 +84,30 @@ async def open_links(
         control = await link(CONTROL_USER, config.nats_control_pass)
         opened.push_async_callback(control.close)
         system = await link(SYSTEM_USER, config.nats_system_pass)
+        opened.push_async_callback(system.close)
+        devices = await reader()
         opened.pop_all()
-    return Links(app, control, system, config.stream_replicas)
+    return Links(app, devices, control, system, config.stream_replicas)
+
+
+class _Watch:
+    """What one connection says, for the readiness."""
+
+    def __init__(self, subject: str, readiness: Readiness, missed: Callable[[], None]) -> None:
+        self._subject = subject
+        self._readiness = readiness
+        self._missed = missed
+        self._connected = False
+
+    def begun(self) -> None:
+        self._connected = True
+        self._readiness.settled(self._subject)
+
+    def notice(self, said: str) -> None:
+        if said == RECONNECTED:
+            self._readiness.settled(self._subject)
+            self._missed()
+        elif said == DISCONNECTED or not self._connected:
+            self._readiness.wrong(self._subject, said)
+        else:
+            log.info("NATS says", subject=self._subject, said=said)

@@ -22,6 +22,9 @@ log = structlog.get_logger()
 _FIRST_RETRY = 0.2
 _LONGEST_RETRY = 5.0
 """Seconds before what failed is tried again."""
+_LONGEST_PASS = 10.0
+"""Seconds of a pass after which the operator is not ready."""
+_SUBJECT = "reconcile in time"
 
 
 class Bell:
@@ -73,10 +76,14 @@ class Loop:
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
+            overrun = asyncio.get_running_loop().call_later(_LONGEST_PASS, self._overrun)
             try:
                 pause = await self._once()
             except FleetError as error:
                 pause = self._failed(error)
+            finally:
+                overrun.cancel()
+            self._readiness.settled(_SUBJECT)
             await asyncio.sleep(pause)
             await self._quiet()
 
@@ -91,6 +98,7 @@ class Loop:
             except FleetError:
                 self._bell.next_read = 0.0
                 raise
+        self._knowledge.waits_for = ""
         started = time.monotonic()
         actions = reconcile(self._store.snapshot())
         planned = time.monotonic() - started
@@ -102,6 +110,10 @@ class Loop:
         self._readiness.settled("reconcile")
         self._failures = 0
         return planned
+
+    def _overrun(self) -> None:
+        waits_for = self._knowledge.waits_for or "what was decided to be written"
+        self._readiness.wrong(_SUBJECT, f"it has taken more than {_LONGEST_PASS:.0f} s, and waits for {waits_for}")
 
     def _failed(self, error: FleetError) -> float:
         self._readiness.wrong("reconcile", error.what)

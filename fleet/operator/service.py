@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from fleet.contract.buckets import IDENTITIES
 from fleet.contract.config import OperatorConfig
 from fleet.health import listen, server
 from fleet.operator.act import Actor
@@ -24,6 +25,7 @@ from fleet.operator.loop import Bell, Loop
 from fleet.operator.metrics import Metrics
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind
+from fleet.operator.revocations import Revocations
 from fleet.operator.sessions import Sessions
 from fleet.operator.store import Store
 from fleet.operator.strays import Strays
@@ -88,7 +90,8 @@ class Operator:
             drops = Drops(sessions, self._store, self._bell.wake)
             cleanup.push_async_callback(drops.stop)
             strays = Strays(self._metrics)
-            knowledge = Knowledge(self._store, strays, api, links, self.readiness, self._metrics)
+            revocations = Revocations(self._store, links.control.kv(IDENTITIES), drops)
+            knowledge = Knowledge(self._store, strays, api, links, self.readiness, self._metrics, revocations)
             objects = Objects(api, self._store, self.readiness, strays)
             actor = Actor(Keys(links.app, links.control, self._store, self._bell.wake), objects, drops, self._metrics)
             await knowledge.follow(self._bell.wake, self._bell.read_again)
@@ -96,13 +99,13 @@ class Operator:
             loop = Loop(
                 self._bell, self._store, knowledge, actor, self.readiness, self._metrics, self._config.resync_interval
             )
-            await self._watch_and_reconcile(knowledge, loop)
+            await self._watch_and_reconcile(knowledge, loop, revocations)
 
     def _session_begun(self, device: str) -> None:
         self._store.session_begun(device)
         self._bell.wake()
 
-    async def _watch_and_reconcile(self, knowledge: Knowledge, loop: Loop) -> None:
+    async def _watch_and_reconcile(self, knowledge: Knowledge, loop: Loop, revocations: Revocations) -> None:
         def told(kind: Kind, data: bytes, deleted: bool) -> None:
             if knowledge.take(kind, data, deleted):
                 self._bell.wake()
@@ -114,6 +117,7 @@ class Operator:
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch(), name="watch")
+            tasks.create_task(revocations.run(), name="revoke")
             tasks.create_task(loop.run(), name="reconcile")
 
 

@@ -20,7 +20,7 @@ from fleet.contract.buckets import (
     Bucket,
 )
 from fleet.contract.errors import Conflict
-from fleet.contract.wire import AgentTarget
+from fleet.contract.wire import AgentTarget, Identity, IdentityState
 from fleet.operator.reconcile.actions import (
     DeleteDesired,
     DeleteIdentity,
@@ -64,6 +64,8 @@ class Keys:
             FleetError: NATS did not acknowledge it.
         """
         match action:
+            case WriteIdentity(_, identity) if self._barred_since(identity):
+                self._overtaken()
             case WriteIdentity(subject, identity):
                 await self._identities.put(subject, identity)
                 self._store.put_identity(subject, identity)
@@ -88,6 +90,10 @@ class Keys:
                 self._store.put_identity(subject, None)
             case Purge(device):
                 await self._purge(device)
+
+    def _barred_since(self, identity: Identity) -> bool:
+        """It was revoked after the decision to let it in."""
+        return identity.state is IdentityState.ACTIVE and self._store.barred(identity.device)
 
     async def _order(self, action: WriteTarget) -> None:
         """Write it over what the decision was made of. What was overtaken is not written, but read and decided anew."""

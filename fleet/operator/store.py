@@ -23,8 +23,9 @@ from fleet.contract.wire import (
     Identity,
     IdentityState,
 )
+from fleet.operator.duplicates import alternates, counted
 from fleet.operator.objects import Shelf
-from fleet.operator.reconcile.snapshot import Heard, Holding, Snapshot, deadline
+from fleet.operator.reconcile.snapshot import ALTERNATIONS, Alternation, Heard, Holding, Snapshot, deadline
 from fleet.operator.upgrade.view import Artifact, Rules
 
 K = TypeVar("K")
@@ -52,6 +53,7 @@ class Store:
         self.identities: dict[str, Identity] = {}
         self.dropped: dict[str, frozenset[str]] = {}
         self.beats: dict[str, dict[str, Heard]] = {}
+        self.doubled: dict[str, Alternation] = {}
         self.targets: dict[str, AgentTarget] = {}
         self.leases: dict[str, Holding] = {}
         self.published: dict[AgentVersion, Artifact] = {}
@@ -77,6 +79,7 @@ class Store:
             published=self.published,
             rules=self._rules,
             excused=self.excused,
+            doubled=self.doubled,
         )
 
     def next_deadline(self) -> float | None:
@@ -131,7 +134,23 @@ class Store:
             return False
         self.heard[device] = Heard(heartbeat, at, revision)
         other_agent = self._keep_beat(device, Heard(heartbeat, at, revision))
-        return other_agent or before is None or deadline(before, self._offline_after) <= clock
+        return (
+            self._doubled(device, clock)
+            or other_agent
+            or before is None
+            or deadline(before, self._offline_after) <= clock
+        )
+
+    def _doubled(self, device: str, clock: float) -> bool:
+        """Whether it is news that two devices use one identity, or that they do not any more."""
+        known = self.doubled.get(device)
+        if known is None:
+            return False
+        heard = self.heard[device]
+        if clock - known.at > deadline(heard, self._offline_after) - heard.at:
+            del self.doubled[device]
+            return True
+        return known.times == ALTERNATIONS and known.at == heard.at
 
     def hearing(self, hears: bool) -> None:
         """Whether devices can be heard now. Those that were online stay so in an outage, and have time to come back."""
@@ -148,6 +167,9 @@ class Store:
         """Keep the last heartbeat of each instance, the newest last; says whether it told something new of one."""
         beats = self.beats.setdefault(device, {})
         before = beats.pop(heard.heartbeat.instance_id, None)
+        if alternates(beats, before, heard):
+            span = deadline(heard, self._offline_after) - heard.at
+            self.doubled[device] = counted(self.doubled.get(device), heard.at, span)
         beats[heard.heartbeat.instance_id] = heard
         while len(beats) > _INSTANCES:
             del beats[next(iter(beats))]
@@ -178,7 +200,7 @@ class Store:
     def forget_device(self, device: str) -> None:
         """A device's keys were deleted."""
         reported = (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped)
-        for known in (*reported, self.beats, self.targets, self.leases):
+        for known in (*reported, self.beats, self.doubled, self.targets, self.leases):
             known.pop(device, None)
 
     def sessions_gone(self, device: str, denied: frozenset[str]) -> bool:

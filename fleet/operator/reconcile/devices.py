@@ -27,6 +27,7 @@ from fleet.operator.status import notes, settle, timestamp
 _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "HeartbeatMissed": "Warning",
     "SubjectTaken": "Warning",
+    "TwoDevicesBeat": "Warning",
     "SessionsDropped": "Normal",
     **UPGRADES_TOLD,
 }
@@ -69,7 +70,8 @@ def _status(
     name, old = device.metadata.name, device.status
     revoked = _revoked(device, admission)
     upgrade = (upgraded,) if upgraded else ()
-    claims = (_enrolled(device, admission), _online(snapshot, name, revoked), revoked, *upgrade)
+    doubled = (_DOUBLED,) if snapshot.is_doubled(name) else ()
+    claims = (_enrolled(device, admission), _online(snapshot, name, revoked), revoked, *upgrade, *doubled)
     conditions = settle(old.conditions, claims, device.metadata.generation, snapshot.now)
     # What a device was stays told until it says something else.
     info = snapshot.infos.get(name, old.info)
@@ -79,6 +81,14 @@ def _status(
     last = timestamp(snapshot.now - (snapshot.clock - heard.at)) if heard else None
     status = DeviceStatus(info=info, last_heartbeat=last, deployments=deployments, conditions=conditions)
     return [PatchDeviceStatus(name, status, notes(old.conditions, conditions, _TOLD))]
+
+
+_DOUBLED = Claim(
+    "DuplicateIdentity",
+    "True",
+    "TwoDevicesBeat",
+    "two devices use its identity (a copied disk?), and overwrite each other's reports: enroll one of them anew",
+)
 
 
 def _enrolled(device: Device, admission: Admission) -> Claim:

@@ -33,6 +33,17 @@ class Heard(msgspec.Struct, frozen=True):
     revision: int = 0
 
 
+ALTERNATIONS = 2
+"""So many make it certain that two devices use one identity: one may be a message that was late."""
+
+
+class Alternation(msgspec.Struct, frozen=True):
+    """How often one boot of a device was heard again after another one, and when last (`Heard.at`)."""
+
+    times: int
+    at: float
+
+
 class Holding(msgspec.Struct, frozen=True):
     """A lease, and since when this process has seen it with its holder, in monotonic seconds."""
 
@@ -67,6 +78,17 @@ class Snapshot(msgspec.Struct, frozen=True):
     published: Mapping[AgentVersion, Artifact] = {}
     rules: Rules = Rules()
     excused: Mapping[str, float] = {}
+    doubled: Mapping[str, Alternation] = {}
+
+    def is_doubled(self, device: str) -> bool:
+        """Whether two devices beat with this one's identity."""
+        known = self.doubled.get(device)
+        return known is not None and known.times >= ALTERNATIONS and self.clock - known.at <= self.doubled_for(device)
+
+    def doubled_for(self, device: str) -> float:
+        """How long an alternation counts, in seconds: as long as a device may be silent before it is offline."""
+        heard = self.heard[device]
+        return deadline(heard, self.offline_after) - heard.at
 
     def online(self, device: str) -> bool:
         """Whether the device's last heartbeat is recent enough, or its silence excused."""

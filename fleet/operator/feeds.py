@@ -88,6 +88,10 @@ class Feed(Generic[T]):
         except InvalidInput as error:
             why = error.what
             news = False
+        except Exception as error:
+            # One bad value stays one: the feed goes on.
+            why = f"not foreseen: {error!r}"
+            news = False
         else:
             why = change.why if isinstance(change, BadEntry) else ""
         if why and not isinstance(change, Deleted):

@@ -106,6 +106,10 @@ class Knowledge:
             return self._take(kind, data, deleted, Device, self._store.devices)
         return self._take(kind, data, deleted, FleetDeployment, self._store.deployments)
 
+    def troubled(self, kind: str, name: str, error: Exception) -> None:
+        """An error that nobody foresaw ended the handling of one object: it is counted, and told once by name."""
+        self._strays.note(f"reconcile of {kind}", name, f"not foreseen: {error!r}")
+
     async def _list(self, kind: Kind, plural: str, model: type[K], shelf: Shelf[K]) -> bool:
         right = f"list {plural}"
         try:

@@ -24,6 +24,8 @@ _LONGEST_RETRY = 5.0
 """Seconds before what failed is tried again."""
 _LONGEST_PASS = 10.0
 """Seconds of a pass after which the operator is not ready."""
+_SHOWN = 300
+"""Characters of an error that are told."""
 _SUBJECT = "reconcile in time"
 
 
@@ -80,7 +82,11 @@ class Loop:
             try:
                 pause = await self._once()
             except FleetError as error:
-                pause = self._failed(error)
+                pause = self._failed(error.what)
+            except Exception as error:
+                # Nobody foresaw it. The process goes on: a restart would meet the same again.
+                log.exception("a pass failed")
+                pause = self._failed(f"not foreseen: {error!r}"[:_SHOWN])
             finally:
                 overrun.cancel()
             self._readiness.settled(_SUBJECT)
@@ -100,7 +106,7 @@ class Loop:
                 raise
         self._knowledge.waits_for = ""
         started = time.monotonic()
-        actions = reconcile(self._store.snapshot())
+        actions = reconcile(self._store.snapshot(), self._knowledge.troubled)
         planned = time.monotonic() - started
         if await self._actor.carry_out(actions):
             self._bell.rung.set()
@@ -115,8 +121,8 @@ class Loop:
         waits_for = self._knowledge.waits_for or "what was decided to be written"
         self._readiness.wrong(_SUBJECT, f"it has taken more than {_LONGEST_PASS:.0f} s, and waits for {waits_for}")
 
-    def _failed(self, error: FleetError) -> float:
-        self._readiness.wrong("reconcile", error.what)
+    def _failed(self, why: str) -> float:
+        self._readiness.wrong("reconcile", why)
         self._bell.rung.set()
         limit = min(_FIRST_RETRY * 2**self._failures, _LONGEST_RETRY)
         self._failures += 1

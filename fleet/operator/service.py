@@ -97,7 +97,13 @@ class Operator:
             await knowledge.follow(self._bell.wake, self._bell.read_again)
             await sessions.guard(self._store.barred, self._session_begun)
             loop = Loop(
-                self._bell, self._store, knowledge, actor, self.readiness, self._metrics, self._config.resync_interval
+                self._bell,
+                self._store,
+                knowledge,
+                actor,
+                self.readiness,
+                self._metrics,
+                self._config.resync_interval,
             )
             await self._watch_and_reconcile(knowledge, loop, revocations)
 

@@ -8,7 +8,7 @@ import socket
 import httpx
 import pytest
 
-from fleet.agent.answers import EngineRefused
+from fleet.agent.answers import EngineRefused, is_gone
 from fleet.agent.engine import Engine
 from fleet.contract.wire import Reason
 from harness.images import IMAGE, PAGE
@@ -107,3 +107,16 @@ def test_a_port_that_another_process_has_is_refused(lab: Lab) -> None:
             assert refused.value.problem.reason is Reason.PORT_IN_USE
 
         lab.run(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "gone"),
+    [
+        (404, "No such container: 1", True),
+        (500, "container 1 does not exist in database: no such container", True),
+        (500, "storage is corrupt", False),
+        (301, "", False),
+    ],
+)
+def test_what_went_meanwhile_is_known_in_each_engines_words(status: int, message: str, gone: bool) -> None:
+    assert is_gone(status, message) is gone

@@ -90,6 +90,7 @@ class Bus:
                 name=bucket.stream,
                 subjects=[bucket.subject(">")],
                 max_msgs_per_subject=1,
+                max_msg_size=bucket.largest,
                 storage=StorageType.FILE,
                 discard=DiscardPolicy.NEW,
                 deny_delete=True,

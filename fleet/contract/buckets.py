@@ -65,6 +65,8 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True):
     account: str = STORE_ACCOUNT
     reported: bool = False
     """Whether devices write it, so that its values are bounded by the reader (`wire.decode_report`)."""
+    largest: int = -1
+    """Bytes of a message that the stream takes, headers included; -1 where only the operator writes."""
 
     @property
     def stream(self) -> str:
@@ -97,11 +99,11 @@ def chunk_subject(digest: str, number: int | str) -> str:
 DESIRED_STATE = Bucket("desired-state", Desired)
 DESIRED_INDEX = Bucket("desired-state", DesiredIndex)
 """The same bucket, under the one-token key `<device>`."""
-DEVICE_STATE = Bucket("device-state", DeviceState, reported=True)
-DEVICE_INFO = Bucket("device-info", DeviceInfo, reported=True)
-DEVICE_HEARTBEAT = Bucket("device-heartbeat", Heartbeat, reported=True)
+DEVICE_STATE = Bucket("device-state", DeviceState, reported=True, largest=16 * 1024)
+DEVICE_INFO = Bucket("device-info", DeviceInfo, reported=True, largest=16 * 1024)
+DEVICE_HEARTBEAT = Bucket("device-heartbeat", Heartbeat, reported=True, largest=4 * 1024)
 AGENT_TARGET = Bucket("agent-target", AgentTarget)
-AGENT_LEASE = Bucket("agent-lease", AgentLease, reported=True)
+AGENT_LEASE = Bucket("agent-lease", AgentLease, reported=True, largest=4 * 1024)
 IDENTITIES = Bucket("identities", Identity, CONTROL_ACCOUNT)
 
 APP_BUCKETS = (DESIRED_STATE, DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_TARGET, AGENT_LEASE)

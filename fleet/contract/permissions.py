@@ -32,6 +32,11 @@ ARTIFACT_READS = tuple(
 )
 """What every device may ask for: agents are no secret, and a signature protects them."""
 
+MAX_SUBSCRIPTIONS = 32
+"""Subscriptions of one device's connection; an agent holds six."""
+MAX_PAYLOAD = 64 * 1024
+"""Bytes of a message of a device, headers included; nats-server ends the connection that sends more."""
+
 
 class Permissions(msgspec.Struct, frozen=True):
     """Subjects that a NATS user may publish and subscribe to; everything else is refused."""

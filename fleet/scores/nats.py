@@ -33,7 +33,7 @@ from fleet.contract.buckets import (
     SYSTEM_ACCOUNT,
     SYSTEM_USER,
 )
-from fleet.contract.permissions import ARTIFACT_READS, DEVICE_READS, DEVICE_WRITES
+from fleet.contract.permissions import ARTIFACT_READS, DEVICE_READS, DEVICE_WRITES, MAX_PAYLOAD, MAX_SUBSCRIPTIONS
 
 Json = dict[str, Any]
 
@@ -160,7 +160,10 @@ def _accounts(passwords: NatsPasswords) -> Json:
     system = {"user": SYSTEM_USER, "password": passwords.system, "permissions": _system_permissions()}
     return {
         STORE_ACCOUNT: {"jetstream": "enabled", "users": [app, publisher], "exports": _exports()},
-        APP_ACCOUNT: {"imports": _imports()},
+        APP_ACCOUNT: {
+            "imports": _imports(),
+            "limits": {"max_subscriptions": MAX_SUBSCRIPTIONS, "max_payload": MAX_PAYLOAD},
+        },
         CONTROL_ACCOUNT: {"jetstream": "enabled", "users": [control, callout]},
         SYSTEM_ACCOUNT: {"users": [system]},
     }

@@ -31,7 +31,7 @@ from fleet.contract.buckets import (
     manifest_subject,
 )
 from fleet.contract.names import DeviceId
-from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES, inbox_prefix
+from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES, MAX_PAYLOAD, MAX_SUBSCRIPTIONS, inbox_prefix
 from tests.contract.stage import AGENT, DIGEST, ME, OTHER, SECRET, Stage, key
 from tests.support.waiting import eventually
 
@@ -450,11 +450,50 @@ async def raw(stage: Stage, sent: bytes) -> None:
     await client.close()
 
 
-@pytest.mark.parametrize("data", [b"x" * (1024 * 1024 - 200), b"\xff\xfe", b""], ids=["1 MB", "bytes", "empty"])
+@pytest.mark.parametrize("data", [b"x" * 15_000, b"\xff\xfe", b""], ids=["15 KB", "bytes", "empty"])
 def test_a_bad_value_of_ones_own_changes_nobody_elses(stage: Stage, data: bytes) -> None:
     async def scene() -> None:
         answer = await stage.device.request(DEVICE_STATE.subject(key(DEVICE_STATE, ME)), data, timeout=5)
         assert json.loads(answer.data)["stream"] == DEVICE_STATE.stream
+
+    with unchanged(stage):
+        stage.play(scene())
+
+
+@pytest.mark.parametrize("bucket", DEVICE_WRITES, ids=named)
+def test_a_large_value_of_ones_own_is_not_stored(stage: Stage, bucket: AnyBucket) -> None:
+    """Or a reply to somebody else's subject would carry it there, and everybody who reads all keys would carry it."""
+    asked = bucket.subject(key(bucket, ME))
+
+    async def scene() -> None:
+        answer = await stage.device.request(asked, b"x" * bucket.largest, timeout=5)
+        assert json.loads(answer.data)["stream"] == bucket.stream
+        answer = await stage.device.request(asked, b"x" * (bucket.largest + 1), timeout=5)
+        assert "message size exceeds" in json.loads(answer.data)["error"]["description"]
+
+    with unchanged(stage):
+        stage.play(scene())
+
+
+def test_a_message_beyond_a_devices_bound_ends_its_connection(stage: Stage) -> None:
+    async def scene() -> None:
+        device = await stage.log_in(ME, "1")
+        name, size = AGENT_LEASE.subject(ME).encode(), MAX_PAYLOAD + 1
+        device._transport.write(b"PUB %b %d\r\n%b\r\n" % (name, size, b"x" * size))  # pyright: ignore
+        await eventually(lambda: device.is_closed, "the server has ended the connection")
+
+    with unchanged(stage):
+        stage.play(scene())
+
+
+def test_a_device_has_few_subscriptions(stage: Stage) -> None:
+    """Each costs the server memory; 300,000 of them cost 220 MB."""
+
+    async def scene() -> None:
+        device = await stage.log_in(ME, "1")
+        for number in range(MAX_SUBSCRIPTIONS + 1):
+            await device.subscribe(f"{inbox_prefix(DeviceId(ME))}.{number}")
+        await eventually(lambda: device.is_closed, "the server has ended the connection")
 
     with unchanged(stage):
         stage.play(scene())

@@ -87,3 +87,11 @@ def test_reports_are_kept_also_of_a_failed_run_and_compared_by_night(path: Path)
     if path.stem != "ci":
         assert uploads[0]["with"]["retention-days"] == 90
         assert all("FLEET_HISTORY" in job["env"] for job in read(path)["jobs"].values())
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_named_by_their_commit(path: Path) -> None:
+    """A tag can be moved to other code; a commit cannot. The release stands behind it, for people."""
+    named = re.findall(r"uses: (.+)", path.read_text())
+    assert named
+    assert not [name for name in named if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", name)]

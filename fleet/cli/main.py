@@ -88,6 +88,11 @@ def _run() -> int:
     except Exception as error:
         if isinstance(error, OSError) and _is_of_typer(error):
             return _unread(error)
+        if isinstance(error, ImportError) and "SOCKS" in str(error):  # httpx reads the variables itself
+            step = "set no_proxy for the identity provider, or name an HTTP proxy"
+            refused = InvalidInput("ALL_PROXY or HTTPS_PROXY names a SOCKS proxy, unusable here", next_step=step)
+            progress(*_said(refused))
+            return InvalidInput.exit_code
         if os.environ.get("FLEET_DEBUG"):
             raise
         what = f"unexpected {type(error).__name__}: {error}"

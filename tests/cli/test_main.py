@@ -159,3 +159,9 @@ def test_an_answer_that_nobody_reads(words: str) -> None:
     with os.fdopen(write, "wb") as closed:
         done = subprocess.run([FLEET, words], stdout=closed, stderr=subprocess.PIPE, text=True, timeout=20, check=False)
     assert done.stderr == ""
+
+
+def test_a_socks_proxy_is_refused_in_a_sentence(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_with(monkeypatch, ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."))
+    answer = fleet("device", "list")
+    assert (answer.code, answer.err.partition(" names")[0]) == (2, "error: ALL_PROXY or HTTPS_PROXY")

@@ -55,6 +55,7 @@ class Store:
         self.beats: dict[str, dict[str, Heard]] = {}
         self.doubled: dict[str, Alternation] = {}
         self.targets: dict[str, AgentTarget] = {}
+        self.grants: dict[str, tuple[int, float]] = {}
         self.leases: dict[str, Holding] = {}
         self.published: dict[AgentVersion, Artifact] = {}
 
@@ -75,6 +76,7 @@ class Store:
             dropped=self.dropped,
             beats=self.beats,
             targets=self.targets,
+            grants=self.grants,
             leases=self.leases,
             published=self.published,
             rules=self._rules,
@@ -177,6 +179,9 @@ class Store:
 
     def put_target(self, device: str, target: AgentTarget | None) -> bool:
         """What a device is ordered."""
+        if target is not None and target.granted:
+            generation, since = self.grants.get(device, (0, 0.0))
+            self.grants[device] = (target.generation, since if generation == target.generation else time.monotonic())
         return _put(self.targets, device, target)
 
     def put_lease(self, device: str, lease: AgentLease | None) -> bool:
@@ -200,7 +205,7 @@ class Store:
     def forget_device(self, device: str) -> None:
         """A device's keys were deleted."""
         reported = (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped)
-        for known in (*reported, self.beats, self.doubled, self.targets, self.leases):
+        for known in (*reported, self.beats, self.doubled, self.targets, self.grants, self.leases):
             known.pop(device, None)
 
     def sessions_gone(self, device: str, denied: frozenset[str]) -> bool:

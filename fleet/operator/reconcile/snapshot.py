@@ -74,6 +74,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     dropped: Mapping[str, frozenset[str]]
     beats: Mapping[str, Mapping[str, Heard]] = {}
     targets: Mapping[str, AgentTarget] = {}
+    grants: Mapping[str, tuple[int, float]] = {}
+    """The attempt that a device was given the upgrade lock for, and since when, on `clock`."""
     leases: Mapping[str, Holding] = {}
     published: Mapping[AgentVersion, Artifact] = {}
     rules: Rules = Rules()

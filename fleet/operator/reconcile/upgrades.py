@@ -68,8 +68,17 @@ def _view(snapshot: Snapshot, device: Device) -> DeviceView:
         lease_held_for=snapshot.clock - holding.since if holding else 0,
         healthy=_healthy(snapshot, name),
         online=snapshot.online(name),
+        grant_over=_grant_over(snapshot, name),
         barred=spec.revoked or deleting(device),
     )
+
+
+def _grant_over(snapshot: Snapshot, device: str) -> bool:
+    """Whether the device has had the lock for its present attempt for as long as anybody may."""
+    generation, since = snapshot.grants.get(device, (0, 0.0))
+    target = snapshot.targets.get(device)
+    given = target is not None and target.generation == generation
+    return given and snapshot.clock - since > snapshot.rules.grant
 
 
 def _healthy(snapshot: Snapshot, device: str) -> bool:

@@ -151,6 +151,9 @@ def _as_reported(view: DeviceView) -> Claim:
     status, phase = view.status, reported(view)
     if status is None or phase is None:
         return _ordered(view)
+    if view.grant_over and not phase.terminal:
+        what = f"it has held the upgrade lock too long, at {phase.value}: the others go on; order it again"
+        return Claim(CONDITION, "False", "GrantExpired", what)
     what = f"{status.candidate}: {phase.value}" + (f": {status.message}" if status.message else "")
     reason = phase.value if status.reason is UpgradeReason.IN_PROGRESS else status.reason.value
     return Claim(CONDITION, "True" if phase is UpgradePhase.COMMITTED else "False", reason, what)

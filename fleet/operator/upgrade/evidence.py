@@ -45,7 +45,7 @@ def _bad(phase: UpgradePhase, reason: UpgradeReason) -> bool:
 def holds_lock(view: DeviceView) -> bool:
     """The device counts among those that may be upgraded at once."""
     target = view.target
-    if target is None or not target.granted or ended(view) or view.barred:
+    if target is None or not target.granted or ended(view) or view.barred or view.grant_over:
         return False
     # One that was withdrawn before it began anything never says that it ended.
     return not target.withdrawn or reported(view) is not None
@@ -53,12 +53,13 @@ def holds_lock(view: DeviceView) -> bool:
 
 def lapsed(view: DeviceView) -> bool:
     """It was given the lock, went away, and has not begun as far as is known: others need not wait for it."""
-    return not view.online and (reported(view) is None or reported(view) in _BEFORE_THE_SWAP)
+    gone = not view.online or view.grant_over
+    return gone and (reported(view) is None or reported(view) in _BEFORE_THE_SWAP)
 
 
 def waits_for_lock(view: DeviceView) -> bool:
     """It has everything it needs but the lock."""
-    return view.online and reported(view) is UpgradePhase.SELF_TESTED
+    return view.online and reported(view) is UpgradePhase.SELF_TESTED and not view.grant_over
 
 
 def impostor(view: DeviceView, target: AgentTarget) -> Heartbeat | None:

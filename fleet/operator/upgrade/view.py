@@ -26,6 +26,9 @@ class Rules(msgspec.Struct, frozen=True, rename="camel"):
     soak: float = 10
     """How long a candidate must have been the writer, with healthy workloads, before it is confirmed."""
 
+    grant: float = 3600
+    """How long an attempt may hold the lock; after that the rollout goes on without it."""
+
 
 class Artifact(msgspec.Struct, frozen=True):
     """A published agent: what its manifest says of its file."""
@@ -54,6 +57,8 @@ class DeviceView(msgspec.Struct, frozen=True):
     lease_held_for: float = 0
     healthy: bool = True
     online: bool = True
+    grant_over: bool = False
+    """It has had the lock for this attempt for `Rules.grant` seconds, by the operator's clock, whatever it says."""
     barred: bool = False
     """It is revoked or being deleted: nothing new begins."""
 

@@ -118,12 +118,15 @@ class Knowledge:
             self._readiness.wrong(right, error.what)
             raise
         self._readiness.settled(right)
+        self._store.unread[kind].clear()
         parsed = [self._parsed(kind, item, model) for item in items]
         return shelf.replace([item for item in parsed if item is not None], at)
 
     def _take(self, kind: Kind, data: bytes, deleted: bool, model: type[K], shelf: Shelf[K]) -> bool:
         item = self._parsed(kind, data, model)
         if item is None:
+            if deleted:
+                self._store.unread[kind].discard(_name(data))
             return False
         if deleted:
             return shelf.remove(item.metadata.name, version(item))
@@ -136,9 +139,11 @@ class Knowledge:
         try:
             item = parse(data, model)
         except InvalidInput as error:
-            self._strays.note(kind, msgspec.json.decode(data, type=_Anything).metadata.name, error.what)
+            self._strays.note(kind, _name(data), error.what)
+            self._store.unread[kind].add(_name(data))
             return None
         self._strays.forget(kind, item.metadata.name)
+        self._store.unread[kind].discard(item.metadata.name)
         return item
 
     def _tell_homeless(self) -> None:
@@ -156,3 +161,7 @@ class Knowledge:
             for key in homeless:
                 self._strays.note(f"{bucket.name} of no device", key, _HOMELESS)
             self._strays.keep(f"{bucket.name} of no device", homeless)
+
+
+def _name(data: bytes) -> str:
+    return msgspec.json.decode(data, type=_Anything).metadata.name

@@ -44,6 +44,8 @@ class Store:
         self._rules = rules or Rules()
         self.devices: Shelf[Device] = Shelf()
         self.deployments: Shelf[FleetDeployment] = Shelf()
+        self.unread: dict[str, set[str]] = {"Device": set(), "FleetDeployment": set()}
+        """By kind, the objects that are there and do not parse."""
         self.indexes: dict[str, DesiredIndex] = {}
         self.desired: dict[str, dict[str, Desired]] = {}
         self.states: dict[str, dict[str, DeviceState]] = {}
@@ -67,6 +69,8 @@ class Store:
             offline_after=self._offline_after,
             devices=self.devices.items,
             deployments=self.deployments.items,
+            unread_devices=frozenset(self.unread["Device"]),
+            unread_deployments=frozenset(self.unread["FleetDeployment"]),
             indexes=self.indexes,
             desired=self.desired,
             states=self.states,

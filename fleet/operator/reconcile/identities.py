@@ -38,7 +38,7 @@ def admit(snapshot: Snapshot) -> tuple[list[Action], dict[str, Admission]]:
         known[identity.device].append(subject)
     actions: list[Action] = []
     admissions: dict[str, Admission] = {}
-    for name in sorted({*snapshot.devices, *known}):
+    for name in sorted({*snapshot.devices, *(known.keys() - snapshot.unread_devices)}):
         device = snapshot.devices.get(name)
         wanted = _wanted(device, owners)
         steps, admission = _admit_one(snapshot, name, device, wanted, known[name])

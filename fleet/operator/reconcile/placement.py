@@ -42,13 +42,16 @@ Wanted = dict[str, dict[str, Desired]]
 def place(snapshot: Snapshot) -> tuple[Wanted, dict[str, Tally]]:
     """The desired state of every live device, and a tally of every deployment that stays.
 
-    A revoked device keeps what it has (decision 011), but a deleted deployment goes from there too.
+    A revoked device keeps what it has (decision 011), but a deleted deployment goes from there too. What does
+    not parse stays where it is.
     """
     alive = {name for name, deployment in snapshot.deployments.items() if not deleting(deployment)}
     wanted: Wanted = {name: {} for name, device in snapshot.devices.items() if live(device)}
+    unread = snapshot.unread_deployments - snapshot.deployments.keys()
     for name in wanted:
-        if snapshot.devices[name].spec.revoked:
-            wanted[name] = {key: told for key, told in _told(snapshot, name).items() if key in alive}
+        kept = alive | unread if snapshot.devices[name].spec.revoked else unread
+        if kept:
+            wanted[name] = {key: told for key, told in _told(snapshot, name).items() if key in kept}
     targets = [snapshot.devices[name] for name in sorted(wanted) if not snapshot.devices[name].spec.revoked]
     return wanted, {name: _place_one(snapshot, name, targets, wanted) for name in sorted(alive)}
 

@@ -80,6 +80,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     published: Mapping[AgentVersion, Artifact] = {}
     rules: Rules = Rules()
     excused: Mapping[str, float] = {}
+    unread_devices: frozenset[str] = frozenset()
+    unread_deployments: frozenset[str] = frozenset()
+    """Objects that are there and do not parse: nothing that belongs to one is taken away."""
     doubled: Mapping[str, Alternation] = {}
 
     def is_doubled(self, device: str) -> bool:

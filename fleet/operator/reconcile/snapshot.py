@@ -21,8 +21,8 @@ from fleet.contract.wire import (
 from fleet.operator.upgrade.view import Artifact, Rules
 
 _SHORTEST_INTERVAL = 0.1
-_LONGEST_INTERVAL = 3600.0
-"""Seconds. A device says its own interval: one that says a year must not stay online for it."""
+_LONGEST_INTERVAL = 120.0
+"""Seconds of the longest interval that is believed: whatever a device says, it is offline after three of these."""
 
 
 class Heard(msgspec.Struct, frozen=True):

@@ -27,6 +27,8 @@ from fleet.headers import text
 from fleet.link import listen
 
 _REQUEST_TIMEOUT = 5.0
+_NEXT_TIMEOUT = 1.0
+"""Seconds without a message after which a read asks whether there is one more."""
 _WRONG_LAST = {10071, 10164}
 """nats-server's JSStreamWrongLastSequence, with and without the number."""
 _NO_BUCKET = (nats.js.errors.APIError, nats.js.errors.NoStreamResponseError, nats.errors.NoRespondersError)
@@ -177,7 +179,9 @@ class KV(Generic[T]):
 
     async def _read_all(self, pattern: str) -> list[Entry[T] | BadEntry]:
         found: dict[str, Entry[T] | BadEntry] = {}
-        last = (await self._js.stream_info(self._bucket.stream)).state.last_seq
+        last = await self._last_sequence(pattern)
+        if not last:
+            return []
         subscription = await self._js.subscribe(
             self._bucket.subject(pattern),
             stream=self._bucket.stream,
@@ -195,6 +199,17 @@ class KV(Generic[T]):
         finally:
             await subscription.unsubscribe()
         return list(found.values())
+
+    async def _last_sequence(self, pattern: str) -> int:
+        """The sequence of the newest message that matches; 0 when there is none."""
+        if pattern == ">":
+            state = (await self._js.stream_info(self._bucket.stream)).state
+            return state.last_seq if state.messages else 0
+        try:
+            found = await self._js.get_msg(self._bucket.stream, subject=self._bucket.subject(pattern))
+        except nats.js.errors.NotFoundError:
+            return 0
+        return found.seq or 0
 
     async def _last(self, key: str) -> RawStreamMsg | None:
         try:
@@ -219,14 +234,26 @@ class KV(Generic[T]):
 
 
 async def _until_read(subscription: JetStreamContext.PushSubscription, last: int) -> AsyncIterator[Msg]:
-    """What the stream had up to the sequence `last`: a writer that never pauses cannot hold a reader up."""
-    info = await subscription.consumer_info()
-    left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
-    while left:
-        message = await subscription.next_msg(timeout=_REQUEST_TIMEOUT)
-        yield message
-        metadata = message.metadata
-        left = metadata.num_pending if metadata.sequence.stream < last else 0
+    """Every key's newest message, up to the sequence `last`.
+
+    A writer that never pauses cannot hold a reader up. The number of messages left is no end: nats-server counts one
+    less for each that is written over, also for those of other keys, so it is 0 too early while somebody writes.
+    """
+    waits = 0
+    while True:
+        try:
+            message = await subscription.next_msg(timeout=_NEXT_TIMEOUT)
+        except TimeoutError:
+            # The last message may be gone: purged, or of a key that the pattern leaves out.
+            if not (await subscription.consumer_info()).num_pending:
+                return
+            waits += 1
+            if waits * _NEXT_TIMEOUT >= _REQUEST_TIMEOUT:
+                raise
+        else:
+            yield message
+            if message.metadata.sequence.stream >= last:
+                return
 
 
 async def translated(request: Awaitable[R], doing: str) -> R:

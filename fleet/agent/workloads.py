@@ -91,7 +91,7 @@ class Workloads:
         try:
             if action.back_to:
                 name = f"{container_name(self._device, deployment)}{PREVIOUS}{secrets.token_hex(4)}"
-                await self._engine.rename(action.back_to, name)
+                await self._set_aside(action.back_to, name)
             for one in action.instead_of:
                 await self._engine.stop(one)
             await self._engine.start(action.container)
@@ -103,6 +103,14 @@ class Workloads:
                 await self._engine.rename(action.container, container_name(self._device, deployment))
         return None
 
+    async def _set_aside(self, container: str, name: str) -> None:
+        """Rename what is to be replaced. dockerd refuses that between two starts of a container that crashes."""
+        try:
+            await self._engine.rename(container, name)
+        except EngineRefused:
+            await self._engine.stop(container)
+            await self._engine.rename(container, name)
+
     async def _go_back(self, deployment: str, action: Start, problem: Problem) -> Problem:
         """What ran before its replacement runs again; what cannot be started goes."""
         if not action.back_to:
@@ -110,9 +118,10 @@ class Workloads:
         try:
             await self._engine.start(action.back_to)
             await self._engine.remove(action.container)
-            await self._engine.rename(action.back_to, container_name(self._device, deployment))
         except EngineRefused as error:
             return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {error.what}")
+        with contextlib.suppress(EngineRefused):  # it has its name still where it could not be set aside
+            await self._engine.rename(action.back_to, container_name(self._device, deployment))
         return WentBack(problem.reason, f"{problem.message}; what ran before runs again")
 
     async def _remove(self, containers: tuple[str, ...]) -> None:

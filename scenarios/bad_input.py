@@ -81,9 +81,9 @@ _STRAYS: tuple[tuple[Bucket[Any], str, bytes], ...] = (
     (DEVICE_INFO, "UPPER", b'{"type":"info"}'),
     (DEVICE_HEARTBEAT, "{device}x", b"\xff\xfe\x00"),
     (DESIRED_STATE, "{device}.stranger", b'{"type":"desired","generation":1}'),
-    (DEVICE_HEARTBEAT, "huge", b"[" * 900_000),
+    (DEVICE_HEARTBEAT, "huge", b"[" * DEVICE_HEARTBEAT.largest),
 )
-"""Foreign keys, broken JSON, wrong types, unknown variants, binary, nearly 1 MB."""
+"""Foreign keys, broken JSON, wrong types, unknown variants, binary, as large as the bucket takes."""
 _COUNTER = "fleet_operator_strays_total"
 
 stray_keys = Scenario(

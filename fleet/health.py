@@ -21,6 +21,9 @@ log = structlog.get_logger()
 Unready = Callable[[], str]
 """Says why the service is not ready; empty when it is."""
 
+Remarks = Callable[[], list[str]]
+"""Says what is wrong without making the service unready."""
+
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
@@ -29,7 +32,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-def application(unready: Unready, metrics: CollectorRegistry) -> Starlette:
+def _no_remarks() -> list[str]:
+    return []
+
+
+def application(unready: Unready, metrics: CollectorRegistry, remarks: Remarks = _no_remarks) -> Starlette:
     """The three pages."""
 
     async def healthz(_: Request) -> Response:
@@ -37,7 +44,8 @@ def application(unready: Unready, metrics: CollectorRegistry) -> Starlette:
 
     async def readyz(_: Request) -> Response:
         why = unready()
-        return JSONResponse({"ready": not why, "reason": why or "ready"}, status_code=503 if why else 200)
+        told = {"ready": not why, "reason": why or "ready", "remarks": remarks()}
+        return JSONResponse(told, status_code=503 if why else 200)
 
     async def page(_: Request) -> Response:
         return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
@@ -59,9 +67,11 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def server(listener: socket.socket, unready: Unready, metrics: CollectorRegistry) -> uvicorn.Server:
+def server(
+    listener: socket.socket, unready: Unready, metrics: CollectorRegistry, remarks: Remarks = _no_remarks
+) -> uvicorn.Server:
     """The server to run with `serve([listener])` and to end with `should_exit`."""
     host, port = listener.getsockname()[:2]
     log.info("listening", host=host, port=port)
-    config = uvicorn.Config(application(unready, metrics), log_config=None, access_log=False, lifespan="off")
+    config = uvicorn.Config(application(unready, metrics, remarks), log_config=None, access_log=False, lifespan="off")
     return _Server(config)

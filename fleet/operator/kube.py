@@ -28,9 +28,25 @@ _REFUSALS: dict[int, tuple[type[FleetError], str]] = {
     HTTPStatus.CONFLICT: (Conflict, "read it again"),
     HTTPStatus.UNPROCESSABLE_ENTITY: (InvalidInput, "see the message"),
     HTTPStatus.BAD_REQUEST: (InvalidInput, "see the message"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (InvalidInput, "see the message"),
 }
+_LONGEST_PAUSE = 60.0
+"""Seconds of a `Retry-After` that are obeyed."""
 
 Json = dict[str, Any]
+
+
+class ServerError(FleetError):
+    """The API server answered that it did not do it: 429 or 5xx.
+
+    It may be this one object, which etcd refuses for its size, or all of them. `pause` is in seconds what the server
+    asks to be left alone for; 0 when it asks for nothing.
+    """
+
+    def __init__(self, what: str, *, next_step: str, pause: float = 0) -> None:
+        """Keep them."""
+        super().__init__(what, next_step=next_step)
+        self.pause = pause
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -77,6 +93,7 @@ class KubeApi:
         Raises:
             NotPermitted: the ServiceAccount may not; the message is the server's, and names the permission.
             NotFound: the kind is not defined.
+            ServerError: it could not.
             Unreachable: no answer.
         """
         items: list[bytes] = []
@@ -154,22 +171,23 @@ class KubeApi:
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": content or "application/json"} if data else {}
         for last in (False, True):
-            status, answer = await self._once(method, path, data, query, headers)
+            status, answer, pause = await self._once(method, path, data, query, headers)
             if status != HTTPStatus.UNAUTHORIZED or last:
                 break
             # The token may have been renewed since we read it.
             await self.close()
         if status < HTTPStatus.BAD_REQUEST:
             return answer
-        raise _refusal(f"{method} {path}", status, answer)
+        raise _refusal(f"{method} {path}", status, answer, pause)
 
     async def _once(
         self, method: str, path: str, data: bytes | None, query: dict[str, str] | None, headers: dict[str, str]
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, float]:
         session = self._connected()
         try:
             async with session.request(method, path, data=data, params=query, headers=headers) as response:
-                return response.status, await response.read()
+                pause = response.headers.get("Retry-After", "")
+                return response.status, await response.read(), float(pause) if pause.isdecimal() else 0.0
         except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
             why = str(error) or type(error).__name__
             raise Unreachable(f"the API server does not answer: {why}", next_step="is it up?") from error
@@ -186,10 +204,15 @@ class KubeApi:
         return self._session
 
 
-def _refusal(what: str, status: int, answer: bytes) -> FleetError:
+def _refusal(what: str, status: int, answer: bytes, pause: float) -> FleetError:
     try:
         message = msgspec.json.decode(answer, type=_Status).message
-    except msgspec.DecodeError:
+    except msgspec.MsgspecError:
         message = ""
-    kind, next_step = _REFUSALS.get(status, (Unreachable, "is the API server well?"))
-    return kind(message or f"{what}: HTTP {status}", next_step=next_step)
+    message = message or f"{what}: HTTP {status}"
+    if status in _REFUSALS:
+        kind, next_step = _REFUSALS[status]
+        return kind(message, next_step=next_step)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+        return ServerError(message, next_step="is the API server well?", pause=min(pause, _LONGEST_PAUSE))
+    return InvalidInput(message, next_step="see the message")

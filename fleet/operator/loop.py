@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
 
 import structlog
 
@@ -108,11 +107,9 @@ class Loop:
         started = time.monotonic()
         actions = reconcile(self._store.snapshot(), self._knowledge.troubled)
         planned = time.monotonic() - started
-        if await self._actor.carry_out(actions):
-            self._bell.rung.set()
+        await self._actor.carry_out(actions)
         self._metrics.planning.observe(planned)
         self._metrics.passes.observe(time.monotonic() - started)
-        self._measure()
         self._readiness.settled("reconcile")
         self._failures = 0
         return planned
@@ -136,14 +133,3 @@ class Loop:
                 await self._bell.rung.wait()
         except TimeoutError:
             pass
-
-    def _measure(self) -> None:
-        snapshot = self._store.snapshot()
-        self._metrics.devices.set(len(snapshot.devices))
-        self._metrics.deployments.set(len(snapshot.deployments))
-        self._metrics.devices_online.set(sum(snapshot.online(name) for name in snapshot.devices))
-        conditions = (one for device in snapshot.devices.values() for one in device.status.conditions)
-        standing = Counter(one.reason for one in conditions if one.type == "Upgraded")
-        self._metrics.upgrades.clear()
-        for reason, count in standing.items():
-            self._metrics.upgrades.labels(reason).set(count)

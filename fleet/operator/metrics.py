@@ -22,20 +22,17 @@ class Metrics:
         self.actions = Counter(
             "fleet_operator_actions", "Actions by kind and outcome", ["kind", "outcome"], registry=self.registry
         )
+        self.writes_waiting = Gauge(
+            "fleet_operator_writes_waiting", "Objects that are to be written to Kubernetes", registry=self.registry
+        )
+        self.unwritable = Gauge(
+            "fleet_operator_objects_unwritable", "Objects that cannot be written", registry=self.registry
+        )
         self.strays = Counter(
             "fleet_operator_strays", "Foreign or unreadable keys and values seen", ["place"], registry=self.registry
         )
         self.strays_now = Gauge(
             "fleet_operator_strays_present", "Foreign or unreadable keys and values", ["place"], registry=self.registry
         )
-        self.devices = Gauge("fleet_operator_devices", "Devices known", registry=self.registry)
-        self.devices_online = Gauge("fleet_operator_devices_online", "Devices online", registry=self.registry)
-        self.upgrades = Gauge(
-            "fleet_operator_upgrades",
-            "Devices by how their agent order stands",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.deployments = Gauge("fleet_operator_deployments", "Deployments known", registry=self.registry)
         self.heartbeats = Counter("fleet_operator_heartbeats", "Heartbeats heard", registry=self.registry)
         self.kicked = Counter("fleet_operator_sessions_kicked", "Sessions ended", registry=self.registry)

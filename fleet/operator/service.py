@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Callable, Coroutine
 from functools import partial
 
 import structlog
@@ -14,8 +15,11 @@ from fleet.contract.config import OperatorConfig
 from fleet.health import listen, server
 from fleet.operator.act import Actor
 from fleet.operator.act.drops import Drops
+from fleet.operator.act.events import Events
 from fleet.operator.act.keys import Keys
 from fleet.operator.act.objects import Objects
+from fleet.operator.act.writer import Writer
+from fleet.operator.counts import Counts
 from fleet.operator.credentials import read_credentials
 from fleet.operator.handlers import quiet_kopf
 from fleet.operator.knowledge import Knowledge
@@ -52,6 +56,7 @@ class Operator:
         self._bell = Bell()
         rules = config.upgrade
         self._store = Store(config.offline_after_intervals, Rules(rules.at_once, rules.abort_after, rules.soak))
+        self._metrics.registry.register(Counts(self._store))
         self._read = partial(read_credentials, config.kubeconfig)
         self._read().trust()
         self._listener = listen(config.health_host, config.health_port)
@@ -63,7 +68,7 @@ class Operator:
         Raises:
             InvalidInput: the CA of NATS is no PEM certificate.
         """
-        health = server(self._listener, self.readiness.reason, self._metrics.registry)
+        health = server(self._listener, self.readiness.reason, self._metrics.registry, self.readiness.remarks)
         pages = asyncio.create_task(health.serve([self._listener]), name="health")
         work = asyncio.create_task(self._work(), name="work")
         stop = asyncio.create_task(self.stop.wait(), name="stop")
@@ -92,8 +97,16 @@ class Operator:
             strays = Strays(self._metrics)
             revocations = Revocations(self._store, links.control.kv(IDENTITIES), drops)
             knowledge = Knowledge(self._store, strays, api, links, self.readiness, self._metrics, revocations)
-            objects = Objects(api, self._store, self.readiness, strays)
-            actor = Actor(Keys(links.app, links.control, self._store, self._bell.wake), objects, drops, self._metrics)
+            events = Events(api, self.readiness, strays)
+            writer = Writer(
+                Objects(api, self._store, events),
+                self.readiness,
+                self._metrics,
+                wake=self._bell.wake,
+                info_refused=self._store.refuse_info,
+            )
+            keys = Keys(links.app, links.control, self._store, self._bell.wake)
+            actor = Actor(keys, writer, drops, self._metrics)
             await knowledge.follow(self._bell.wake, self._bell.read_again)
             await sessions.guard(self._store.barred, self._session_begun)
             loop = Loop(
@@ -105,13 +118,15 @@ class Operator:
                 self._metrics,
                 self._config.resync_interval,
             )
-            await self._watch_and_reconcile(knowledge, loop, revocations)
+            await self._together(knowledge, loop.run, revocations.run, writer.run, events.run)
 
     def _session_begun(self, device: str) -> None:
         self._store.session_begun(device)
         self._bell.wake()
 
-    async def _watch_and_reconcile(self, knowledge: Knowledge, loop: Loop, revocations: Revocations) -> None:
+    async def _together(self, knowledge: Knowledge, *parts: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Watch, and run the parts, until one of them fails."""
+
         def told(kind: Kind, data: bytes, deleted: bool) -> None:
             if knowledge.take(kind, data, deleted):
                 self._bell.wake()
@@ -123,8 +138,8 @@ class Operator:
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(watch(), name="watch")
-            tasks.create_task(revocations.run(), name="revoke")
-            tasks.create_task(loop.run(), name="reconcile")
+            for part in parts:
+                tasks.create_task(part(), name=part.__qualname__)
 
 
 async def serve(config: OperatorConfig) -> None:

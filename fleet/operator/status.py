@@ -11,6 +11,9 @@ from fleet.contract.printable import one_line
 from fleet.operator.claim import Claim
 from fleet.operator.reconcile.actions import Note
 
+_LONGEST = 1024
+"""Characters of a condition's message: what devices say is part of it, and etcd keeps every version of it."""
+
 
 def settle(old: Sequence[Condition], claims: Sequence[Claim], generation: int, now: float) -> tuple[Condition, ...]:
     """The conditions that `claims` make of `old`; `last_transition_time` moves only when the status does.
@@ -24,7 +27,8 @@ def settle(old: Sequence[Condition], claims: Sequence[Claim], generation: int, n
 def _settled(old: Condition | None, claim: Claim, generation: int, now: float) -> Condition:
     since = old.last_transition_time if old is not None and old.status == claim.status else timestamp(now)
     # A message may hold what a device said, and `kubectl` prints it as it is.
-    return Condition(claim.type, claim.status, claim.reason, one_line(claim.message), since, generation)
+    message = one_line(claim.message)[:_LONGEST]
+    return Condition(claim.type, claim.status, claim.reason, message, since, generation)
 
 
 def timestamp(moment: float) -> str:

@@ -10,6 +10,8 @@ import math
 import time
 from typing import TypeVar
 
+import structlog
+
 from fleet.contract.names import AgentVersion
 from fleet.contract.objects import Device, FleetDeployment
 from fleet.contract.wire import (
@@ -25,12 +27,16 @@ from fleet.contract.wire import (
 )
 from fleet.operator.duplicates import alternates, counted
 from fleet.operator.objects import Shelf
-from fleet.operator.reconcile.snapshot import ALTERNATIONS, Alternation, Heard, Holding, Snapshot, deadline
+from fleet.operator.reconcile.snapshot import ALTERNATIONS, Alternation, Heard, Holding, Refused, Snapshot, deadline
 from fleet.operator.upgrade.view import Artifact, Rules
+
+log = structlog.get_logger()
 
 K = TypeVar("K")
 V = TypeVar("V")
 
+_SHOWN = 200
+"""Characters of a reason that a log line shows."""
 _INSTANCES = 4
 """Agent instances of one device whose heartbeats are kept: two are alive at once, and one may be restarting."""
 
@@ -50,6 +56,7 @@ class Store:
         self.desired: dict[str, dict[str, Desired]] = {}
         self.states: dict[str, dict[str, DeviceState]] = {}
         self.infos: dict[str, DeviceInfo] = {}
+        self.refused: dict[str, Refused] = {}
         self.heard: dict[str, Heard] = {}
         self.excused: dict[str, float] = {}
         self.identities: dict[str, Identity] = {}
@@ -75,6 +82,7 @@ class Store:
             desired=self.desired,
             states=self.states,
             infos=self.infos,
+            refused=self.refused,
             heard=self.heard,
             identities=self.identities,
             dropped=self.dropped,
@@ -118,6 +126,11 @@ class Store:
     def put_info(self, device: str, info: DeviceInfo | None) -> bool:
         """What a device is."""
         return _put(self.infos, device, info)
+
+    def refuse_info(self, device: str, info: DeviceInfo, why: str) -> None:
+        """Kubernetes does not take what a device said of itself."""
+        self.refused[device] = Refused(info, why)
+        log.warning("what a device says of itself is refused", device=device, why=why[:_SHOWN])
 
     def put_identity(self, subject: str, identity: Identity | None) -> bool:
         """An entry of the registry as it is. Who is let in has sessions again."""
@@ -208,7 +221,7 @@ class Store:
 
     def forget_device(self, device: str) -> None:
         """A device's keys were deleted."""
-        reported = (self.indexes, self.desired, self.states, self.infos, self.heard, self.dropped)
+        reported = (self.indexes, self.desired, self.states, self.infos, self.refused, self.heard, self.dropped)
         for known in (*reported, self.beats, self.doubled, self.targets, self.grants, self.leases):
             known.pop(device, None)
 

@@ -108,6 +108,10 @@ class Operator:
         reason = json.loads(body)["reason"] if status else "nobody answers"
         return "" if status == 200 else reason
 
+    def remarks(self) -> list[str]:
+        """What is wrong with single objects."""
+        return json.loads(self.page("/readyz")[1])["remarks"]
+
     def page(self, path: str) -> tuple[int, str]:
         """Status and text of one of its pages; status 0 when nobody answers."""
         try:

@@ -1,141 +1,117 @@
-"""Writing to Kubernetes: finalizers, status, events; always onto the state of the object that was looked at."""
+"""One write to Kubernetes: a finalizer or a status, always onto the state of the object that is known."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Coroutine
 
 import msgspec
 
-from fleet.contract.errors import Conflict, InvalidInput, NotFound, NotPermitted
-from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device, FleetDeployment
+from fleet.contract.errors import InvalidInput
+from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device, DeviceStatus, FleetDeployment
+from fleet.contract.wire import DeviceInfo, encode
+from fleet.operator.act.events import Events
+from fleet.operator.act.pace import Key, Urgency, status_essence, urgency
+from fleet.operator.act.queue import ObjectAction, Wish
 from fleet.operator.kube import KubeApi, Meta
 from fleet.operator.objects import parse
-from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import (
     AddFinalizer,
     Kind,
-    Note,
     PatchDeploymentStatus,
     PatchDeviceStatus,
     RemoveFinalizer,
 )
 from fleet.operator.store import Store
-from fleet.operator.strays import Strays
 
-ObjectAction = AddFinalizer | RemoveFinalizer | PatchDeviceStatus | PatchDeploymentStatus
-OBJECT_ACTIONS = (AddFinalizer, RemoveFinalizer, PatchDeviceStatus, PatchDeploymentStatus)
-_UNTOLD = 100
-"""Events that are kept while the right to create them is missing."""
 _PLURAL: dict[Kind, str] = {"Device": DEVICES, "FleetDeployment": DEPLOYMENTS}
+_LARGEST = 32 * 1024
+"""Bytes of a status that are sent: a good one has some 2 KB, and etcd keeps every version of it for a while."""
 
 
-class _Told(msgspec.Struct, frozen=True):
-    kind: Kind
-    meta: Meta
-    note: Note
-    at: float
+class InfoRefused(InvalidInput):
+    """A status was refused that tells what a device said of itself, and may be taken without it."""
+
+    def __init__(self, what: str, info: DeviceInfo) -> None:
+        """`info` is what the device said."""
+        super().__init__(what, next_step="write the status without it")
+        self.info = info
 
 
 class Objects:
     """The API server, and what the store knows of its objects."""
 
-    def __init__(self, api: KubeApi, store: Store, readiness: Readiness, strays: Strays) -> None:
-        """A right that is missing makes the operator unready; an object that is refused is a stray."""
+    def __init__(self, api: KubeApi, store: Store, events: Events) -> None:
+        """What was written goes into the store at once."""
         self._api = api
         self._store = store
-        self._readiness = readiness
-        self._strays = strays
-        self._refused: set[str] = set()
-        self._tried: set[str] = set()
-        self._untold: deque[_Told] = deque(maxlen=_UNTOLD)
+        self._events = events
 
-    async def finish(self) -> None:
-        """The pass is over: tell what could not be told before, and forget refusals of what is no longer wanted.
+    def key(self, action: ObjectAction) -> Key:
+        """The object that an action is about."""
+        match action:
+            case AddFinalizer(kind, name) | RemoveFinalizer(kind, name):
+                return kind, name
+            case PatchDeviceStatus(name):
+                return "Device", name
+            case PatchDeploymentStatus(name):
+                return "FleetDeployment", name
 
-        Raises:
-            Unreachable: the API server did not answer.
-        """
-        for _ in range(len(self._untold)):
-            await self._tell(self._untold.popleft())
-        for right in self._refused - self._tried:
-            self._refused.discard(right)
-            self._readiness.settled(right)
-        self._tried.clear()
-
-    async def do(self, action: ObjectAction) -> str:
-        """Carry out one; says what came of it.
-
-        Raises:
-            Unreachable: the API server did not answer.
-        """
-        kind: Kind = "Device"
-        if isinstance(action, PatchDeploymentStatus):
-            kind = "FleetDeployment"
-        elif isinstance(action, AddFinalizer | RemoveFinalizer):
-            kind = action.kind
-        known = self._known(kind, action.name)
+    def wish(self, action: ObjectAction) -> Wish | None:
+        """The action as a wish about the object as it is known; None when it is not known."""
+        known = self._known(self.key(action))
         if known is None:
-            return "gone"
-        meta = Meta(action.name, known.metadata.uid, known.metadata.resource_version, known.metadata.finalizers)
+            return None
+        patch = isinstance(action, PatchDeviceStatus | PatchDeploymentStatus)
+        how = urgency(known.status, action.status) if patch else Urgency.ADMIN
+        return Wish(action, how, known.metadata.uid, known.metadata.generation)
+
+    def right(self, action: ObjectAction) -> str:
+        """What the operator must be permitted to do for it."""
+        status = "/status" if isinstance(action, PatchDeviceStatus | PatchDeploymentStatus) else ""
+        return f"patch {_PLURAL[self.key(action)[0]]}{status}"
+
+    async def write(self, wish: Wish) -> int:
+        """Carry it out, if it is still of use; returns the bytes that the object has then, 0 when nothing was written.
+
+        Raises:
+            InfoRefused: what the device said of itself is in the way.
+            FleetError: as `KubeApi.patch_status`.
+        """
+        action, key = wish.action, self.key(wish.action)
+        known = self._known(key)
+        if known is None or known.metadata.uid != wish.uid or known.metadata.generation != wish.generation:
+            return 0
+        meta = Meta(key[1], known.metadata.uid, known.metadata.resource_version, known.metadata.finalizers)
         match action:
             case AddFinalizer() | RemoveFinalizer():
-                held = isinstance(action, AddFinalizer)
-                write = self._api.set_finalizers(kind, meta, held=held)
-                return await self._write(kind, meta, f"patch {_PLURAL[kind]}", write, ())
+                answer = await self._api.set_finalizers(key[0], meta, held=isinstance(action, AddFinalizer))
             case PatchDeviceStatus(_, status, notes) | PatchDeploymentStatus(_, status, notes):
-                write = self._api.patch_status(kind, meta, status)
-                return await self._write(kind, meta, f"patch {_PLURAL[kind]}/status", write, notes)
+                if status_essence(status) == status_essence(known.status):
+                    return 0
+                answer = await self._patch(key, meta, status)
+                for note in notes:
+                    self._events.put(key[0], meta, note, time.time())
+        self._take(key[0], answer)
+        return len(answer)
 
-    def _known(self, kind: Kind, name: str) -> Device | FleetDeployment | None:
-        shelf = self._store.devices if kind == "Device" else self._store.deployments
-        return shelf.items.get(name)
-
-    async def _write(
-        self, kind: Kind, meta: Meta, right: str, write: Coroutine[object, object, bytes], notes: tuple[Note, ...]
-    ) -> str:
-        self._tried.add(right)
+    async def _patch(self, key: Key, meta: Meta, status: msgspec.Struct) -> bytes:
+        info = status.info if isinstance(status, DeviceStatus) else None
+        size = len(encode(status))
+        if info and size > _LARGEST:
+            raise InfoRefused(f"the status would have {size} bytes, more than {_LARGEST}", info)
         try:
-            answer = await write
-        except (Conflict, NotFound):
-            # What it was computed from is out of date, and the watch is about to tell.
-            return "outdated"
-        except NotPermitted as error:
-            self._refuse(right, error)
-            return "refused"
+            return await self._api.patch_status(key[0], meta, status)
         except InvalidInput as error:
-            self._strays.note(kind, meta.name, f"cannot {right}: {error.what}")
-            return "refused"
-        self._permit(right)
-        self._take(kind, answer)
-        for note in notes:
-            await self._tell(_Told(kind, meta, note, time.time()))
-        return "done"
+            if info:
+                raise InfoRefused(error.what, info) from error
+            raise
 
-    def _refuse(self, right: str, error: NotPermitted) -> None:
-        self._refused.add(right)
-        self._readiness.wrong(right, error.what)
-
-    def _permit(self, right: str) -> None:
-        self._refused.discard(right)
-        self._readiness.settled(right)
+    def _known(self, key: Key) -> Device | FleetDeployment | None:
+        shelf = self._store.devices if key[0] == "Device" else self._store.deployments
+        return shelf.items.get(key[1])
 
     def _take(self, kind: Kind, answer: bytes) -> None:
         if kind == "Device":
             self._store.devices.put(parse(answer, Device))
         else:
             self._store.deployments.put(parse(answer, FleetDeployment))
-
-    async def _tell(self, told: _Told) -> None:
-        right = "create events"
-        self._tried.add(right)
-        try:
-            await self._api.tell(told.kind, told.meta, told.note, told.at)
-        except NotPermitted as error:
-            self._refuse(right, error)
-            self._untold.append(told)
-        except (NotFound, Conflict, InvalidInput) as error:
-            self._strays.note("Event", told.meta.name, error.what)
-        else:
-            self._permit(right)

@@ -28,6 +28,7 @@ _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "HeartbeatMissed": "Warning",
     "SubjectTaken": "Warning",
     "TwoDevicesBeat": "Warning",
+    "InfoRefused": "Warning",
     "SessionsDropped": "Normal",
     **UPGRADES_TOLD,
 }
@@ -69,12 +70,18 @@ def _status(
 ) -> list[Action]:
     name, old = device.metadata.name, device.status
     revoked = _revoked(device, admission)
-    upgrade = (upgraded,) if upgraded else ()
-    doubled = (_DOUBLED,) if snapshot.is_doubled(name) else ()
-    claims = (_enrolled(device, admission), _online(snapshot, name, revoked), revoked, *upgrade, *doubled)
-    conditions = settle(old.conditions, claims, device.metadata.generation, snapshot.now)
     # What a device was stays told until it says something else.
-    info = snapshot.infos.get(name, old.info)
+    said = snapshot.infos.get(name, old.info)
+    refusal = snapshot.refused.get(name)
+    refused = refusal is not None and refusal.info == said
+    info = None if refused else said
+    further = [upgraded] if upgraded else []
+    if snapshot.is_doubled(name):
+        further.append(_DOUBLED)
+    if refusal is not None and refused:
+        further.append(Claim("InfoAccepted", "False", "InfoRefused", f"what it says of itself: {refusal.why}"))
+    claims = (_enrolled(device, admission), _online(snapshot, name, revoked), revoked, *further)
+    conditions = settle(old.conditions, claims, device.metadata.generation, snapshot.now)
     if (old.conditions, old.info, old.deployments) == (conditions, info, deployments):
         return []
     heard = snapshot.heard.get(name)

@@ -51,6 +51,13 @@ class Holding(msgspec.Struct, frozen=True):
     since: float
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """What a device said of itself that Kubernetes does not take, and why."""
+
+    info: DeviceInfo
+    why: str
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything known. Keys are device ids, deployment names and token subjects; names in the maps are valid.
 
@@ -84,6 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     unread_deployments: frozenset[str] = frozenset()
     """Objects that are there and do not parse: nothing that belongs to one is taken away."""
     doubled: Mapping[str, Alternation] = {}
+    refused: Mapping[str, Refused] = {}
 
     def is_doubled(self, device: str) -> bool:
         """Whether two devices beat with this one's identity."""

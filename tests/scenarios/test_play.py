@@ -9,6 +9,7 @@ import pytest
 
 from harness.commands import Result
 from harness.errors import BinaryMissing, IdentityProviderDown, Misused, WorldBroken
+from harness.folders import logs_to_read
 from harness.recorder import Recorder, read_records
 from harness.runbook import Run, StepFailed, play
 from harness.scenario import Command, Scenario, Step, on_device, refused, signed_in
@@ -78,7 +79,8 @@ def test_a_wrong_exit_code_is_the_products_failure(tmp_path: Path) -> None:
     assert "it ended with exit code 7; 0 is right" in message
     assert "no room" in message
     assert "should be: It works." in message
-    assert f"read: the log of operator ({tmp_path}/logs/operator.log), the log of agent-pi-1" in message
+    logs = logs_to_read(tmp_path)
+    assert f"read: the log of operator ({logs}/operator.log), the log of agent-pi-1" in message
 
 
 def test_the_same_failure_in_a_broken_world_is_the_worlds(tmp_path: Path) -> None:

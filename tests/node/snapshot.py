@@ -8,19 +8,19 @@ from pathlib import Path
 
 from harness import cgroups
 
-_OTHERS = re.compile(r"veth|fleet-br")
+_OTHERS = re.compile(r"veth|fleet-br|cni-podman")
 """Links of a container engine that another test may have just now."""
 _SYSCTLS = ("vm", "kernel/panic", "kernel/panic_on_oops", "kernel/keys", "net/ipv4/ip_forward", "net/ipv4/conf/all")
 
 
 def host() -> dict[str, list[str]]:
-    """Mounts, links, routes, rules and system settings, by kind."""
+    """Mounts, links, routes, rules without their counters, and system settings, by kind."""
     links = [line.split(":")[1].strip() for line in _run("ip", "-o", "link").splitlines()]
     return {
         "mounts": [line.split(" - ")[0].split()[4] for line in _lines("/proc/self/mountinfo")],
         "links": [link for link in links if not _OTHERS.search(link)],
         "routes": [line for line in _run("ip", "route").splitlines() if not _OTHERS.search(line)],
-        "rules": [*_run("ip", "rule").splitlines(), *_run("nft", "list", "ruleset").splitlines()],
+        "rules": [*_run("ip", "rule").splitlines(), *_run("nft", "--stateless", "list", "ruleset").splitlines()],
         "sysctls": _sysctls(),
     }
 

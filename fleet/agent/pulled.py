@@ -58,7 +58,10 @@ class Pulled:
 
     def _save(self) -> None:
         draft = self._path.with_suffix(".new")
-        with contextlib.suppress(OSError):
+        try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             draft.write_bytes(msgspec.json.encode(self._kept))
             draft.replace(self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)  # on a full disk it would take what others need

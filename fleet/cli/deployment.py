@@ -126,10 +126,9 @@ class _Options(msgspec.Struct, frozen=True):
             if getattr(self, field) != getattr(default, field)
         ]
 
-    def deployment(self) -> FleetDeployment:
-        """All of it, parsed."""
+    def _workload(self) -> Container:
         check = _words("--health-command", self.health_command)
-        workload = Container(
+        return Container(
             _required("--image", self.image),
             command=_words("--command", self.command),
             env=pairs("--env", self.env),
@@ -137,6 +136,15 @@ class _Options(msgspec.Struct, frozen=True):
             restart=self.restart,
             health=Health(check, interval=self.health_interval) if check else None,
         )
+
+    def deployment(self) -> FleetDeployment:
+        """All of it, parsed."""
+        try:
+            workload = self._workload()
+        except InvalidInput:
+            raise
+        except ValueError as error:
+            raise InvalidInput(str(error), next_step="correct the option, and type the command again") from error
         strategy = Strategy(StrategyType.ROLLING, self.rolling) if self.rolling else Strategy()
         spec = DeploymentSpec(workload, Selector(pairs("--selector", self.selector)), strategy)
         # Constructors take what parsing refuses, such as a value that is too long.

@@ -33,8 +33,8 @@ OneDay = 86_400.0
 Interval = Annotated[float, msgspec.Meta(gt=0, le=OneDay)]
 """Seconds between two heartbeats, as an agent says; how long the operator believes it is the operator's decision."""
 
-DeploymentKey = Annotated[str, msgspec.Meta(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")]
-"""A `DeploymentName` as the key of a map."""
+IndexKey = Annotated[str, msgspec.Meta(max_length=253)]
+"""A deployment's name in an index, not parsed yet: one that cannot be a name is skipped, and the others count."""
 MAX_DEPLOYMENTS = 500
 """Deployments of one device."""
 MAX_REPORT = 64 * 1024

@@ -17,8 +17,8 @@ from fleet.contract.limits import (
     MAX_DEPLOYMENTS,
     MAX_REPORT,
     Count,
-    DeploymentKey,
     Id,
+    IndexKey,
     Interval,
     Message,
     UnixTime,
@@ -49,7 +49,7 @@ class DesiredIndex(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     removed from the device.
     """
 
-    deployments: Annotated[dict[DeploymentKey, Count], msgspec.Meta(max_length=MAX_DEPLOYMENTS)] = {}
+    deployments: Annotated[dict[IndexKey, Count], msgspec.Meta(max_length=MAX_DEPLOYMENTS)] = {}
 
 
 class Phase(Enum):

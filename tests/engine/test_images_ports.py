@@ -47,16 +47,6 @@ def test_creating_from_an_absent_image_says_so(lab: Lab) -> None:
     lab.run(body)
 
 
-@pytest.mark.parametrize("image", ["Upper/Case:1", "with space", "a//b"])
-def test_a_reference_that_is_none_is_an_invalid_wish(lab: Lab, image: str) -> None:
-    async def body(engine: Engine) -> None:
-        with pytest.raises(EngineRefused) as refused:
-            await lab.make(engine, workload(*STAYS, image=image))
-        assert refused.value.problem.reason is Reason.INVALID_DESIRED_STATE
-
-    lab.run(body)
-
-
 def test_a_published_port_answers(lab: Lab) -> None:
     port = free_port()
 

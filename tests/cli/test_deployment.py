@@ -102,6 +102,20 @@ def test_what_show_prints_can_be_applied(fleet: Fleet, says: Callable[..., None]
     assert answer.json["changed"] is False
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--image", "https://r.example/a:1"), "leave out 'https://'"),
+        (("--image", "a", "--port", "80:1", "--port", "80:2"), "port 80/tcp of the device is named 2 times"),
+    ],
+)
+def test_an_option_that_no_engine_can_carry_out_is_refused(fleet: Fleet, options: tuple[str, ...], why: str) -> None:
+    answer = fleet("deployment", "apply", "--name", "web", *options)
+    assert answer.code == 2
+    assert why in answer.err
+    assert "next: " in answer.err
+
+
 def test_a_file_and_options_do_not_mix(fleet: Fleet) -> None:
     Path("web.json").write_text(
         '{"metadata": {"name": "web"}, "spec": {"workload": {"type": "container", "image": "x"}}}'

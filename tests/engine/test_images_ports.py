@@ -6,6 +6,7 @@ import asyncio
 import socket
 
 import httpx
+import msgspec
 import pytest
 
 from fleet.agent.answers import EngineRefused, is_gone
@@ -43,6 +44,20 @@ def test_creating_from_an_absent_image_says_so(lab: Lab) -> None:
         with pytest.raises(EngineRefused) as refused:
             await lab.make(engine, workload(*STAYS, image="fleet-test/absent:1"))
         assert (refused.value.status, refused.value.problem.reason) == (404, Reason.IMAGE_NOT_FOUND)
+
+    lab.run(body)
+
+
+@pytest.mark.parametrize("image", ["Upper/Case:1", "with space", "a//b"])
+def test_a_reference_that_is_none_is_an_invalid_wish(lab: Lab, image: str) -> None:
+    """The contract refuses it before; what gets past that is still the deployment's own trouble."""
+    wanted = workload(*STAYS)
+    msgspec.structs.force_setattr(wanted, "image", image)
+
+    async def body(engine: Engine) -> None:
+        with pytest.raises(EngineRefused) as refused:
+            await lab.make(engine, wanted)
+        assert refused.value.problem.reason is Reason.INVALID_DESIRED_STATE
 
     lab.run(body)
 

@@ -8,6 +8,10 @@ read loop. The form of the block is that of NATS ADR-4.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
+
 STATUS = "Status"
 DESCRIPTION = "Description"
 _VERSION = b"NATS/1.0"
@@ -48,3 +52,8 @@ def parse_headers(block: bytes, reply: bytes) -> dict[str, str]:
         if description:
             headers[DESCRIPTION] = text(description).strip()
     return headers
+
+
+def deletes(headers: Mapping[str, str] | None) -> bool:
+    """Whether a message takes a key out of its bucket (NATS ADR-8)."""
+    return headers is not None and headers.get(KV_OP) in {KV_DEL, KV_PURGE}

@@ -17,13 +17,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy, RawStreamMsg
-from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
+from nats.js.kv import KV_DEL, KV_OP
 
 from fleet.cancel import heeding
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, Unreachable
 from fleet.contract.wire import T, decode, decode_report, encode
-from fleet.headers import text
+from fleet.headers import deletes, text
 from fleet.link import listen
 
 _REQUEST_TIMEOUT = 5.0
@@ -32,7 +32,6 @@ _NEXT_TIMEOUT = 1.0
 _WRONG_LAST = {10071, 10164}
 """nats-server's JSStreamWrongLastSequence, with and without the number."""
 _NO_BUCKET = (nats.js.errors.APIError, nats.js.errors.NoStreamResponseError, nats.errors.NoRespondersError)
-_GONE = {KV_DEL, KV_PURGE}
 
 R = TypeVar("R")
 
@@ -278,14 +277,13 @@ def lost(doing: str, error: Exception) -> FleetError:
 
 
 def _deleted(message: Msg | RawStreamMsg) -> bool:
-    return _header(message, KV_OP) in _GONE
+    return deletes(_headers(message))
 
 
 def _server_time(message: RawStreamMsg) -> float:
-    stamp = _header(message, "Nats-Time-Stamp")
+    stamp = (_headers(message) or {}).get("Nats-Time-Stamp")
     return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0
 
 
-def _header(message: Msg | RawStreamMsg, name: str) -> str | None:
-    headers = cast("dict[str, str] | None", message.headers)
-    return headers.get(name) if headers else None
+def _headers(message: Msg | RawStreamMsg) -> dict[str, str] | None:
+    return cast("dict[str, str] | None", message.headers)

@@ -19,12 +19,11 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client, Server, Srv
 from nats.aio.msg import Msg
-from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
 from nats.protocol.parser import PERMISSIONS_ERR
 
 from fleet.cancel import heeding
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
-from fleet.headers import parse_headers, text
+from fleet.headers import deletes, parse_headers, text
 from fleet.transport import Transport
 
 _GROWTH = 1.5
@@ -115,7 +114,7 @@ class _Client(Client):
         self._reply = reply
         try:
             if taker := self.takers.get(sid):
-                taker(subject, data, _deletes(await self._process_headers(headers)))
+                taker(subject, data, deletes(await self._process_headers(headers)))
             else:
                 await super()._process_msg(sid, subject, reply, data, headers)
         except Exception as error:
@@ -191,10 +190,6 @@ async def listen(client: Client, subject: str, taker: Taker) -> None:
     subscription = await client.subscribe(subject, cb=ignored)
     cast("_Client", client).takers[subscription._id] = taker  # pyright: ignore[reportPrivateUsage]
     await client.flush()
-
-
-def _deletes(headers: dict[str, str] | None) -> bool:
-    return bool(headers) and headers.get(KV_OP) in {KV_DEL, KV_PURGE}
 
 
 class _Ears:

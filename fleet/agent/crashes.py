@@ -6,10 +6,11 @@ worked for a quiet time, or ends in order; a boot begins anew, for a power cut i
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import msgspec
+
+from fleet.agent.record import read_record, write_record
 
 ENOUGH = 5
 """Crashes in a row after which an agent waits for NATS to tell what to run."""
@@ -42,18 +43,8 @@ class Crashes:
             self._write(0)
 
     def _read(self) -> int:
-        try:
-            count = msgspec.json.decode(self.path.read_bytes(), type=_Count)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return 0
+        count = read_record(self.path, _Count)
         return max(0, count.starts) if count.boot_id == self._boot_id else 0
 
     def _write(self, starts: int) -> None:
-        draft = self.path.with_suffix(".new")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft.write_bytes(msgspec.json.encode(_Count(self._boot_id, starts)))
-            draft.replace(self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+        write_record(self.path, _Count(self._boot_id, starts))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import msgspec
+
+from fleet.agent.record import read_record, write_record
 
 KEPT = 2
 """Images of a deployment that stay: the one it runs and the one before it, to which it may go back."""
@@ -22,10 +23,7 @@ class Pulled:
     def __init__(self, path: Path) -> None:
         """Read what an earlier agent recorded."""
         self._path = path
-        try:
-            self._kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            self._kept = _Kept()
+        self._kept = read_record(path, _Kept)
 
     def pulled(self, image: str) -> None:
         """We fetched it: it was not on the device."""
@@ -57,11 +55,4 @@ class Pulled:
         self._save()
 
     def _save(self) -> None:
-        draft = self._path.with_suffix(".new")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft.write_bytes(msgspec.json.encode(self._kept))
-            draft.replace(self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)  # on a full disk it would take what others need
+        write_record(self._path, self._kept)

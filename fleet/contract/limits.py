@@ -39,8 +39,6 @@ MAX_DEPLOYMENTS = 500
 """Deployments of one device."""
 MAX_REPORT = 64 * 1024
 """Bytes of a value that a device writes: its info, a state, a heartbeat, a lease."""
-MAX_ORDER = 256 * 1024
-"""Bytes of a value that the operator writes for a device: a workload, an index, a target."""
 
 
 def fit(value: object, kind: type[Any]) -> object:

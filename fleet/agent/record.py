@@ -1,0 +1,33 @@
+"""A small file that helps an agent, and that it can do without: it is read and written as far as the disk lets it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from fleet.umask import make_folders
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read_record(path: Path, kind: type[S]) -> S:
+    """What was recorded; an empty record where there is none that can be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return kind()
+
+
+def write_record(path: Path, record: msgspec.Struct) -> None:
+    """Replace the record; on a disk that cannot be written the old one stays, and no draft takes what others need."""
+    draft = path.with_suffix(".new")
+    try:
+        make_folders(path.parent, 0o700)
+        draft.write_bytes(msgspec.json.encode(record))
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 from harness import cgroups
-from harness.engine_client import EngineClient
-from harness.errors import EngineUnavailable, HarnessError, Unanswered
+from harness.engine_client import NAMESPACES, EngineClient
+from harness.errors import EngineUnavailable, HarnessError
 from harness.process import running
+from harness.search_path import missing_packages
 
 _SLOTS = 32
 _PACKAGES = {
@@ -38,7 +38,7 @@ def why_not() -> EngineUnavailable | None:
         return EngineUnavailable(
             "a container engine of our own needs root", next_step="run as root, or start docker or podman yourself"
         )
-    missing = sorted({package for program, package in _PACKAGES.items() if shutil.which(program) is None})
+    missing = missing_packages(_PACKAGES)
     if missing:
         return EngineUnavailable(
             f"no container engine: {' '.join(missing)} not installed", next_step=f"apt-get install {' '.join(missing)}"
@@ -68,7 +68,7 @@ def dockerd(root: Path) -> Generator[Path]:
         try:
             log = root / "dockerd.log"
             # Asked to end, it takes a second to clear up what the kernel ends with it.
-            with running(argv, name="dockerd", log=log, ready=lambda: _answers(client), env=env, grace=0):
+            with running(argv, name="dockerd", log=log, ready=client.answers, env=env, grace=0):
                 yield listens
         finally:
             _run("ip", "link", "delete", bridge)
@@ -77,7 +77,7 @@ def dockerd(root: Path) -> Generator[Path]:
 
 def _argv(root: Path, listens: Path, bridge: str, cgroup: str) -> list[str]:
     return [
-        *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"),
+        *NAMESPACES,
         "dockerd",
         *("--host", f"unix://{listens}", "--pidfile", str(root / "dockerd.pid")),
         *("--data-root", str(root / "data"), "--exec-root", str(root / "exec")),
@@ -85,12 +85,6 @@ def _argv(root: Path, listens: Path, bridge: str, cgroup: str) -> list[str]:
         # Ports are published by its proxy alone: the machine's packet filter is not ours to change.
         *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
     ]
-
-
-def _answers(client: EngineClient) -> bool:
-    with contextlib.suppress(Unanswered):
-        return bool(client.version())
-    return False
 
 
 @contextlib.contextmanager

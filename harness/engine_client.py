@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any
 
@@ -10,6 +11,8 @@ import msgspec
 
 from harness.errors import EngineUnavailable, Unanswered
 
+NAMESPACES = ("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
+"""Runs an engine of our own in pid and mount namespaces: the kernel ends its containers and its mounts with it."""
 _DEADLINE = 20.0
 """Seconds: loading an image is the longest call."""
 
@@ -40,6 +43,12 @@ class EngineClient:
     def close(self) -> None:
         """End the connections."""
         self._http.close()
+
+    def answers(self) -> bool:
+        """Whether an engine is there now."""
+        with contextlib.suppress(Unanswered):
+            return bool(self.version())
+        return False
 
     def version(self) -> str:
         """Its name and version, for people.

@@ -19,6 +19,7 @@ import pytest
 from harness import sigterm
 from harness.errors import HarnessError, Misused, TargetUnavailable
 from harness.resume import Resume
+from harness.search_path import search_path
 
 if TYPE_CHECKING:
     from harness.world import World
@@ -93,7 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look of a probe would bury the steps
     config.stash[KEPT] = []
     config.stash[sigterm.WORKERS] = []
-    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # iptables and others are there
+    os.environ["PATH"] = search_path()  # iptables and others are in the folders of administrators
     given = worker_input(config)
     sigterm.end_in_order(config)
     config.stash[RUN_ID] = given.get("testrunuid") or uuid.uuid4().hex

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Generator
 from pathlib import Path
 
-from harness.engine_client import EngineClient
-from harness.errors import EngineUnavailable, Unanswered
+from harness.engine_client import NAMESPACES, EngineClient
+from harness.errors import EngineUnavailable
 from harness.process import running
+from harness.search_path import missing_packages
 
 _PACKAGES = {"podman": "podman", "conmon": "conmon", "runc": "runc", "unshare": "util-linux"}
 """The programs it takes, and the Debian packages that hold them."""
@@ -34,7 +34,7 @@ def why_not() -> EngineUnavailable | None:
     """What keeps us from starting one; None if nothing does."""
     if os.geteuid() != 0:
         return EngineUnavailable("podman of our own needs root", next_step="run as root")
-    missing = sorted({package for program, package in _PACKAGES.items() if shutil.which(program) is None})
+    missing = missing_packages(_PACKAGES)
     if missing:
         return EngineUnavailable(
             f"no podman: {' '.join(missing)} not installed", next_step=f"apt-get install {' '.join(missing)}"
@@ -57,7 +57,7 @@ def podman(root: Path) -> Generator[Path]:
     listens = root / "podman.sock"
     (root / "containers.conf").write_text(_CONFIG)
     argv = [
-        *("unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"),
+        *NAMESPACES,
         *("podman", "--root", str(root / "data"), "--runroot", str(root / "run")),
         *("system", "service", "--time", "0", f"unix://{listens}"),
     ]
@@ -70,12 +70,6 @@ def podman(root: Path) -> Generator[Path]:
     client = EngineClient(str(listens))
     with (
         contextlib.closing(client),
-        running(argv, name="podman", log=root / "podman.log", ready=lambda: _answers(client), env=env, grace=0),
+        running(argv, name="podman", log=root / "podman.log", ready=client.answers, env=env, grace=0),
     ):
         yield listens
-
-
-def _answers(client: EngineClient) -> bool:
-    with contextlib.suppress(Unanswered):
-        return bool(client.version())
-    return False

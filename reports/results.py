@@ -22,10 +22,13 @@ from allure_commons.types import LabelType
 from attr import asdict
 
 from fleet.contract.printable import each, lines
+from harness.parts import write_atomic
 
 Outcome = Literal["passed", "failed", "skipped"]
 CASE = "case"
 """The parameter that tells the cases of a test apart: pytest's id of the case."""
+_MODE = 0o644
+"""As files are made by default: who collects reports may be another user."""
 NOT_PLAYED = "not played"
 """The verdict label of a scenario that the run left out."""
 
@@ -45,13 +48,13 @@ class ResultWriter(AllureFileLogger):  # pyright: ignore[reportUntypedBaseClass]
                 label.value = self._numbered.get(label.value, label.value)
         data = each(asdict(item, filter=lambda _, value: bool(value) or value is False), lines)
         name = item.file_pattern.format(prefix=uuid.uuid4())
-        _write_whole(self._folder / name, msgspec.json.encode(data))
+        write_atomic(self._folder / name, msgspec.json.encode(data), mode=_MODE)
 
     @allure_commons.hookimpl
     def report_attached_data(self, body: str | bytes, file_name: str) -> None:
         """Write an attachment."""
         data = lines(body).encode() if isinstance(body, str) else bytes(body)
-        _write_whole(self._folder / file_name, data)
+        write_atomic(self._folder / file_name, data, mode=_MODE)
 
 
 def numbered(chapters: Iterable[str]) -> dict[str, str]:
@@ -82,7 +85,7 @@ def write_result(folder: Path, full_name: str, status: str, why: str, labels: Ma
         "stop": now,
         "labels": [{"name": name, "value": value} for name, value in labels.items()],
     }
-    _write_whole(folder / f"{result['uuid']}-result.json", msgspec.json.encode(result))
+    write_atomic(folder / f"{result['uuid']}-result.json", msgspec.json.encode(result), mode=_MODE)
 
 
 class _Label(msgspec.Struct):
@@ -120,9 +123,3 @@ def check(results: Path, outcomes: Mapping[str, Outcome]) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in sorted(counts)) or "nothing"
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.tmp")
-    part.write_bytes(data)
-    part.replace(path)

@@ -12,9 +12,12 @@ from harness.devices import HasEngine
 from harness.errors import Misused
 from harness.preparation import is_online
 from harness.probes.engine import EngineProbe, image_name
+from harness.probes.services import sessions
 from harness.runbook import Run
 from harness.wait import wait_until
 
+DROPPED = 1.0
+"""Seconds after a revocation has returned until the device has no session."""
 ROLLOUT = 20.0
 """Seconds from a changed wish to what it asks for, on a machine that is busy with something else."""
 SERVER = ("operator", "callout", "nats")
@@ -135,3 +138,14 @@ def settled(run: Run, placeholder: str = "deployment") -> FleetDeployment:
     )
     assert found is not None
     return found
+
+
+def dropped(run: Run) -> None:
+    """The device that was revoked has no session any more, `DROPPED` seconds after the command at the latest."""
+    wait_until(
+        lambda: sessions(run.world, run.name("device")),
+        f"every live session of {run.name('device')} is dropped",
+        timeout=DROPPED,
+        until=lambda live: not live,
+        interval=0.02,
+    )

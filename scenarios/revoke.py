@@ -19,9 +19,6 @@ revoke = Scenario(
     devices=2,
 )
 
-_WITHIN = 1.0
-"""Seconds after the command within which the live session must be gone."""
-
 
 @revoke.step("Run a workload on two devices", web(), look_at=("operator", "agent:device"))
 def both_run(run: Run, _result: Result) -> None:
@@ -36,13 +33,7 @@ def both_run(run: Run, _result: Result) -> None:
 @revoke.step("Revoke one of them", "fleet device revoke {device}", look_at=("operator", "callout"))
 def dropped(run: Run, _result: Result) -> None:
     """Its live session is gone at most 1 s after the command has returned."""
-    wait_until(
-        lambda: sessions(run.world, run.name("device")),
-        f"the live session of {run.name('device')} is dropped",
-        timeout=_WITHIN,
-        until=lambda live: not live,
-        interval=0.02,
-    )
+    looks.dropped(run)
     run.keep(refused=_refusals(run))
 
 

@@ -29,8 +29,6 @@ _ACTS = (
     *("heartbeat-flood", "violations", "many-sessions", "escapes", "many-digits", "refused-status", "bad-headers"),
     *("upgrade-lock", "long-interval", "foreign-reply", "writes-for-others", "broken-protocol"),
 )
-_WITHIN = 1.0
-"""Seconds after the command within which no session of the thief's may be left."""
 
 
 @stolen.step("Run a workload on two devices", web(), look_at=("operator", "agent:device"))
@@ -78,13 +76,7 @@ def neighbour_follows(run: Run, _result: Result) -> None:
 @stolen.step("Revoke it", "fleet device revoke {device}", look_at=("operator", "callout"))
 def shut_out(run: Run, _result: Result) -> None:
     """At most 1 s after the command has returned, none of his sessions is left."""
-    wait_until(
-        lambda: sessions(run.world, run.name("device")),
-        f"every session of {run.name('device')} is dropped",
-        timeout=_WITHIN,
-        until=lambda live: not live,
-        interval=0.02,
-    )
+    looks.dropped(run)
 
 
 @stolen.step(

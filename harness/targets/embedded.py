@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Generator
 from pathlib import Path
 from typing import IO
@@ -25,7 +24,7 @@ from harness.probes.engine import EngineProbe
 from harness.provisions import Provisions
 from harness.targets import control_plane, identity
 from harness.targets.certificates import Authority
-from harness.targets.local import LocalParts, inherited, kept_world
+from harness.targets.local import LocalParts, inherited, kept_world, write_env
 from harness.targets.machine_checks import check_machine
 from harness.wait import stretched
 from harness.world import World
@@ -125,8 +124,7 @@ def _operator_env(
         "NATS_SERVER": str(provisions.binaries["nats-server"]),
         "NO_COLOR": "1",
     }
-    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
-    write_atomic(root / "env.sh", lines.encode())
+    write_env(root, env)
     return env
 
 

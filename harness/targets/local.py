@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from harness import folders
 from harness.errors import HarnessError, PartDied, PartNotReady, PortTaken, TargetUnavailable, Unanswered
-from harness.parts import Event, PartStatus, ask, history, put, record, specs, statuses, unready
+from harness.parts import Event, PartStatus, ask, history, put, record, specs, statuses, unready, write_atomic
 from harness.process import let_go, tail
 from harness.triage import PORT_TAKEN, Triage, product_deaths
 from harness.wait import WaitFailed, WaitTimeout, wait_until
@@ -24,6 +24,7 @@ from images.layers import user_cache
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
 """Of our own environment; nothing of it may steer the product."""
+_ENV = "env.sh"
 _START = 60.0
 """Seconds that parts have to answer: 20 times the usual, for a machine that is busy with something else."""
 _CRASHES = 5
@@ -208,12 +209,16 @@ class LocalParts:
         return "\n".join(f"  {name}:\n{tail(self._root / 'logs' / f'{name}.log', 8)}" for name in names)
 
 
+def write_env(root: Path, env: Mapping[str, str]) -> None:
+    """The file that a shell reads to act as the world's operator; `kept_world` names it."""
+    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+    write_atomic(root / _ENV, lines.encode())
+
+
 def kept_world(worker: str, root: Path, *ends: tuple[str, Path]) -> str:
     """What to type to enter a world that outlives its run, and to end it: by modules of the harness, with a folder."""
     python = shlex.quote(sys.executable)
     end = "; ".join(f"{python} -m {module} --end {shlex.quote(str(folder))}" for module, folder in ends)
     return (
-        f"the world of worker {worker} lives on in {root}\n"
-        f"  enter: . {shlex.quote(str(root / 'env.sh'))}\n"
-        f"  end:   {end}"
+        f"the world of worker {worker} lives on in {root}\n  enter: . {shlex.quote(str(root / _ENV))}\n  end:   {end}"
     )

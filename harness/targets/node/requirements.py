@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from harness.errors import TargetUnavailable
+from harness.search_path import missing_packages, search_path
 
 _PACKAGES = {
     "containerd": "containerd",
@@ -28,7 +28,7 @@ def check(root: Path) -> None:
     Raises:
         TargetUnavailable: the message lists everything that is missing.
     """
-    missing = {package for program, package in _PACKAGES.items() if shutil.which(program, path=search_path()) is None}
+    missing = set(missing_packages(_PACKAGES, search_path()))
     if not _PLUGIN.exists():
         missing.add("containernetworking-plugins")
     found = {
@@ -43,11 +43,6 @@ def check(root: Path) -> None:
             f"no Kubernetes node can run here: {'; '.join(problems)}",
             next_step=_next_step(missing),
         )
-
-
-def search_path() -> str:
-    """Where daemons are on Debian, even for a user whose PATH lacks the folders of administrators."""
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def _next_step(missing: set[str]) -> str:

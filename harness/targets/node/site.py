@@ -19,6 +19,7 @@ from harness.parts import ask, specs, statuses, unready
 from harness.ports import Ports
 from harness.probes.kube import KubeProbe
 from harness.process import let_go, tail
+from harness.search_path import search_path
 from harness.targets.local import inherited
 from harness.targets.node import access, daemons, requirements
 from harness.targets.node.plan import Machine, Plan, machines
@@ -228,7 +229,7 @@ def _start_keeper(root: Path, lock: IO[bytes]) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**inherited(), "PATH": requirements.search_path()},
+            env={**inherited(), "PATH": search_path()},
             pass_fds=[lock.fileno()],
             start_new_session=True,
         )

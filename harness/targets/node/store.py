@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.images.server import Archive
 from harness.process import running, socket_answers
-from harness.targets.node.requirements import search_path
+from harness.search_path import search_path
 from images.layers import digest_of, file_digest, user_cache, whole
 
 _KEPT = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from harness.binaries.build import Progress
 from harness.devices.process import ProcessDevice
 from harness.errors import Misused
 from harness.images import server as images
-from harness.parts import PartSpec, put, specs, write_atomic
+from harness.parts import PartSpec, put, specs
 from harness.probes.kube import KubeProbe
 from harness.provisions import Provisions
 from harness.targets.embedded import NAMESPACE, remove_containers
 from harness.targets.identity import ZitadelDouble
-from harness.targets.local import LocalParts, inherited, kept_world
+from harness.targets.local import LocalParts, inherited, kept_world, write_env
 from harness.targets.node import identity
 from harness.targets.node.machines import SiteMachines
 from harness.targets.node.parts import NodeParts
@@ -135,6 +134,5 @@ def _operator_env(root: Path, plan: Plan, kubeconfig: Path, namespace: str, zita
         "FLEET_POD_USER": _POD_USER,
         "NO_COLOR": "1",
     }
-    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
-    write_atomic(root / "env.sh", lines.encode())
+    write_env(root, env)
     return env

@@ -10,14 +10,19 @@ from collections.abc import Callable
 from benchmarks import (
     agent,
     callout,
+    fleet,
+    flooded,
     help,  # noqa: A004 - a benchmark's name
     hostile,
+    logs,
     node,
     revoke,
     rollout,
+    rotation,
     runbook,
     storm,
     upgrade,
+    web,
 )
 from benchmarks.report import Table, publish, this_machine, write_readme
 
@@ -31,10 +36,16 @@ def main(argv: list[str]) -> int:
         "node": node.run,
         "revoke": revoke.run,
         "rollout": rollout.run,
+        "rotation": lambda: rotation.run(options.devices[0]),
+        "rotation-node3": lambda: rotation.run(options.devices[0], "node:3"),
+        "logs": logs.run,
         "callout": callout.run,
         "storm": storm.run,
+        "fleet": lambda: fleet.run(options.devices),
         "agent": lambda: agent.run(options.seconds),
         "upgrade": lambda: upgrade.run(options.cycles),
+        "web": web.run,
+        "flooded": flooded.run,
         "hostile": lambda: hostile.run(options.seeds, options.siege),
     }
     unknown = [name for name in options.names if name not in every]
@@ -62,6 +73,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--cycles", type=int, default=upgrade.CYCLES, metavar="N", help="how many upgrades and rollbacks (1000)"
+    )
+    parser.add_argument(
+        "--devices", type=int, nargs="+", default=fleet.SIZES, metavar="N", help="how large the fleets are (1000 10000)"
     )
     parser.add_argument("--seeds", type=int, default=hostile.SEEDS, metavar="N", help="how many sieges (10)")
     parser.add_argument(

@@ -23,7 +23,7 @@ def run(seconds: float = SECONDS) -> Table:
         apply(world, name, name)
         wait_until(lambda: ready(world, name), "the workload runs", timeout=30)
         assert isinstance(device, ProcessDevice)
-        pid = world.parts()[device.agent].pid
+        pid = world.components()[device.agent].pid
         assert pid is not None
         started, cpu, woken = time.monotonic(), cpu_seconds(pid), voluntary_switches(pid)
         time.sleep(seconds)

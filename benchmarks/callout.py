@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 
 from benchmarks.issuer import issuer
-from benchmarks.load import Door, Tally, cheap_tls, log_in_all, raise_file_limit, with_password, with_token
+from benchmarks.load import LoadTarget, Tally, cheap_tls, log_in_all, raise_file_limit, with_password, with_token
 from benchmarks.report import Table, percentile
 from benchmarks.server import enroll, running_callout, running_nats
 from benchmarks.usage import cpu_seconds
@@ -59,7 +59,7 @@ def _measure(
     port: int, kind: str, credentials: Sequence[bytes], at_once: int, pids: tuple[int, int]
 ) -> tuple[str, ...]:
     async def log_in() -> Tally:
-        return await log_in_all(Door(port, cheap_tls()), credentials, at_once)
+        return await log_in_all(LoadTarget(port, cheap_tls()), credentials, at_once)
 
     before = [cpu_seconds(pid) if pid else 0.0 for pid in pids]
     tally = asyncio.run(log_in())

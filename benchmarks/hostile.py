@@ -9,11 +9,11 @@ from pathlib import Path
 
 from benchmarks.place import installed
 from benchmarks.report import Table
-from harness.preparation import prepared
-from harness.scenario import Scenario
+from harness.scenario.scenario import Scenario
+from harness.scenario.setup import prepared
 from harness.siege.findings import Bounds, broken
 from harness.siege.play import Siege, besiege
-from harness.world import World
+from harness.world.world import World
 
 SEEDS = 10
 SECONDS = 360.0

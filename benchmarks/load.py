@@ -131,7 +131,7 @@ def _done(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Door:
+class LoadTarget:
     """Where and how to connect; for one event loop.
 
     Only so many TLS handshakes are under way at a time: devices have a processor each, and this client has one for all
@@ -203,7 +203,7 @@ class CheapTls(ssl.SSLContext):
 
 
 def cheap_tls() -> CheapTls:
-    """A context for `Door`."""
+    """A context for `LoadTarget`."""
     context = CheapTls(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -234,7 +234,7 @@ def _connect(who: dict[str, str]) -> bytes:
     return b"CONNECT " + msgspec.json.encode(options) + b"\r\nPING\r\n"
 
 
-async def log_in_all(door: Door, credentials: Sequence[bytes], at_once: int) -> Tally:
+async def log_in_all(target: LoadTarget, credentials: Sequence[bytes], at_once: int) -> Tally:
     """Log in with each credential once, `at_once` at a time: open, log in, close, and go on with the next.
 
     The seconds of a log-in are those from CONNECT to PONG, without the TLS handshake before.
@@ -244,9 +244,9 @@ async def log_in_all(door: Door, credentials: Sequence[bytes], at_once: int) -> 
     async def device() -> None:
         for line in waiting:
             try:
-                session = await door.open()
+                session = await target.open()
                 started = time.monotonic()
-                await door.log_in(session, line)
+                await target.log_in(session, line)
             except LoginFailed as error:
                 tally.failures[str(error)] += 1
             else:

@@ -11,8 +11,8 @@ from benchmarks.place import bare, fleet, install
 from benchmarks.report import Table
 from harness.binaries import NAMES, NODE_NAMES, resolve_all
 from harness.images.server import pause
-from harness.targets.node.site import site
-from harness.world import World
+from harness.targets.node.node_cluster import node_cluster
+from harness.world.world import World
 
 _TIMES = 3
 
@@ -23,7 +23,7 @@ def run() -> Table:
 
     def start() -> float:
         started = time.monotonic()
-        with site(binaries, sandbox):
+        with node_cluster(binaries, sandbox):
             return time.monotonic() - started
 
     ready = [start() for _ in range(_TIMES)]

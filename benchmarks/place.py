@@ -9,12 +9,12 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from fleet.contract.config import AgentConfig, load_config
-from harness.commands import Result, run
 from harness.devices import Device
-from harness.provisions import provisioned
+from harness.scenario.command import Result, run
 from harness.targets.registry import Settings, open_world
+from harness.targets.setup import shared_resources
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 
 
 @contextlib.contextmanager
@@ -29,8 +29,8 @@ def installed() -> Generator[World]:
 def bare(target: str) -> Generator[World]:
     """A world on a target, without a fleet server."""
     with contextlib.ExitStack() as cleanup:
-        found = cleanup.enter_context(provisioned(lambda line: print(line, file=sys.stderr), target))
-        settings = Settings(target, uuid.uuid4().hex, "main", keep=False, provisions=lambda: found)
+        found = cleanup.enter_context(shared_resources(lambda line: print(line, file=sys.stderr), target))
+        settings = Settings(target, uuid.uuid4().hex, "main", keep=False, shared=lambda: found)
         yield cleanup.enter_context(open_world(settings))
 
 
@@ -40,13 +40,13 @@ def install(world: World) -> None:
     fleet(world, "server", "install", *issuer, "--admin-token-file", str(world.admin_token_file))
 
 
-def fleet(world: World, *arguments: str) -> Result:
-    """Type one `fleet` command.
+def fleet(world: World, *arguments: str, within: float = 60) -> Result:
+    """Type one `fleet` command, which has so many seconds.
 
     Raises:
         SystemExit: it did not end with 0.
     """
-    return _typed(["fleet", *arguments], world, world.env)
+    return _typed(["fleet", *arguments], world, world.env, within)
 
 
 def enroll(world: World, name: str) -> AgentConfig:
@@ -61,13 +61,14 @@ def set_up(world: World, name: str) -> Device:
     """A machine with a running agent that has been enrolled and is online."""
     enroll(world, name)
     device = world.device(name)
-    _typed(["fleet", "device", "setup", "--config", str(_config_file(world, name)), *device.where], world, device.env)
+    words = ["fleet", "device", "setup", "--config", str(_config_file(world, name)), *device.where]
+    _typed(words, world, device.env, within=60)
     wait_until(lambda: _conditions(world, name), f"{name} is online", timeout=30, until=lambda seen: "Online" in seen)
     return device
 
 
-def _typed(argv: Sequence[str], world: World, env: Mapping[str, str]) -> Result:
-    result = run(argv, " ".join(argv), env=env, folder=world.root, deadline=60, on_line=lambda _: None)
+def _typed(argv: Sequence[str], world: World, env: Mapping[str, str], within: float) -> Result:
+    result = run(argv, " ".join(argv), env=env, folder=world.root, deadline=within, on_line=lambda _: None)
     if result.code != 0:
         raise SystemExit(str(result))
     return result

@@ -9,12 +9,12 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from benchmarks.load import Door, LoginFailed, unverified_tls, with_token
+from benchmarks.load import LoadTarget, LoginFailed, unverified_tls, with_token
 from benchmarks.place import enroll, fleet, installed
 from benchmarks.report import Table
 from fleet.contract.config import AgentConfig
-from fleet.tokens import fetch_token
-from harness.world import World
+from fleet.identity.tokens import fetch_token
+from harness.world.world import World
 
 _RUNS = 8
 _DEADLINE = 30.0
@@ -51,16 +51,16 @@ def run() -> Table:
 
 async def _revoke(world: World, config: AgentConfig) -> Revocation:
     token = await fetch_token(config.auth)
-    door = Door(urlsplit(config.nats_url).port or 4222, unverified_tls())
+    target = LoadTarget(urlsplit(config.nats_url).port or 4222, unverified_tls())
     credentials = with_token(token.text, str(config.device_id))
-    session = await door.enter(credentials)
+    session = await target.enter(credentials)
     started = time.monotonic()
     command = asyncio.to_thread(fleet, world, "device", "revoke", config.device_id)
     returning = asyncio.create_task(_timed(command))
     dropped = await asyncio.wait_for(session.lost, _DEADLINE)
     returned = await returning
     try:
-        (await door.enter(credentials)).abort()
+        (await target.enter(credentials)).abort()
         raise SystemExit(f"{config.device_id} came back after it was revoked")
     except LoginFailed as error:
         return Revocation(dropped - started, returned - started, str(error))

@@ -16,10 +16,10 @@ from fleet.contract.names import DeviceId
 from fleet.contract.objects import DEPLOYMENTS, DeploymentSpec, FleetDeployment, Metadata, Selector
 from fleet.contract.wire import Container, encode
 from harness.devices import HasEngine
-from harness.engine_client import EngineClient
+from harness.engine.client import EngineClient
 from harness.images import IMAGE
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 
 _RUNS = 10
 
@@ -72,9 +72,11 @@ def run() -> Table:
     )
 
 
-def apply(world: World, name: str, device: str) -> None:
-    """Ask Kubernetes for a container that runs for ever on one device."""
-    workload = Container(image=IMAGE, command=("sleep",), args=("86400",))
+FOR_EVER = Container(image=IMAGE, command=("sleep",), args=("86400",))
+
+
+def apply(world: World, name: str, device: str, workload: Container = FOR_EVER) -> None:
+    """Ask Kubernetes for a container on one device."""
     spec = DeploymentSpec(workload, Selector({"device": device}))
     wanted = FleetDeployment(Metadata(name, world.namespace), spec)
     body: Json = {"apiVersion": wanted.api_version, "kind": wanted.kind, **msgspec.json.decode(encode(wanted))}

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 
 from benchmarks.report import OUT, Table
-from harness.recorder import StepRecord, read_records
+from harness.scenario.step_log import StepRecord, read_records
 
 _STEPS_SHOWN = 12
 _WORKERS = 3
@@ -36,7 +36,7 @@ def _rows(steps: list[StepRecord], wall: float) -> list[tuple[str, ...]]:
     slowest = sorted(steps, key=lambda step: step.seconds, reverse=True)[:_STEPS_SHOWN]
     spent = _WORKERS * wall
     outside = spent - sum(scenarios.values())
-    parts = [("everything, by the clock", wall), ("outside of steps (worlds, fresh devices, the report)", outside)]
-    parts += [(f"scenario {name}", seconds) for name, seconds in scenarios.items()]
-    parts += [(f"step {step.scenario} {step.number}: {step.step}", step.seconds) for step in slowest]
-    return [(what, f"{seconds:.1f}", f"{seconds / spent:.0%}") for what, seconds in parts]
+    components = [("everything, by the clock", wall), ("outside of steps (worlds, fresh devices, the report)", outside)]
+    components += [(f"scenario {name}", seconds) for name, seconds in scenarios.items()]
+    components += [(f"step {step.scenario} {step.number}: {step.step}", step.seconds) for step in slowest]
+    return [(what, f"{seconds:.1f}", f"{seconds / spent:.0%}") for what, seconds in components]

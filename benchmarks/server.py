@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -12,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.issuer import PROJECT, Issuer
-from fleet.bus import connect
 from fleet.contract.buckets import CALLOUT_USER, CONTROL_USER, IDENTITIES
 from fleet.contract.config import CalloutConfig, render_config
 from fleet.contract.names import DeviceId
 from fleet.contract.wire import Identity, IdentityState
-from harness.process import http_answers, running
+from fleet.nats.bus import connect
+from harness.processes.ports import free_port
+from harness.processes.spawn import http_answers, running
 from tests.support.nats import PASSWORDS, Nats
 
 _LOADED = 60
@@ -47,9 +47,7 @@ def running_nats(nats: Nats) -> Generator[subprocess.Popen[bytes]]:
 @contextmanager
 def running_callout(nats: Nats, issuer: Issuer, folder: Path) -> Generator[subprocess.Popen[bytes]]:
     """A fresh callout process, ready; one that has seen no token yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        health = free.getsockname()[1]
+    health = free_port()
     config = CalloutConfig(
         nats_url=nats.url,
         nats_user=CALLOUT_USER,

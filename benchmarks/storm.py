@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 import time
 from collections import Counter
@@ -13,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.issuer import issuer
-from benchmarks.load import Door, LoginFailed, Session, cheap_tls, raise_file_limit, with_token
+from benchmarks.load import LoadTarget, LoginFailed, Session, cheap_tls, raise_file_limit, with_token
 from benchmarks.report import Table, percentile
 from benchmarks.server import enroll, running_callout, running_nats
+from fleet.process.backoff import pause
 from tests.support.nats import Nats
 from tests.support.tls import make_tls
 
@@ -28,7 +28,7 @@ _DEADLINE = 180.0
 class Fleet:
     """Connections that come back as the product's do; counts what happened since `forget`."""
 
-    door: Door
+    target: LoadTarget
     credentials: Sequence[bytes]
     sessions: list[Session] = field(default_factory=list[Session])
     back: list[float] = field(default_factory=list[float])
@@ -41,7 +41,7 @@ class Fleet:
 
         async def worker() -> None:
             for line in waiting:
-                self.sessions.append(await self.door.enter(line))
+                self.sessions.append(await self.target.enter(line))
 
         await asyncio.gather(*(worker() for _ in range(at_once)))
 
@@ -66,7 +66,7 @@ class Fleet:
             tries += 1
             await asyncio.sleep(product_wait(tries))
             try:
-                session = await self.door.enter(line)
+                session = await self.target.enter(line)
             except LoginFailed as error:
                 self.refused[str(error)] += 1
             else:
@@ -82,8 +82,8 @@ class Fleet:
 
 
 def product_wait(tries: int) -> float:
-    """Seconds before an attempt, by the rule of `fleet.link`: random, and growing to 4 s."""
-    return random.uniform(0.05, min(0.5 * 1.5 ** (tries - 1), 4.0))
+    """Seconds before an attempt, by the rule of `fleet.nats.client` for devices."""
+    return pause(0.5, 4.0, tries - 1)
 
 
 def run() -> Table:
@@ -113,7 +113,7 @@ def run() -> Table:
 async def _storms(
     credentials: Sequence[bytes], nats: Nats, callout: Callable[[], AbstractContextManager[object]]
 ) -> tuple[tuple[str, ...], ...]:
-    fleet = Fleet(Door(nats.port, cheap_tls()), credentials)
+    fleet = Fleet(LoadTarget(nats.port, cheap_tls()), credentials)
 
     def restart() -> None:
         nats.kill()

@@ -21,7 +21,7 @@ from benchmarks.report import Table
 from fleet.contract.config import OperatorConfig, UpgradeRules, load_config, render_config
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase
-from harness.world import World
+from harness.world.world import World
 from tests.upgrade.matrix.lab import INTERVAL, Lab
 from tests.upgrade.matrix.shelf import publish_all, stage_all
 
@@ -103,7 +103,7 @@ def _device(lab: Lab, shelf: Path, cycles: int, number: int) -> Tally:
     chance, tally = random.Random(SEED + number), Tally()
     try:
         lab.set_up(VERSIONS[0], shelf, VERSIONS[1])
-        before = _size(lab.disk.room.folder)
+        before = _size(lab.disk.store.folder)
         for cycle in range(cycles):
             _cycle(lab, VERSIONS[(cycle + 1) % 2], chance, tally)
             if (cycle + 1) % 25 == 0:
@@ -112,7 +112,7 @@ def _device(lab: Lab, shelf: Path, cycles: int, number: int) -> Tally:
                 print(f"{lab.name}: {cycle + 1} of {cycles} cycles, {so_far}", file=sys.stderr)
         tally.hear(lab.watch.silences())
         tally.touched = sum(lab.containers().get(name) != facts for name, facts in lab.before.items())
-        tally.grew = _size(lab.disk.room.folder) - before
+        tally.grew = _size(lab.disk.store.folder) - before
     finally:
         lab.close()
     return tally

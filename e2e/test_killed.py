@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.devices import Killable
-from harness.fixtures.scenario import Play
-from harness.scenario import Scenario, Step
-from harness.world import World
+from harness.pytest_plugin.fixtures.scenario import Play
+from harness.scenario.scenario import Scenario, Step
+from harness.world.world import World
 from scenarios.enroll import enroll
 from scenarios.remove import remove
 from scenarios.update import update
@@ -16,10 +16,10 @@ pytestmark = [pytest.mark.embedded, pytest.mark.k3d]
 
 
 @pytest.mark.parametrize("scenario", [enroll, update, remove], ids=lambda scenario: scenario.id)
-@pytest.mark.parametrize("part", ["nats", "kube-apiserver", "operator", "callout"])
-def test_a_server_part_killed_before_every_step(play: Play, world: World, part: str, scenario: Scenario) -> None:
+@pytest.mark.parametrize("component", ["nats", "kube-apiserver", "operator", "callout"])
+def test_a_server_part_killed_before_every_step(play: Play, world: World, component: str, scenario: Scenario) -> None:
     def kill(_step: Step) -> None:
-        world.kill(part)
+        world.kill(component)
 
     play(scenario, before_each=kill)
 

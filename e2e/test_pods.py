@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.fixtures.scenario import Play
-from harness.scenario import Step
+from harness.pytest_plugin.fixtures.scenario import Play
+from harness.scenario.scenario import Step
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 from scenarios.update import update
 
 COMPONENT = "app.kubernetes.io/component"
-PARTS = ("nats", "callout", "operator", "zitadel")
+COMPONENTS = ("nats", "callout", "operator", "zitadel")
 
 
 def kubectl(world: World, *words: str) -> None:
@@ -51,13 +51,13 @@ def await_all_ready(world: World) -> None:
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("part", PARTS)
-def test_pods_of_a_part_deleted_before_every_step(play: Play, world: World, part: str) -> None:
-    namespace = f"{world.namespace}-identity" if part == "zitadel" else world.namespace
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_pods_of_a_part_deleted_before_every_step(play: Play, world: World, component: str) -> None:
+    namespace = f"{world.namespace}-identity" if component == "zitadel" else world.namespace
 
     def delete(_step: Step) -> None:
-        world.note("pods deleted", part)
-        kubectl(world, "-n", namespace, "delete", "pods", "-l", f"{COMPONENT}={part}", "--grace-period=1")
+        world.note("pods deleted", component)
+        kubectl(world, "-n", namespace, "delete", "pods", "-l", f"{COMPONENT}={component}", "--grace-period=1")
 
     play(update, before_each=delete)
 
@@ -69,8 +69,8 @@ def test_a_node_drained_in_the_middle(play: Play, world: World) -> None:
     node = world.machines.names[-1]
 
     def drain() -> None:
-        for part in PARTS:
-            world.note("node drained", part)
+        for component in COMPONENTS:
+            world.note("node drained", component)
         kubectl(world, "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=90s")
 
     play(update, before_each=once(drain))
@@ -85,8 +85,8 @@ def test_a_node_lost_in_the_middle(play: Play, world: World) -> None:
     node = world.machines.names[-1]
 
     def lose() -> None:
-        for part in PARTS:
-            world.note("machine switched off", part)
+        for component in COMPONENTS:
+            world.note("machine switched off", component)
         world.machines.switch_off(node)
 
     try:

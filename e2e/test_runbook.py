@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.fixtures.scenario import Play
+from harness.pytest_plugin.fixtures.scenario import Play
 from scenarios.bad_input import bad_ids, bad_workloads, stray_keys
+from scenarios.browse import browse
 from scenarios.deploy import deploy
 from scenarios.enroll import enroll
 from scenarios.install import install, uninstall
@@ -17,10 +18,18 @@ from scenarios.observe import observe
 from scenarios.re_enroll import re_enroll
 from scenarios.remove import remove
 from scenarios.restart import restart
+from scenarios.retire import retire
 from scenarios.revoke import revoke
+from scenarios.rotate import rotate
+from scenarios.rotate_authority import rotate_authority
+from scenarios.rotate_device import rotate_device
+from scenarios.rotate_release_key import rotate_release_key
+from scenarios.secret import secret
+from scenarios.stack import stack
 from scenarios.stolen import stolen
 from scenarios.update import roll_out, update
-from scenarios.upgrade import upgrade, upgrade_interrupted, upgrade_queued, upgrade_refused, upgrade_withdrawn
+from scenarios.upgrade import upgrade, upgrade_interrupted
+from scenarios.upgrade_orders import upgrade_queued, upgrade_refused, upgrade_withdrawn
 
 
 @pytest.mark.embedded
@@ -34,8 +43,25 @@ def test_enroll(play: Play) -> None:
     play(enroll)
 
 
+def test_retire(play: Play) -> None:
+    play(retire)
+
+
 def test_deploy(play: Play) -> None:
     play(deploy)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+@pytest.mark.k3d
+def test_secret(play: Play) -> None:
+    play(secret)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+def test_stack(play: Play) -> None:
+    play(stack)
 
 
 def test_update(play: Play) -> None:
@@ -50,6 +76,12 @@ def test_observe(play: Play) -> None:
     play(observe)
 
 
+@pytest.mark.embedded
+@pytest.mark.node
+def test_browse(play: Play) -> None:
+    play(browse)
+
+
 @pytest.mark.production_smoke
 def test_look(play: Play) -> None:
     play(look)
@@ -60,6 +92,30 @@ def test_look(play: Play) -> None:
 @pytest.mark.k3d
 def test_restart(play: Play) -> None:
     play(restart)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+def test_rotate(play: Play) -> None:
+    play(rotate)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+def test_rotate_authority(play: Play) -> None:
+    play(rotate_authority)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+def test_rotate_device(play: Play) -> None:
+    play(rotate_device)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+def test_rotate_release_key(play: Play) -> None:
+    play(rotate_release_key)
 
 
 def test_upgrade(play: Play) -> None:

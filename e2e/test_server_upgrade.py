@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.fixtures.scenario import Play
+from harness.pytest_plugin.fixtures.scenario import Play
 from scenarios.server_upgrade import server_upgrade
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fleet.contract.config import FleetDeviceAuth
-    from fleet.scores.enroll import FleetDeviceEnrollScore
-    from fleet.scores.server import FleetServerScore
-    from fleet.scores.setup import FleetDeviceSetupScore
+    from fleet.install.enroll import FleetDeviceEnrollScore
+    from fleet.install.server import FleetServerScore
+    from fleet.install.setup import FleetDeviceSetupScore
     from fleet.topology.admin import AdminAuth
 
 # httpx also has a command line, for which it imports click and rich wherever they are installed: half of its start.
@@ -21,9 +21,9 @@ __all__ = ["AdminAuth", "FleetDeviceAuth", "FleetDeviceEnrollScore", "FleetDevic
 _HOMES = {
     "AdminAuth": "fleet.topology.admin",
     "FleetDeviceAuth": "fleet.contract.config",
-    "FleetDeviceEnrollScore": "fleet.scores.enroll",
-    "FleetDeviceSetupScore": "fleet.scores.setup",
-    "FleetServerScore": "fleet.scores.server",
+    "FleetDeviceEnrollScore": "fleet.install.enroll",
+    "FleetDeviceSetupScore": "fleet.install.setup",
+    "FleetServerScore": "fleet.install.server",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from fleet.umask import tighten
+from fleet.process.umask import tighten
 from fleet.version import VERSION
 
 

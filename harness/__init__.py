@@ -8,4 +8,4 @@ import sys
 if "pytest" in sys.modules:
     import pytest
 
-    pytest.register_assert_rewrite("harness.runbook", "scenarios")
+    pytest.register_assert_rewrite("harness.scenario.player", "scenarios")

@@ -8,10 +8,10 @@ each error says what was found and what to do next.
     ├── TargetUnavailable     a target was asked for, and what it needs is missing
     ├── BinaryMissing         a real server is neither given, nor cached, nor buildable here
     ├── BuildFailed           Go ran, and failed
-    ├── PortTaken             somebody else listens where a part of the world must
+    ├── PortTaken             somebody else listens where a component of the world must
     ├── DiskFull              no space left where the world lives
-    ├── PartDied              a server of the world ended without being asked
-    ├── PartNotReady          a server of the world runs, but does not answer in time
+    ├── ComponentDied              a server of the world ended without being asked
+    ├── ComponentNotReady          a server of the world runs, but does not answer in time
     ├── IdentityProviderDown  the issuer does not answer
     ├── EngineUnavailable     no container engine answers, and none could be started
     ├── DeviceUnreachable     a machine does not answer (SSH, libvirt)
@@ -56,18 +56,18 @@ class BuildFailed(HarnessError):  # noqa: N818
 
 
 class PortTaken(HarnessError):  # noqa: N818
-    """Somebody else listens where a part of the world must."""
+    """Another program listens on a port that the world needs."""
 
 
 class DiskFull(HarnessError):  # noqa: N818
     """No space is left where the world lives."""
 
 
-class PartDied(HarnessError):  # noqa: N818
+class ComponentDied(HarnessError):  # noqa: N818
     """A server of the world ended without being asked."""
 
 
-class PartNotReady(HarnessError):  # noqa: N818
+class ComponentNotReady(HarnessError):  # noqa: N818
     """A server of the world runs, but does not answer in time."""
 
 

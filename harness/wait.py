@@ -45,11 +45,15 @@ class WaitFailed(AssertionError):  # noqa: N818
 
 
 @contextlib.contextmanager
-def stretched(factor: float) -> Generator[None]:
-    """Let every wait, and every command of a scenario, last `factor` times as long: in a world that is slow by kind."""
+def stretched(factor: float = 1.0) -> Generator[Callable[[float], None]]:
+    """Let every wait, and every command of a scenario, last `factor` times as long: in a world that is slow by kind.
+
+    Yields what sets another factor, once it was measured.
+    """
+    place = len(_factor)
     _factor.append(factor)
     try:
-        yield
+        yield lambda measured: _factor.__setitem__(place, measured)
     finally:
         _factor.pop()
 

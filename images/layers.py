@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.process.user_folders import user_cache
+
 _UNUSED = 14 * 24 * 3600
 """Seconds after which what nobody asked for is removed."""
 
@@ -28,11 +30,6 @@ class Layer(msgspec.Struct, frozen=True):
     root: Path
     tar: Path
     digest: str
-
-
-def user_cache() -> Path:
-    """The user's cache, `$XDG_CACHE_HOME` or `~/.cache` (XDG Base Directory Specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def cache() -> Path:

@@ -97,11 +97,10 @@ def write_sources(debian: Layer, root: Path, sources: dict[str, bytes]) -> None:
 
 
 def _describe(folder: Path, version: AgentVersion, points: dict[str, dict[str, str]]) -> None:
-    """The distribution's metadata: what it is, and those of its entry points that lead into the product itself."""
+    """The distribution's metadata: what it is, and its entry points."""
     lines: list[str] = []
     for group, members in points.items():
-        ours = [f"{name} = {target}" for name, target in members.items() if target.startswith("fleet.")]
-        lines += [f"[{group}]", *ours] if ours else []
+        lines += [f"[{group}]", *(f"{name} = {target}" for name, target in members.items())]
     _write(folder / "METADATA", f"Metadata-Version: 2.1\nName: fleet\nVersion: {version.removeprefix('v')}\n".encode())
     _write(folder / "entry_points.txt", "\n".join([*lines, ""]).encode())
 

@@ -50,7 +50,9 @@ def wheels_layer(debian: Layer, requirements: bytes, name: str = "wheels") -> La
 def _install(folder: Path, requirements: bytes) -> None:
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     argv += ["--target", str(folder), "--no-deps", "--require-hashes", "--requirement", "/dev/stdin"]
-    argv += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", "3.11"]
+    # nkeys is published as source alone, and pure Python: it is built by the setuptools that is here.
+    argv += ["--only-binary", ":all:", "--no-binary", "nkeys", "--no-build-isolation"]
+    argv += ["--implementation", "cp", "--python-version", "3.11"]
     for tag in _platforms():
         argv += ["--platform", tag]
     done = subprocess.run(argv, input=requirements, capture_output=True, check=False)

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from harness.recorder import StepRecord
-from harness.scenario import Scenario
+from harness.scenario.scenario import Scenario
+from harness.scenario.step_log import StepRecord
 
 Standing = Literal["proven", "failed", "not run"]
 

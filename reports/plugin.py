@@ -29,9 +29,9 @@ from allure_commons.model2 import Status, StatusDetails
 from allure_commons.types import AttachmentType, LabelType
 
 from harness.errors import HarnessError
-from harness.recorder import StepRecord, read_records
-from harness.redact import Redactor
-from harness.world import World
+from harness.scenario.redact import Redactor
+from harness.scenario.step_log import StepRecord, read_records
+from harness.world.world import World
 from reports import html, timeline
 from reports.coverage import Coverage, measure, table
 from reports.facts import versions

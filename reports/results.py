@@ -22,7 +22,7 @@ from allure_commons.types import LabelType
 from attr import asdict
 
 from fleet.contract.printable import each, lines
-from harness.parts import write_atomic
+from harness.processes.spec import write_atomic
 
 Outcome = Literal["passed", "failed", "skipped"]
 CASE = "case"

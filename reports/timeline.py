@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fleet.contract.printable import one_line
-from harness.parts import Event
-from harness.recorder import StepRecord
+from harness.processes.spec import Event
+from harness.scenario.step_log import StepRecord
 from reports.lines import parse
 
 LONGEST_LOG = 2 * 2**20
@@ -60,9 +60,11 @@ def of_steps(records: Iterable[StepRecord]) -> list[Entry]:
 
 
 def of_events(events: Iterable[Event], offset: float) -> list[Entry]:
-    """What happened to the parts of a local world; `offset` is the wall clock minus the monotonic clock."""
+    """What happened to the components of a local world; `offset` is the wall clock minus the monotonic clock."""
     return [
-        Entry(event.monotonic + offset, "WORLD", "", f"{event.part} {event.what}".strip() + " (asked)" * event.asked)
+        Entry(
+            event.monotonic + offset, "WORLD", "", f"{event.component} {event.what}".strip() + " (asked)" * event.asked
+        )
         for event in events
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from fleet.contract.buckets import (
@@ -12,15 +14,26 @@ from fleet.contract.buckets import (
     DEVICE_STATE,
     Bucket,
 )
+from fleet.contract.states import state_of
 from fleet.contract.wire import Phase, Reason
-from harness.commands import Result
-from harness.preparation import is_online
+from harness.probes.identity import IdentityProbe
 from harness.probes.services import metric
-from harness.runbook import Run
-from harness.scenario import Scenario, refused
+from harness.scenario.command_line import refused
+from harness.scenario.run import Run
+from harness.scenario.scenario import Scenario
+from harness.scenario.setup import is_online
 from harness.wait import wait_until
-from scenarios import looks
-from scenarios.workloads import job, job_on_port, job_that_crashes, web, web_on_port, web_without_image
+from scenarios import checks
+from scenarios.workloads import (
+    job,
+    job_on_port,
+    job_that_crashes,
+    job_that_is_not_well,
+    job_with_privileges,
+    web,
+    web_on_port,
+    web_without_image,
+)
 
 _RULE = "RFC 1123 label"
 _BAD_IDS = ("", "a" * 64, "Pi-1", "pi.1", "pi/1", "*", ">", "pi 1", "pí-1", "-pi")
@@ -45,20 +58,23 @@ bad_ids = Scenario(
         for bad in _BAD_IDS
     ),
 )
-def ids_refused(run: Run, *_results: Result) -> None:
+def ids_refused(run: Run) -> None:
     """Each ends with exit code 2 and the rule in words; no device, no file and no machine user is left behind."""
     assert not (run.folder / "no.json").exists()
     left = [held.metadata.name for held in run.world.kube.devices() if held.metadata.name in _BAD_IDS]
     assert not left, f"devices were created: {left}"
+    with closing(IdentityProbe(run.world)) as identity:
+        users = [bad for bad in _BAD_IDS if identity.machines(bad)]
+    assert not users, f"machine users were made: {users}"
 
 
 @bad_ids.step(
     "Look for what is not there",
-    refused("fleet device show nobody", 4, contains="nobody"),
-    refused("fleet device revoke nobody", 4, contains="nobody"),
-    refused("fleet deployment show nothing", 4, contains="nothing"),
+    refused("fleet device show nobody", 4, contains=("nobody", "fleet device list")),
+    refused("fleet device revoke nobody", 4, contains=("nobody", "fleet device list")),
+    refused("fleet deployment show nothing", 4, contains=("nothing", "fleet deployment list")),
 )
-def not_found(_run: Run, *_results: Result) -> None:
+def not_found(_run: Run) -> None:
     """Each ends with exit code 4 and says how to list what is there."""
 
 
@@ -66,25 +82,31 @@ def not_found(_run: Run, *_results: Result) -> None:
     "Apply a file that is none",
     refused("fleet deployment apply --file broken.json", 2, contains="broken.json"),
     refused("fleet deployment apply --file missing.json", 2, contains="missing.json"),
-    files={"broken.json": '{"kind": "FleetDeployment"\n'},
+    refused("fleet deployment apply --file misspelt.yaml", 2, contains="did you mean selector?"),
+    files={
+        "broken.json": '{"kind": "FleetDeployment"\n',
+        "misspelt.yaml": "metadata: {name: misspelt}\nspec:\n  selecter: {matchLabels: {site: nowhere}}\n"
+        "  workload: {image: nginx}\n",
+    },
 )
-def file_refused(_run: Run, *_results: Result) -> None:
-    """Both end with exit code 2 and name the file; nothing is changed."""
+def file_refused(run: Run) -> None:
+    """Each ends with exit code 2, the last one with the name that was meant; nothing is applied."""
+    assert run.world.kube.deployment("misspelt") is None
 
 
 _STRAYS: tuple[tuple[Bucket[Any], str, bytes], ...] = (
-    (DEVICE_STATE, "Not.A.Device.At.All", b"{}"),
+    (DEVICE_INFO, "Not.A.Device.At.All", b"{}"),
     (DEVICE_STATE, "lonely", b'{"type":"state"}'),
-    (DEVICE_STATE, "{device}.ghost", b"not json"),
-    (DEVICE_STATE, "{device}.wrong", b'{"type":"state","generation":"seven","phase":"Running","reason":"Started"}'),
-    (DEVICE_STATE, "{device}.future", b'{"type":"hologram","generation":1}'),
+    (DEVICE_STATE, "ghost", b"not json"),
+    (DEVICE_STATE, "wrong", b'{"type":"states","states":[]}'),
+    (DEVICE_STATE, "future", b'{"type":"hologram","generation":1}'),
     (DEVICE_INFO, "UPPER", b'{"type":"info"}'),
     (DEVICE_HEARTBEAT, "{device}x", b"\xff\xfe\x00"),
     (DESIRED_STATE, "{device}.stranger", b'{"type":"desired","generation":1}'),
     (DEVICE_HEARTBEAT, "huge", b"[" * DEVICE_HEARTBEAT.largest),
 )
 """Foreign keys, broken JSON, wrong types, unknown variants, binary, as large as the bucket takes."""
-_COUNTER = "fleet_operator_strays_total"
+_COUNTER = "fleet_operator_skipped_keys_total"
 
 stray_keys = Scenario(
     id="stray-keys",
@@ -95,28 +117,39 @@ stray_keys = Scenario(
 )
 
 
+@dataclass(frozen=True)
+class BeforeStrays:
+    """The workload's life, the operator's process, and its counter of strays."""
+
+    container: str
+    operator: int | None
+    counted: float
+
+
 @stray_keys.step("Run something that must not be harmed", web())
-def runs(run: Run, _result: Result) -> None:
+def runs(run: Run) -> None:
     """It runs, and the operator's process is noted."""
-    looks.settled(run)
+    checks.ready(run)
     run.keep(
-        container=looks.running(run).id,
-        operator=run.world.parts()["operator"].pid,
-        counted=metric(run.world, "operator", _COUNTER),
+        BeforeStrays(
+            checks.container(run).life,
+            run.world.components()["operator"].pid,
+            metric(run.world, "operator", _COUNTER),
+        )
     )
 
 
 @stray_keys.step("Write rubbish into the buckets", look_at=("operator",))
 def written(run: Run) -> None:
-    """Each of the entries is counted as a stray."""
+    """Each of the entries is counted as a skipped key."""
     strays = _strays(run)
     for bucket, key, data in strays:
         run.world.nats.put_raw(bucket, key, data)
-    before = run.kept("counted", float)
+    before = run.kept(BeforeStrays).counted
     wait_until(
         lambda: metric(run.world, "operator", _COUNTER),
         f"{len(strays)} strays are counted in {_COUNTER}",
-        timeout=looks.ROLLOUT,
+        timeout=checks.ROLLOUT,
         until=lambda counted: counted >= before + len(strays),
     )
 
@@ -127,15 +160,16 @@ def written(run: Run) -> None:
     "fleet device show {device}",
     look_at=("operator", "agent:device"),
 )
-def goes_on(run: Run, *_results: Result) -> None:
+def goes_on(run: Run) -> None:
     """A new deployment is rolled out, the old one is untouched, and the operator is the same process as before.
 
     Its log names each of the stray keys once.
     """
-    looks.settled(run, "deployment2")
-    assert looks.running(run).id == run.kept("container", str), "a healthy workload was touched"
-    assert is_online(looks.device(run))
-    assert run.world.parts()["operator"].pid == run.kept("operator", int), "the operator was restarted"
+    checks.ready(run, "deployment2")
+    checks.container(run, "deployment2")
+    assert checks.container(run).life == run.kept(BeforeStrays).container, "a healthy workload was touched"
+    assert is_online(checks.device(run))
+    assert run.world.components()["operator"].pid == run.kept(BeforeStrays).operator, "the operator was restarted"
     log = (run.world.root / "logs" / "operator.log").read_text(errors="replace").splitlines()
     for _bucket, key, _data in _strays(run):
         named = [line for line in log if f'"{key}"' in line]
@@ -147,6 +181,7 @@ def cleared(run: Run) -> None:
     """The entries can be deleted like any other."""
     for bucket, key, _data in _strays(run):
         run.world.nats.delete(bucket, key)
+        assert run.world.nats.raw(bucket, key) is None, f"{bucket.name}/{key} is still there"
 
 
 def _strays(run: Run) -> list[tuple[Bucket[Any], str, bytes]]:
@@ -167,24 +202,38 @@ bad_workloads = Scenario(
     web_without_image(),
     look_at=("agent:device",),
 )
-def image_missing(run: Run, _result: Result) -> None:
+def image_missing(run: Run) -> None:
     """The device reports `Failed` (`ImageNotFound`) with the image's name; the deployment says `DevicesFailed`."""
-    state = looks.reported(run, Phase.FAILED, Reason.IMAGE_NOT_FOUND)
+    state = checks.reported(run, Phase.FAILED, Reason.IMAGE_NOT_FOUND)
     assert "fleet-test/missing:1" in state.message
-    name = run.name("deployment")
-    wait_until(
+    _fails(run, "deployment")
+
+
+def _fails(run: Run, placeholder: str) -> None:
+    name = run.name(placeholder)
+    held = wait_until(
         lambda: run.world.kube.deployment(name),
         f"{name} says that a device has failed",
-        timeout=looks.ROLLOUT,
-        until=lambda held: looks.says(held, "Ready", "False", "DevicesFailed"),
+        timeout=checks.ROLLOUT,
+        until=lambda held: checks.says(held, "Ready", "False", "DevicesFailed"),
     )
+    assert held is not None
+    counted = held.status
+    assert (counted.matched, counted.ready, counted.failed) == (1, 0, 1), f"counted: {counted}"
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """The container of the workload that stays healthy."""
+
+    life: str
 
 
 @bad_workloads.step("Correct the image", web(), look_at=("agent:device",))
-def corrected(run: Run, _result: Result) -> None:
-    """It runs without further help."""
-    looks.settled(run)
-    run.keep(web=looks.running(run).id)
+def corrected(run: Run) -> None:
+    """It runs without further help when the command returns."""
+    checks.ready(run)
+    run.keep(Healthy(checks.container(run).life))
 
 
 @bad_workloads.step(
@@ -192,18 +241,27 @@ def corrected(run: Run, _result: Result) -> None:
     job_that_crashes(),
     look_at=("agent:device",),
 )
-def crashes(run: Run, _result: Result) -> None:
+def crashes(run: Run) -> None:
     """The device reports that it keeps crashing (`CrashLoop`) and its exit code; the other workload is untouched."""
     name = f"{run.name('device')}.{run.name('deployment2')}"
-    state = wait_until(
-        lambda: run.world.nats.get(DEVICE_STATE, name),
-        f"{name} reports a crash loop",
-        timeout=looks.ROLLOUT,
-        until=lambda held: held is not None and held.reason is Reason.CRASH_LOOP,
+    wait_until(
+        lambda: state_of(run.world.nats.get(DEVICE_STATE, run.name("device")), run.name("deployment2")),
+        f"{name} reports a crash loop, and the exit code",
+        timeout=checks.ROLLOUT,
+        until=lambda held: held is not None and held.reason is Reason.CRASH_LOOP and "exit code 3" in held.message,
     )
-    assert state is not None
-    assert "3" in state.message, f"the exit code is not in {state.message!r}"
-    assert looks.running(run).id == run.kept("web", str)
+    assert checks.container(run).life == run.kept(Healthy).life
+
+
+@bad_workloads.step("Run something that is not well", job_that_is_not_well(), look_at=("agent:device",))
+def not_well(run: Run) -> None:
+    """It runs, and its health check fails: the device reports `Unhealthy` (`HealthCheckFailed`).
+
+    The deployment says `DevicesFailed`.
+    """
+    checks.reported(run, Phase.UNHEALTHY, Reason.HEALTH_CHECK_FAILED, "deployment2")
+    _fails(run, "deployment2")
+    assert checks.container(run).life == run.kept(Healthy).life
 
 
 @bad_workloads.step(
@@ -212,8 +270,18 @@ def crashes(run: Run, _result: Result) -> None:
     job_on_port(),
     look_at=("agent:device",),
 )
-def port_taken(run: Run, *_results: Result) -> None:
+def port_taken(run: Run) -> None:
     """The second one is reported as `PortInUse` with the port; the first keeps running."""
-    state = looks.reported(run, Phase.FAILED, Reason.PORT_IN_USE, "deployment2")
+    first = checks.container(run).life
+    state = checks.reported(run, Phase.FAILED, Reason.PORT_IN_USE, "deployment2")
     assert run.name("port") in state.message
-    looks.running(run)
+    assert checks.container(run).life == first, "the first was started again"
+
+
+@bad_workloads.step("Ask for more than the device's owner allows", job_with_privileges(), look_at=("agent:device",))
+def not_allowed(run: Run) -> None:
+    """The device reports `NotAllowed` and what it is about; what runs goes on."""
+    state = checks.reported(run, Phase.FAILED, Reason.NOT_ALLOWED, "deployment2")
+    assert "privileged" in state.message
+    _fails(run, "deployment2")
+    assert checks.container(run).life, "the other workload was ended"

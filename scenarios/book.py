@@ -1,4 +1,4 @@
-"""`python -m scenarios.book`: write `docs/runbook.md` from the scenarios, without running anything."""
+"""`python -m scenarios.book`: write `docs/runbook.md` and `docs/workload.md`, without running anything."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-from harness.scenario import Command, Scenario, Step, Value, fill
-from scenarios import BOOK
+from fleet.contract.config import DEFAULT_NAMESPACE
+from harness.scenario.command_line import Command, Value, fill
+from harness.scenario.scenario import Scenario, Step
+from scenarios import BOOK, fields
 
 PAGE = Path(__file__).parent.parent / "docs" / "runbook.md"
 
@@ -15,11 +17,13 @@ EXAMPLES: dict[str, Value] = {
     "issuer": "https://id.example.org",
     "issuer_ca": "issuer-ca.pem",
     "admin_token_file": "admin.pat",
-    "namespace": "fleet-system",
+    "namespace": DEFAULT_NAMESPACE,
     "client": "2911573",
     "site": "lab",
     "deployment": "web",
     "deployment2": "job",
+    "own": "mine",
+    "secret": "correct-horse",
     "image": "registry.example.org/web:1",
     "port": "8080",
     "before": "fleet-v0.0.9/bin/fleet",
@@ -27,6 +31,9 @@ EXAMPLES: dict[str, Value] = {
     "version_long_before": "v0.0.8",
     "arch": "aarch64",
     "python": "3.11",
+    "release_key": "release.key",
+    **{f"version_{kind}": f"v0.1.0-{kind}" for kind in ("unfit", "foreign")},
+    **{f"agent_{kind}": f"fleet-agent-v0.1.0-{kind}" for kind in ("unfit", "foreign")},
     **{f"version{suffix}": f"v0.1.{number}" for number, suffix in enumerate(("", "2", "3"), start=1)},
     **{f"device{suffix}": f"pi-{number}" for number, suffix in enumerate(("", "2", "3"), start=1)},
     **{f"config{suffix}": f"pi-{number}.json" for number, suffix in enumerate(("", "2", "3"), start=1)},
@@ -45,6 +52,11 @@ Everything an operator does, with the exact commands. Each section is a scenario
 The examples say `pi-1` where a device's id stands, and `lab` for its site. Exit codes other than 0 are refusals that
 the step expects.
 """
+
+_APART = (
+    "`./scripts/e2e-prod-shape.sh` does not play it, because it builds two past releases from the history of this"
+    " repository. `pytest e2e/test_server_upgrade.py --fleet-target node` does.\n"
+)
 
 
 def render() -> str:
@@ -65,6 +77,8 @@ def _by_chapter() -> list[Scenario]:
 
 def _section(scenario: Scenario) -> list[str]:
     head = [f"### {scenario.title}\n", f"{scenario.why}\n", f"Needs: {scenario.needs}. Scenario: `{scenario.id}`.\n"]
+    if scenario.earlier:
+        head.append(_APART)
     return [*head, *(line for number, step in enumerate(scenario.steps, 1) for line in _step(number, step))]
 
 
@@ -82,9 +96,11 @@ def _typed(command: Command) -> list[str]:
     line = f"$ {command.text(EXAMPLES)}"
     if command.sso:
         return [line, "# sign in at the address it prints, and confirm the code"]
+    if command.stays:
+        return [line, "# where it forwards a port it goes on until Ctrl-C: type the rest in another terminal"]
     if command.exit_code:
-        said = ", ".join(f"«{fill(text, EXAMPLES)}»" for text in command.contains)
-        return [line, f"# exit code {command.exit_code}: {said}"]
+        texts = ", ".join(f"«{fill(text, EXAMPLES)}»" for text in command.contains)
+        return [line, f"# exit code {command.exit_code}: {texts}"]
     return [line]
 
 
@@ -93,9 +109,10 @@ def _fenced(lines: list[str], language: str) -> list[str]:
 
 
 def main() -> int:
-    """Write the page."""
-    PAGE.write_text(render())
-    print(f"wrote {PAGE}", file=sys.stderr)  # noqa: T201 - this is the command's answer
+    """Write the pages."""
+    for page, text in ((PAGE, render()), (fields.PAGE, fields.render())):
+        page.write_text(text)
+        print(f"wrote {page}", file=sys.stderr)  # noqa: T201 - this is the command's answer
     return 0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fleet.contract.objects import Device, FleetDeployment
-from harness.commands import Result
-from harness.runbook import Run
-from harness.scenario import Scenario
+from harness.scenario.command import Result
+from harness.scenario.run import Run
+from harness.scenario.scenario import Scenario
 from harness.wait import wait_until
-from scenarios import looks
+from scenarios import checks
 
 look = Scenario(
     id="look",
@@ -24,7 +24,7 @@ def devices_listed(run: Run, listed: Result) -> None:
     for device in run.world.kube.devices():
         assert device.metadata.name in listed.stdout, f"{device.metadata.name} is not listed"
     wait_until(
-        lambda: _unheard(run.world.kube.devices()), "every device is judged", timeout=looks.ROLLOUT, until=_is_empty
+        lambda: _unheard(run.world.kube.devices()), "every device is judged", timeout=checks.ROLLOUT, until=_is_empty
     )
 
 
@@ -36,24 +36,26 @@ def deployments_listed(run: Run, listed: Result) -> None:
     wait_until(
         lambda: _unseen(run.world.kube.deployments()),
         "every deployment is judged",
-        timeout=looks.ROLLOUT,
+        timeout=checks.ROLLOUT,
         until=_is_empty,
     )
 
 
 @look.step("Look with kubectl", "kubectl get devices,fleetdeployments --namespace {namespace} --output wide")
-def kubectl_looks(_run: Run, _result: Result) -> None:
+def kubectl_looks(run: Run, listed: Result) -> None:
     """The same, for whoever has no fleet command."""
+    for held in (*run.world.kube.devices(), *run.world.kube.deployments()):
+        assert held.metadata.name in listed.stdout, f"{held.metadata.name} is not listed"
 
 
 def _unheard(devices: list[Device]) -> list[str]:
-    return [held.metadata.name for held in devices if looks.condition(held, "Online") is None]
+    return [held.metadata.name for held in devices if checks.condition(held, "Online") is None]
 
 
 def _unseen(deployments: list[FleetDeployment]) -> list[str]:
     found: list[str] = []
     for held in deployments:
-        ready = looks.condition(held, "Ready")
+        ready = checks.condition(held, "Ready")
         if held.status.observed_generation != held.metadata.generation or ready is None or not ready.reason:
             found.append(held.metadata.name)
     return found

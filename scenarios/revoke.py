@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from harness.commands import Result
-from harness.probes.services import metric, sessions
-from harness.runbook import Run
-from harness.scenario import Command, Scenario
+from dataclasses import dataclass
+
+from harness.probes.services import Session, metric, sessions
+from harness.scenario.command import Result
+from harness.scenario.command_line import Command
+from harness.scenario.run import Run
+from harness.scenario.scenario import Scenario
 from harness.wait import wait_until
-from scenarios import looks
+from scenarios import checks, logins
+from scenarios.neighbour import Neighbour, require_untouched
 from scenarios.workloads import web
 
 revoke = Scenario(
@@ -20,38 +24,51 @@ revoke = Scenario(
 )
 
 
+@dataclass(frozen=True)
+class Refusals:
+    """How often the callout had refused the revoked device."""
+
+    count: float
+
+
 @revoke.step("Run a workload on two devices", web(), look_at=("operator", "agent:device"))
-def both_run(run: Run, _result: Result) -> None:
+def both_run(run: Run) -> None:
     """Both are connected, each with one session."""
-    assert looks.settled(run).status.ready == 2
+    checks.ready(run, devices=2)
     mine, neighbour = (sessions(run.world, run.name(it)) for it in ("device", "device2"))
     assert len(mine) == 1, f"sessions: {mine}"
     assert len(neighbour) == 1, f"sessions: {neighbour}"
-    run.keep(neighbour=neighbour[0], container=looks.running(run, device="device2").id)
+    run.keep(Neighbour(neighbour[0], checks.container(run, device="device2").life))
 
 
 @revoke.step("Revoke one of them", "fleet device revoke {device}", look_at=("operator", "callout"))
-def dropped(run: Run, _result: Result) -> None:
-    """Its live session is gone at most 1 s after the command has returned."""
-    looks.dropped(run)
-    run.keep(refused=_refusals(run))
+def dropped(run: Run) -> None:
+    """Its live session is gone when the command returns.
+
+    You are logged in at the identity provider, so its machine user there is deactivated.
+    """
+    checks.dropped(run)
+    assert checks.says(checks.device(run), "Revoked", "True", "SessionsDropped")
+    users = logins.machine_users(run)
+    assert list(users.values()) == [False], f"its machine users: {users}"
+    run.keep(Refusals(_refusals(run)))
 
 
 @revoke.step("Let it try to come back", look_at=("callout", "agent:device"))
 def refused(run: Run) -> None:
     """The agent tries again and again and is refused every time."""
-    before = run.kept("refused", float)
+    before = run.kept(Refusals).count
 
-    def tried() -> tuple[float, list[int]]:
+    def tried() -> tuple[float, list[Session]]:
         return _refusals(run), sessions(run.world, run.name("device"))
 
-    def back_in(seen: tuple[float, list[int]]) -> str | None:
+    def back_in(seen: tuple[float, list[Session]]) -> str | None:
         return f"it got in again, as session {seen[1]}" if seen[1] else None
 
     wait_until(
         tried,
         "the callout has refused it twice more",
-        timeout=looks.ROLLOUT,
+        timeout=checks.ROLLOUT,
         until=lambda seen: seen[0] >= before + 2,
         error=back_in,
     )
@@ -63,21 +80,20 @@ def refused(run: Run) -> None:
     Command("kubectl get devices --namespace {namespace}", contains=("Revoked",)),
     look_at=("operator",),
 )
-def seen(run: Run, *_results: Result) -> None:
+def seen(run: Run, listed: Result, _kubectl: Result) -> None:
     """It is shown as revoked (`SessionsDropped`) and offline."""
-    held = looks.device(run)
+    row = next(line.split() for line in listed.stdout.splitlines() if line.startswith(f"{run.name('device')} "))
+    assert row[1:4] == ["False", "Revoked", "yes"], f"online, reason, revoked are wrong: {row}"
+    held = checks.device(run)
     assert held.spec.revoked
-    assert looks.says(held, "Revoked", "True", "SessionsDropped"), held.status.conditions
-    assert looks.says(held, "Online", "False", "Revoked"), held.status.conditions
+    assert checks.says(held, "Revoked", "True", "SessionsDropped"), held.status.conditions
+    assert checks.says(held, "Online", "False", "Revoked"), held.status.conditions
 
 
 @revoke.step("See that its neighbour has not noticed", look_at=("callout", "operator"))
 def neighbour_untouched(run: Run) -> None:
     """The other device has the same session as before, is online, and runs the same container."""
-    other = run.name("device2")
-    assert sessions(run.world, other) == [run.kept("neighbour", int)], "the neighbour's session was dropped"
-    assert looks.says(looks.device(run, "device2"), "Online", "True", "HeartbeatReceived")
-    assert looks.running(run, device="device2").id == run.kept("container", str)
+    require_untouched(run)
 
 
 def _refusals(run: Run) -> float:

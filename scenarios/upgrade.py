@@ -2,60 +2,106 @@
 
 from __future__ import annotations
 
-from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT
-from fleet.contract.objects import Device
-from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
-from fleet.contract.wire import Heartbeat
-from harness.commands import Result
+from dataclasses import dataclass
+
+from fleet.contract.buckets import AGENT_LEASE, AGENT_TARGET, ARTIFACTS_STREAM
+from fleet.contract.upgrade import UpgradePhase, UpgradeStatus
+from fleet.contract.wire import AgentLease, AgentTarget
 from harness.devices import Killable
-from harness.errors import Misused
-from harness.runbook import Run
-from harness.scenario import Command, Scenario, refused
+from harness.probes.nats import Written
+from harness.scenario.command import Result
+from harness.scenario.command_line import Command
+from harness.scenario.run import Run
+from harness.scenario.scenario import Scenario
 from harness.wait import wait_until
-from scenarios import looks
-from scenarios.workloads import job, job_that_crashes
+from scenarios import checks
+from scenarios.workloads import job
 
-_ENDED = 90.0
+ENDED = 90.0
 """Seconds that an upgrade may take, on a machine that is busy with something else."""
+SOON = 45.0
+"""Seconds that an upgrade takes at most where nothing comes in between: no wait in it may run into its deadline."""
+_TRIAL = 2.0
+"""Seconds that a new agent is on trial (`upgrade.soak` of the operator)."""
+_SLACK = 0.5
+"""Seconds that a message may take longer than another."""
 
 
-def _upgrade(number: int, exit_code: int = 0, contains: tuple[str, ...] = ()) -> Command:
-    line = f"fleet device upgrade {{device}} --to {{version{number}}} --wait"
-    return Command(line, exit_code, contains, deadline=_ENDED)
+def order(which: object, exit_code: int = 0, contains: tuple[str, ...] = (), within: float = ENDED) -> Command:
+    """Order `{version}` with this suffix, and wait for its end."""
+    line = f"fleet device upgrade {{device}} --to {{version{which}}} --wait"
+    return Command(line, exit_code, contains, deadline=within)
 
 
-def _object(run: Run) -> Device:
-    found = run.world.kube.device(run.name("device"))
-    assert found is not None, "the Device is gone"
-    return found
-
-
-def _status(run: Run) -> UpgradeStatus | None:
-    info = _object(run).status.info
+def status_of(run: Run) -> UpgradeStatus | None:
+    """How Kubernetes says that the latest attempt of the device stands; None before the first."""
+    info = checks.device(run).status.info
     return info.upgrade if info else None
 
 
 def _untouched(run: Run) -> None:
-    assert looks.running(run, "deployment2").id == run.kept("job", str), "a workload was touched"
+    assert checks.container(run, "deployment2").life == run.kept(Job).life, "a workload was touched"
 
 
-def _ends(run: Run, phase: UpgradePhase, *, version: str = "") -> UpgradeStatus:
+def _committed(run: Run, version: str) -> UpgradeStatus:
+    """How the latest attempt stands now, without waiting: this version is committed, and its agent is the writer."""
+    status = status_of(run)
+    assert status is not None, "the device has told of no upgrade"
+    assert status.phase is UpgradePhase.COMMITTED, f"it stands at {status}"
+    assert str(status.committed) == run.name(version)
+    lease = run.world.nats.get(AGENT_LEASE, run.name("device"))
+    assert lease is not None
+    heard = checks.next_beat(run)
+    assert str(heard.agent_version) == run.name(version), f"an agent of {heard.agent_version} is heard"
+    assert lease.instance_id == heard.instance_id, "who is heard is not who may write"
+    return status
+
+
+def target_of(run: Run, placeholder: str = "device") -> AgentTarget | None:
+    """What a device is ordered to run."""
+    return run.world.nats.get(AGENT_TARGET, run.name(placeholder))
+
+
+def ends(run: Run, phase: UpgradePhase, *, version: str = "") -> UpgradeStatus:
     """Wait until the device reports that its latest attempt has ended like this."""
 
     def ended(known: UpgradeStatus | None) -> bool:
         return known is not None and known.phase is phase and version in {"", str(known.candidate)}
 
     what = f"{run.name('device')} reports {phase.value} {version}".rstrip()
-    known = wait_until(lambda: _status(run), what, timeout=_ENDED, until=ended)
+    known = wait_until(lambda: status_of(run), what, timeout=ENDED, until=ended)
     assert known is not None
     return known
 
 
-def _killable(run: Run) -> Killable:
-    host = run.world.device(run.name("device"))
-    if not isinstance(host, Killable):
-        raise Misused(f"{host.id} cannot be switched off from here", next_step="use a device that can")
-    return host
+@dataclass(frozen=True)
+class Job:
+    """The workload's container, which an upgrade must not touch."""
+
+    life: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The pieces of agents that NATS stores."""
+
+    pieces: list[str]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was written to a device's lease, and what it was ordered."""
+
+    leases: list[Written[AgentLease]]
+    orders: list[Written[AgentTarget]]
+
+    def trial(self) -> float:
+        """Seconds from the lease of the agent that was confirmed to its confirmation."""
+        orders = [one for one in self.orders if one.value.confirmed]
+        assert orders, "no agent was confirmed"
+        leases = [one for one in self.leases if one.value.instance_id == orders[0].value.confirmed]
+        assert leases, "the agent that was confirmed was not the writer"
+        return orders[0].at - leases[0].at
 
 
 upgrade = Scenario(
@@ -70,22 +116,35 @@ upgrade = Scenario(
 
 
 @upgrade.step("Run a workload", job(), look_at=("agent:device", "operator"))
-def runs(run: Run, _result: Result) -> None:
+def runs(run: Run) -> None:
     """It must not notice anything of what follows."""
-    looks.settled(run, "deployment2")
-    run.keep(job=looks.running(run, "deployment2").id)
+    checks.ready(run, "deployment2")
+    run.keep(Job(checks.container(run, "deployment2").life))
 
 
 @upgrade.step("See what can be ordered", Command("fleet agent list", contains=("{version}", "{version2}")))
-def listed(run: Run, _result: Result) -> None:
+def listed(run: Run) -> None:
     """Both versions are published."""
+    nats, device = run.world.nats, run.name("device")
+    run.keep(Heard(nats.listen(AGENT_LEASE, device), nats.listen(AGENT_TARGET, device)))
 
 
-@upgrade.step("Upgrade", _upgrade(2, contains=("runs {version2}",)), look_at=("agent:device", "operator", "nats"))
-def upgraded(run: Run, _result: Result) -> None:
-    """The command tells how it goes, and returns once the new version is confirmed; the workload is the same."""
-    status = _ends(run, UpgradePhase.COMMITTED)
-    assert (str(status.committed), str(status.previous)) == (run.name("version2"), run.name("version"))
+@upgrade.step(
+    "Upgrade",
+    order(2, contains=("runs {version2}", "Confirmed"), within=SOON),
+    look_at=("agent:device", "operator", "nats"),
+)
+def upgraded(run: Run, result: Result) -> None:
+    """The command tells how it goes, and returns once the new version is confirmed; the workload is the same.
+
+    It takes 45 s at most, of which the new agent is on trial for two. The old one gives its lease back, so that the new
+    one need not wait until it expires.
+    """
+    heard = run.kept(Heard)
+    assert heard.trial() > _TRIAL - _SLACK, f"it was on trial for {heard.trial():.1f} s:\n{result}"
+    status = _committed(run, "version2")
+    assert str(status.previous) == run.name("version")
+    assert any(not one.value.instance_id for one in heard.leases), f"the lease was never given back: {heard.leases}"
     _untouched(run)
 
 
@@ -93,67 +152,37 @@ def upgraded(run: Run, _result: Result) -> None:
     "See it in Kubernetes",
     Command("kubectl get devices --namespace {namespace}", contains=("{version2}", "Confirmed")),
 )
-def seen(run: Run, _result: Result) -> None:
+def seen(run: Run) -> None:
     """The version that runs, and how its upgrade ended, stand in their columns."""
 
 
 @upgrade.step(
     "Roll back",
-    Command("fleet device rollback {device} --wait", contains=("runs {version}",), deadline=_ENDED),
+    Command("fleet device rollback {device} --wait", contains=("runs {version}",), deadline=SOON),
+    # Agents that others have published and nobody needs go before it is looked which pieces there are.
+    "fleet agent prune --keep 1",
     look_at=("agent:device", "operator"),
 )
-def rolled_back(run: Run, _result: Result) -> None:
-    """It is an upgrade to the version before, which is still on the device."""
-    status = _ends(run, UpgradePhase.COMMITTED, version=run.name("version"))
-    assert str(status.committed) == run.name("version")
+def rolled_back(run: Run) -> None:
+    """It is an upgrade to the version before, which is still on the device, and takes as long."""
+    status = _committed(run, "version")
+    assert str(status.previous) == run.name("version2")
     _untouched(run)
+    run.keep(Stored(sorted(run.world.nats.subjects(ARTIFACTS_STREAM))))
 
 
-upgrade_refused = Scenario(
-    id="upgrade-refused",
-    title="An upgrade that is refused",
-    chapter="Upgrade agents",
-    why="What cannot work is not begun: the refusal says why, and the agent that runs is not touched.",
-    devices=1,
-    agents=2,
+@upgrade.step(
+    "Take away the agents that nobody needs",
+    "fleet agent sign {agent_unfit} --key {release_key}",
+    "fleet agent publish {agent_unfit}",
+    Command("fleet agent prune --keep 1", contains=("{version_unfit}",)),
+    Command("fleet agent list", contains=("{version}", "{version2}")),
 )
-
-
-@upgrade_refused.step(
-    "Order a version that nobody published",
-    refused("fleet device upgrade {device} --to v9.9.9 --wait", 4, contains=("UnknownVersion", "fleet agent publish")),
-)
-def unknown(run: Run, _result: Result) -> None:
-    """The operator does not pass it on."""
-    assert _status(run) is None
-
-
-@upgrade_refused.step(
-    "Order what is no version", refused("fleet device upgrade {device} --to latest", 2, contains="latest")
-)
-def no_version(run: Run, _result: Result) -> None:
-    """The command does not even ask."""
-
-
-@upgrade_refused.step("Run a workload that crashes", job_that_crashes(), look_at=("agent:device",))
-def crashes(run: Run, _result: Result) -> None:
-    """It fails, and the device says so."""
-    wait_until(
-        lambda: looks.deployment(run, "deployment2"),
-        "the deployment fails",
-        timeout=looks.ROLLOUT,
-        until=lambda it: it.status.failed == 1,
-        successes=20,
-        interval=0.1,
-    )
-
-
-@upgrade_refused.step(
-    "Upgrade all the same", _upgrade(2, 1, ("WorkloadUnhealthy", "mend the workload first")), look_at=("agent:device",)
-)
-def unhealthy(run: Run, _result: Result) -> None:
-    """A device on which something is wrong is left alone."""
-    assert _ends(run, UpgradePhase.REFUSED).reason is UpgradeReason.WORKLOAD_UNHEALTHY
+def pruned(run: Run, *results: Result) -> None:
+    """What the device runs, and what it may go back to, stays with all its pieces; an older one goes with its own."""
+    assert run.name("version_unfit") not in results[-1].stdout, "it was not taken away"
+    stored = sorted(run.world.nats.subjects(ARTIFACTS_STREAM))
+    assert stored == run.kept(Stored).pieces, f"{len(stored)} pieces are left, and they are not those from before"
 
 
 upgrade_interrupted = Scenario(
@@ -164,100 +193,27 @@ upgrade_interrupted = Scenario(
     "or its failure reported.",
     devices=1,
     agents=2,
+    asks=(Killable,),
 )
 
 
-def _begun(run: Run) -> None:
-    wait_until(lambda: _status(run), "the device has begun", timeout=_ENDED)
-
-
 @upgrade_interrupted.step("Order the upgrade", "fleet device upgrade {device} --to {version2}")
-def ordered(run: Run, _result: Result) -> None:
+def ordered(run: Run) -> None:
     """The device begins."""
-    _begun(run)
+    wait_until(lambda: status_of(run), "the device has begun", timeout=SOON)
 
 
 @upgrade_interrupted.step("The agent is killed", look_at=("agent:device",))
 def killed(run: Run) -> None:
     """Its unit starts it again, and it goes on where it was."""
-    _killable(run).kill_agent()
+    checks.killable(run).kill_agent()
 
 
 @upgrade_interrupted.step("The power is cut, and comes back", look_at=("agent:device", "operator"))
 def power_cut(run: Run) -> None:
     """The launcher starts what it can verify; the order still stands, and is carried out."""
-    host = _killable(run)
+    host = checks.killable(run)
     host.power_off()
     host.power_on()
-    status = _ends(run, UpgradePhase.COMMITTED)
-    assert str(status.committed) == run.name("version2")
-
-
-upgrade_queued = Scenario(
-    id="upgrade-queued",
-    title="Two upgrades at once",
-    chapter="Upgrade agents",
-    why="The order that came last wins; each device does one thing after the other.",
-    devices=1,
-    agents=3,
-)
-
-
-@upgrade_queued.step(
-    "Order one version, and another right after it",
-    "fleet device upgrade {device} --to {version2}",
-    _upgrade(3, contains=("runs {version3}",)),
-    look_at=("agent:device", "operator"),
-)
-def last_wins(run: Run, *_results: Result) -> None:
-    """The device ends at the version that was ordered last."""
-    status = _ends(run, UpgradePhase.COMMITTED, version=run.name("version3"))
-    assert str(status.committed) == run.name("version3")
-
-
-upgrade_withdrawn = Scenario(
-    id="upgrade-withdrawn",
-    title="An order that was taken back while the device was away",
-    chapter="Upgrade agents",
-    why="A device that comes back after weeks does what is wanted now, not what was wanted then.",
-    devices=1,
-    agents=2,
-)
-
-
-@upgrade_withdrawn.step("The device goes away")
-def away(run: Run) -> None:
-    """Its power is cut."""
-    _killable(run).power_off()
-
-
-@upgrade_withdrawn.step(
-    "Order an upgrade, and take it back",
-    "fleet device upgrade {device} --to {version2}",
-    """kubectl patch device {device} --namespace {namespace} --type=merge --patch '{"spec":{"agentVersion":""}}'""",
-    look_at=("operator",),
-)
-def taken_back(run: Run, *_results: Result) -> None:
-    """The operator withdraws the order, or never gives it."""
-    wait_until(
-        lambda: run.world.nats.get(AGENT_TARGET, run.name("device")),
-        "no order stands",
-        timeout=_ENDED,
-        until=lambda order: order is None or order.withdrawn,
-    )
-
-
-@upgrade_withdrawn.step("The device comes back", look_at=("agent:device",))
-def back(run: Run) -> None:
-    """It runs what it ran before."""
-
-    def beat() -> Heartbeat | None:
-        return run.world.nats.get(DEVICE_HEARTBEAT, run.name("device"))
-
-    before = beat()
-    _killable(run).power_on()
-    wait_until(beat, "its agent is heard again", timeout=_ENDED, until=lambda heard: heard != before)
-    told = "Kubernetes tells what it runs"
-    device = wait_until(lambda: _object(run), told, timeout=_ENDED, until=lambda item: item.status.info is not None)
-    assert device.status.info is not None
-    assert str(device.status.info.agent_version) == run.name("version")
+    ends(run, UpgradePhase.COMMITTED)
+    _committed(run, "version2")

@@ -58,6 +58,7 @@ proven=out/proven-$(printf %s "$chosen" | tr -c 'a-zA-Z0-9\n' - | tail -c 60)-$(
 
 say "preparing"
 prepare ${servers[@]+"${servers[@]}"}
+prepare_browser
 [ ! -s "$proven" ] || say "going on: $(wc -l < "$proven") scenarios are proven already"
 say "the runbook on target $target"
 code=0

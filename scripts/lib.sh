@@ -40,9 +40,9 @@ prepare_python() {
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
     mark_done python
   }
-  done_for package pyproject.toml || {
-    say "installing fleet itself"
-    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+  done_for package pyproject.toml distributions/harness/pyproject.toml || {
+    say "installing fleet itself, and its harness"
+    PYTHONWARNINGS=ignore .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --config-settings editable_mode=compat -e . -e distributions/harness
     mark_done package
   }
   # The wheel brings Node, so a machine needs none.
@@ -83,16 +83,57 @@ prepare_packages() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# What virtual machines for devices take; only ./scripts/e2e-machines.sh asks for it.
-prepare_machines() {
-  local wanted=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils e2fsprogs openssh-client) missing=()
+# Debian's packages for machines that are made here.
+prepare_for_machines() {
+  local wanted=("$@") missing=()
   [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null ||
     fail "virtual machines are made here as root, on Debian" "run this as root, or describe one that exists (docs/targets.md)"
   mapfile -t missing < <(comm -23 <(printf '%s\n' "${wanted[@]}" | sort) <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort))
-  [ ${#missing[@]} -eq 0 ] && return
-  say "installing Debian packages: ${missing[*]}"
+  [ ${#missing[@]} -eq 0 ] || {
+    say "installing Debian packages: ${missing[*]}"
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  }
+}
+
+# What an emulated board takes; only ./scripts/e2e-board.sh asks for it.
+prepare_board() {
+  prepare_for_machines qemu-system-arm qemu-user-static arch-test mmdebstrap e2fsprogs openssh-client
+}
+
+# What virtual machines for devices take; only ./scripts/e2e-machines.sh asks for it.
+prepare_machines() {
+  prepare_for_machines libvirt-daemon libvirt-daemon-driver-qemu libvirt-dev pkg-config gcc python3-dev \
+    qemu-system-x86 qemu-utils nbdkit e2fsprogs openssh-client
+  # It has no wheel. A new virtual environment has nothing of it, whatever was done before.
+  done_for libvirt requirements/libvirt.txt && .venv/bin/python -c 'import libvirt' 2>/dev/null && return
+  PENDING=$(sha256sum < requirements/libvirt.txt | cut -d' ' -f1)
+  say "building the Python binding of libvirt (about half a minute)"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation -r requirements/libvirt.txt
+  mark_done libvirt
+}
+
+# What makes a site of the documents.
+prepare_docs() {
+  done_for docs requirements/docs.txt && return
+  say "installing mkdocs (about 10 s)"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+  mark_done docs
+}
+
+site() {
+  say "the documents as a site, in build/site"
+  NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+}
+
+# What tests and the runbook look at the web page with.
+prepare_browser() {
+  command -v chromium >/dev/null && return
+  [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null ||
+    fail "there is no chromium on the PATH" "install it (Debian: apt-get install chromium), then run this again"
+  say "installing Chromium (about half a minute)"
   apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
 }
 
 prepare_servers() {

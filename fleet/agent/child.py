@@ -8,8 +8,8 @@ import sys
 from asyncio.subprocess import PIPE
 
 
-async def call(module: str, *arguments: str, told: bytes = b"", within: float) -> tuple[int, bytes]:
-    """Run `python -m MODULE ARGUMENT...` with `told` as its standard input; its exit code, and its standard output.
+async def call(module: str, *arguments: str, stdin: bytes = b"", within: float) -> tuple[int, bytes]:
+    """Run `python -m MODULE ARGUMENT...` with the standard input `stdin`; returns exit code and standard output.
 
     A cancellation ends it, too.
 
@@ -22,7 +22,7 @@ async def call(module: str, *arguments: str, told: bytes = b"", within: float) -
     )
     try:
         async with asyncio.timeout(within):
-            answer, _ = await child.communicate(told)
+            answer, _ = await child.communicate(stdin)
             return await child.wait(), answer
     finally:
         if child.returncode is None:

@@ -27,7 +27,6 @@ class Crashes:
     """The counter of one device, in one file; a disk that cannot be written counts nothing."""
 
     def __init__(self, path: Path, boot_id: str) -> None:
-        """Read nothing yet."""
         self.path = path
         self._boot_id = boot_id
 

@@ -15,24 +15,15 @@ from fleet.agent.child import call
 from fleet.contract import errors
 from fleet.contract.config import FleetDeviceAuth
 from fleet.contract.errors import FleetError, InvalidInput, Unreachable
+from fleet.contract.parsing import NOT_JSON
+from fleet.identity.access_token import AccessToken
 
 _WITHIN = 30.0
 """Seconds for the whole process: it gives the issuer ten."""
 
 
-class Token(msgspec.Struct, frozen=True, tag="token"):
-    """An access token, a secret. `expires_at` is in seconds of the monotonic clock, which all processes share."""
-
-    text: str
-    expires_at: float
-    lifetime: float
-
-    def __repr__(self) -> str:
-        return f"Token(text=..., expires_at={self.expires_at!r}, lifetime={self.lifetime!r})"
-
-
 class BadKey(InvalidInput):
-    """The machine key is truncated, damaged or of another kind; nobody was contacted."""
+    """The machine key is truncated, damaged or of another kind; no connection was made."""
 
 
 class _Bad(msgspec.Struct, frozen=True, tag="bad"):
@@ -44,17 +35,17 @@ class _Bad(msgspec.Struct, frozen=True, tag="bad"):
 _KINDS = {**vars(errors), BadKey.__name__: BadKey}
 
 
-async def ask(auth: FleetDeviceAuth) -> Token:
+async def ask(auth: FleetDeviceAuth) -> AccessToken:
     """Get a token.
 
     Raises:
         BadKey: the machine key is of no use.
-        FleetError: see `fleet.tokens.fetch_token`.
+        FleetError: see `fleet.identity.tokens.fetch_token`.
     """
     try:
-        _, answer = await call(__name__, told=msgspec.json.encode(auth), within=_WITHIN)
-        outcome = msgspec.json.decode(answer, type=Token | _Bad)
-    except (TimeoutError, msgspec.DecodeError) as error:
+        _, answer = await call(__name__, stdin=msgspec.json.encode(auth), within=_WITHIN)
+        outcome = msgspec.json.decode(answer, type=AccessToken | _Bad)
+    except (TimeoutError, *NOT_JSON) as error:
         raise _died(str(error) or "no answer in time") from error
     if isinstance(outcome, _Bad):
         raise _KINDS.get(outcome.kind, FleetError)(outcome.what, next_step=outcome.next_step)
@@ -65,18 +56,17 @@ def _died(why: str) -> FleetError:
     return Unreachable(f"the process that gets tokens failed: {why}", next_step="see its traceback in the agent's log")
 
 
-async def _answer(auth: FleetDeviceAuth) -> Token | _Bad:
-    from fleet import tokens  # noqa: PLC0415 - the weight that this process exists for
+async def _answer(auth: FleetDeviceAuth) -> AccessToken | _Bad:
+    from fleet.identity import tokens  # noqa: PLC0415 - the weight that this process exists for
 
     try:
         tokens.parse_machine_key_file(msgspec.json.encode(auth.machine_key))
     except FleetError as error:
         return _Bad(BadKey.__name__, error.what, error.next_step)
     try:
-        token = await tokens.fetch_token(auth)
+        return await tokens.fetch_token(auth)
     except FleetError as error:
         return _Bad(type(error).__name__, error.what, error.next_step)
-    return Token(token.text, token.expires_at, token.lifetime)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def _boot_id(root: Path) -> str:
 
 
 def _os_name() -> str:
-    """The distribution's name for people (os-release(5), PRETTY_NAME); empty where there is none."""
+    """The distribution's name for people (os-release(5), PRETTY_NAME); empty if there is none."""
     try:
         lines = _OS_RELEASE.read_text().splitlines()
     except OSError:

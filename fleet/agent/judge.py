@@ -1,12 +1,13 @@
-"""What to report of a deployment: a pure judgement over the wish, its container and what went wrong."""
+"""What to report of a deployment: a pure decision from its desired state, its container and its errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fleet.agent.reconcile import Observed, Status, keeper
-from fleet.agent.wishes import Problem, Wish
-from fleet.contract.wire import DeviceState, Phase, Reason, Restart
+from fleet.agent.desired_state import Deployment
+from fleet.agent.problems import Problem, Waits
+from fleet.agent.reconcile import Observed, Status, kept_container, on_trial
+from fleet.contract.wire import Container, DeviceState, Phase, Reason, Restart
 
 CRASHES = 3
 """Restarts after which an unstable container counts as a crash loop."""
@@ -15,54 +16,87 @@ Verdict = tuple[Phase, Reason, str]
 
 
 def judge(
-    wish: Wish,
+    desired: Deployment,
     containers: Sequence[Observed],
     *,
-    busy: Reason | None = None,
+    busy: tuple[Reason, str] | None = None,
     failure: Problem | None = None,
     unsaved: str = "",
 ) -> DeviceState:
     """The report of one deployment.
 
     Args:
-        wish: What is wanted.
+        desired: The deployment as it is ordered.
         containers: The deployment's own containers.
-        busy: What the agent is doing about it now.
+        busy: What the agent is doing about it now, and how far it is in words.
         failure: Why the last attempt failed.
         unsaved: Why the desired state is not on disk.
     """
-    kept = keeper(wish.workload, containers) if wish.workload else None
+    kept = kept_container(desired.workload, containers) if desired.workload else None
     shown = kept or (containers[0] if containers else None)
-    phase, reason, message = _verdict(wish, kept, busy, failure)
+    return state(desired, _verdict(desired, kept, containers, busy, failure), shown, unsaved)
+
+
+def state(desired: Deployment, verdict: Verdict, shown: Observed | None, unsaved: str) -> DeviceState:
+    """A verdict as it is reported, with what is `shown` of a container."""
+    phase, reason, message = verdict
     if phase is Phase.RUNNING and unsaved:
         reason, message = Reason.STATE_NOT_SAVED, f"runs, but would be lost by a reboot without network: {unsaved}"
     return DeviceState(
-        generation=wish.generation,
+        generation=desired.generation,
         phase=phase,
         reason=reason,
         message=Problem(reason, message).message,
         container_id=shown.id if shown else "",
         restarts=shown.restarts if shown else 0,
+        image_id=shown.image_id if shown else "",
+        image_digests=shown.image_digests if shown else (),
+        secrets=desired.secrets,
     )
 
 
-def _verdict(wish: Wish, kept: Observed | None, busy: Reason | None, failure: Problem | None) -> Verdict:
-    problem = wish.problem or failure
+def _verdict(
+    desired: Deployment,
+    kept: Observed | None,
+    containers: Sequence[Observed],
+    busy: tuple[Reason, str] | None,
+    failure: Problem | None,
+) -> Verdict:
+    problem = desired.problem or failure
+    if desired.problem is None and (again := pulled_again(busy, failure)) is not None:
+        return again
     if problem is not None:
-        return Phase.FAILED, problem.reason, problem.message
+        return failed(problem)
     if busy is not None:
-        return Phase.PENDING, busy, ""
-    if kept is None or wish.workload is None:
+        return Phase.PENDING, *busy
+    if kept is None or not isinstance(desired.workload, Container):
         return Phase.PENDING, Reason.STARTING, ""
-    if kept.unclear:
-        return Phase.FAILED, Reason.ENGINE_ERROR, f"the engine does not show the container: {kept.unclear}"
-    return _seen(wish.workload.restart, kept)
+    verdict = seen(desired.workload.restart, kept)
+    if verdict[0] is Phase.RUNNING and on_trial(desired.workload, kept, [one for one in containers if one is not kept]):
+        return Phase.PENDING, Reason.STARTING, "runs, and is not known to be well yet; the container before is kept"
+    return verdict
 
 
-def _seen(restart: Restart, container: Observed) -> Verdict:
+def pulled_again(busy: tuple[Reason, str] | None, failure: Problem | None) -> Verdict | None:
+    """The verdict while a pull that failed is tried again, and there is something to say of it; both are told."""
+    if failure is None or busy is None or busy[0] is not Reason.PULLING or not busy[1]:
+        return None
+    return Phase.PENDING, Reason.PULLING, f"{busy[1]}; the try before failed: {failure.message}"
+
+
+def failed(problem: Problem) -> Verdict:
+    """What a problem comes to: one that passes by itself is waited for."""
+    phase = Phase.PENDING if isinstance(problem, Waits) else Phase.FAILED
+    return phase, problem.reason, problem.message
+
+
+def seen(restart: Restart, container: Observed) -> Verdict:
+    """What a container's state comes to, by itself."""
     match container.status:
+        case _ if container.unclear:
+            return Phase.FAILED, Reason.ENGINE_ERROR, f"the engine does not show the container: {container.unclear}"
         case Status.RUNNING if container.restarts >= CRASHES and container.steady_in > 0:
-            return Phase.RESTARTING, Reason.CRASH_LOOP, f"restarted {container.restarts} times"
+            return Phase.RESTARTING, Reason.CRASH_LOOP, f"restarted {container.restarts} times{_foreign(container)}"
         case Status.RUNNING:
             return _running(container)
         case Status.RESTARTING:
@@ -70,10 +104,8 @@ def _seen(restart: Restart, container: Observed) -> Verdict:
             return Phase.RESTARTING, Reason.CRASH_LOOP if looping else Reason.EXITED, _exit(container)
         case Status.PAUSED:
             return Phase.UNHEALTHY, Reason.ENGINE_ERROR, "paused by somebody on the device"
-        case Status.EXITED:
-            return _exited(restart, container)
         case _:
-            return Phase.PENDING, Reason.STARTING, container.error
+            return _at_rest(restart, container)
 
 
 def _running(container: Observed) -> Verdict:
@@ -88,7 +120,9 @@ def _running(container: Observed) -> Verdict:
             return Phase.RUNNING, Reason.STARTED, ""
 
 
-def _exited(restart: Restart, container: Observed) -> Verdict:
+def _at_rest(restart: Restart, container: Observed) -> Verdict:
+    if container.status is not Status.EXITED:
+        return Phase.PENDING, Reason.STARTING, container.error
     if restart in {Restart.NO, Restart.ON_FAILURE} and container.exit_code == 0:
         return Phase.RUNNING, Reason.COMPLETED, _exit(container)
     if restart is Restart.NO:
@@ -99,4 +133,8 @@ def _exited(restart: Restart, container: Observed) -> Verdict:
 def _exit(container: Observed) -> str:
     cause = " (out of memory)" if container.out_of_memory else ""
     detail = f": {container.error}" if container.error else ""
-    return f"exit code {container.exit_code}{cause}{detail}"
+    return f"exit code {container.exit_code}{cause}{detail}{_foreign(container) if container.exit_code else ''}"
+
+
+def _foreign(container: Observed) -> str:
+    return f"; {container.foreign}" if container.foreign else ""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator
 
-from fleet.agent.answers import Details
+from fleet.agent.answers import Details, EngineRefused, EngineSilent
 from fleet.agent.engine import Engine
 from fleet.agent.reconcile import Observed, Status
-from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL, SPEC_LABEL
+from fleet.contract.containers import (
+    ADDRESS_LABEL,
+    CONTAINER_LABEL,
+    DEPLOYMENT_LABEL,
+    DEVICE_LABEL,
+    NETWORK_LABEL,
+    ORDER_LABEL,
+    SERVER_LABEL,
+    SPEC_LABEL,
+)
 from fleet.contract.owner import Owner
 
 STEADY_AFTER = 10.0
@@ -17,6 +27,8 @@ EVENTS = ("create", "start", "die", "died", "destroy", "remove", "health_status"
 """What changes a container; podman calls two of them `died` and `remove`."""
 _KNOWN = {status.value: status for status in Status} | {"configured": Status.CREATED, "initialized": Status.CREATED}
 """The engines' words for states; podman has two for a container that has not run yet."""
+_BARE = re.compile(r"[0-9a-f]{64}\Z")
+"""How podman writes an image's id; docker puts `sha256:` before it."""
 _BETWEEN = frozenset({"stopped", "stopping"})
 """podman's words for a container whose process has ended, before its policy is looked at (libpod/define)."""
 
@@ -25,11 +37,13 @@ class Observer:
     """Our containers on one engine. Times runs by its own monotonic clock, for the device's may jump by years."""
 
     def __init__(self, engine: Engine, owner: Owner) -> None:
-        """Look at nothing yet."""
         self._engine = engine
         self._owner = owner
         self._label = f"{DEVICE_LABEL}={owner.device}"
         self._first_seen: dict[tuple[str, str], float] = {}
+        self._first_met: dict[str, float] = {}
+        self._images: dict[str, tuple[tuple[str, ...], str]] = {}
+        """Of each image, the digests by which registries know it, and that it is made for another machine."""
 
     async def look(self) -> list[Observed]:
         """Every container of this device that we made.
@@ -43,7 +57,18 @@ class Observer:
         self._first_seen = {
             run: self._first_seen.get(run, now) for run in ((one.id, one.state.started_at) for one in found)
         }
+        self._first_met = {one.id: self._first_met.get(one.id, now) for one in found}
+        await self._learn_images({one.image for one in found if one.image})
         return [self._observed(one, now) for one in found if DEPLOYMENT_LABEL in one.labels]
+
+    async def _learn_images(self, images: set[str]) -> None:
+        """Ask once for each image that a container was made from, for one that hangs must not delay every look."""
+        self._images = {image: known for image, known in self._images.items() if image in images}
+        for image in images - self._images.keys():
+            try:
+                self._images[image] = await self._engine.digests(image), await self._engine.foreign(image)
+            except (EngineRefused, EngineSilent):
+                self._images[image] = (), ""
 
     def changes(self) -> AsyncIterator[None]:
         """One item when the engine is there, then one per change of our containers; see `Engine.events`."""
@@ -54,10 +79,13 @@ class Observer:
         state, health = one.state, one.state.health
         probes = health.log if health and health.log else []
         seen = self._first_seen[one.id, state.started_at]
+        digests, foreign = self._images.get(one.image, ((), ""))
         return Observed(
             id=one.id,
             name=one.name.lstrip("/"),
             deployment=labels[DEPLOYMENT_LABEL],
+            container=labels.get(CONTAINER_LABEL, ""),
+            order=labels.get(ORDER_LABEL, ""),
             spec=labels.get(SPEC_LABEL, ""),
             status=status_of(one),
             exit_code=state.exit_code,
@@ -65,9 +93,14 @@ class Observer:
             unclear=one.unclear,
             out_of_memory=state.out_of_memory,
             restarts=one.restart_count,
+            place=(labels.get(NETWORK_LABEL, ""), labels.get(ADDRESS_LABEL, "")),
             health=health.status if health else "",
             health_output=probes[-1].output.strip() if probes else "",
             steady_in=max(0.0, seen + STEADY_AFTER - now),
+            age=now - self._first_met[one.id],
+            image_id=f"sha256:{one.image}" if _BARE.match(one.image) else one.image,
+            image_digests=digests,
+            foreign=foreign,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from fleet.agent.record import read_record, write_record
 
 KEPT = 2
-"""Images of a deployment that stay: the one it runs and the one before it, to which it may go back."""
+"""Images of a container that stay: the one it runs and the one before it, to which it may go back."""
 
 
 class _Kept(msgspec.Struct):
@@ -21,7 +22,6 @@ class Pulled:
     """The record, in one file; where it cannot be written or read, nothing is removed for it."""
 
     def __init__(self, path: Path) -> None:
-        """Read what an earlier agent recorded."""
         self._path = path
         self._kept = read_record(path, _Kept)
 
@@ -31,21 +31,24 @@ class Pulled:
             self._kept.pulled.append(image)
             self._save()
 
-    def used(self, deployment: str, image: str) -> None:
-        """A deployment is to run it from now on."""
-        before = self._kept.used.get(deployment, [])
+    def used(self, unit: str, image: str) -> None:
+        """A container of a deployment is to run it from now on; see `unit_of`."""
+        before = self._kept.used.get(unit, [])
         after = [image, *(one for one in before if one != image)][:KEPT]
         if after != before:
-            self._kept.used[deployment] = after
+            self._kept.used[unit] = after
             self._save()
 
-    def ended(self, deployment: str) -> None:
-        """A deployment has no container any more, and is not wished."""
-        if self._kept.used.pop(deployment, None) is not None:
+    def ended(self, deployment: str, left: Collection[str]) -> None:
+        """Of a deployment, only the containers that are `left` need their images; each is named by `unit_of`."""
+        units = [one for one in self._kept.used if one.partition("/")[0] == deployment and one not in left]
+        for unit in units:
+            del self._kept.used[unit]
+        if units:
             self._save()
 
     def surplus(self) -> list[str]:
-        """What we pulled, and no deployment runs or ran before."""
+        """What we pulled, and nothing runs or ran before."""
         needed = {image for images in self._kept.used.values() for image in images}
         return [image for image in self._kept.pulled if image not in needed]
 

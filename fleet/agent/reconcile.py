@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
 
-from fleet.agent.wishes import Wish, Wishes
+from fleet.agent.desired_state import Deployment, DesiredState
+from fleet.contract.confinement import Update
 from fleet.contract.containers import spec_hash
-from fleet.contract.wire import Restart, Workload
+from fleet.contract.pod import SentPod
+from fleet.contract.sealed import Sealed
+from fleet.contract.wire import Container, Restart, Workload
 
 
 class Status(Enum):
@@ -28,7 +32,7 @@ class Observed(msgspec.Struct, frozen=True):
     """One of our containers as the engine shows it.
 
     `unclear` says why the engine does not show it; then it is known from the engine's list alone. `steady_in` is the
-    time in seconds until the present run counts as stable, 0 when it does.
+    time in seconds until the present run counts as stable, 0 when it does; `age` is since when the agent knows it.
     """
 
     id: str
@@ -36,6 +40,12 @@ class Observed(msgspec.Struct, frozen=True):
     spec: str
     status: Status
     name: str = ""
+    container: str = ""
+    """Its name in its pod."""
+    order: str = ""
+    """The `spec_hash` of the pod that it was made for."""
+    place: tuple[str, str] = ("", "")
+    """The id of the network of its pod, and its address there."""
     unclear: str = ""
     exit_code: int = 0
     error: str = ""
@@ -44,6 +54,15 @@ class Observed(msgspec.Struct, frozen=True):
     health: str = ""
     health_output: str = ""
     steady_in: float = 0
+    age: float = 0
+    image_id: str = ""
+    image_digests: tuple[str, ...] = ()
+    foreign: str = ""
+    """That its image is made for another machine, in words."""
+
+
+Named = tuple[tuple[str, str], ...]
+"""Containers: the id of each, and its name in its pod."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -52,9 +71,15 @@ class Run(msgspec.Struct, frozen=True):
     `back_to` is the one of them that runs again if the new one cannot be started.
     """
 
-    workload: Workload
+    workload: Container
     instead_of: tuple[str, ...] = ()
     back_to: str = ""
+    sealed: Sealed | None = None
+    """The secrets that the workload takes."""
+    start: bool = True
+    """Else it is only made, so that nothing else is touched before it can be."""
+    order: str = ""
+    """The `spec_hash` of the pod that it is of."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -63,6 +88,17 @@ class Start(msgspec.Struct, frozen=True):
     container: str
     instead_of: tuple[str, ...] = ()
     back_to: str = ""
+    workload: Container | None = None
+    """What it was made from; None where the same action has just made it, or it is the one before."""
+    update: Update = Update()
+    """How it takes its place: what ran before is kept until it is well."""
+    sealed: Sealed | None = None
+    aside: Named = ()
+    """Others that end before it starts, and run again if it cannot: they stay for as long as they may be needed."""
+    member: str = ""
+    """Its name in its pod."""
+    place: tuple[str, str] = ("", "")
+    """As `Observed.place`."""
 
 
 class Remove(msgspec.Struct, frozen=True):
@@ -71,15 +107,23 @@ class Remove(msgspec.Struct, frozen=True):
     containers: tuple[str, ...]
 
 
-Action = Run | Start | Remove
+class RollBack(msgspec.Struct, frozen=True):
+    """Run the containers before again, in the place of those that were not well in time."""
+
+    containers: tuple[str, ...]
+    back_to: Named
+    why: str
 
 
-def plan(wishes: Wishes, observed: Sequence[Observed]) -> dict[str, Action]:
+Action = Run | Start | Remove | RollBack
+
+
+def plan(desired_state: DesiredState, observed: Sequence[Observed]) -> dict[str, Action]:
     """The next action of each deployment that needs one; see `next_action`."""
     found = by_deployment(observed)
     actions: dict[str, Action] = {}
-    for name in (*wishes, *(name for name in found if name not in wishes)):
-        action = next_action(wishes.get(name), found.get(name, ()))
+    for name in (*desired_state, *(name for name in found if name not in desired_state)):
+        action = next_action(desired_state.get(name), found.get(name, ()))
         if action is not None:
             actions[name] = action
     return actions
@@ -93,48 +137,103 @@ def by_deployment(observed: Sequence[Observed]) -> dict[str, list[Observed]]:
     return found
 
 
-def next_action(wish: Wish | None, containers: Sequence[Observed]) -> Action | None:
-    """What to do next about one deployment, given what is wished of it and its own containers; None for nothing.
+def next_action(
+    desired: Deployment | None, containers: Sequence[Observed], *, rolled_back: bool = False
+) -> Action | None:
+    """What to do next about one deployment, from its desired state and its own containers; None for nothing.
 
-    A container made from the same workload is never touched while it runs; what is not wished any more goes; a wish
-    that was never understood leaves everything as it is.
+    A container made from the same workload is never touched while it runs. The containers of a removed deployment are
+    removed. A desired state that was never parsed changes nothing. `pods` plans pods. If the device `rolled_back` the
+    order, the previous container goes on.
     """
     there = [one for one in containers if one.status is not Status.REMOVING]
-    if wish is None:
+    if desired is None:
         return Remove(tuple(one.id for one in there)) if there else None
-    return _towards(wish.workload, there) if wish.workload is not None else None
+    if desired.workload is None or isinstance(desired.workload, SentPod):
+        return None
+    if rolled_back and there:
+        before = max(there, key=lambda one: (LIFE.get(one.status, 0), one.id))
+        return Start(before.id) if must_start(desired.workload.restart, before) else None
+    return _towards(desired.workload, desired.sealed, there)
 
 
-def keeper(workload: Workload, containers: Sequence[Observed]) -> Observed | None:
+def kept_container(workload: Workload, containers: Sequence[Observed]) -> Observed | None:
     """The container that stands for the workload: one made from it, one that runs before any other."""
     wanted = spec_hash(workload)
     fitting = [one for one in containers if one.spec == wanted and one.status not in {Status.DEAD, Status.REMOVING}]
-    return max(fitting, key=lambda one: (_LIFE.get(one.status, 0), one.id), default=None)
+    return max(fitting, key=lambda one: (LIFE.get(one.status, 0), one.id), default=None)
 
 
 PREVIOUS = ".previous."
 """In the name of a container that was stopped for its replacement: this much must survive the agent."""
-_LIFE = {Status.RUNNING: 2, Status.RESTARTING: 1, Status.PAUSED: 1}
+LIFE = {Status.RUNNING: 2, Status.RESTARTING: 1, Status.PAUSED: 1}
 
 
-def _towards(workload: Workload, containers: Sequence[Observed]) -> Action | None:
-    kept = keeper(workload, containers)
+def _towards(workload: Container, sealed: Sealed | None, containers: Sequence[Observed]) -> Action | None:
+    kept = kept_container(workload, containers)
     rest = [one for one in containers if one is not kept]
     others = tuple(one.id for one in rest)
     if kept is None:
-        return Run(workload, others, _back_to(rest))
-    if _must_start(workload.restart, kept):
-        return Start(kept.id, others, _back_to(rest))
-    return Remove(others) if others else None
+        return Run(workload, others, previous_container(rest, spec_hash(workload)), sealed)
+    if must_start(workload.restart, kept):
+        return Start(kept.id, others, previous_container(rest, kept.spec), workload, workload.update, sealed)
+    if not on_trial(workload, kept, rest):
+        return Remove(others) if others else None
+    before, deadline = previous_container(rest, kept.spec), workload.update.deadline
+    if deadline and kept.age >= deadline:
+        return RollBack((kept.id,), ((before, ""),), f"it was not well within {deadline} s{detail(kept)}")
+    surplus = tuple(one for one in others if one != before)
+    return Remove(surplus) if surplus else None
 
 
-def _back_to(containers: Sequence[Observed]) -> str:
-    """What runs, or ran until it was stopped for its replacement; empty for nothing."""
-    lived = [one for one in containers if one.status in _LIFE or PREVIOUS in one.name]
-    return max(lived, key=lambda one: (_LIFE.get(one.status, 0), one.id)).id if lived else ""
+def on_trial(workload: Container, kept: Observed, rest: Sequence[Observed]) -> bool:
+    """Whether the container that stands for the workload is not well yet, and the one before is kept for that long."""
+    tried = workload.update != Update()
+    return tried and bool(previous_container(rest, kept.spec)) and not is_well(workload.restart, kept)
 
 
-def _must_start(restart: Restart, container: Observed) -> bool:
+def trial_ends_in(desired: Deployment, containers: Sequence[Observed]) -> float:
+    """Seconds until a trial must be checked again; infinite without a trial."""
+    if desired.workload is None or isinstance(desired.workload, SentPod):
+        return math.inf
+    kept = kept_container(desired.workload, containers)
+    if kept is None:
+        return math.inf
+    if not on_trial(desired.workload, kept, [one for one in containers if one is not kept]):
+        return math.inf
+    left = desired.workload.update.deadline - kept.age
+    return min(one for one in (left, kept.steady_in, math.inf) if one > 0)
+
+
+def is_well(restart: Restart, container: Observed) -> bool:
+    """Whether its health check passes; without one, whether it has run for ten seconds, or ended as it should."""
+    if container.status is Status.EXITED:
+        return container.exit_code == 0 and restart in {Restart.NO, Restart.ON_FAILURE}
+    if container.status is not Status.RUNNING or container.health in {"starting", "unhealthy"}:
+        return False
+    return container.health == "healthy" or container.steady_in == 0
+
+
+def detail(container: Observed) -> str:
+    """What is to be said of a container that is not well."""
+    if container.health == "unhealthy":
+        return f": its health check says: {container.health_output}" if container.health_output else ": it is unhealthy"
+    if container.status is not Status.RUNNING or container.restarts:
+        return f": exit code {container.exit_code}, restarted {container.restarts} times"
+    return ""
+
+
+def previous_container(containers: Sequence[Observed], wanted: str) -> str:
+    """What runs, or ran until it was stopped for its replacement; empty for nothing.
+
+    A second container of the specification that is wanted is no way back.
+    """
+    lived = [one for one in containers if one.spec != wanted and (one.status in LIFE or PREVIOUS in one.name)]
+    return max(lived, key=lambda one: (LIFE.get(one.status, 0), one.id)).id if lived else ""
+
+
+def must_start(restart: Restart, container: Observed) -> bool:
+    """Whether a container that is as it should be has to be started by us."""
     if container.status is Status.CREATED:
         return True
     if container.status is not Status.EXITED:

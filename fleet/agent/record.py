@@ -8,16 +8,17 @@ from typing import TypeVar
 
 import msgspec
 
-from fleet.umask import make_folders
+from fleet.contract.parsing import NOT_JSON
+from fleet.process.umask import make_folders
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 def read_record(path: Path, kind: type[S]) -> S:
-    """What was recorded; an empty record where there is none that can be read."""
+    """The record; an empty one if none can be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, *NOT_JSON):
         return kind()
 
 

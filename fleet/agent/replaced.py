@@ -8,11 +8,12 @@ from pathlib import Path
 import structlog
 
 from fleet.agent.answers import EngineDown, EngineRefused
-from fleet.agent.backoff import Backoff
 from fleet.agent.engine import Engine
+from fleet.agent.networks import clear_networks
 from fleet.agent.observe import belongs
 from fleet.contract.containers import DEVICE_LABEL, SERVER_LABEL
 from fleet.contract.owner import Owner, parse_owners
+from fleet.process.backoff import Backoff
 
 _log = structlog.stdlib.get_logger()
 
@@ -21,7 +22,7 @@ class Replaced:
     """The identities before `present`, as the file tells; read once."""
 
     def __init__(self, path: Path, present: Owner) -> None:
-        """Read the file; one that is not there, or does not parse, names nobody."""
+        """Read the file; a file that is missing, or does not parse, names no identity."""
         self._present = present
         try:
             data = path.read_bytes()
@@ -43,6 +44,7 @@ class Replaced:
                 if belongs(one, owner) and not unnamed:
                     _log.info("a container of another identity ends", device=owner.device, container=one.name)
                     await engine.remove(one.id)
+            await clear_networks(engine, owner, ())
         except (EngineDown, EngineRefused) as error:
             _log.warning("containers of another identity are still there", device=owner.device, why=error.what)
             return False

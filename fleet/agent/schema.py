@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from fleet.agent.place import Place
-from fleet.agent.upgrade.room import Room
+from fleet.agent.paths import AgentPaths
+from fleet.agent.upgrade.device.version_store import VersionStore
+from fleet.contract.parsing import NOT_JSON
 
 
 class _Form(msgspec.Struct):
@@ -16,13 +17,15 @@ class _Form(msgspec.Struct):
 
 
 def form_of(data: bytes) -> int:
-    """The form that a file says it has; 1 for one that says none, or that nobody can read."""
+    """The schema number of a file; 1 if it has none, or cannot be read."""
     try:
         return msgspec.json.decode(data, type=_Form).schema
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return 1
 
 
-def on_disk(place: Place) -> int:
+def on_disk(paths: AgentPaths) -> int:
     """The newest form of the files that are there."""
-    return max(form_of(path.read_bytes()) if path.is_file() else 1 for path in (place.state, Room(place.root).journal))
+    return max(
+        form_of(path.read_bytes()) if path.is_file() else 1 for path in (paths.state, VersionStore(paths.root).journal)
+    )

@@ -7,15 +7,16 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from fleet.agent.advice import next_step
 from fleet.agent.engine import Engine
-from fleet.agent.hints import next_step
-from fleet.agent.place import Place
+from fleet.agent.paths import AgentPaths
 from fleet.agent.setup import load
-from fleet.bus import Login, connect
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, Unreachable
 from fleet.contract.permissions import inbox_prefix
-from fleet.tokens import AccessToken, fetch_token, parse_machine_key_file
+from fleet.identity.access_token import AccessToken
+from fleet.identity.tokens import fetch_token, parse_machine_key_file
+from fleet.nats.bus import Login, connect
 
 _NATS_WITHIN = 10.0
 
@@ -24,7 +25,6 @@ class Checks:
     """Runs checks one by one, prints a line for each, and remembers whether all were good."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """Print through `say`."""
         self._say = say
         self.good = True
 
@@ -46,43 +46,58 @@ class Checks:
             self.fail(name, error)
 
 
-async def self_test(place: Place, say: Callable[[str], None]) -> bool:
+async def self_test(paths: AgentPaths, say: Callable[[str], None]) -> bool:
     """Check configuration, engine, issuer and NATS; True if an agent would work here. Changes nothing."""
     checks = Checks(say)
     try:
-        config = load(place)
+        config = load(paths)
         parse_machine_key_file(msgspec.json.encode(config.auth.machine_key))
     except FleetError as error:
         checks.fail("config", error)
         for name in ("engine", "issuer", "nats"):
             checks.skip(name, "without a configuration")
         return False
-    say(f"config  ok      device {config.device_id}, {place.config}")
-    await checks.run("engine", _engine(place, config))
+    say(f"config  ok      device {config.device_id}, {paths.config}")
+    await checks.run("engine", engine(paths, config))
     tokens: list[AccessToken] = []
-    await checks.run("issuer", _issuer(config, tokens))
+    await checks.run("issuer", issuer(config, tokens))
     if tokens:
-        await checks.run("nats", _nats(config, tokens[0]))
+        await checks.run("nats", nats(config, tokens[0]))
     else:
         checks.skip("nats", "without a token")
     return checks.good
 
 
-async def _engine(place: Place, config: AgentConfig) -> str:
-    engine = Engine(place.engine(config.engine_socket))
+async def engine(paths: AgentPaths, config: AgentConfig) -> str:
+    """What engine answers.
+
+    Raises:
+        FleetError: none does.
+    """
+    asked = Engine(paths.engine(config.engine_socket))
     try:
-        return f"{await engine.version()} at {place.engine(config.engine_socket)}"
+        return f"{await asked.version()} at {paths.engine(config.engine_socket)}"
     finally:
-        await engine.close()
+        await asked.close()
 
 
-async def _issuer(config: AgentConfig, tokens: list[AccessToken]) -> str:
+async def issuer(config: AgentConfig, tokens: list[AccessToken]) -> str:
+    """Log in at the identity provider; the token is put into `tokens`.
+
+    Raises:
+        FleetError: it gives none.
+    """
     token = await fetch_token(config.auth)
     tokens.append(token)
     return f"token of {config.auth.issuer}, valid for {token.lifetime:.0f} s"
 
 
-async def _nats(config: AgentConfig, token: AccessToken) -> str:
+async def nats(config: AgentConfig, token: AccessToken) -> str:
+    """Log in at NATS.
+
+    Raises:
+        FleetError: it lets us not in, or is not there.
+    """
     login = Login(
         url=config.nats_url,
         name=config.device_id,

@@ -1,4 +1,4 @@
-"""The agent's life with NATS: log in, hear what is wanted, report, renew the token; and anew whenever that ends."""
+"""The agent's session with NATS: log in, receive the desired state, report, renew the token; restart at its end."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from typing import Protocol
 
 import structlog
 
-from fleet.agent.backoff import Backoff
-from fleet.agent.desired import Unclear, read
-from fleet.agent.hints import certificate_trouble, clock_hint, next_step
-from fleet.agent.nudge import Nudge
+from fleet.agent.advice import certificate_trouble, clock_hint, next_step
+from fleet.agent.desired_reader import Unclear, read
+from fleet.agent.desired_state import DesiredState
+from fleet.agent.logs.server import LogServer
+from fleet.agent.machine_key import MachineKeyRotation
+from fleet.agent.read_trigger import ReadTrigger
+from fleet.agent.release_keys import ReleaseKeyRotation
 from fleet.agent.report import Reporter
+from fleet.agent.sealing import Sealing
 from fleet.agent.supervise import keep_going
-from fleet.agent.token import TokenKeeper
-from fleet.agent.wishes import Wishes
-from fleet.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
+from fleet.agent.token import TokenSource
+from fleet.agent.trust import TrustBundleRotation
 from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, NotPermitted
 from fleet.contract.permissions import inbox_prefix
+from fleet.contract.volumes import VolumeOrder
+from fleet.nats.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
+from fleet.process.backoff import Backoff
 
 _log = structlog.stdlib.get_logger()
 
@@ -30,16 +36,20 @@ _LONGEST_AWAY = 4.0
 of an upgrade that finds NATS away must not be much later than the agent that it is to replace."""
 
 
-class Ears:
-    """The agent's side of what arrives: `known` are the wishes so far, `heard` takes new ones."""
+Heard = Callable[[DesiredState, tuple[VolumeOrder, ...]], None]
+"""Takes what is to run, and the orders to remove volumes."""
 
-    def __init__(self, known: Callable[[], Wishes], heard: Callable[[Wishes], None]) -> None:
-        """Keep both."""
+
+class DesiredCallbacks:
+    """Input of the session: `known` is the present desired state, `heard` takes a new one, `sealing` opens secrets."""
+
+    def __init__(self, known: Callable[[], DesiredState], heard: Heard, sealing: Sealing) -> None:
         self.known = known
         self.heard = heard
+        self.sealing = sealing
 
 
-class Companion(Protocol):
+class ConnectionTask(Protocol):
     """What shares the session's connection."""
 
     async def serve(self, bus: Bus) -> None:
@@ -47,8 +57,20 @@ class Companion(Protocol):
         ...
 
     def notice(self, what: str) -> None:
-        """Hear `DISCONNECTED` and `RECONNECTED`."""
+        """Handle `DISCONNECTED` and `RECONNECTED`."""
         ...
+
+
+class ConnectionTasks:
+    """Everything that shares the session's connection: upgrades, readers of logs, a new machine key or release key."""
+
+    def __init__(
+        self, upgrade: ConnectionTask, logs: LogServer, keys: MachineKeyRotation, release_keys: ReleaseKeyRotation
+    ) -> None:
+        self.upgrade = upgrade
+        self.logs = logs
+        self.keys = keys
+        self.release_keys = release_keys
 
 
 class _Ended(Exception):  # noqa: N818 - not an error: the connection is over, and is built anew
@@ -59,22 +81,28 @@ class Session:
     """One device's connection to the fleet, rebuilt for as long as the agent lives."""
 
     def __init__(
-        self, config: AgentConfig, keeper: TokenKeeper, reporter: Reporter, ears: Ears, companion: Companion
+        self,
+        config: AgentConfig,
+        tokens: TokenSource,
+        trust: TrustBundleRotation,
+        reporter: Reporter,
+        callbacks: DesiredCallbacks,
+        tasks: ConnectionTasks,
     ) -> None:
-        """Contact nothing yet."""
         self._config = config
-        self._keeper = keeper
+        self._tokens = tokens
+        self._trust = trust
         self._reporter = reporter
-        self._ears = ears
-        self._companion = companion
-        self._nudge = Nudge(config.resync_interval)
+        self._callbacks = callbacks
+        self._tasks = tasks
+        self._trigger = ReadTrigger(config.resync_interval)
         self._closed = asyncio.Event()
-        self._told = ""
+        self._last_error = ""
 
     async def run(self) -> None:
         """Work until cancelled."""
         away, refused = Backoff(0.5, _LONGEST_AWAY), Backoff(0.5, 30)
-        await self._keeper.obtain()
+        await self._tokens.obtain()
         while True:
             self._closed.clear()
             try:
@@ -94,21 +122,22 @@ class Session:
         return Login(
             url=self._config.nats_url,
             name=device,
-            ca=self._config.auth.ca,
-            token=self._keeper.current,
+            ca=self._trust.ca,
+            token=self._tokens.current,
             inbox=inbox_prefix(device),
         )
 
     async def _not_connected(self, error: FleetError, backoff: Backoff) -> None:
-        if error.what != self._told:
-            self._told = error.what
-            _log.error("not connected", why=error.what, next=next_step(error))
+        if error.what != self._last_error:
+            self._last_error = error.what
+            clock = {"clock": self._tokens.clock()} if isinstance(error, NotPermitted) else {}
+            _log.error("not connected", why=error.what, next=next_step(error), **clock)
         await asyncio.sleep(backoff.next())
         if isinstance(error, NotPermitted):
-            await self._keeper.obtain()
+            await self._tokens.obtain()
 
     async def _serve(self, bus: Bus) -> None:
-        self._welcome()
+        self._begin()
         _log.info("connected", url=self._config.nats_url)
         try:
             async with asyncio.TaskGroup() as group:
@@ -119,38 +148,46 @@ class Session:
             _log.warning("connection ended; it is built anew")
 
     def _parts(self, bus: Bus) -> dict[str, Callable[[], Awaitable[None]]]:
-        """What shares a connection; an error that nobody foresaw in one of them ends neither it nor the others."""
+        """The tasks that share a connection; an unexpected error in one of them ends neither it nor the others."""
         return {
             "desired state": lambda: self._listen(bus),
             "reports": lambda: self._reporter.publish(bus),
             "heartbeat": lambda: self._reporter.beat(bus, self._config.heartbeat_interval),
-            "token": lambda: self._keeper.keep(bus.reconnect),
-            "upgrade's connection": lambda: self._companion.serve(bus),
+            "token": lambda: self._tokens.keep_renewing(bus.reconnect),
+            "trust": lambda: self._trust.serve(bus),
+            "upgrade's connection": lambda: self._tasks.upgrade.serve(bus),
+            "logs": lambda: self._tasks.logs.serve(bus),
+            "machine key": lambda: self._tasks.keys.serve(bus),
+            "release keys": lambda: self._tasks.release_keys.serve(bus),
         }
 
-    def _welcome(self) -> None:
-        self._told = ""
-        self._keeper.trust()
+    def _begin(self) -> None:
+        self._last_error = ""
+        self._tokens.accepted()
+        self._reporter.session_key = self._tokens.shown_key
         self._reporter.anew()
-        self._nudge.give()
+        self._trigger.fire()
+        self._trust.missed()
+        self._tasks.keys.missed()
+        self._tasks.release_keys.missed()
 
     async def _until_closed(self) -> None:
         await self._closed.wait()
         raise _Ended
 
     async def _listen(self, bus: Bus) -> None:
-        """Read all that is wanted at every nudge, at every reconnect, and by the timer."""
-        await self._follow(bus)
-        async for _ in self._nudge.times():
+        """Read all that is wanted at every trigger, at every reconnect, and by the timer."""
+        await self._subscribe(bus)
+        async for _ in self._trigger.times():
             await self._read(bus)
 
-    async def _follow(self, bus: Bus) -> None:
+    async def _subscribe(self, bus: Bus) -> None:
         device = self._config.device_id
         backoff = Backoff(0.5, 30)
         while True:
             try:
-                await bus.hear(DESIRED_INDEX.heard(device), self._nudge.give)
-                await bus.hear(DESIRED_STATE.heard(f"{device}.*"), self._nudge.give)
+                await bus.subscribe(DESIRED_INDEX.notify_subject(device), self._trigger.fire)
+                await bus.subscribe(DESIRED_STATE.notify_subject(f"{device}.*"), self._trigger.fire)
             except FleetError as error:
                 _log.warning("changes are not heard yet", why=error.what)
                 await asyncio.sleep(backoff.next())
@@ -159,21 +196,24 @@ class Session:
 
     async def _read(self, bus: Bus) -> None:
         try:
-            wishes = await read(bus, self._config.device_id, self._ears.known())
+            orders = await read(bus, self._config.device_id, self._callbacks.known())
+            desired_state = await self._callbacks.sealing.noted(orders.desired_state, self._callbacks.known())
         except FleetError as error:
-            if error.what != self._told:
-                self._told = error.what
+            self._trigger.failed()
+            if error.what != self._last_error:
+                self._last_error = error.what
                 log = _log.info if isinstance(error, Unclear) else _log.warning
                 log("desired state not read; nothing changes", why=error.what)
         else:
-            self._told = ""
-            self._ears.heard(wishes)
+            self._last_error = ""
+            self._callbacks.heard(desired_state, orders.remove_volumes)
 
     def _notice(self, what: str) -> None:
-        self._companion.notice(what)
+        self._tasks.upgrade.notice(what)
+        self._reporter.notice(what)
         if what == RECONNECTED:
             _log.info("reconnected")
-            self._welcome()
+            self._begin()
         elif what == DISCONNECTED:
             _log.warning("disconnected; workloads go on")
         elif certificate_trouble(what):
@@ -181,7 +221,7 @@ class Session:
         else:
             _log.warning("NATS", why=what)
             if "authorization" in what.lower() or "authentication" in what.lower():
-                self._keeper.doubt()
+                self._tokens.refused()
 
     def _end(self, _what: str) -> None:
         self._closed.set()

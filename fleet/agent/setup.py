@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from fleet.agent.place import Place
+from fleet.agent.paths import AgentPaths
 from fleet.contract.config import AgentConfig, load_config
 from fleet.contract.errors import FleetError, InvalidInput
-from fleet.issuer import parse_issuer, trust
+from fleet.identity.issuer import parse_issuer, trust
 
 
-def load(place: Place) -> AgentConfig:
+def load(paths: AgentPaths) -> AgentConfig:
     """Read the configuration and look at every part of it but the key, which is for `fleet.agent.grant`.
 
     Raises:
         NotFound: there is none.
         InvalidInput: it is readable by others, or a part of it is not what it should be.
     """
-    config = load_config(place.config, AgentConfig)
+    config = load_config(paths.config, AgentConfig)
     try:
         parse_issuer(config.auth.issuer)
         trust(config.auth.ca)
         _check_address(config.nats_url)
     except FleetError as error:
-        raise InvalidInput(f"{place.config}: {error.what}", next_step=error.next_step) from error
+        raise InvalidInput(f"{paths.config}: {error.what}", next_step=error.next_step) from error
     return config
 
 

@@ -1,4 +1,4 @@
-"""Keeps the parts of the agent going: what nobody foresaw in one of them neither ends the others nor the process."""
+"""Keeps the parts of the agent running: an unexpected error in one of them ends neither the others nor the process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from fleet.agent.backoff import Backoff
-from fleet.agent.wishes import Problem
+from fleet.agent.problems import Problem
 from fleet.contract.wire import Reason
+from fleet.process.backoff import Backoff
 
 _log = structlog.stdlib.get_logger()
 
@@ -19,7 +19,7 @@ _LASTED = 60.0
 
 
 async def keep_going(part: str, work: Callable[[], Awaitable[None]], *, ends: type[Exception] | None = None) -> None:
-    """Do `work` until it returns or is cancelled; after an error that nobody foresaw, do it anew after a pause.
+    """Run `work` until it returns or is cancelled; after an unexpected error and a pause, run it again.
 
     Raises:
         ends: the one exception by which the part says that the process must go on elsewhere.
@@ -42,5 +42,5 @@ async def keep_going(part: str, work: Callable[[], Awaitable[None]], *, ends: ty
 
 
 def unforeseen(error: Exception) -> Problem:
-    """An error that nobody foresaw, as the problem of the one deployment in whose handling it was met."""
+    """An unexpected error, as the problem of the one deployment in whose handling it occurred."""
     return Problem(Reason.INTERNAL_ERROR, f"{type(error).__name__}: {error}; see the agent's log on the device")

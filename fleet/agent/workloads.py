@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
-from fleet.agent.answers import EngineDown, EngineRefused
+from fleet.agent import disk
+from fleet.agent.answers import Details, EngineDown, EngineRefused
 from fleet.agent.engine import Engine
+from fleet.agent.networks import NoRoom, clear_networks
+from fleet.agent.paths import AgentPaths
+from fleet.agent.places import Places
+from fleet.agent.policy import refusal
+from fleet.agent.problems import Problem, WentBack
 from fleet.agent.pulled import Pulled
-from fleet.agent.reconcile import PREVIOUS, Action, Remove, Run, Start
-from fleet.agent.wishes import Problem, WentBack
+from fleet.agent.pulls import Pulls, asked_with
+from fleet.agent.reconcile import PREVIOUS, Action, Named, Remove, RollBack, Run, Start
+from fleet.agent.sealing import Sealing, Unopened
+from fleet.agent.workload_files import WorkloadFiles
+from fleet.contract.confinement import Network, PullPolicy, Update, UpdateOrder
 from fleet.contract.containers import (
+    ADDRESS_LABEL,
+    CONTAINER_LABEL,
     DEPLOYMENT_LABEL,
     DEVICE_LABEL,
-    SERVER_LABEL,
+    NETWORK_LABEL,
+    ORDER_LABEL,
     SPEC_LABEL,
     container_name,
     spec_hash,
+    unit_of,
 )
+from fleet.contract.mounts import MountType
 from fleet.contract.owner import Owner
-from fleet.contract.wire import Reason
+from fleet.contract.pod import Member
+from fleet.contract.wire import Container, Reason
 
 _log = structlog.stdlib.get_logger()
 
-Stage = Callable[[Reason], None]
+Stage = Callable[[Reason, str], None]
+"""Takes what is under way, and how far it is in words."""
 
 
 class Workloads:
     """The hands of one device's agent."""
 
-    def __init__(self, engine: Engine, owner: Owner, images: Path) -> None:
-        """Do nothing yet. `images` is the file that records what was pulled."""
+    def __init__(self, engine: Engine, owner: Owner, place: AgentPaths, sealing: Sealing) -> None:
         self._engine = engine
-        self._images = Pulled(images)
+        self._images = Pulled(place.images)
+        self._pulls = Pulls(engine)
+        self._files = WorkloadFiles(place.files, place.secret_files, sealing)
+        self._places = Places(engine, owner, self._files, place.root)
+        self._sealing = sealing
+        self._root = place.root
+        self.making = asyncio.Lock()
+        """Held from a look at what is there to the making of a container that depends on it."""
         self._owner = owner
         self._device = owner.device
+        self._may_be_left = True
+        """Networks without a pod: an agent may have been ended, or the engine have failed, before they were removed."""
 
     async def carry_out(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
         """Do it, telling `stage` what is under way; returns what to report when it failed."""
@@ -49,9 +74,20 @@ class Workloads:
         except EngineRefused as error:
             return error.problem
         if problem is None:
-            with contextlib.suppress(EngineDown, EngineRefused):  # what is left is tried after the next action
-                await self._clear_images(deployment)
+            try:
+                await self._clear(deployment, alone=isinstance(action, Remove))
+            except (EngineDown, EngineRefused):
+                self._may_be_left = True
         return problem
+
+    async def clear_left(self) -> None:
+        """Remove networks that were left without a pod, where there may be some: at each look until that is done."""
+        if not self._may_be_left or self.making.locked():  # no look waits for one container that is being made
+            return
+        with contextlib.suppress(EngineDown, EngineRefused):
+            async with self.making:
+                await self._clear_networks(await self._engine.containers(f"{DEVICE_LABEL}={self._device}"))
+            self._may_be_left = False
 
     async def _act(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
         match action:
@@ -61,50 +97,130 @@ class Workloads:
                 return await self._start(deployment, action)
             case Remove():
                 return await self._remove(action.containers)
+            case RollBack():
+                return await self._return(deployment, action)
 
     async def _run(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
         """Nothing that runs is touched before its replacement is there: an image, then a container made from it."""
-        image = action.workload.image
-        self._images.used(deployment, image)
-        if not await self._engine.has_image(image):
-            stage(Reason.PULLING)
-            try:
-                await self._engine.pull(image)
-            except EngineRefused as error:
-                return Problem(Reason.IMAGE_NOT_FOUND, f"the image is not on the device; {error.what}")
-            self._images.pulled(image)
-            stage(Reason.STARTING)
-        name = container_name(self._device, deployment)
+        problem = await self._refusal(action.workload) or await self._image(deployment, action, stage)
+        if problem is not None:
+            return problem
+        member = _member(action.workload)
+        name = container_name(self._device, deployment, member)
         if action.instead_of:
             name = f"{name}.next.{secrets.token_hex(4)}"
-        labels = {
-            DEVICE_LABEL: self._device,
-            SERVER_LABEL: self._owner.server,
-            DEPLOYMENT_LABEL: deployment,
-            SPEC_LABEL: spec_hash(action.workload),
-        }
-        made = await self._engine.create(name, action.workload, labels)
-        return await self._start(deployment, Start(made, action.instead_of, action.back_to))
+        labels = self._places.labels(deployment) | {SPEC_LABEL: spec_hash(action.workload)}
+        labels |= {CONTAINER_LABEL: member, ORDER_LABEL: action.order} if member else {}
+        async with self.making:
+            problem = await self._prepare(deployment, action)
+            if problem is not None:
+                return problem
+            where = await self._places.of(deployment, action.workload)
+            if address := where.addresses.get(member):
+                labels |= {ADDRESS_LABEL: address, NETWORK_LABEL: where.network_id}
+            try:
+                workload = await self._sealing.filled(deployment, action.workload, action.sealed)
+            except Unopened as error:
+                return Problem(Reason.SECRETS_NOT_OPENED, error.what)
+            made = await self._engine.create(name, workload, labels, where)
+        if not action.start:
+            return None
+        update = action.workload.update
+        if action.workload.ports or action.workload.network is Network.HOST:
+            update = Update(deadline=update.deadline)
+        return await self._start(deployment, Start(made, action.instead_of, action.back_to, update=update))
+
+    async def _image(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
+        workload = action.workload
+        image, policy = workload.image, workload.pull
+        self._images.used(unit_of(deployment, _member(workload)), image)
+        there = await self._engine.has_image(image, workload.platform)
+        if there and policy is not PullPolicy.ALWAYS:
+            return None
+        if policy is PullPolicy.NEVER:
+            return Problem(Reason.IMAGE_NOT_FOUND, f"{image} is not on the device, and its pull policy is Never")
+        if why := await self._lacking(deployment):
+            return Problem(Reason.DISK_FULL, why)
+        stage(Reason.PULLING, "")
+        try:
+            login = await self._sealing.login(deployment, workload, action.sealed)
+        except Unopened as error:
+            return Problem(Reason.SECRETS_NOT_OPENED, error.what)
+        try:
+            await self._pulls.pull(image, workload.platform, login, partial(stage, Reason.PULLING))
+        except EngineRefused as error:
+            missing = "the image is fetched at each start" if there else "the image is not on the device"
+            return Problem(error.problem.reason, f"{missing}; {error.what}{asked_with(login, error.problem.reason)}")
+        if not there:
+            self._images.pulled(image)
+        stage(Reason.STARTING, "")
+        return None
+
+    async def _lacking(self, deployment: str) -> str:
+        """Why no image may be fetched, after what nothing needs was removed; empty where there is room."""
+        folder = await self._engine.folder()
+        if not disk.lacking(folder):
+            return ""
+        await self._clear(deployment)
+        return disk.lacking(folder)
+
+    async def _refusal(self, workload: Container) -> Problem | None:
+        """Whether the device lets it start; what runs is asked only where that matters."""
+        others: list[Details] = []
+        if any(mount.type is MountType.BIND for mount in workload.mounts):
+            others = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
+        return refusal(workload, self._root, others)
+
+    async def _prepare(self, deployment: str, action: Run | Start) -> Problem | None:
+        """Make what its container mounts be there. Looks again at what is forbidden: a pull may have taken hours."""
+        if (workload := action.workload) is None:
+            return None
+        if (problem := await self._refusal(workload)) is not None:
+            return problem
+        try:
+            where = await self._places.of(deployment, workload)
+            await self._files.write(deployment, workload, action.sealed)
+        except NoRoom as error:
+            return Problem(Reason.ENGINE_ERROR, str(error))
+        except Unopened as error:
+            return Problem(Reason.SECRETS_NOT_OPENED, error.what)
+        except OSError as error:
+            return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {error}")
+        return await self._places.make_volumes(deployment, workload, where)
 
     async def _start(self, deployment: str, action: Start) -> Problem | None:
         """Start a container in the place of others: they are stopped, and removed only once it has started."""
+        if (problem := await self._prepare(deployment, action)) is not None:
+            return problem
+        if await self._places.has_gone(deployment, action):
+            _log.info("the network of a pod was made anew, and so is its container", deployment=deployment)
+            await self._engine.remove(action.container)
+            return None
         try:
-            if action.back_to:
-                name = f"{container_name(self._device, deployment)}{PREVIOUS}{secrets.token_hex(4)}"
-                await self._set_aside(action.back_to, name)
-            for one in action.instead_of:
+            for one, member in (*action.aside, *_pair(action)):
+                await self._set_aside(one, container_name(self._device, deployment, member))
+            for one, _ in action.aside:
                 await self._engine.stop(one)
+            first = action.update.order is UpdateOrder.START_FIRST
+            for one in action.instead_of:
+                if not (first and one == action.back_to):
+                    await self._engine.stop(one)
             await self._engine.start(action.container)
         except EngineRefused as error:
             return await self._go_back(deployment, action, error.problem)
-        await self._remove(action.instead_of)
+        kept = action.back_to if action.update != Update() else ""  # until it is known to be well
+        await self._remove(tuple(one for one in action.instead_of if one != kept))
         if action.instead_of:
-            with contextlib.suppress(EngineRefused):  # the name is for people
-                await self._engine.rename(action.container, container_name(self._device, deployment))
+            await self._call_by_name(deployment, action.container, action.member)
         return None
+
+    async def _call_by_name(self, deployment: str, container: str, member: str) -> None:
+        with contextlib.suppress(EngineRefused):  # for people; and it may have its name still
+            await self._engine.rename(container, container_name(self._device, deployment, member))
 
     async def _set_aside(self, container: str, name: str) -> None:
         """Rename what is to be replaced. dockerd refuses that between two starts of a container that crashes."""
+        name = f"{name}{PREVIOUS}{secrets.token_hex(4)}"
         try:
             await self._engine.rename(container, name)
         except EngineRefused:
@@ -113,27 +229,71 @@ class Workloads:
 
     async def _go_back(self, deployment: str, action: Start, problem: Problem) -> Problem:
         """What ran before its replacement runs again; what cannot be started goes."""
-        if not action.back_to:
+        back = (*action.aside, *_pair(action))
+        if not back:
             return problem
         try:
-            await self._engine.start(action.back_to)
+            for one, _ in back:
+                await self._engine.start(one)
             await self._engine.remove(action.container)
         except EngineRefused as error:
             return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {error.what}")
-        with contextlib.suppress(EngineRefused):  # it has its name still where it could not be set aside
-            await self._engine.rename(action.back_to, container_name(self._device, deployment))
+        for one, member in back:
+            await self._call_by_name(deployment, one, member)
         return WentBack(problem.reason, f"{problem.message}; what ran before runs again")
+
+    async def _return(self, deployment: str, action: RollBack) -> Problem:
+        """The containers before run again; where they cannot, those that were not well go on."""
+        try:
+            for one in action.containers:
+                await self._engine.stop(one)
+            for one, _ in action.back_to:
+                await self._engine.start(one)
+        except EngineRefused as error:
+            for one, _ in action.back_to:
+                with contextlib.suppress(EngineRefused):
+                    await self._engine.stop(one)
+            for one in action.containers:
+                with contextlib.suppress(EngineRefused):
+                    await self._engine.start(one)
+            return WentBack(error.problem.reason, f"{action.why}; and going back to what ran before: {error.what}")
+        await self._remove(action.containers)
+        for one, member in action.back_to:
+            await self._call_by_name(deployment, one, member)
+        return WentBack(Reason.WENT_BACK, f"{action.why}; what ran before runs again")
 
     async def _remove(self, containers: tuple[str, ...]) -> None:
         for container in containers:
             await self._engine.remove(container)
 
-    async def _clear_images(self, deployment: str) -> None:
-        """Remove what we pulled and nothing needs; the engine refuses what any container was made from."""
-        left = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
-        if not any(one.labels.get(DEPLOYMENT_LABEL) == deployment for one in left):
-            self._images.ended(deployment)
+    async def _clear(self, deployment: str, *, alone: bool = False) -> None:
+        """Remove files that no container has, images that we pulled and nothing needs, and networks without a pod.
+
+        While it is not `alone`, other containers of the deployment may be on their way. The engine refuses to remove an
+        image that any container was made from. Volumes stay.
+        """
+        async with self.making:
+            every = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
+            left = [one for one in every if one.labels.get(DEPLOYMENT_LABEL) == deployment]
+            self._files.keep(deployment, {one.labels.get(SPEC_LABEL, "") for one in left})
+            if alone:
+                units = {unit_of(deployment, one.labels.get(CONTAINER_LABEL, "")) for one in left}
+                self._images.ended(deployment, units)
+                await self._clear_networks(every)
         for image in self._images.surplus():
             if await self._engine.remove_image(image):
                 _log.info("an image that nothing needs is removed", image=image)
                 self._images.removed(image)
+
+    async def _clear_networks(self, containers: Sequence[Details]) -> None:
+        pods = {one.labels.get(DEPLOYMENT_LABEL, "") for one in containers if CONTAINER_LABEL in one.labels}
+        await clear_networks(self._engine, self._owner, pods)
+
+
+def _member(workload: Container) -> str:
+    return workload.name if isinstance(workload, Member) else ""
+
+
+def _pair(action: Start) -> Named:
+    """The container that gives way, if there is one."""
+    return ((action.back_to, action.member),) if action.back_to else ()

@@ -17,12 +17,12 @@ from pathlib import Path
 import shiv
 
 import fleet
-from fleet.agent.upgrade.files import tree_digest
+from fleet.agent.upgrade.device.files import tree_digest
 from fleet.artifacts.layer import Target, copy, default_cache, layer
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted
 from fleet.contract.names import AgentVersion
 
-_PARTS = ("agent", "artifacts", "contract")
+_PARTS = ("agent", "artifacts", "contract", "doctor", "identity", "nats", "process", "sealing")
 """The packages of ours that an agent imports; the modules beside them go with it too."""
 _PINS = Path("requirements/agent.txt")
 _STAMPED = "version.py"

@@ -12,11 +12,11 @@ from pathlib import Path
 import msgspec
 
 from fleet.artifacts.verify import Refusal, check_file, read_manifest
-from fleet.blobs import Blobs
 from fleet.contract.buckets import chunk_subject, manifest_subject
 from fleet.contract.errors import Conflict, NotFound
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import CHUNK, Manifest
+from fleet.nats.blobs import Blobs
 
 Progress = Callable[[str], None]
 

@@ -93,6 +93,11 @@ def good_signature(key: TrustedKey, data: bytes, signature: str) -> bool:
     return True
 
 
+def is_public_key(key: TrustedKey) -> bool:
+    """Whether what is listed has the form of an Ed25519 public key."""
+    return _decoded(key.key) is not None
+
+
 def _decoded(text: str) -> bytes | None:
     try:
         raw = base64.b64decode(text, validate=True)

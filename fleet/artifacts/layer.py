@@ -17,7 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from fleet.contract.errors import FleetError, InvalidInput, Unreachable
+from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
+from fleet.process.user_folders import user_cache
 
 ARCHITECTURES = ("x86_64", "aarch64")
 """As `uname -m` names them."""
@@ -74,7 +75,13 @@ def layer(pins: Path, target: Target, cache: Path) -> Path:
     made = cache / digest
     if made.is_dir():
         return made
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotPermitted(
+            f"the cache {cache} cannot be made: {error.strerror}",
+            next_step="set XDG_CACHE_HOME to a folder that you may write to",
+        ) from error
     with tempfile.TemporaryDirectory(prefix="layer-", dir=cache) as folder:
         work = Path(folder)
         merged = work / "merged"
@@ -116,7 +123,7 @@ def _install(pins: Path, target: Path, architecture: str, python: str) -> None:
         raise Unreachable(
             f"pip could not install what {pins} pins, for Python {python} on {architecture}",
             more=(done.stdout + done.stderr).strip()[-_SHOWN:].splitlines(),
-            next_step="is the package index reachable from here? after the first build none is needed",
+            next_step="is the package index reachable from here? only the first build needs it",
         )
 
 
@@ -149,4 +156,4 @@ def _add(source: Path, target: Path, name: str) -> None:
 
 def default_cache() -> Path:
     """Where layers are kept: `$XDG_CACHE_HOME/fleet/agent`, or under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleet" / "agent"
+    return user_cache() / "fleet" / "agent"

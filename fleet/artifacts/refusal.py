@@ -10,6 +10,5 @@ class Refusal(FleetError):  # noqa: N818 - reads as what it is
     """An artefact that is not taken, and why."""
 
     def __init__(self, reason: UpgradeReason, what: str, *, next_step: str) -> None:
-        """Keep the reason beside the sentences."""
         super().__init__(what, next_step=next_step)
         self.reason = reason

@@ -37,8 +37,10 @@ __all__ = [
     "check_fits",
     "chunk_digest",
     "file_digest",
+    "has_ended",
     "open_manifest",
     "read_manifest",
+    "trusted_key",
 ]
 
 M = TypeVar("M", SignedManifest, Manifest)
@@ -67,7 +69,7 @@ def open_manifest(data: bytes, trusted: TrustedKeys, now: float) -> Manifest:
         raise Refusal(
             UpgradeReason.SIGNATURE_MISSING, "the manifest is not signed", next_step="sign it: `fleet agent sign`"
         )
-    key = _trusted(signed.key_id, trusted, now)
+    key = trusted_key(signed.key_id, trusted, now, signed="the manifest")
     if not good_signature(key, signed.payload.encode(), signed.signature):
         raise Refusal(
             UpgradeReason.SIGNATURE_INVALID,
@@ -90,6 +92,39 @@ def read_manifest(data: bytes) -> tuple[SignedManifest, Manifest]:
     """
     signed = _parse(data, SignedManifest)
     return signed, _read(signed)
+
+
+def trusted_key(key_id: str, trusted: TrustedKeys, now: float, *, signed: str) -> TrustedKey:
+    """The key of that id, once it is seen to be good; `signed` says in words what it has signed.
+
+    Raises:
+        Refusal: it is not listed, or revoked, or at its end.
+    """
+    found = next((key for key in trusted.keys if key.id == key_id), None)
+    if found is None:
+        raise Refusal(
+            UpgradeReason.KEY_UNKNOWN,
+            f"{signed} is signed by the key {key_id[:64]!r}, which is not trusted here",
+            next_step="add the key with `fleet device setup --trusted-keys`, or sign with one that is trusted",
+        )
+    if found.revoked:
+        raise Refusal(
+            UpgradeReason.KEY_REVOKED,
+            f"{signed} is signed by the key {key_id}, which was revoked",
+            next_step="make it anew from sources that you trust, and sign it with another key",
+        )
+    if has_ended(found, now):
+        raise Refusal(
+            UpgradeReason.ARTIFACT_EXPIRED,
+            f"{signed} is signed by the key {key_id}, which has expired",
+            next_step="sign it with the key that followed",
+        )
+    return found
+
+
+def has_ended(key: TrustedKey, now: float) -> bool:
+    """Whether nothing that the key has signed is taken any more, at the Unix time `now`."""
+    return bool(key.not_after) and now > key.not_after
 
 
 def check_fits(manifest: Manifest, machine: Machine, trusted: TrustedKeys) -> None:
@@ -149,31 +184,8 @@ def _corrupt(what: str, manifest: Manifest) -> Refusal:
     return Refusal(
         UpgradeReason.ARTIFACT_CORRUPT,
         f"the artefact of {manifest.version} is damaged: {what}",
-        next_step="it is fetched anew at the next attempt; publish it again if that fails too",
+        next_step="it is fetched again at the next attempt; publish it again if that fails too",
     )
-
-
-def _trusted(key_id: str, trusted: TrustedKeys, now: float) -> TrustedKey:
-    found = next((key for key in trusted.keys if key.id == key_id), None)
-    if found is None:
-        raise Refusal(
-            UpgradeReason.KEY_UNKNOWN,
-            f"the manifest is signed by the key {key_id[:64]!r}, which this device does not trust",
-            next_step="add the key with `fleet device setup --trusted-keys`, or sign with one that is trusted",
-        )
-    if found.revoked:
-        raise Refusal(
-            UpgradeReason.KEY_REVOKED,
-            f"the manifest is signed by the key {key_id}, which was revoked",
-            next_step="build the agent from sources that you trust, and sign it with another key",
-        )
-    if found.not_after and now > found.not_after:
-        raise Refusal(
-            UpgradeReason.ARTIFACT_EXPIRED,
-            f"the manifest is signed by the key {key_id}, which has expired",
-            next_step="sign it with the key that followed",
-        )
-    return found
 
 
 def _read(signed: SignedManifest) -> Manifest:
@@ -187,7 +199,7 @@ def _check_form(manifest: Manifest) -> None:
         raise Refusal(
             UpgradeReason.ARTIFACT_TOO_LARGE,
             f"{manifest.version} has {manifest.size} bytes, more than {MAX_ARTIFACT}",
-            next_step="find out what it holds that an agent needs not",
+            next_step="find out what it holds that an agent does not need",
         )
     if len(manifest.chunks) != -(-manifest.size // CHUNK):
         raise _invalid(f"it lists {len(manifest.chunks)} chunks for {manifest.size} bytes")

@@ -11,14 +11,16 @@ import time
 from typing import Any
 
 import msgspec
+import nkeys
 from nacl.exceptions import BadSignatureError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import VerifyKey
 
 from fleet.callout.decide import Allow, Reason
 from fleet.contract.buckets import APP_ACCOUNT
 from fleet.contract.errors import InvalidInput
+from fleet.contract.parsing import NOT_JSON
 from fleet.contract.permissions import device_permissions
-from fleet.nkey import Role, decode_public, encode_public
+from fleet.nats.keys import Role, decode_public, public_text
 
 Json = dict[str, Any]
 
@@ -53,6 +55,7 @@ class _Request(msgspec.Struct, frozen=True):
     iss: str
     aud: str
     nats: _Question
+    sub: str = ""
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 class AuthRequest(msgspec.Struct, frozen=True):
-    """A nats-server's question about one client. `token` is a secret."""
+    """A nats-server's request about one client. `token` is a secret; `issuer` is the key that must sign the answer."""
 
     server_id: str
     server_name: str
@@ -68,13 +71,14 @@ class AuthRequest(msgspec.Struct, frozen=True):
     client_name: str
     client_host: str
     token: str
+    issuer: str = ""
 
     def __repr__(self) -> str:
         return f"AuthRequest(client={self.client_name!r} at {self.client_host!r})"
 
 
 def parse_request(jwt: bytes) -> AuthRequest:
-    """The question, once its signature proves that the server it names has asked it.
+    """Parse a request, and verify that the server that it names has signed it.
 
     Raises:
         InvalidInput: not such a JWT, or its signature is wrong.
@@ -85,7 +89,7 @@ def parse_request(jwt: bytes) -> AuthRequest:
         algorithm = msgspec.json.decode(_unbase64(header), type=_Header).alg
         request = msgspec.json.decode(_unbase64(payload), type=_Request)
         VerifyKey(decode_public(request.iss, Role.SERVER)).verify(signed, _unbase64(signature))
-    except (ValueError, msgspec.DecodeError, BadSignatureError) as error:
+    except (*NOT_JSON, BadSignatureError) as error:
         raise InvalidInput(f"not a NATS authorization request: {error}", next_step="who sent it?") from error
     asked = request.nats
     if algorithm != _ALGORITHM or request.aud != _AUDIENCE or request.iss != asked.server_id.id:
@@ -98,19 +102,19 @@ def parse_request(jwt: bytes) -> AuthRequest:
         client_name=asked.client_info.name,
         client_host=asked.client_info.host,
         token=asked.connect_opts.auth_token,
+        issuer=request.sub,
     )
 
 
 class Signer:
-    """Signs for the account whose key the NATS server's `auth_callout.issuer` names."""
+    """Signs with the key that the NATS server's `auth_callout.issuer` names."""
 
-    def __init__(self, key: SigningKey) -> None:
-        """Sign with `key`."""
+    def __init__(self, key: nkeys.KeyPair) -> None:
         self._key = key
-        self._issuer = encode_public(Role.ACCOUNT, bytes(key.verify_key))
+        self.issuer = public_text(key)
 
     def allow(self, request: AuthRequest, allowed: Allow) -> bytes:
-        """The answer that lets the client in, with a device's permissions and no others."""
+        """The answer that accepts the client, with a device's permissions and no others."""
         permissions = device_permissions(allowed.device)
         user = self._sign(
             {
@@ -133,7 +137,7 @@ class Signer:
         return self._answer(request, {"jwt": user.decode()})
 
     def deny(self, request: AuthRequest, reason: Reason) -> bytes:
-        """The answer that keeps the client out; the reason reaches the server's log, never the client."""
+        """The answer that refuses the client; the reason reaches the server's log, never the client."""
         return self._answer(request, {"error": reason.value})
 
     def _answer(self, request: AuthRequest, outcome: Json) -> bytes:
@@ -141,9 +145,9 @@ class Signer:
         return self._sign({"sub": request.user_nkey, "aud": request.server_id, "nats": answer})
 
     def _sign(self, claims: Json) -> bytes:
-        full = {"iss": self._issuer, "iat": int(time.time()), "jti": os.urandom(12).hex(), **claims}
+        full = {"iss": self.issuer, "iat": int(time.time()), "jti": os.urandom(12).hex(), **claims}
         signed = _HEADER + b"." + _base64(msgspec.json.encode(full))
-        return signed + b"." + _base64(self._key.sign(signed).signature)
+        return signed + b"." + _base64(self._key.sign(signed))
 
 
 def _base64(data: bytes) -> bytes:

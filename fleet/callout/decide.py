@@ -1,4 +1,4 @@
-"""Who gets in: a pure decision. The token says who it is, the registry says whether; both must say yes."""
+"""Which logins are accepted: a pure decision. The token identifies the device, and the registry must allow it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLOCK_LEEWAY = 60.0
 
 
 class Reason(Enum):
-    """Why a decision is what it is; the words in logs, metrics and the NATS server's log."""
+    """The reason of a decision, as logs, metrics and the NATS server's log have it."""
 
     ALLOWED = "allowed"
     NO_TOKEN = "no_token"  # noqa: S105 - a word, no password
@@ -32,16 +32,19 @@ class Reason(Enum):
     ROLE_MISSING = "role_missing"
     NOT_ENROLLED = "not_enrolled"
     REVOKED = "revoked"
+    QUARANTINED = "quarantined"
+    ISSUED_BEFORE_ROTATION = "issued_before_rotation"
     KEYS_UNAVAILABLE = "keys_unavailable"
     REGISTRY_UNAVAILABLE = "registry_unavailable"
     OVERLOADED = "overloaded"
     UNDECODABLE_REQUEST = "undecodable_request"
     CLEAR_REQUEST = "clear_request"
+    UNKNOWN_SIGNER = "unknown_signer"
     INTERNAL_ERROR = "internal_error"
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What a token with a good signature says. Times in Unix seconds; `roles` are those of our project."""
+    """The claims of a token with a valid signature. Times are Unix seconds; `roles` are those of our project."""
 
     issuer: str
     subject: str
@@ -53,30 +56,38 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class Allow(msgspec.Struct, frozen=True):
-    """Let the client in as `device`, until `expires` (Unix seconds)."""
+    """Accept the client as `device`, until `expires` (Unix seconds)."""
 
     device: DeviceId
     expires: float
 
 
 class Deny(msgspec.Struct, frozen=True):
-    """Keep the client out; `why` says more for the log, where there is more to say."""
+    """Refuse the client; `why` has details for the log, if there are any."""
 
     reason: Reason
     why: str = ""
 
 
 def decide(claims: Claims, registry: Mapping[str, Identity], *, issuer: str, project: str, now: float) -> Allow | Deny:
-    """The decision on a token whose signature is good, at Unix time `now`."""
+    """The decision on a token with a valid signature, at Unix time `now`."""
     refused = _refused(claims, issuer, project, now)
     if refused:
         return Deny(refused, _clock(claims, now) if refused is Reason.NOT_YET_VALID else "")
     identity = registry.get(claims.subject)
     if identity is None:
         return Deny(Reason.NOT_ENROLLED)
-    if identity.state is not IdentityState.ACTIVE:
-        return Deny(Reason.REVOKED)
+    if not identity.admitted(now):
+        return Deny(Reason.QUARANTINED if identity.state is IdentityState.QUARANTINED else Reason.REVOKED)
+    # Both are of the issuer's clock, so there is no leeway; it counts whole seconds, and the same one may be too early.
+    if identity.tokens_after and int(claims.issued) <= identity.tokens_after:
+        return Deny(Reason.ISSUED_BEFORE_ROTATION, _before(claims, identity))
     return Allow(identity.device, claims.expires)
+
+
+def _before(claims: Claims, identity: Identity) -> str:
+    earlier = identity.tokens_after - int(claims.issued)
+    return f"the token is {earlier} s older than the device's machine key; the device asks for another one by itself"
 
 
 def _clock(claims: Claims, now: float) -> str:

@@ -1,4 +1,4 @@
-"""The issuer's signing keys: found by discovery, fetched once for many askers, and seldom."""
+"""The issuer's signing keys: found by discovery, and fetched seldom, once for many callers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 from fleet.callout.metrics import Metrics
-from fleet.contract.errors import InvalidInput, Unreachable
+from fleet.contract.errors import InvalidInput, Unreachable, why
+from fleet.contract.parsing import NOT_JSON
+from fleet.identity.proxies import check_proxies
+from fleet.process.backoff import Backoff
+from fleet.process.http import http_client
+from fleet.process.tls import client_context
 
 REFRESH = 300.0
 """Seconds between regular fetches: the `max-age` that Zitadel gives, after which a withdrawn key stops working."""
 COOLDOWN = 10.0
-"""Seconds after a fetch for an unknown key in which no other one is made: a storm of them must not reach the issuer."""
-_FIRST_RETRY = 1.0
+"""Seconds after a fetch for an unknown key without another fetch: many unknown keys must not flood the issuer."""
 _TIMEOUT = 5.0
 _MAX_BYTES = 256 * 1024
 
@@ -44,16 +48,16 @@ class Keys:
         """Prepare to ask `issuer`, whose certificate `ca` (PEM) signs."""
         self._issuer = issuer
         self._metrics = metrics
-        self._tls = ssl.create_default_context(cadata=ca) if ca else ssl.create_default_context()
+        self._tls = client_context(ca)
         self._keys: Mapping[str, RSAKey] = {}
         self._fetch: asyncio.Task[None] | None = None
         self._asked = -COOLDOWN
         self.loaded = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
-        """Called when the set is another one, so that what was verified with a withdrawn key is verified anew."""
+        """Called when the set has changed, so tokens that a withdrawn key signed are verified again."""
 
     async def find(self, kid: str) -> RSAKey | None:
-        """The key, fetching the set anew when it is unknown; None when the issuer has none of that name.
+        """The key of that id. An unknown id fetches the set again; None if the issuer has no such key.
 
         Raises:
             Unreachable: it is unknown here, and the issuer did not answer.
@@ -64,13 +68,15 @@ class Keys:
 
     async def keep_fresh(self) -> None:
         """Fetch now and then regularly, for ever."""
+        backoff = Backoff(1, REFRESH / 10)
         while True:
             try:
                 await self._shared_fetch()
                 wait = REFRESH
-            except Unreachable as error:
-                log.warning("keys not fetched", why=error.what)
-                wait = REFRESH / 10 if self._keys else _FIRST_RETRY
+                backoff.reset()
+            except Exception as error:
+                log.warning("keys not fetched", why=why(error))
+                wait = backoff.next()
             await asyncio.sleep(wait)
 
     async def _look_again(self) -> None:
@@ -81,7 +87,7 @@ class Keys:
         await self._shared_fetch()
 
     async def _shared_fetch(self) -> None:
-        """Join the fetch that runs, or start one; a caller that gives up does not end it for the others."""
+        """Join the running fetch, or start one; a caller that is cancelled does not end it for the others."""
         if self._fetch is None:
             self._fetch = asyncio.create_task(self._fetch_keys())
             self._fetch.add_done_callback(self._fetched)
@@ -94,14 +100,16 @@ class Keys:
 
     async def _fetch_keys(self) -> None:
         try:
-            async with httpx.AsyncClient(verify=self._tls, timeout=_TIMEOUT) as http:
+            async with http_client(self._tls, _TIMEOUT) as http:
                 url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
                 found = msgspec.json.decode(await _get(http, url), type=_Discovery)
                 self._check(found)
                 answer = msgspec.json.decode(await _get(http, found.jwks_uri), type=_KeySet)
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError) as error:
-            why = str(error) or type(error).__name__
-            raise Unreachable(f"no keys from {self._issuer}: {why}", next_step="check the issuer and its CA") from error
+        except (httpx.HTTPError, httpx.InvalidURL, *NOT_JSON) as error:
+            what = str(error) or type(error).__name__
+            raise Unreachable(
+                f"no keys from {self._issuer}: {what}", next_step="check the issuer and its CA"
+            ) from error
         keys = {str(key["kid"]): imported for key in answer.keys if "kid" in key and (imported := _usable(key))}
         if {kid: key.thumbprint() for kid, key in keys.items()} != self._thumbprints():
             self._keys = keys
@@ -144,12 +152,13 @@ def _usable(key: dict[str, Any]) -> RSAKey | None:
 
 
 def check_ca(ca: str) -> None:
-    """Refuse a CA that is none.
+    """Refuse an invalid CA, and a proxy that cannot be used.
 
     Raises:
-        InvalidInput: not PEM certificates.
+        InvalidInput: not PEM certificates; or the environment names a proxy that is none.
     """
+    check_proxies()
     try:
-        ssl.create_default_context(cadata=ca)
-    except (ssl.SSLError, ValueError) as error:
+        client_context(ca)
+    except ssl.SSLError as error:
         raise InvalidInput("the configured CA is no PEM certificate", next_step="install the server again") from error

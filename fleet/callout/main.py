@@ -11,31 +11,31 @@ from pathlib import Path
 
 import structlog
 
-from fleet import health
-from fleet.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
 from fleet.callout.keys import Keys, check_ca
 from fleet.callout.metrics import Metrics
 from fleet.callout.registry import Registry
 from fleet.callout.service import Responder
 from fleet.callout.tokens import Tokens
-from fleet.console import tell
 from fleet.contract.buckets import CALLOUT_INBOX, IDENTITIES
 from fleet.contract.config import CalloutConfig, load_config
 from fleet.contract.errors import FleetError
-from fleet.logs import configure
-from fleet.umask import tighten
+from fleet.nats.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
+from fleet.process import health
+from fleet.process.console import tell
+from fleet.process.logs import configure
+from fleet.process.umask import tighten
 
 log = structlog.get_logger()
 
 
 class Callout:
-    """The service: its parts, and whether they are ready."""
+    """The service: its components, and whether they are ready."""
 
     def __init__(self, config: CalloutConfig) -> None:
-        """Put the parts together; nothing is contacted yet.
+        """Build the components; contact nothing yet.
 
         Raises:
-            InvalidInput: a seed or the CA in the configuration is none.
+            InvalidInput: a seed or the CA in the configuration is invalid.
         """
         check_ca(config.ca)
         self._config = config
@@ -67,7 +67,7 @@ class Callout:
             await page
 
     def unready(self) -> str:
-        """Why logins are not decided now; empty when they are."""
+        """Why logins cannot be decided now; empty if they can."""
         if not (self._bus and self._bus.connected):
             return "not connected to NATS"
         if not self.registry.fresh.is_set():

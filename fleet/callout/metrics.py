@@ -11,7 +11,6 @@ class Metrics:
     """One set of counters, in a registry of its own so that two services can live in one process."""
 
     def __init__(self) -> None:
-        """Register them all."""
         self.registry = CollectorRegistry()
         self.decisions = Counter(
             "fleet_callout_decisions", "Decisions on logins, by reason", ["reason"], registry=self.registry

@@ -1,4 +1,4 @@
-"""The identity registry in memory: followed, and read whole again at every reconnect and by a timer."""
+"""The identity registry in memory: watched, and read completely at every reconnect and by a timer."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 
 import structlog
 
-from fleet.bus import KV, BadEntry, Deleted, Entry
 from fleet.callout.metrics import Metrics
-from fleet.contract.errors import FleetError, InvalidInput
+from fleet.contract.errors import InvalidInput, why
 from fleet.contract.names import TokenSubject
 from fleet.contract.wire import Identity
+from fleet.nats.bus import KV, BadEntry, Deleted, Entry
+from fleet.process.backoff import Backoff
 
 REREAD = 30.0
-"""Seconds between complete reads: the backstop for a change that was not heard."""
-_RETRY = 0.5
+"""Seconds between complete reads, which find changes that the watch missed."""
+_FIRST_RETRY, _LONGEST_RETRY = 0.25, 2.0
 
 log = structlog.get_logger()
 
@@ -23,17 +24,16 @@ class Registry:
     """Identities by token subject, from the bucket that the operator writes."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Start empty, and not fresh."""
         self.identities: dict[str, Identity] = {}
         self.fresh = asyncio.Event()
-        """Whether what was read is known to be current; not while, or just after, the connection was lost."""
+        """Whether the content is known to be current; it is not during and just after a lost connection."""
         self._metrics = metrics
         self._bad: dict[str, str] = {}
         self._heard: list[Entry[Identity] | BadEntry | Deleted] | None = None
         self._wake = asyncio.Event()
 
     def lost(self) -> None:
-        """The connection is gone: changes may be missed, so nothing known is certain until it was read again."""
+        """The connection is lost: changes may be missed, so nothing is certain until the next complete read."""
         self.fresh.clear()
 
     def regained(self) -> None:
@@ -42,8 +42,9 @@ class Registry:
         self._wake.set()
 
     async def keep(self, kv: KV[Identity]) -> None:
-        """Follow and re-read the bucket, for ever. Why it cannot be read is told once, and again when that changes."""
-        followed, told = False, ""
+        """Watch and re-read the bucket until cancelled. The reason of a failure is logged when it changes."""
+        followed, reason = False, ""
+        backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY)
         while True:
             self._wake.clear()
             try:
@@ -51,11 +52,12 @@ class Registry:
                     await kv.follow(">", self._change)
                     followed = True
                 await self._read(kv)
-                wait, told = REREAD, ""
-            except FleetError as error:
-                if error.what != told:
-                    log.warning("registry not read", why=error.what)
-                wait, told = _RETRY, error.what
+                wait, reason = REREAD, ""
+                backoff.reset()
+            except Exception as error:
+                if why(error) != reason:
+                    log.warning("registry not read", why=why(error))
+                wait, reason = backoff.next(), why(error)
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
@@ -63,7 +65,7 @@ class Registry:
                 pass
 
     async def _read(self, kv: KV[Identity]) -> None:
-        """Replace what is known; what is heard during the read is newer than it, and is applied on top."""
+        """Replace the content; changes that arrive during the read are newer, and are applied after it."""
         self._heard = []
         try:
             found = await kv.read_all()
@@ -96,7 +98,7 @@ class Registry:
             self._bad.pop(entry.key, None)
 
     def _skip(self, key: str, why: str) -> None:
-        """A value that does not parse lets nobody in; it is told once, and stops nothing."""
+        """A value that does not parse allows no login; it is logged once, and stops nothing."""
         self.identities.pop(key, None)
         if self._bad.get(key) != why:
             self._bad[key] = why

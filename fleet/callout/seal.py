@@ -8,7 +8,7 @@ from nacl.exceptions import CryptoError
 from nacl.public import Box, PrivateKey, PublicKey
 
 from fleet.contract.errors import InvalidInput
-from fleet.nkey import Role, decode_public
+from fleet.nats.keys import Role, decode_public
 
 XKEY_HEADER = "Nats-Server-Xkey"
 """The request header with the server's public curve key."""
@@ -17,16 +17,17 @@ _MAX_SERVERS = 64
 
 
 class ClearRequest(InvalidInput):
-    """A request in clear, though a key is set: not to be answered with anything but a bare refusal."""
+    """A request in clear although a key is set: it may get only an unsigned refusal."""
 
 
 class Envelope:
-    """Opens requests and seals answers. With no key of its own, passes everything on in clear."""
+    """Opens requests and seals answers. Without a key, it passes everything on in clear."""
 
-    def __init__(self, key: PrivateKey | None) -> None:
-        """Open with `key`, whose public half the NATS server's `auth_callout.xkey` names."""
-        self._key = key
-        self._boxes: OrderedDict[str, Box] = OrderedDict()
+    def __init__(self, *keys: PrivateKey) -> None:
+        """Open with any of the keys: the public half of one is what a NATS server's `auth_callout.xkey` names."""
+        self._keys = keys
+        self._boxes: OrderedDict[str, tuple[Box, ...]] = OrderedDict()
+        self._opened_with: dict[str, Box] = {}
 
     def open(self, data: bytes, server_xkey: str) -> bytes:
         """The request inside.
@@ -35,24 +36,32 @@ class Envelope:
             ClearRequest: it is in clear, and a key is set.
             InvalidInput: it does not open.
         """
-        if self._key is None:
+        if not self._keys:
             return data
         if not server_xkey or not data.startswith(_MAGIC):
             raise ClearRequest("a request in clear, though a key is set", next_step="give the NATS server the xkey")
-        try:
-            return self._box(server_xkey).decrypt(data[len(_MAGIC) :])
-        except (CryptoError, ValueError) as error:
-            raise InvalidInput("a sealed request that our key does not open", next_step="compare the xkeys") from error
+        for box in self._boxes_of(server_xkey):
+            try:
+                opened = box.decrypt(data[len(_MAGIC) :])
+            except (CryptoError, ValueError):
+                continue
+            self._opened_with[server_xkey] = box
+            return opened
+        raise InvalidInput("a sealed request that no key of ours opens", next_step="compare the xkeys")
 
     def seal(self, answer: bytes, server_xkey: str) -> bytes:
-        """The answer for the server that asked; never in clear when a key is set."""
-        return answer if self._key is None else _MAGIC + self._box(server_xkey).encrypt(answer)
+        """The answer for the asking server, sealed by the key that opened its request; never in clear with a key."""
+        if not self._keys:
+            return answer
+        box = self._opened_with.get(server_xkey) or self._boxes_of(server_xkey)[0]
+        return _MAGIC + box.encrypt(answer)
 
-    def _box(self, server_xkey: str) -> Box:
-        """The shared secret with one server, worked out once: it costs as much as a signature."""
-        assert self._key
+    def _boxes_of(self, server_xkey: str) -> tuple[Box, ...]:
+        """The shared secrets with one server, computed once: each costs as much as a signature."""
         if server_xkey not in self._boxes:
-            self._boxes[server_xkey] = Box(self._key, PublicKey(decode_public(server_xkey, Role.CURVE)))
+            theirs = PublicKey(decode_public(server_xkey, Role.CURVE))
+            self._boxes[server_xkey] = tuple(Box(key, theirs) for key in self._keys)
             if len(self._boxes) > _MAX_SERVERS:
-                self._boxes.popitem(last=False)
+                gone, _ = self._boxes.popitem(last=False)
+                self._opened_with.pop(gone, None)
         return self._boxes[server_xkey]

@@ -1,4 +1,4 @@
-"""Access tokens: from text to claims with a good signature, or a reason why not."""
+"""Access tokens: from text to claims with a valid signature, or the reason of a refusal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from joserfc.errors import JoseError
 from fleet.callout.decide import Claims, Deny, Reason
 from fleet.callout.keys import Keys
 from fleet.contract.errors import Unreachable
+from fleet.contract.parsing import NOT_JSON
 
 ALGORITHM = "RS256"
-"""The only algorithm: what Zitadel signs with. A list that a token can choose from is how `none` gets in."""
+"""The only algorithm, with which Zitadel signs. A list to choose from would let a token choose `none`."""
 MAX_TOKEN = 12 * 1024
 """Bytes; the NATS server's control line (16 KB) must hold it."""
 _MAX_CACHED = 10_000
@@ -32,17 +33,17 @@ class _Payload(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Verifies tokens of one project, and remembers those whose signature was good."""
+    """Verifies tokens of one project, and remembers those with a valid signature."""
 
     def __init__(self, keys: Keys, project: str) -> None:
-        """Verify with `keys`; take roles from `project`'s claim."""
+        """Verify with `keys`; read the roles from `project`'s claim."""
         self._keys = keys
         self._roles_claim = f"urn:zitadel:iam:org:project:{project}:roles"
         self._verified: OrderedDict[bytes, Claims] = OrderedDict()
         keys.changed = self._verified.clear
 
     async def verify(self, token: str) -> Claims | Deny:
-        """The claims of a token with a good signature; whether they let anybody in is decided elsewhere."""
+        """The claims of a token with a valid signature; `decide` accepts or refuses them."""
         if not token:
             return Deny(Reason.NO_TOKEN)
         if len(token) > MAX_TOKEN:
@@ -62,12 +63,16 @@ class Tokens:
     async def _check(self, token: str) -> Claims | Deny:
         try:
             signed = jws.extract_compact(token.encode("ascii"))
-            header = signed.headers()
-        except (JoseError, ValueError, TypeError, AttributeError):
+            header = cast("object", signed.headers())
+        except (JoseError, ValueError, TypeError, AttributeError, RecursionError):
             return Deny(Reason.TOKEN_MALFORMED)
-        if header.get("alg") != ALGORITHM:
+        if not isinstance(header, dict):
+            # joserfc takes any JSON that has the members of an object, and a text or a list has some of them.
+            return Deny(Reason.TOKEN_MALFORMED)
+        fields = cast("dict[str, object]", header)
+        if fields.get("alg") != ALGORITHM:
             return Deny(Reason.ALGORITHM_REFUSED)
-        kid = header.get("kid")
+        kid = fields.get("kid")
         if not isinstance(kid, str):
             return Deny(Reason.UNKNOWN_KEY)
         return await self._check_signature(signed, kid)
@@ -91,7 +96,7 @@ class Tokens:
         try:
             known = msgspec.json.decode(payload, type=_Payload)
             roles = msgspec.json.decode(payload, type=dict[str, Any]).get(self._roles_claim)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NOT_JSON:
             return Deny(Reason.TOKEN_MALFORMED)
         return Claims(
             issuer=known.iss,

@@ -1,5 +1,1 @@
-"""The plan of a server as a Helm chart: what a direct install applies, with values in place of its options.
-
-The templates are no second description. The plan's renderer is run for each choice that values may make, and what
-differs between two renderings becomes a condition; so chart and direct install cannot drift.
-"""
+"""The server as a Helm chart: the files in `fleet/chart/fleet`, how they are published, and what their jobs run."""

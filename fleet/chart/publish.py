@@ -45,8 +45,8 @@ def publish(repository: str, *, plain_http: bool) -> tuple[str, str]:
         chart = Path(folder) / f"{NAME}-{CHART_VERSION}.tgz"
         chart.write_bytes(package())
         os.utime(chart, (0, 0))  # helm writes it into the manifest, and equal charts have one digest
-        said = _run([helm, "push", str(chart), repository, *(["--plain-http"] if plain_http else [])])
-    digest = re.search(r"sha256:[0-9a-f]{64}", said)
+        output = _run([helm, "push", str(chart), repository, *(["--plain-http"] if plain_http else [])])
+    digest = re.search(r"sha256:[0-9a-f]{64}", output)
     return f"{repository}/{NAME}:{CHART_VERSION}", digest.group() if digest else ""
 
 

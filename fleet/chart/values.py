@@ -1,25 +1,45 @@
 """The chart's values: typed, documented, and refused with a sentence where they make no sense.
 
-This model is the only one: `values.yaml`, the schema that helm checks, and the checks in the templates come of it, and
-the chart's own job parses what it is given with it.
+`values.yaml` and the schema that helm checks are written from this model (`fleet/chart/generate.py`), and the chart's
+own job parses what it is given with it. Types, defaults and texts of what a direct install has too are those of `Shape`
+and `UpgradeRules`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
+from fleet.contract.config import UpgradeRules
 from fleet.contract.errors import InvalidInput
 from fleet.contract.wire import from_builtins
 from fleet.topology.capabilities import Endpoint, Json
-from fleet.topology.kubernetes.options import IMAGE, NATS_IMAGE, PORTS, USER
-from fleet.topology.kubernetes.shape import Exposure, Shape, Storage
+from fleet.topology.kubernetes.options import IMAGE, NATS_IMAGE, PORTS, USER, nats_image
+from fleet.topology.kubernetes.shape import (
+    CalloutReplicas,
+    ImagePull,
+    IngressClass,
+    NatsExposure,
+    NatsImage,
+    NatsReplicas,
+    PodUser,
+    PullSecret,
+    Shape,
+    Storage,
+    StorageClass,
+    StorageSize,
+    WebEnabled,
+    WebExposure,
+    WebHost,
+    WebIngressClass,
+    WebWay,
+    described,
+)
 
-
-def _about(text: str, **limits: Any) -> msgspec.Meta:  # noqa: ANN401 - msgspec's own limits
-    return msgspec.Meta(description=text, **limits)
+_SHAPE = Shape(image="", nats_image="", nats_address=Endpoint("", 0))
+"""Holds the defaults of an install."""
 
 
 class _Values(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -29,24 +49,24 @@ class _Values(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
 class Identity(_Values, frozen=True):
     """The identity provider, a Zitadel that is there already."""
 
-    issuer: Annotated[str, _about("Its URL, exactly as it calls itself. Required.")] = ""
-    ca: Annotated[str, _about("PEM of the authority that signed its certificate, if that is not a public one.")] = ""
+    issuer: Annotated[str, described("Its URL, exactly as it calls itself. Required.")] = ""
+    ca: Annotated[str, described("PEM of the authority that signed its certificate, if that is not a public one.")] = ""
     admin_token_secret: Annotated[
         str,
-        _about(
+        described(
             "A Secret whose key `token` holds a personal access token of an organisation owner: project, role and the "
             "CLI's application are made with it, and it is needed for nothing else. Give this, or the two ids below."
         ),
     ] = ""
-    project_id: Annotated[str, _about("The id of the project `fleet`, where it is there already.")] = ""
-    cli_client_id: Annotated[str, _about("The client id of the CLI's application, where it is there already.")] = ""
+    project_id: Annotated[str, described("The id of the project `fleet`, where it is there already.")] = ""
+    cli_client_id: Annotated[str, described("The client id of the CLI's application, where it is there already.")] = ""
 
 
 class NatsStorage(_Values, frozen=True):
     """Where each server of NATS keeps its streams."""
 
-    size: Annotated[str, _about("The size of its volume.")] = "1Gi"
-    storage_class: Annotated[str, _about("The volume's storage class; empty for the cluster's default.")] = ""
+    size: StorageSize = _SHAPE.storage.size
+    storage_class: StorageClass = _SHAPE.storage.storage_class
 
 
 class Nats(_Values, frozen=True):
@@ -54,49 +74,66 @@ class Nats(_Values, frozen=True):
 
     host: Annotated[
         str,
-        _about("The name or address by which devices reach NATS; it is written into their configuration. Required."),
+        described("The name or address by which devices reach NATS; it is written into their configuration. Required."),
     ] = ""
     port: Annotated[
         Annotated[int, msgspec.Meta(ge=1, le=65535)] | None,
-        _about("The port of that address; null for the exposure's own (30422 for node-port, 4222, else 443)."),
+        described("The port of that address; null for the exposure's own (30422 for node-port, 4222, else 443)."),
     ] = None
-    exposure: Annotated[Exposure, _about("What leads from there to NATS.")] = Exposure.NODE_PORT
-    ingress_class: Annotated[str, _about("Who serves the Ingress; empty for the cluster's default.")] = ""
-    replicas: Annotated[Literal[1, 3], _about("Servers of NATS; 3 survive the loss of a node.")] = 1
-    storage: Annotated[NatsStorage, _about("Where each server keeps its streams.")] = NatsStorage()
+    exposure: NatsExposure = _SHAPE.exposure
+    ingress_class: IngressClass = _SHAPE.ingress_class
+    replicas: NatsReplicas = _SHAPE.nats_replicas
+    storage: Annotated[NatsStorage, described("Where each server keeps its streams.")] = NatsStorage()
 
 
 class Callout(_Values, frozen=True):
     """The service that decides which devices may log in."""
 
-    replicas: Annotated[int, _about("How many run.", ge=1, le=9)] = 2
+    replicas: CalloutReplicas = _SHAPE.callout_replicas
+
+
+class Upgrade(UpgradeRules, frozen=True, forbid_unknown_fields=True):
+    """How the operator upgrades the devices' agents."""
+
+
+class Web(_Values, frozen=True):
+    """The read-only web page, served by the operator."""
+
+    enabled: WebEnabled = _SHAPE.web
+    client_id: Annotated[
+        str,
+        described(
+            "The client id of a web application at the identity provider (authorization code with PKCE, no secret), by "
+            "which people may sign in besides by device code; empty for none."
+        ),
+    ] = ""
+    host: WebHost = _SHAPE.web_host
+    exposure: WebWay = _SHAPE.web_exposure
+    ingress_class: WebIngressClass = _SHAPE.web_ingress_class
 
 
 class ChartValues(_Values, frozen=True):
     """All values."""
 
-    image: Annotated[str, _about("The product's image: operator and callout.")] = IMAGE
-    nats_image: Annotated[str, _about("An image that starts nats-server 2.10 or newer.")] = NATS_IMAGE
-    pull_policy: Annotated[Literal["IfNotPresent", "Always", "Never"], _about("When nodes pull the images.")] = (
-        "IfNotPresent"
-    )
-    pull_secret: Annotated[
-        str, _about("A Secret of type kubernetes.io/dockerconfigjson in the namespace; empty for none.")
+    image: Annotated[
+        str, described("The image of operator and callout; empty for `fleet` with the tag of the chart's appVersion.")
     ] = ""
-    user: Annotated[
-        Annotated[int, msgspec.Meta(ge=1)] | None,
-        _about("The user of every pod; null where the cluster assigns one, as OpenShift does."),
-    ] = USER
+    nats_image: NatsImage = NATS_IMAGE
+    pull_policy: ImagePull = _SHAPE.pull_policy
+    pull_secret: PullSecret = _SHAPE.pull_secret
+    user: PodUser = USER
     definitions: Annotated[
-        bool, _about("Whether this release defines Device and FleetDeployment; of several in a cluster, one does.")
+        bool, described("Whether this release defines Device and FleetDeployment; of several in a cluster, one does.")
     ] = True
-    identity: Annotated[Identity, _about("The identity provider, a Zitadel that is there already.")] = Identity()
-    nats: Annotated[Nats, _about("NATS, and how devices reach it.")] = Nats()
-    callout: Annotated[Callout, _about("The service that decides which devices may log in.")] = Callout()
+    identity: Annotated[Identity, described("The identity provider, a Zitadel that is there already.")] = Identity()
+    nats: Annotated[Nats, described("NATS, and how devices reach it.")] = Nats()
+    callout: Annotated[Callout, described("The service that decides which devices may log in.")] = Callout()
+    upgrade: Annotated[Upgrade, described("How the operator upgrades the devices' agents.")] = Upgrade()
+    web: Annotated[Web, described("The read-only web page, served by the operator.")] = Web()
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A grammar that one value follows, written so that Python's and Go's expressions agree on it."""
+    """A grammar that one value follows; `templates/validate.yaml` has the same, so Python and Go must agree on it."""
 
     path: str
     pattern: str
@@ -114,13 +151,27 @@ RULES = (
         r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
         "give the name or IPv4 address by which devices reach NATS, without a port: nats.example.org",
     ),
+    Rule(
+        "web.host",
+        r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$",
+        "give the name by which browsers reach the web page, without a port: fleet.example.org",
+    ),
     Rule("nats.storage.size", r"^[1-9][0-9]*(Mi|Gi|Ti)$", "give a size in Mi, Gi or Ti: 5Gi"),
-    Rule("image", r"^[^\s]+$", f"give the product's image with its tag: {IMAGE}"),
+    Rule(
+        "image",
+        r"^[^\s]*$",
+        "give the product's image with its tag, or nothing for the image of the chart's own version",
+    ),
     Rule("natsImage", r"^[^\s]+$", f"give an image of NATS with its tag: {NATS_IMAGE}"),
 )
 ONE_IDENTITY = (
     "give either identity.adminTokenSecret, or both identity.projectId and identity.cliClientId: the ids of a project "
     "'fleet' that is there already"
+)
+
+WEB_ADDRESS = (
+    "give web.host, the name by which browsers reach the page, together with web.exposure ingress or route, and "
+    "web.enabled; or none of them"
 )
 
 
@@ -131,16 +182,19 @@ def parse_values(given: Json) -> ChartValues:
         InvalidInput: a value is unknown, of another type, or makes no sense.
     """
     values = from_builtins(given, ChartValues)
-    told = as_json(values)
+    plain = as_json(values)
     for rule in RULES:
-        found: Any = told
+        found: Any = plain
         for key in rule.path.split("."):
             found = found[key]
         if re.search(rule.pattern, found) is None:
             raise InvalidInput(f"{rule.path} is {found!r}" if found else f"{rule.path} is missing", next_step=rule.says)
     identity = values.identity
     if bool(identity.admin_token_secret) == bool(identity.project_id and identity.cli_client_id):
-        raise InvalidInput("identity: it is not said which project is ours", next_step=ONE_IDENTITY)
+        raise InvalidInput("identity: nothing says which project is ours", next_step=ONE_IDENTITY)
+    by_name = bool(values.web.host)
+    if by_name is (values.web.exposure is WebExposure.PORT_FORWARD) or (by_name and not values.web.enabled):
+        raise InvalidInput("web: nothing says how browsers reach the page", next_step=WEB_ADDRESS)
     return values
 
 
@@ -153,8 +207,8 @@ def shape_of(values: ChartValues) -> Shape:
     """The shape of the install that the values describe."""
     nats = values.nats
     return Shape(
-        image=values.image,
-        nats_image=values.nats_image,
+        image=values.image or IMAGE,
+        nats_image=nats_image(values.nats_image),
         nats_address=Endpoint(nats.host, nats.port or PORTS[nats.exposure]),
         exposure=nats.exposure,
         nats_replicas=nats.replicas,
@@ -164,4 +218,8 @@ def shape_of(values: ChartValues) -> Shape:
         pull_policy=values.pull_policy,
         ingress_class=nats.ingress_class,
         user=values.user,
+        web=values.web.enabled,
+        web_host=values.web.host,
+        web_exposure=values.web.exposure,
+        web_ingress_class=values.web.ingress_class,
     )

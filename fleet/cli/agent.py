@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, cluster, installed, read_all
+from fleet.cli.context import NamespaceOption, cluster, installed, read_all
 from fleet.cli.output import Output, OutputOption, answer, details, progress, table
+from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, InvalidInput, NotFound, NotPermitted
 from fleet.contract.names import AgentVersion
 from fleet.contract.objects import Device
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from fleet.artifacts.catalogue import Published
     from fleet.artifacts.keys import ReleaseKey
     from fleet.artifacts.layer import Target
-    from fleet.blobs import Blobs
     from fleet.contract.upgrade import Manifest
+    from fleet.nats.blobs import Blobs
 
     R = TypeVar("R")
 
@@ -51,9 +52,9 @@ def new_key(
       fleet agent new-key --out release.key --trusted-keys trusted-keys.json
     """  # noqa: D301
     from fleet.artifacts.keys import ReleaseKey  # noqa: PLC0415
+    from fleet.artifacts.trusted import render  # noqa: PLC0415
     from fleet.contract.upgrade import TrustedKeys  # noqa: PLC0415
-    from fleet.contract.wire import encode  # noqa: PLC0415
-    from fleet.scores.first_agent import load_trusted  # noqa: PLC0415
+    from fleet.install.first_agent import load_trusted  # noqa: PLC0415
 
     if out.exists():
         raise Conflict(f"--out {out} exists, and a key is never replaced", next_step="give another file name")
@@ -61,7 +62,7 @@ def new_key(
     key = ReleaseKey.new()
     _write(out, key.render(), 0o600)
     listed = msgspec.structs.replace(known, keys=(*known.keys, key.public))
-    _write(trusted_keys, msgspec.json.format(encode(listed), indent=2), 0o644)
+    _write(trusted_keys, render(listed), 0o644)
     value = {"keyId": key.public.id, "key": str(out), "trustedKeys": str(trusted_keys)}
     answer(output, value, f"release key {key.public.id}: {out} is secret, {trusted_keys} goes to devices")
 
@@ -105,8 +106,8 @@ def build(
     manifest = describe(artifact, wanted, target, not_after=time.time() + valid_for * _DAY if valid_for else 0)
     _write(manifest_path(artifact), encode(sign(manifest, signer) if signer else unsigned(manifest)), 0o644)
     value = {"artifact": str(artifact), "signedBy": signer.public.id if signer else "", **_shown(manifest)}
-    said = f"signed by {signer.public.id}" if signer else "not signed yet; next: fleet agent sign"
-    answer(output, value, f"{artifact}: {manifest.size} bytes, {manifest.digest}, {said}")
+    signature = f"signed by {signer.public.id}" if signer else "not signed yet; next: fleet agent sign"
+    answer(output, value, f"{artifact}: {manifest.size} bytes, {manifest.digest}, {signature}")
 
 
 @app.command()
@@ -280,10 +281,10 @@ def _listed(one: Published) -> dict[str, Any]:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    from fleet.topology.host import write_atomic  # noqa: PLC0415
+    from fleet.process.durable import replace_file  # noqa: PLC0415
 
     try:
-        write_atomic(path, data, mode)
+        replace_file(path, data, mode, shared=True)
     except OSError as error:
         raise NotPermitted(
             f"cannot write {path}: {error.strerror}", next_step="free space or choose another file"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, TokenFileOption, cluster, tell
+from fleet.cli.context import NamespaceOption, TokenFileOption, cluster, tell
 from fleet.cli.output import Output, OutputOption, answer, document, progress
+from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def prepare(
     """  # noqa: D301
     from fleet.chart.place import ChartPlace  # noqa: PLC0415
     from fleet.chart.values import shape_of  # noqa: PLC0415
-    from fleet.issuer import parse_issuer  # noqa: PLC0415
-    from fleet.scores.server import FleetServerScore, RegisteredProject  # noqa: PLC0415
+    from fleet.identity.issuer import parse_issuer  # noqa: PLC0415
+    from fleet.install.server import FleetServerScore, RegisteredProject  # noqa: PLC0415
     from fleet.topology.admin import AdminAuth  # noqa: PLC0415
 
     _, parsed = _read(values)
@@ -111,9 +112,21 @@ def prepare(
                 next_step="give the file that holds what that Secret's key `token` does",
             )
         admin = AdminAuth(token_file=Path(admin_token_file))
+    elif admin_token_file:
+        raise InvalidInput(
+            "--admin-token-file would be ignored: identity.adminTokenSecret is not set, but the project's ids are",
+            next_step="leave it out, and unset FLEET_ADMIN_TOKEN_FILE",
+        )
     else:
         admin = RegisteredProject(identity.project_id, identity.cli_client_id)
-    score = FleetServerScore(parse_issuer(identity.issuer), admin, identity.ca, namespace)
+    score = FleetServerScore(
+        parse_issuer(identity.issuer),
+        admin,
+        identity.ca,
+        namespace,
+        upgrade=parsed.upgrade,
+        web_client_id=parsed.web.client_id,
+    )
     done = score.interpret(ChartPlace(cluster(), namespace, shape_of(parsed)), tell=tell, progress=progress)
     changed = sum(item.changed for item in done)
     answer(output, {"namespace": namespace, "parts": msgspec.to_builtins(done)}, f"{changed} of {len(done)} changed")
@@ -131,7 +144,7 @@ def withdraw(
     """  # noqa: D301
     from fleet.chart.place import ChartPlace  # noqa: PLC0415
     from fleet.chart.values import shape_of  # noqa: PLC0415
-    from fleet.scores.server import uninstall  # noqa: PLC0415
+    from fleet.install.server import uninstall  # noqa: PLC0415
 
     _, parsed = _read(values)
     place = ChartPlace(cluster(), namespace, shape_of(parsed))
@@ -142,14 +155,17 @@ def withdraw(
 
 def _read(path: str) -> tuple[Json, ChartValues]:
     """The values as they were written, and parsed."""
-    import yaml  # noqa: PLC0415
+    from fleet.chart.values import ChartValues, parse_values  # noqa: PLC0415
+    from fleet.contract.written import Written  # noqa: PLC0415
 
-    from fleet.chart.values import parse_values  # noqa: PLC0415
-
+    see = "give the chart's values, YAML or JSON: `fleet server chart render` writes all of them into values.yaml"
     try:
-        given: object = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInput(f"--values {path}: {error}", next_step="give a file of values, YAML or JSON") from error
-    if not isinstance(given, dict):
-        raise InvalidInput(f"--values {path} holds no values", next_step="see `fleet server chart render`: values.yaml")
-    return given, parse_values(given)  # type: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read --values {path}: {error.strerror}", next_step=see) from error
+    written = Written(data, f"--values {path}", next_step=see)
+    if not isinstance(written.value, dict):
+        raise InvalidInput(f"--values {path} holds no values", next_step=see)
+    written.as_kind(ChartValues)
+    given: Json = msgspec.to_builtins(written.value)  # plain, so that it can be printed
+    return given, parse_values(given)

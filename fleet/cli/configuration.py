@@ -29,11 +29,11 @@ def check_out(path: Path, device: DeviceId) -> None:
 @contextmanager
 def saved(path: Path, config: AgentConfig) -> Generator[None]:
     """The configuration beside its place, and in it once the block has ended well."""
-    from fleet.topology.host import write_atomic  # noqa: PLC0415
+    from fleet.process.durable import replace_file  # noqa: PLC0415
 
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write_atomic(partial, render_config(config), 0o600)
+        replace_file(partial, render_config(config), 0o600, shared=True)
     except OSError as error:
         raise NotPermitted(
             f"cannot write {path}: {error.strerror}", next_step="free space or choose another file, then enroll again"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fleet.cli.context import DEFAULT_NAMESPACE, ClientIdOption, NamespaceOption, cluster, installed, tell, trusted
+from fleet.cli.context import ClientIdOption, NamespaceOption, cluster, installed, tell, trusted
 from fleet.cli.output import Output, OutputOption, answer
+from fleet.contract.config import DEFAULT_NAMESPACE
 
 
 def login(

@@ -10,20 +10,56 @@ from typing import Annotated
 
 import typer
 
-from fleet import console, umask
-from fleet.cli import agent, deployment, device, login, server
+from fleet.cli import agent, deployment, device, login, secrets, server, web
+from fleet.cli.doctor import doctor
 from fleet.cli.output import progress
-from fleet.contract.errors import FleetError, InvalidInput
+from fleet.cli.support import support_bundle
+from fleet.contract.errors import EXIT_CODES, FleetError, InvalidInput
+from fleet.contract.written import nearest
+from fleet.process import console, umask
 
-_EPILOG = """\b
-Exit codes: 0 done, 1 failed, 2 refused input, 3 no server installed, 4 not found,
-5 exists already or is another's, 6 a server does not answer, 7 not permitted,
-8 timed out, 130 interrupted.
+_EPILOG = f"""Exit codes: {EXIT_CODES}, 130 interrupted.
 
 \b
 Environment: KUBECONFIG, FLEET_NAMESPACE, FLEET_ADMIN_TOKEN_FILE,
-FLEET_ADMIN_OIDC_CLIENT_ID; FLEET_DEBUG=1 shows where an unexpected error came from."""
+FLEET_ADMIN_OIDC_CLIENT_ID; FLEET_OPENBAO=FILE keeps a server's secrets in OpenBao
+(docs/operations.md); FLEET_DEBUG=1 shows where an unexpected error came from."""
 
+_OURS = "FLEET_"
+VARIABLES = (
+    "FLEET_ADMIN_OIDC_CLIENT_ID",
+    "FLEET_ADMIN_TOKEN_FILE",
+    "FLEET_BUNDLED_IDENTITY",
+    "FLEET_DEBUG",
+    "FLEET_EXPOSURE",
+    "FLEET_IMAGE",
+    "FLEET_INGRESS_CLASS",
+    "FLEET_NAMESPACE",
+    "FLEET_NATS_ADDRESS",
+    "FLEET_NATS_IMAGE",
+    "FLEET_NATS_REPLICAS",
+    "FLEET_OPENBAO",
+    "FLEET_POD_USER",
+    "FLEET_POSTGRES_IMAGE",
+    "FLEET_PROCESS_ROOT",
+    "FLEET_PULL_POLICY",
+    "FLEET_PULL_SECRET",
+    "FLEET_STORAGE_CLASS",
+    "FLEET_STORAGE_SIZE",
+    "FLEET_TOPOLOGY",
+    "FLEET_UPGRADE_ABORT_AFTER",
+    "FLEET_UPGRADE_AT_ONCE",
+    "FLEET_UPGRADE_GRANT",
+    "FLEET_UPGRADE_SOAK",
+    "FLEET_WEB",
+    "FLEET_WEB_CLIENT_ID",
+    "FLEET_WEB_EXPOSURE",
+    "FLEET_WEB_HOST",
+    "FLEET_ZITADEL_IMAGE",
+)
+"""What the commands read."""
+_NEARLY = 0.85
+"""How alike, of 1, a variable that somebody meant as ours is to one of them."""
 _INTERRUPTED = 130
 """128 and the number of SIGINT, as shells have it."""
 _SILENCE = logging.NullHandler()
@@ -40,7 +76,11 @@ app.add_typer(server.app, name="server")
 app.add_typer(device.app, name="device")
 app.add_typer(deployment.app, name="deployment")
 app.add_typer(agent.app, name="agent")
+app.add_typer(secrets.app, name="secrets")
 app.command("login")(login.login)
+app.command()(doctor)
+app.command()(support_bundle)
+app.command("web")(web.web)
 
 
 def _show_version(wanted: bool) -> None:
@@ -76,31 +116,38 @@ def _prepare_streams() -> None:
 
 def _run() -> int:
     try:
+        _check_variables()
         code: int = app(prog_name="fleet", standalone_mode=False) or 0
     except typer.TyperException as error:
         progress(*_usage(error))
         return InvalidInput.exit_code
     except FleetError as error:
-        progress(*_said(error))
+        progress(*_error_lines(error))
         return error.exit_code
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except Exception as error:
         if isinstance(error, OSError) and _is_of_typer(error):
             return _unread(error)
-        if isinstance(error, ImportError) and "SOCKS" in str(error):  # httpx reads the variables itself
-            step = "set no_proxy for the identity provider, or name an HTTP proxy"
-            refused = InvalidInput("ALL_PROXY or HTTPS_PROXY names a SOCKS proxy, unusable here", next_step=step)
-            progress(*_said(refused))
-            return InvalidInput.exit_code
         if os.environ.get("FLEET_DEBUG"):
             raise
         what = f"unexpected {type(error).__name__}: {error}"
-        progress(*_said(FleetError(what, next_step="repeat with FLEET_DEBUG=1, and report it")))
+        progress(*_error_lines(FleetError(what, next_step="repeat with FLEET_DEBUG=1, and report it")))
         return 1
     if code == _INTERRUPTED:  # typer makes this of a Ctrl-C
         progress("interrupted; what was done stays, and a repeat goes on from there")
     return code
+
+
+def _check_variables() -> None:
+    """A variable that is nearly one of ours was meant as one; others may begin with our name for reasons of theirs."""
+    strange = [name for name in os.environ if name.startswith(_OURS) and name not in VARIABLES]
+    for name in sorted(strange):
+        near = nearest(name.removeprefix(_OURS), [one.removeprefix(_OURS) for one in VARIABLES], alike=_NEARLY)
+        if near:
+            raise InvalidInput(
+                f"the variable {name} is unknown; did you mean {_OURS}{near}?", next_step=f"unset {name}, or rename it"
+            )
 
 
 def _is_of_typer(error: OSError) -> bool:
@@ -116,20 +163,20 @@ def _unread(error: OSError) -> int:
     refused = console.unwritable(error)
     if isinstance(error, BrokenPipeError):
         return 0
-    progress(*_said(refused))
+    progress(*_error_lines(refused))
     return refused.exit_code
 
 
-def _said(error: FleetError) -> list[str]:
+def _error_lines(error: FleetError) -> list[str]:
     what, *others = error.lines
     return [f"error: {what}", *others]
 
 
 def _usage(error: typer.TyperException) -> list[str]:
     """What to say of words that are no command line."""
-    said = error.format_message()
-    if said.startswith("Usage:"):  # a group alone, which is a question for its help
-        return said.splitlines()
+    message = error.format_message()
+    if message.startswith("Usage:"):  # a group alone, which is a question for its help
+        return message.splitlines()
     context: typer.Context | None = getattr(error, "ctx", None)
     command = context.command_path if context else "fleet"
-    return [f"error: {said}", f"  next: see `{command} --help`"]
+    return [f"error: {message}", f"  next: see `{command} --help`"]

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fleet import console
 from fleet.contract.printable import one_line
+from fleet.process import console
 
 Json = dict[str, Any]
 

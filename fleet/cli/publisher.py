@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fleet.blobs import Blobs
-from fleet.bus import Login, connect
 from fleet.cli.context import cluster, installed, place, trusted
 from fleet.cli.output import progress
 from fleet.contract.buckets import PUBLISHER_INBOX, PUBLISHER_USER
 from fleet.contract.errors import NotInstalled
-from fleet.scores.secrets import PUBLISHER_PASSWORD
+from fleet.contract.versions import user_of
+from fleet.install.secrets import PUBLISHER_PASSWORD
+from fleet.nats.blobs import Blobs
+from fleet.nats.bus import Login, connect
 from fleet.topology.capabilities import PlaceRequest
 
 _READY_WITHIN = 30.0
@@ -31,14 +32,14 @@ async def publisher(namespace: str) -> AsyncGenerator[Blobs]:
     info = installed(kube, namespace)
     trusted(kube, namespace, info)
     home = place(PlaceRequest(namespace=namespace, timeout=_READY_WITHIN, progress=progress))
-    password = home.secrets.get(PUBLISHER_PASSWORD)
-    if password is None:
+    kept = home.secrets.get(PUBLISHER_PASSWORD)
+    if kept is None:
         raise NotInstalled(
             f"the server in {namespace} knows no publisher of agents", next_step="run `fleet server install` again"
         )
-    login = Login(
-        info.nats_url, PUBLISHER_USER, info.ca, user=PUBLISHER_USER, password=password.decode(), inbox=PUBLISHER_INBOX
-    )
+    password = kept.decode()
+    user = user_of(PUBLISHER_USER, password)
+    login = Login(info.nats_url, PUBLISHER_USER, info.ca, user=user, password=password, inbox=PUBLISHER_INBOX)
     bus = await connect(login, notice=lambda _: None, attempts=_ATTEMPTS)
     try:
         yield bus.blobs()

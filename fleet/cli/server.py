@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from fleet.cli import chart, uninstall
+from fleet.cli import admission_policy, chart, uninstall
 from fleet.cli.context import (
-    DEFAULT_NAMESPACE,
     ClientIdOption,
+    DryRunOption,
     NamespaceOption,
     TokenFileOption,
     admin_auth,
@@ -22,22 +22,28 @@ from fleet.cli.context import (
     tell,
 )
 from fleet.cli.output import Output, OutputOption, answer, details, progress
+from fleet.cli.place_options import with_place_options
+from fleet.cli.preview import preview
+from fleet.contract.config import DEFAULT_NAMESPACE, MOST_DEVICES, UpgradeRules
 from fleet.contract.errors import Conflict, FleetError, InvalidInput
+from fleet.contract.limits import OneDay
+from fleet.topology.place_options import PlaceOptions
 
 if TYPE_CHECKING:
-    from fleet.scores.server import FleetServerScore
-    from fleet.topology.capabilities import PlaceRequest, Preview, ServerPlace
+    from fleet.topology.capabilities import PlaceRequest
 
 app = typer.Typer(help="Install, inspect and remove the fleet server.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(chart.app, name="chart")
 app.command()(uninstall.uninstall)
+app.command()(admission_policy.admission_policy)
 
 _ANNOUNCED = ("namespace", "serverId", "version", "issuer", "projectId", "cliClientId", "natsUrl")
 _PATIENCE = 30.0
-"""Seconds for a command that only looks."""
+"""Seconds for a command that only reads."""
 
 
 @app.command()
+@with_place_options
 def install(
     issuer: Annotated[str, typer.Option(metavar="URL", help="the identity provider, exactly as it calls itself")],
     issuer_ca: Annotated[
@@ -45,64 +51,56 @@ def install(
     ] = "",
     admin_oidc_client_id: ClientIdOption = "",
     admin_token_file: TokenFileOption = "",
-    nats_address: Annotated[
-        str,
-        typer.Option(
-            envvar="FLEET_NATS_ADDRESS", metavar="HOST[:PORT]", help="by which devices reach NATS, for good; required"
-        ),
-    ] = "",
-    exposure: Annotated[
-        str,
-        typer.Option(
-            envvar="FLEET_EXPOSURE",
-            metavar="WAY",
-            help="how that address leads in: node-port, load-balancer, ingress or route; without it, route on "
-            "OpenShift, else node-port",
-        ),
-    ] = "",
-    ingress_class: Annotated[
-        str, typer.Option(envvar="FLEET_INGRESS_CLASS", metavar="NAME", help="a controller that hands TLS through")
-    ] = "",
-    nats_replicas: Annotated[
-        int, typer.Option(envvar="FLEET_NATS_REPLICAS", metavar="1|3", help="servers of NATS; not to be changed later")
-    ] = 1,
-    storage_class: Annotated[
-        str, typer.Option(envvar="FLEET_STORAGE_CLASS", metavar="NAME", help="of NATS' volumes; else the default one")
-    ] = "",
-    storage_size: Annotated[
-        str, typer.Option(envvar="FLEET_STORAGE_SIZE", metavar="SIZE", help="of each of NATS' volumes; else 1Gi")
-    ] = "",
-    image: Annotated[
-        str, typer.Option(envvar="FLEET_IMAGE", metavar="IMAGE", help="of operator and callout; else fleet:VERSION")
-    ] = "",
-    nats_image: Annotated[
-        str, typer.Option(envvar="FLEET_NATS_IMAGE", metavar="IMAGE", help="whose entry point is nats-server")
-    ] = "",
     bundled_identity: Annotated[
         bool,
         typer.Option(
             "--bundled-identity", envvar="FLEET_BUNDLED_IDENTITY", help="run Zitadel and Postgres too, as the issuer"
         ),
     ] = False,
-    zitadel_image: Annotated[str, typer.Option(envvar="FLEET_ZITADEL_IMAGE", metavar="IMAGE", help="bundled")] = "",
-    postgres_image: Annotated[str, typer.Option(envvar="FLEET_POSTGRES_IMAGE", metavar="IMAGE", help="bundled")] = "",
-    pull_secret: Annotated[
-        str, typer.Option(envvar="FLEET_PULL_SECRET", metavar="NAME", help="a Secret for the images' registry")
-    ] = "",
-    pull_policy: Annotated[
-        str, typer.Option(envvar="FLEET_PULL_POLICY", metavar="WHEN", help="IfNotPresent, Always or Never")
-    ] = "",
-    user: Annotated[
-        int | None,
+    *,
+    options: PlaceOptions,
+    upgrade_at_once: Annotated[
+        int,
         typer.Option(
-            envvar="FLEET_POD_USER",
+            envvar="FLEET_UPGRADE_AT_ONCE",
             min=1,
-            metavar="UID",
-            help="of the pods; without it 65532, and on OpenShift the namespace's own",
+            max=MOST_DEVICES,
+            metavar="N",
+            help="agents replaced at the same time",
         ),
-    ] = None,
+    ] = UpgradeRules().at_once,
+    upgrade_abort_after: Annotated[
+        int,
+        typer.Option(
+            envvar="FLEET_UPGRADE_ABORT_AFTER",
+            min=1,
+            max=MOST_DEVICES,
+            metavar="N",
+            help="failed agent upgrades that halt a version",
+        ),
+    ] = UpgradeRules().abort_after,
+    upgrade_soak: Annotated[
+        float,
+        seconds("that a new agent must work well before it is confirmed", most=OneDay, variable="FLEET_UPGRADE_SOAK"),
+    ] = UpgradeRules().soak,
+    upgrade_grant: Annotated[
+        float,
+        seconds(
+            "that one device's upgrade may hold up the others; then it counts as failed",
+            most=OneDay,
+            variable="FLEET_UPGRADE_GRANT",
+        ),
+    ] = UpgradeRules().grant,
+    web_client_id: Annotated[
+        str,
+        typer.Option(
+            envvar="FLEET_WEB_CLIENT_ID",
+            metavar="ID",
+            help="of a web application at the issuer, by which people may sign in to the page besides by code",
+        ),
+    ] = "",
     timeout: Annotated[float, seconds("until every part is ready", least=1)] = 300,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")] = False,
+    dry_run: DryRunOption = False,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -118,58 +116,39 @@ def install(
     """  # noqa: D301
     from fleet.cli.store import made_folder  # noqa: PLC0415
     from fleet.cli.trust import confirm, server_key  # noqa: PLC0415
-    from fleet.issuer import parse_issuer  # noqa: PLC0415
-    from fleet.scores.server import FleetServerScore  # noqa: PLC0415
-    from fleet.topology.capabilities import PlaceOptions, PlaceRequest  # noqa: PLC0415
+    from fleet.identity.issuer import parse_issuer  # noqa: PLC0415
+    from fleet.install.server import FleetServerScore  # noqa: PLC0415
+    from fleet.rotation.lease import require_no_rotation  # noqa: PLC0415
+    from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
 
+    if not bundled_identity and (given := options.zitadel_image or options.postgres_image):
+        raise InvalidInput(
+            f"{given!r} is the image of a bundled identity provider, and --bundled-identity is not given",
+            next_step="give it too, or leave --zitadel-image and --postgres-image out",
+        )
+    if web_client_id and not options.web:
+        raise InvalidInput("--web-client-id counts only with --web", next_step="give --web too, or leave it out")
     first_login = bundled_identity and not (admin_oidc_client_id or admin_token_file)
     auth = None if first_login else admin_auth(None, admin_oidc_client_id, admin_token_file)
-    score = FleetServerScore(parse_issuer(issuer), auth, _pem(issuer_ca), namespace, bundled_identity)
-    options = PlaceOptions(
-        image=image,
-        nats_image=nats_image,
-        zitadel_image=zitadel_image,
-        postgres_image=postgres_image,
-        nats_address=nats_address,
-        exposure=exposure,
-        ingress_class=ingress_class,
-        nats_replicas=nats_replicas,
-        storage_class=storage_class,
-        storage_size=storage_size,
-        pull_secret=pull_secret,
-        pull_policy=pull_policy,
-        user=user,
+    rules = UpgradeRules(upgrade_at_once, upgrade_abort_after, upgrade_soak, upgrade_grant)
+    score = FleetServerScore(
+        parse_issuer(issuer), auth, _pem(issuer_ca), namespace, bundled_identity, rules, web_client_id
     )
     target = place(PlaceRequest(namespace=namespace, timeout=timeout, progress=progress, options=options))
     if dry_run:
-        _preview(score, target, output)
+        preview(score, target, output)
         return
     made_folder()
-    done = score.interpret(target, tell=tell, progress=progress)
     kube = cluster()
+    kube.require_same_clock()
+    require_no_rotation(kube, namespace)
+    done = score.interpret(target, tell=tell, progress=progress)
     confirm(server_key(kube.host, namespace), installed(kube, namespace))
     changed = [item.name for item in done if item.changed]
     lines = [f"  {'changed  ' if item.changed else 'unchanged'}  {item.name}" for item in done]
     summary = f"{len(changed)} of {len(done)} changed" if changed else "nothing changed"
     text = [*lines, f"fleet server in {namespace}: ready, {summary}"]
     answer(output, {"namespace": namespace, "changed": changed, "parts": msgspec.to_builtins(done)}, text)
-
-
-def _preview(score: FleetServerScore, target: ServerPlace, output: Output) -> None:
-    from fleet.topology.capabilities import PreviewsChanges  # noqa: PLC0415
-
-    if not isinstance(target, PreviewsChanges):
-        raise InvalidInput("this topology cannot tell what would change", next_step="leave --dry-run away")
-    seen = score.preview(target)
-    changes = [item for item in seen if item.action != "keep"]
-    lines = [line for item in changes for line in _told(item)]
-    summary = f"{len(changes)} of {len(seen)} objects would change" if changes else "nothing would change"
-    text = [*lines, f"fleet server in {score.namespace}: {summary}; the identity provider was not asked"]
-    answer(output, {"namespace": score.namespace, "objects": msgspec.to_builtins(seen)}, text)
-
-
-def _told(item: Preview) -> list[str]:
-    return [f"  would {item.action:<6}  {item.name}", *(f"      {field}" for field in item.fields)]
 
 
 @app.command()
@@ -228,9 +207,11 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
         "natsUrl": info.nats_url,
         "ready": bool(parts) and all(part.ready for part in parts),
         "parts": msgspec.to_builtins(parts),
+        "secrets": (wanting := _wanting(namespace)),
     }
     shown = [(name, value[name]) for name in _ANNOUNCED]
     shown += [(part.name, "ready" if part.ready else f"not ready: {part.why}") for part in parts]
+    shown += [(name, f"{why}: see `fleet secrets list`") for name, why in wanting.items()]
     answer(output, value, details(shown))
     if not parts:
         raise FleetError(
@@ -242,15 +223,26 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
         raise FleetError(f"not ready: {waiting}", next_step="read the log of the part; it says what it waits for")
 
 
+def _wanting(namespace: str) -> dict[str, str]:
+    """The problems of secrets, by name; if secrets cannot be read, the rest of the status is shown."""
+    from fleet.cli.secrets import installed_in  # noqa: PLC0415
+    from fleet.rotation.soon import wanting  # noqa: PLC0415
+
+    try:
+        return {one.name: one.why for one in wanting(installed_in(cluster(), namespace, _PATIENCE))}
+    except FleetError as error:
+        return {"secrets": f"not looked at: {error.what}"}
+
+
 def _request(namespace: str) -> PlaceRequest:
-    """For commands that only look."""
+    """For commands that only read."""
     from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
 
     return PlaceRequest(namespace=namespace, timeout=_PATIENCE, progress=progress)
 
 
 def _pem(path: str) -> str:
-    from fleet.issuer import trust  # noqa: PLC0415
+    from fleet.identity.issuer import trust  # noqa: PLC0415
 
     if not path:
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -12,16 +11,17 @@ import msgspec
 
 from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.wire import decode, encode
-from fleet.tokens import AccessToken
-from fleet.topology.host import write_atomic
-from fleet.umask import make_folders
+from fleet.identity.access_token import AccessToken
+from fleet.process.durable import replace_file
+from fleet.process.umask import make_folders
+from fleet.process.user_folders import user_config
 
 _MARGIN = 60
 """Seconds before its end from which on a token counts as expired."""
 
 
 class _Login(msgspec.Struct, frozen=True):
-    """Whose the stored token is, until when it is good (Unix time in seconds), and the SHA-256 of the authorities."""
+    """The issuer of the stored token, its end (Unix time in seconds), and the SHA-256 of the authorities."""
 
     issuer: str
     expires: float
@@ -37,15 +37,15 @@ def store(issuer: str, ca: str, token: AccessToken) -> Path:
     folder = made_folder()
     expires = time.time() + token.expires_at - time.monotonic()
     try:
-        write_atomic(folder / "token", token.text.encode(), 0o600)
-        write_atomic(folder / "login.json", encode(_Login(issuer, expires, _digest(ca))), 0o600)
+        replace_file(folder / "token", token.text.encode(), 0o600, shared=True)
+        replace_file(folder / "login.json", encode(_Login(issuer, expires, _digest(ca))), 0o600, shared=True)
     except OSError as error:
         raise _refused(folder, error) from error
     return folder / "token"
 
 
 def stored_token(issuer: str, ca: str) -> Path | None:
-    """The token's file, if it was got from this issuer, by these authorities, and is still good."""
+    """The token's file, if the token is from this issuer, with these authorities, and still valid."""
     folder = config_folder()
     try:
         login = decode((folder / "login.json").read_bytes(), _Login)
@@ -56,13 +56,37 @@ def stored_token(issuer: str, ca: str) -> Path | None:
     return folder / "token" if good else None
 
 
+def follow(issuer: str, before: str, ca: str) -> None:
+    """Let the stored token count with other authorities of its issuer, which a person has confirmed.
+
+    Args:
+        issuer: Whose token it must be.
+        before: The SHA-256 (hex) of the authorities with which it must have counted.
+        ca: Those with which it counts from now on.
+
+    Raises:
+        NotPermitted: the file cannot be written.
+    """
+    path = config_folder() / "login.json"
+    try:
+        login = decode(path.read_bytes(), _Login)
+    except (OSError, InvalidInput):
+        return
+    if (login.issuer, login.authority) != (issuer, before) or before == _digest(ca):
+        return
+    try:
+        replace_file(path, encode(msgspec.structs.replace(login, authority=_digest(ca))), 0o600, shared=True)
+    except OSError as error:
+        raise _refused(path.parent, error) from error
+
+
 def config_folder() -> Path:
     """Where the command line keeps what belongs to this person."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fleet"
+    return user_config() / "fleet"
 
 
 def made_folder() -> Path:
-    """The same, after seeing that we can write there: a person is asked for nothing that could not be kept.
+    """The same, if it can be written: a person must not log in if the login cannot be stored.
 
     Raises:
         NotPermitted: we cannot.

@@ -1,4 +1,4 @@
-"""Whom this admin's credentials may be sent to: what each server said of itself at first use, kept on the admin's side.
+"""The servers that may get this admin's credentials: the announcement of each at its first use, kept by the admin.
 
 A server's ConfigMap names the issuer, the authority and NATS' address. Whoever may write it must not thereby get the
 admin's token or the publisher's password: decision 035.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fleet.cli.output import progress
-from fleet.cli.store import config_folder, made_folder
+from fleet.cli.store import config_folder, follow, made_folder
 from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.wire import decode, encode
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet.contract.objects import ServerInfo
+
+_SHA256 = "sha256:"
 
 
 class Trusted(msgspec.Struct, frozen=True, rename="camel"):
@@ -39,7 +41,7 @@ class Trusted(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(cls, server: ServerInfo) -> Trusted:
-        """What a server says of itself."""
+        """A server's announcement."""
         return cls(server.issuer, _fingerprint(server.ca), server.nats_url, server.server_id)
 
     def named(self) -> dict[str, str]:
@@ -72,18 +74,32 @@ def server_key(host: str, namespace: str) -> str:
 
 
 def confirm(key: str, server: ServerInfo) -> bool:
-    """Trust what a person has named; says whether that was news."""
+    """Trust what a person has named; returns whether it was new. A login that counted with this server goes on to.
+
+    Its token goes to the same issuer as before, and to nobody whom the person has not named: a new login would, too.
+    """
     pin = _Pin(Trusted.of(server), confirmed=True)
     with _kept() as pins:
-        changed = pins.servers.get(key) != pin
+        before = pins.servers.get(key)
         pins.servers[key] = pin
-    return changed
+    if before is not None and before.trusted.issuer == server.issuer:
+        follow(server.issuer, before.trusted.authority.removeprefix(_SHA256), server.ca)
+    return before != pin
 
 
 def known(key: str) -> Trusted | None:
-    """What is trusted of a server."""
+    """The trusted announcement of a server."""
     pin = _read(_path()).servers.get(key)
     return pin.trusted if pin else None
+
+
+def explained(key: str, server: ServerInfo, bundles: Sequence[str]) -> bool:
+    """Whether a server differs from what is trusted by its certificates alone, and both are among its `bundles`."""
+    pin = _read(_path()).servers.get(key)
+    if pin is None or server.ca not in bundles:
+        return False
+    same = msgspec.structs.replace(pin.trusted, authority=_fingerprint(server.ca)) == Trusted.of(server)
+    return same and pin.trusted.authority in {_fingerprint(one) for one in bundles}
 
 
 def forget(key: str) -> None:
@@ -150,7 +166,7 @@ def _command(options: dict[str, str]) -> str:
 
 
 def _fingerprint(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{_SHA256}{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _path() -> Path:
@@ -172,8 +188,8 @@ def _read(path: Path) -> _Pins:
 
 @contextmanager
 def _kept() -> Generator[_Pins]:
-    """What is trusted, to be changed; one command at a time writes it, and an error leaves it as it was."""
-    from fleet.topology.host import write_atomic  # noqa: PLC0415
+    """The pins, to be changed; one command at a time writes them, and an error leaves the file as it was."""
+    from fleet.process.durable import replace_file  # noqa: PLC0415
 
     path = made_folder() / "trusted.json"
     lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -183,7 +199,7 @@ def _kept() -> Generator[_Pins]:
         before = encode(pins)
         yield pins
         if encode(pins) != before:
-            write_atomic(path, encode(pins), 0o600)
+            replace_file(path, encode(pins), 0o600, shared=True)
     except OSError as error:
         raise NotPermitted(
             f"cannot write {path}: {error.strerror}, so nobody would know later whom this credential is for",

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, cluster, installed, place
+from fleet.cli.context import NamespaceOption, cluster, installed, place
 from fleet.cli.output import Output, OutputOption, answer, progress
+from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, NotFound, NotPermitted, TimedOut
 from fleet.contract.objects import FINALIZER, SERVER_CONFIG_MAP
 
 if TYPE_CHECKING:
+    from fleet.kube.client import KubeClient
     from fleet.topology.capabilities import Json, ServerPlace
-    from fleet.topology.kube import KubeClient
 
 _KINDS = ("FleetDeployment", "Device")
 _REMOVAL = 30.0
@@ -37,7 +38,7 @@ def uninstall(
       fleet server uninstall --delete-data
     """  # noqa: D301
     from fleet.cli.trust import forget, server_key  # noqa: PLC0415
-    from fleet.scores.server import uninstall as remove  # noqa: PLC0415
+    from fleet.install.server import uninstall as remove  # noqa: PLC0415
     from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
 
     kube = cluster()
@@ -61,7 +62,7 @@ def uninstall(
 
 
 def _leave_to_others(kube: KubeClient, namespace: str) -> None:
-    from fleet.scores.rbac import OPERATOR  # noqa: PLC0415
+    from fleet.install.rbac import OPERATOR  # noqa: PLC0415
     from fleet.topology.kubernetes.labels import other_manager  # noqa: PLC0415
 
     account = kube.find("ServiceAccount", OPERATOR, namespace)
@@ -91,14 +92,14 @@ def _all(kube: KubeClient, kind: str, namespace: str) -> list[Json]:
 
 def _is_left(kube: KubeClient, namespace: str) -> bool:
     """Whether a server that is not announced any more has left something."""
-    from fleet.secrets.kubernetes import NAME  # noqa: PLC0415
+    from fleet.secrets.mark import NAME  # noqa: PLC0415
 
     kept = kube.find("Secret", NAME, namespace) is not None
     return kept or any(_all(kube, kind, namespace) for kind in _KINDS)
 
 
 def _delete_objects(kube: KubeClient, namespace: str, target: ServerPlace) -> None:
-    from fleet.topology.kube import wait_for  # noqa: PLC0415
+    from fleet.kube.client import wait_for  # noqa: PLC0415
 
     cleaned_up = any(part.name == "operator" and part.ready for part in target.services())
     for kind in _KINDS:

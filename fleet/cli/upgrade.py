@@ -1,4 +1,4 @@
-"""`fleet device upgrade|rollback`: order an agent version, and tell how that goes."""
+"""`fleet device upgrade|rollback`: order an agent version, and show the progress."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.context import DEFAULT_NAMESPACE, NamespaceOption, cluster, installed, read, seconds
+from fleet.cli.context import DeviceArgument, NamespaceOption, cluster, installed, patience, read, seconds
+from fleet.cli.ordering import order
 from fleet.cli.output import Output, OutputOption, answer, progress
+from fleet.cli.reasons import UPGRADES, next_step
+from fleet.cli.standing import NOT_YET_SEEN
+from fleet.cli.waiting import ProgressPrinter
+from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, TimedOut
 from fleet.contract.names import AgentVersion, DeviceId
 from fleet.contract.objects import Condition, Device, DeviceSpec
@@ -17,34 +22,15 @@ from fleet.contract.upgrade import UpgradePhase, UpgradeStatus
 from fleet.contract.wire import from_builtins
 
 if TYPE_CHECKING:
-    from fleet.topology.kube import KubeClient
+    from fleet.kube.client import KubeClient
+    from fleet.topology.capabilities import Json
 
 _CONDITION = "Upgraded"
-_NEXT = {
-    "UnknownVersion": "see `fleet agent list`, and publish it with `fleet agent publish`",
-    "RolloutHalted": "see why those devices failed, then order a version that works",
-    "WaitingForLock": "as many devices as may be are being upgraded now; it goes on by itself",
-    "WaitingForHealth": "see `fleet deployment list`: a workload of the device is not well",
-    "DeviceOffline": "it is upgraded when it is back; withdraw the order with an empty spec.agentVersion",
-    "Ordered": "is the agent up? see its log on the device",
-    "NotUpgradable": "set the device up once with `fleet device setup --agent FILE`",
-    "WorkloadUnhealthy": "mend the workload first, then order the version again: see `fleet deployment list`",
-    "ReconcileTimedOut": "see what the device is busy with, then order the version again",
-    "BadVersion": "it failed on this device before: build the mended agent under a new version",
-    "DigestConflict": "a version never changes: build the agent under a new version",
-    "SignatureInvalid": "publish the agent and its manifest as they were built; somebody changed one",
-    "SignatureMissing": "sign the agent when it is built, and publish it again",
-    "KeyUnknown": "set the device up with the key that signed it, or sign with one that it trusts",
-    "KeyRevoked": "sign the agent with a key that is not revoked",
-    "NoSpace": "free space on the device, then order the version again",
-    "Superseded": "another version was ordered meanwhile: see `fleet device show`",
-}
 _ELSE = "see `fleet device show`, and the agent's log on the device"
-_LOOK = 0.1
+_LOOK, _PATIENCE = 0.1, 300.0
 
-DeviceArgument = Annotated[str, typer.Argument(metavar="ID", help="the device's id")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="return once the new version is confirmed, or was refused")]
-TimeoutOption = Annotated[float, seconds()]
+TimeoutOption = Annotated[float | None, seconds("to wait; 300 if not given")]
 
 
 def upgrade(
@@ -59,7 +45,7 @@ def upgrade(
         ),
     ] = None,
     wait: WaitOption = False,
-    timeout: TimeoutOption = 300,
+    timeout: TimeoutOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -70,15 +56,17 @@ def upgrade(
       fleet device upgrade pi-1 --to v0.1.2 --wait
       fleet device upgrade pi-1 --to v0.1.2 --keep 3
     """  # noqa: D301
+    within = patience(timeout, wait=wait) or _PATIENCE
     name, version = DeviceId(device), _orderable(to)
     also = {} if keep is None else {"agentVersionsKept": keep}
-    _order(name, namespace, lambda _: version, also, wait=timeout if wait else 0, output=output)
+    command = "fleet device upgrade"
+    _order(name, namespace, lambda _: version, also, command=command, wait=within if wait else 0, output=output)
 
 
 def rollback(
     device: DeviceArgument,
     wait: WaitOption = False,
-    timeout: TimeoutOption = 300,
+    timeout: TimeoutOption = None,
     namespace: NamespaceOption = DEFAULT_NAMESPACE,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -88,7 +76,9 @@ def rollback(
     Example:
       fleet device rollback pi-1 --wait
     """  # noqa: D301
-    _order(DeviceId(device), namespace, _before, {}, wait=timeout if wait else 0, output=output)
+    within = patience(timeout, wait=wait) or _PATIENCE
+    command = "fleet device rollback"
+    _order(DeviceId(device), namespace, _before, {}, command=command, wait=within if wait else 0, output=output)
 
 
 def _orderable(text: str) -> AgentVersion:
@@ -118,18 +108,22 @@ def _order(
     choose: Callable[[Device], AgentVersion],
     also: dict[str, int],
     *,
+    command: str,
     wait: float,
     output: Output,
 ) -> None:
     kube = cluster()
     installed(kube, namespace)
-    item = read(kube, Device, name, namespace)
-    if item.spec.revoked:
-        raise Conflict(f"{name} is revoked", next_step="enroll it anew with `fleet device enroll --replace`")
-    version = choose(item)
-    wish = {"spec": {"agentVersion": str(version), "agentOrder": item.spec.agent_order + 1, **also}}
-    ordered = from_builtins(kube.patch("Device", name, namespace, wish), Device)
+
+    def changes(item: Device) -> Json:
+        if item.spec.revoked:
+            raise Conflict(f"{name} is revoked", next_step="enroll it again with `fleet device enroll --replace`")
+        return {"agentVersion": str(choose(item)), "agentOrder": item.spec.agent_order + 1, **also}
+
+    ordered, change = order(kube, Device, (name, namespace), command, changes)
+    version = AgentVersion(ordered.spec.agent_version)
     value = {"device": str(name), "version": str(version), "order": ordered.spec.agent_order}
+    value["change"] = change.id if change else ""
     if not wait:
         text = (f"{version} is ordered for {name}", f"next: see how it goes with `fleet device show {name}`")
         answer(output, {**value, "state": "ordered"}, text)
@@ -139,49 +133,53 @@ def _order(
 
 
 def _await_end(kube: KubeClient, ordered: Device, version: AgentVersion, timeout: float) -> str:
-    """Tell how it goes until it has ended; the reason of a good end.
+    """Show the progress until the end; returns the reason of a successful end.
 
     Raises:
         FleetError: it was refused or reverted; what is said of it and what to do are in the message.
         TimedOut: it has not ended in time.
     """
-    name, deadline, shown = ordered.id, time.monotonic() + timeout, ""
+    name, deadline, printer, shown = ordered.id, time.monotonic() + timeout, ProgressPrinter(), ""
+    progress(f"{name}: waiting up to {timeout:g} s for {version} to be confirmed")
     while True:
         item = read(kube, Device, name, ordered.metadata.namespace)
-        said = _said(item, ordered)
-        if said is not None and (now := f"{said.reason}: {said.message}") != shown:
-            shown = now
-            progress(f"{name}: {now}")
-        if said is not None and said.status == "True":
-            return said.reason
-        if said is not None and _is_over(item, said):
-            raise _refusal(name, version, said)
+        condition = _order_condition(item, ordered)
+        shown = (
+            f"{condition.reason}: {condition.message}"
+            if condition is not None
+            else "the operator has not seen the order yet"
+        )
+        printer.update(f"{name}: {shown}")
+        if condition is not None and condition.status == "True":
+            printer.end(f"{name}: {shown}")
+            return condition.reason
+        if condition is not None and _is_over(item, condition):
+            raise _refusal(name, version, condition)
         if item.spec.agent_order > ordered.spec.agent_order:
-            raise Conflict(f"another version was ordered for {name}", next_step=_NEXT["Superseded"])
+            raise Conflict(f"another version was ordered for {name}", next_step=UPGRADES["Superseded"].next_step)
         if time.monotonic() >= deadline:
-            what = shown or "the operator has said nothing"
-            step = _NEXT.get(said.reason, _ELSE) if said else "see `fleet server status`, and the operator's log"
-            raise TimedOut(f"{name} does not run {version} after {timeout:g} s; last seen: {what}", next_step=step)
+            step = next_step(UPGRADES, condition.reason if condition else NOT_YET_SEEN, _ELSE)
+            raise TimedOut(f"{name} does not run {version} after {timeout:g} s; last seen: {shown}", next_step=step)
         time.sleep(_LOOK)
 
 
-def _said(item: Device, ordered: Device) -> Condition | None:
+def _order_condition(item: Device, ordered: Device) -> Condition | None:
     """The condition, once it is about this order."""
-    said = next((one for one in item.status.conditions if one.type == _CONDITION), None)
-    return said if said and said.observed_generation >= ordered.metadata.generation else None
+    condition = next((one for one in item.status.conditions if one.type == _CONDITION), None)
+    return condition if condition and condition.observed_generation >= ordered.metadata.generation else None
 
 
-def _is_over(item: Device, said: Condition) -> bool:
+def _is_over(item: Device, condition: Condition) -> bool:
     known = _status(item)
-    if said.reason in {"UnknownVersion", "RolloutHalted"}:
+    if condition.reason in {"UnknownVersion", "RolloutHalted"}:
         return True
-    return known is not None and known.phase.terminal and said.reason == known.reason.value
+    return known is not None and known.phase.terminal and condition.reason == known.reason.value
 
 
-def _refusal(name: DeviceId, version: AgentVersion, said: Condition) -> FleetError:
-    what = f"{name} does not run {version}: {said.reason}: {said.message}"
-    kind = NotFound if said.reason == "UnknownVersion" else FleetError
-    return kind(what, next_step=_NEXT.get(said.reason, _ELSE))
+def _refusal(name: DeviceId, version: AgentVersion, condition: Condition) -> FleetError:
+    what = f"{name} does not run {version}: {condition.reason}: {condition.message}"
+    kind = NotFound if condition.reason == "UnknownVersion" else FleetError
+    return kind(what, next_step=next_step(UPGRADES, condition.reason, _ELSE))
 
 
 def _status(item: Device) -> UpgradeStatus | None:
@@ -189,7 +187,7 @@ def _status(item: Device) -> UpgradeStatus | None:
 
 
 def shown(item: Device) -> str:
-    """How the device's agent stands, for `fleet device show`."""
+    """The state of the device's agent, for `fleet device show`."""
     known = _status(item)
     if known is None:
         return "never upgraded"

@@ -6,6 +6,10 @@ from typing import Generic
 
 import msgspec
 
+from fleet.contract.certificates import TrustBundle
+from fleet.contract.machine_keys import KeyOrder
+from fleet.contract.release_keys import OfferedKeys
+from fleet.contract.states import DeviceStates
 from fleet.contract.wire import (
     AgentLease,
     AgentTarget,
@@ -40,6 +44,8 @@ PUBLISHER_USER = "fleet-publisher"
 """An admin who publishes agents in the STORE account, and may do nothing else there."""
 PUBLISHER_INBOX = f"_INBOX_{PUBLISHER_USER}"
 """The publisher's own inbox prefix: the only one its user may listen on."""
+WEB_USER = "fleet-web"
+"""The web page in the STORE account: it hears what devices report, and may say nothing."""
 SYSTEM_USER = "fleet-system"
 """The operator in the system account: it lists and kicks connections."""
 CALLOUT_INBOX = f"_INBOX_{CALLOUT_USER}"
@@ -67,6 +73,8 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True):
     """Whether devices write it, so that its values are bounded by the reader (`wire.decode_report`)."""
     largest: int = -1
     """Bytes of a message that the stream takes, headers included; -1 where only the operator writes."""
+    keys: str = ">"
+    """The keys that are stored."""
 
     @property
     def stream(self) -> str:
@@ -81,7 +89,7 @@ class Bucket(msgspec.Struct, Generic[T], frozen=True):
         """Where the stream tells, in its own account, that the key, or one of the pattern, was written."""
         return f"{_CHANGES}.{self.name}.{key}"
 
-    def heard(self, key: str) -> str:
+    def notify_subject(self, key: str) -> str:
         """Where a device hears of it."""
         return f"{HEARD_PREFIX}.{self.changed(key)}"
 
@@ -99,12 +107,29 @@ def chunk_subject(digest: str, number: int | str) -> str:
 DESIRED_STATE = Bucket("desired-state", Desired)
 DESIRED_INDEX = Bucket("desired-state", DesiredIndex)
 """The same bucket, under the one-token key `<device>`."""
-DEVICE_STATE = Bucket("device-state", DeviceState, reported=True, largest=16 * 1024)
+DEVICE_STATE = Bucket("device-state", DeviceStates, reported=True, largest=62 * 1024, keys="*")
+SINGLE_STATE = Bucket("device-state", DeviceState, reported=True)
+"""Where agents up to two releases behind report: `<device>.<deployment>`. It is not stored; the operator answers."""
 DEVICE_INFO = Bucket("device-info", DeviceInfo, reported=True, largest=16 * 1024)
 DEVICE_HEARTBEAT = Bucket("device-heartbeat", Heartbeat, reported=True, largest=4 * 1024)
 AGENT_TARGET = Bucket("agent-target", AgentTarget)
 AGENT_LEASE = Bucket("agent-lease", AgentLease, reported=True, largest=4 * 1024)
+TRUST_BUNDLE = Bucket("trust-bundle", TrustBundle)
+TRUST_KEY = "server"
+"""The one key of `TRUST_BUNDLE`, and of `RELEASE_KEYS`, which every device may read."""
+KEY_ORDER = Bucket("key-order", KeyOrder)
+RELEASE_KEYS = Bucket("release-keys", OfferedKeys)
 IDENTITIES = Bucket("identities", Identity, CONTROL_ACCOUNT)
 
-APP_BUCKETS = (DESIRED_STATE, DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_TARGET, AGENT_LEASE)
+APP_BUCKETS = (
+    DESIRED_STATE,
+    DEVICE_STATE,
+    DEVICE_INFO,
+    DEVICE_HEARTBEAT,
+    AGENT_TARGET,
+    AGENT_LEASE,
+    TRUST_BUNDLE,
+    KEY_ORDER,
+    RELEASE_KEYS,
+)
 """What the operator creates in the STORE account."""

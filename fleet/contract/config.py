@@ -13,11 +13,20 @@ from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.limits import Interval, OneDay
 from fleet.contract.names import DeviceId
 from fleet.contract.wire import decode, encode
+from fleet.contract.written import parse_written
 
 DEVICE_ROLE = "device"
 """The role of the project that a device's token must carry."""
 
+VIEWER_ROLE = "fleet-viewer"
+"""The role of the project that a person's token must carry to look at the web page."""
+
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=OneDay)]
+SocketPath = Annotated[str, msgspec.Meta(pattern=r"\A/[^\x00-\x1f]+\Z", max_length=107)]
+"""An absolute path that a unix socket can have (unix(7): 107 bytes)."""
+ENGINE_SOCKET = "/run/docker.sock"
+"""Where docker listens, and podman with Debian's package `podman-docker`."""
+Seeds = Annotated[tuple[str, ...], msgspec.Meta(max_length=8)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
@@ -68,19 +77,25 @@ class UpgradeLimits(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AgentConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """`<root>/etc/fleet/agent.json`. Intervals in seconds."""
+    """`<root>/etc/fleet/agent.json`. Intervals in seconds.
+
+    An agent refuses names that it does not know, so what a later release adds is written only where it is set.
+    """
 
     device_id: DeviceId
     nats_url: str
     auth: FleetDeviceAuth
-    engine_socket: str = "/run/docker.sock"
+    engine_socket: SocketPath = ENGINE_SOCKET
     heartbeat_interval: Interval = 10
     resync_interval: Seconds = 60
     upgrade: UpgradeLimits = UpgradeLimits()
 
 
 class CalloutConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """The callout service's configuration. `xkey_seed` empty means the server asks in clear. Times in seconds."""
+    """The callout service's configuration. `xkey_seed` empty means the server asks in clear. Times in seconds.
+
+    The other seeds are honoured as well: while a seed is rotated, each server of NATS names the one that it expects.
+    """
 
     nats_url: str
     nats_user: str
@@ -90,29 +105,78 @@ class CalloutConfig(msgspec.Struct, frozen=True, rename="camel"):
     project_id: str
     issuer_seed: str
     xkey_seed: str
+    other_issuer_seeds: Seeds = ()
+    other_xkey_seeds: Seeds = ()
     health_host: str = "127.0.0.1"
     health_port: Port = 0
     answer_within: Seconds = 1.5
     max_concurrent: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 4096
 
 
-class UpgradeRules(msgspec.Struct, frozen=True, rename="camel"):
-    """How a fleet's agents are upgraded.
+DEFAULT_NAMESPACE = "fleet-system"
+"""Where a server is installed unless an admin names another namespace."""
+MOST_DEVICES = 1_000_000
+"""The largest number of devices that a rule may name."""
+Devices = Annotated[int, msgspec.Meta(ge=1, le=MOST_DEVICES)]
 
-    At most `at_once` devices are past the swap at the same time; after `abort_after` devices have failed with a
-    version, no further one begins with it; a new agent is confirmed once it has been the writer, with healthy
-    workloads, for `soak` seconds.
+
+class UpgradeRules(msgspec.Struct, frozen=True, rename="camel"):
+    """How the operator upgrades the devices' agents."""
+
+    at_once: Annotated[Devices, msgspec.Meta(description="Agents that may be replaced at the same time.")] = 1
+    abort_after: Annotated[
+        Devices,
+        msgspec.Meta(description="Devices that failed with a version, after which no further one begins with it."),
+    ] = 3
+    soak: Annotated[
+        Seconds,
+        msgspec.Meta(
+            description="Seconds that a new agent must be the writer, with healthy workloads, before it is confirmed."
+        ),
+    ] = 2.0
+    grant: Annotated[
+        Seconds,
+        msgspec.Meta(description="Seconds that one device's upgrade may hold up the others; then it counts as failed."),
+    ] = 3600.0
+
+
+class WebPage(msgspec.Struct, frozen=True, rename="camel"):
+    """How the operator serves its read-only web page. `certificate` and `key` are PEM; the key and `nats_pass` secrets.
+
+    People sign in at `issuer`: by device code as the application `cli_client_id`, and, where `client_id` names a web
+    application, also by authorization code. At most `most_streams` pages are kept up to date at the same time.
     """
 
-    at_once: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
-    abort_after: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 3
-    soak: Seconds = 2
+    host: str
+    port: Port
+    certificate: str
+    key: str
+    nats_user: str
+    nats_pass: str
+    issuer: str
+    issuer_ca: str
+    project_id: str
+    cli_client_id: str
+    client_id: str = ""
+    most_streams: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
+
+    def __repr__(self) -> str:
+        return f"WebPage({self.host}:{self.port})"
+
+
+class SecretAge(msgspec.Struct, frozen=True, rename="camel"):
+    """When the version of a secret that is in use was made, and when its certificate ends: Unix seconds, or 0."""
+
+    name: str
+    made: int = 0
+    ends: int = 0
 
 
 class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     """The operator's configuration. `kubeconfig` empty means the pod's own ServiceAccount. Times in seconds.
 
-    `stream_replicas` is how many servers of NATS keep each stream.
+    `stream_replicas` is how many servers of NATS keep each stream; `trust_bundle` are the certificates (PEM) that
+    devices are to trust; `secret_ages` are for its metrics and its web page. Without `web` there is no web page.
     """
 
     nats_url: str
@@ -124,10 +188,13 @@ class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     kubeconfig: str = ""
     health_host: str = "127.0.0.1"
     health_port: Port = 0
-    resync_interval: Seconds = 30
+    resync_interval: Seconds = 300
     offline_after_intervals: Seconds = 3
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
     upgrade: UpgradeRules = UpgradeRules()
+    web: WebPage | None = None
+    trust_bundle: str = ""
+    secret_ages: tuple[SecretAge, ...] = ()
 
 
 C = TypeVar("C", AgentConfig, CalloutConfig, OperatorConfig)
@@ -143,9 +210,13 @@ def is_open_to_others(file: os.stat_result) -> bool:
 def load_config(path: Path, kind: type[C]) -> C:
     """Read a part's configuration.
 
+    People write into an agent's, so nothing in it is ignored; a server's are made by an install alone, of a newer
+    release at times.
+
     Raises:
         NotFound: there is no such file.
-        InvalidInput: it is readable by others than its owner, truncated, or of another shape.
+        InvalidInput: it is readable by others than its owner, truncated, or of another shape; or an agent's has a name
+            in it that is unknown, or twice.
     """
     try:
         data = path.read_bytes()
@@ -155,10 +226,13 @@ def load_config(path: Path, kind: type[C]) -> C:
     if is_open_to_others(status):
         mode = stat.S_IMODE(status.st_mode)
         raise InvalidInput(f"{path} has mode {mode:04o}, but holds a secret", next_step=f"chmod 600 {path}")
+    again = "write it again with the fleet command"
+    if kind is AgentConfig:
+        return parse_written(data, kind, str(path), next_step=again)
     try:
         return decode(data, kind)
     except InvalidInput as error:
-        raise InvalidInput(f"{path}: {error.what}", next_step="write it again with the fleet command") from error
+        raise InvalidInput(f"{path}: {error.what}", next_step=again) from error
 
 
 def render_config(config: C) -> bytes:

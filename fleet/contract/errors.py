@@ -20,6 +20,12 @@ from typing import ClassVar
 
 from fleet.contract.printable import one_line
 
+EXIT_CODES = (
+    "0 done, 1 failed, 2 refused input, 3 no server installed, 4 not found, 5 exists already or is another's, "
+    "6 a server does not answer, 7 not permitted, 8 timed out"
+)
+"""What the exit codes mean, for the help of every program."""
+
 
 class FleetError(Exception):
     """Base of the tree: a sentence about what happened and one about what to do next."""
@@ -40,6 +46,11 @@ class FleetError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(one_line, self.lines))
+
+
+def why(error: Exception) -> str:
+    """What to tell of an error in a line; `not foreseen` in front of one that is none of ours."""
+    return error.what if isinstance(error, FleetError) else f"not foreseen: {error!r}"
 
 
 class InvalidInput(FleetError, ValueError):  # noqa: N818 - reads as what it is

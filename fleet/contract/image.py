@@ -21,6 +21,13 @@ ImageReference = Annotated[str, msgspec.Meta(min_length=1, max_length=512, extra
 """`Container` holds the pattern, too, since its refusal says what is wrong."""
 
 
+DOCKER_HUB = "docker.io"
+HUB_ADDRESS = "registry-1.docker.io"
+"""docker's own registry: its name, and where it answers."""
+HUB_NAMES = frozenset({DOCKER_HUB, HUB_ADDRESS, "index.docker.io"})
+"""What else it is called."""
+
+
 def check_image(text: str) -> None:
     """Nothing, for what an engine can look for.
 
@@ -30,6 +37,15 @@ def check_image(text: str) -> None:
     if not re.match(REFERENCE, text):
         hint = _hint(text)
         raise ValueError(f"{text[:120]!r} is not {RULE}" + (f": {hint}" if hint else ""))
+
+
+def registry_of(image: str) -> str:
+    """The registry that an engine asks for an image: the first part if it can only be a host, else docker's own."""
+    first, slash, _ = image.partition("/")
+    is_host = slash and ("." in first or ":" in first or first == "localhost")
+    if not is_host or first in HUB_NAMES:
+        return DOCKER_HUB
+    return first
 
 
 def _hint(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import ClassVar, Self
 
 from fleet.contract.errors import InvalidInput
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+"""An RFC 1123 label, as an expression for a whole match."""
 # Semantic Versioning 2.0.0, the grammar its specification gives, behind our "v".
 _SEMVER = (
     r"v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
@@ -48,7 +49,7 @@ class DeviceId(Name):
     kind = "device id"
     longest = 63
     rule = "1 to 63 characters of a-z, 0-9 and '-', beginning and ending with a letter or digit (RFC 1123 label)"
-    grammar = re.compile(_LABEL, re.ASCII)
+    grammar = re.compile(LABEL, re.ASCII)
 
 
 class DeploymentName(Name):
@@ -58,7 +59,7 @@ class DeploymentName(Name):
     kind = "deployment name"
     longest = 63
     rule = DeviceId.rule
-    grammar = re.compile(_LABEL, re.ASCII)
+    grammar = re.compile(LABEL, re.ASCII)
 
 
 class AgentVersion(Name):

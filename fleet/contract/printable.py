@@ -25,13 +25,22 @@ _INVISIBLE = frozenset(
 """What takes no room though Python calls it printable, after Unicode's Default_Ignorable_Code_Point."""
 
 
+_SHOWN = 1_000
+"""Characters of a text that somebody looks at."""
+
+
+def shortened(text: str) -> str:
+    """The text, of a very long one its beginning: a selector, for one, may have a quarter of a million characters."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 def one_line(text: str) -> str:
     """The text with everything escaped, as Python writes it, that is not plainly visible in one line.
 
     That is control characters (C0, DEL, C1), line and paragraph separators, bidirectional overrides and isolates,
     characters without width, spaces other than the common one, unassigned and private ones, and lone surrogates.
     """
-    if text.isprintable() and _INVISIBLE.isdisjoint(text):
+    if text.isprintable() and (text.isascii() or _INVISIBLE.isdisjoint(text)):
         return text
     return "".join(one if one.isprintable() and one not in _INVISIBLE else _escaped(one) for one in text)
 

@@ -216,7 +216,9 @@ class TrustedKeys(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     """`<root>/etc/fleet/trusted-keys.json`. Several are valid at once, so that one can follow another.
 
     `minimum_version` is the oldest agent that the device takes: one with a known hole stays out, however well signed.
+    `number` counts the lists that were signed one after the other; a list of a first set-up has none.
     """
 
     keys: Annotated[tuple[TrustedKey, ...], msgspec.Meta(max_length=256)]
     minimum_version: AgentVersion | None = None
+    number: Count = 0

@@ -12,12 +12,17 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from fleet.contract.disk import DiskUsage
 from fleet.contract.errors import InvalidInput
 from fleet.contract.limits import (
     MAX_DEPLOYMENTS,
+    MAX_POD_CONTAINERS,
     MAX_REPORT,
+    CertificateIds,
+    ChangeId,
     Count,
     Id,
+    ImageIds,
     IndexKey,
     Interval,
     Message,
@@ -25,74 +30,65 @@ from fleet.contract.limits import (
     Word,
     fit,
 )
+from fleet.contract.machine_keys import PublicKey
 from fleet.contract.names import AgentVersion, DeviceId, Digest, TokenSubject
+from fleet.contract.parsing import NOT_JSON
+from fleet.contract.phases import WELL as WELL
+from fleet.contract.phases import ContainerState as ContainerState
+from fleet.contract.phases import Phase as Phase
+from fleet.contract.phases import Reason as Reason
+from fleet.contract.pod import Workload as Workload
+from fleet.contract.release_keys import HeldKeys
+from fleet.contract.sealed import Sealed, SealingKey
 from fleet.contract.upgrade import UpgradeStatus, VersionsKept
+from fleet.contract.volumes import VolumeOrders, VolumeOutcomes
 from fleet.contract.workload import Container as Container
+from fleet.contract.workload import Container2 as Container2
 from fleet.contract.workload import Health as Health
 from fleet.contract.workload import Port as Port
 from fleet.contract.workload import Protocol as Protocol
 from fleet.contract.workload import Restart as Restart
-from fleet.contract.workload import Workload as Workload
+
+Edition = tuple[int, str]
+"""A generation, and the version of the secrets (`Sealed.version`); that is empty where there are none."""
 
 
 class Desired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="desired"):
-    """`desired-state` `<device>.<deployment>`: run this."""
+    """`desired-state` `<device>.<deployment>`: run this. `change` is for logs; see `fleet.contract.change`."""
 
     generation: Count
     workload: Workload
+    change: ChangeId = ""
+    sealed: Sealed | None = None
+    """The secrets that the workload takes."""
+
+    @property
+    def edition(self) -> Edition:
+        """What a device that runs it runs: a changed Secret is another edition of the same generation."""
+        return self.generation, self.sealed.version if self.sealed else ""
+
+    def is_told_by(self, state: DeviceState) -> bool:
+        """Whether a report is about this. Who could not read what it is told does not know the secrets of it."""
+        unread = state.phase is Phase.FAILED and not state.secrets
+        return state.generation == self.generation and (unread or state.secrets == self.edition[1])
 
 
 class DesiredIndex(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="index"):
     """`desired-state` `<device>`: which deployments the device runs, and the generation of each.
 
     A device may not list a bucket's keys, so this tells it what to read. A deployment that is not named here is
-    removed from the device.
+    removed from the device. `remove_volumes` are orders of an admin; agents of former releases pass over them.
     """
 
     deployments: Annotated[dict[IndexKey, Count], msgspec.Meta(max_length=MAX_DEPLOYMENTS)] = {}
-
-
-class Phase(Enum):
-    """Where a deployment stands on one device."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    UNHEALTHY = "Unhealthy"
-    RESTARTING = "Restarting"
-    FAILED = "Failed"
-
-
-class Reason(Enum):
-    """Why a phase is what it is: CamelCase, as Kubernetes conditions want it."""
-
-    PULLING = "Pulling"
-    STARTING = "Starting"
-    STARTED = "Started"
-    HEALTHY = "Healthy"
-    HEALTH_CHECK_FAILED = "HealthCheckFailed"
-    CRASH_LOOP = "CrashLoop"
-    EXITED = "Exited"
-    COMPLETED = "Completed"
-    IMAGE_NOT_FOUND = "ImageNotFound"
-    PORT_IN_USE = "PortInUse"
-    ENGINE_UNAVAILABLE = "EngineUnavailable"
-    ENGINE_ERROR = "EngineError"
-    UNSUPPORTED_WORKLOAD = "UnsupportedWorkload"
-    INVALID_DESIRED_STATE = "InvalidDesiredState"
-    STATE_NOT_SAVED = "StateNotSaved"
-    INTERNAL_ERROR = "InternalError"
-    """The agent met something that it was not made for; the message names it, and the agent's log has the rest."""
-    OTHER = "Other"
-    """A reason that only a newer version knows."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Reason | None:
-        """Read what a newer agent reports as a reason that we do not know, so that its phase still counts."""
-        return cls.OTHER if isinstance(value, str) else None
+    remove_volumes: VolumeOrders = ()
 
 
 class DeviceState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="state"):
-    """`device-state` `<device>.<deployment>`: what the device made of it."""
+    """What the device made of one deployment: an entry of `states.DeviceStates`.
+
+    Agents up to two releases behind send it to `device-state` `<device>.<deployment>` (decision 029).
+    """
 
     generation: Count
     phase: Phase
@@ -101,10 +97,23 @@ class DeviceState(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     container_id: Id = ""
     restarts: Count = 0
     at: UnixTime = 0
+    image_id: Id = ""
+    """Its container's image: `sha256:` and its configuration's digest. Engines agree on it, architectures do not."""
+    image_digests: ImageIds = ()
+    """Digests by which registries know that image; none of one that was put on the device by hand."""
+    secrets: Id = ""
+    """The version of the secrets (`Sealed.version`) that this is about."""
+    containers: Annotated[tuple[ContainerState, ...], msgspec.Meta(max_length=2 * MAX_POD_CONTAINERS)] = ()
+    """Those of a pod, in the order in which they start; none of a container that stands alone."""
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="info"):
-    """`device-info` `<device>`: what the device is. Sizes in bytes."""
+    """`device-info` `<device>`: what the device is. Sizes in bytes; `trusts` are the ids of certificates.
+
+    `key_id` is the machine key on its disk; `offered_key` the public half of one that it would use in its place.
+    The device alone opens what is sealed for `sealing_key`. By the `KeyOrder` of `tokens_after` it renewed its token.
+    `volume_outcomes` are those of orders that this process carried out. Former releases report no `release_keys`.
+    """
 
     agent_version: AgentVersion
     arch: Word
@@ -116,12 +125,21 @@ class DeviceInfo(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     instance_id: Id = ""
     engine: Word = ""
     upgrade: UpgradeStatus | None = None
+    disk_usage: DiskUsage | None = None
+    trusts: CertificateIds = ()
+    key_id: Id = ""
+    offered_key: PublicKey = ""
+    sealing_key: SealingKey = ""
+    tokens_after: Count | None = None
+    volume_outcomes: VolumeOutcomes = ()
+    release_keys: HeldKeys | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="heartbeat"):
     """`device-heartbeat` `<device>`: alive. `interval` is in seconds; `sequence` counts from the agent's start.
 
-    `generation` is the upgrade attempt that the agent is the candidate of, or was committed by; 0 for none.
+    `generation` is the upgrade attempt that the agent is the candidate of, or was committed by; 0 for none. `key_id` is
+    the machine key by which this session came in.
     """
 
     agent_version: AgentVersion
@@ -131,6 +149,7 @@ class Heartbeat(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True,
     interval: Interval
     generation: Count = 0
     at: UnixTime = 0
+    key_id: Id = ""
 
 
 class IdentityState(Enum):
@@ -138,13 +157,40 @@ class IdentityState(Enum):
 
     ACTIVE = "active"
     REVOKED = "revoked"
+    QUARANTINED = "quarantined"
+    """It harmed the server: it stays out for a while, or until an admin releases it."""
+
+
+class Quarantine(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Why and how long a device is kept out, or was. Times are Unix seconds of the operator's clock.
+
+    `times` is how often it was within a day, with this one. Without `until` only an admin ends it.
+    """
+
+    began: UnixTime
+    times: Count
+    why: Message
+    until: UnixTime = 0
+    released: Count = 0
+    """`DeviceSpec.released` when it began: a higher one ends it."""
 
 
 class Identity(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="identity"):
-    """`identities` `<token subject>`: the registry that the callout reads and the operator writes."""
+    """`identities` `<token subject>`: the registry that the callout reads and the operator writes.
+
+    An active identity keeps its last `quarantine` for a day. Tokens given until `tokens_after` are refused.
+    """
 
     device: DeviceId
     state: IdentityState
+    quarantine: Quarantine | None = None
+    tokens_after: Count = 0
+
+    def admitted(self, now: float) -> bool:
+        """Whether the device may come in at the Unix time `now`."""
+        if self.state is not IdentityState.QUARANTINED:
+            return self.state is IdentityState.ACTIVE
+        return self.quarantine is not None and 0 < self.quarantine.until <= now
 
 
 class AgentTarget(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="target"):
@@ -171,6 +217,8 @@ class AgentTarget(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     """`DeviceSpec.agent_order` that this attempt answers."""
     versions_kept: VersionsKept | None = None
     """`DeviceSpec.agent_versions_kept` as it is now, whatever becomes of the attempt."""
+    expired: bool = False
+    """It is `withdrawn` because it held the scheduling lock too long: it counts as failed, and is not ordered again."""
 
 
 class AgentLease(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="lease"):
@@ -206,7 +254,7 @@ def decode(data: bytes, kind: type[T]) -> T:
         # msgspec takes a value without a tag; to us an empty object must not be an empty index.
         if kind.__struct_config__.tag is not None:
             msgspec.json.decode(data, type=_Tagged)
-    except _NO_VALUE as error:
+    except NOT_JSON as error:
         raise InvalidInput(
             f"not a valid {kind.__name__}: {error}",
             next_step="write it with a fleet of the same or a newer version",
@@ -231,14 +279,10 @@ def decode_report(data: bytes, kind: type[T]) -> T:
         try:
             shortened = fit(msgspec.json.decode(data), kind)
             return decode(msgspec.json.encode(shortened), kind)
-        except _NO_VALUE as error:
+        except NOT_JSON as error:
             raise InvalidInput(
                 f"not a valid {kind.__name__}: {error}", next_step="see what writes as this device"
             ) from error
-
-
-_NO_VALUE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
-"""What msgspec raises for bytes that hold no value; `ValueError` for an integer of over 4,300 digits."""
 
 
 def from_builtins(value: object, kind: type[T]) -> T:
@@ -249,7 +293,7 @@ def from_builtins(value: object, kind: type[T]) -> T:
     """
     try:
         return msgspec.convert(value, kind, dec_hook=_from_builtin)
-    except _NO_VALUE as error:
+    except NOT_JSON as error:
         raise InvalidInput(
             f"not a valid {kind.__name__}: {error}", next_step="correct what the message names"
         ) from error

@@ -1,1 +1,1 @@
-"""The operator: what Kubernetes objects say becomes keys in NATS, and what devices report becomes their status."""
+"""The operator: it writes Kubernetes objects as keys into NATS, and reports of devices into their status."""

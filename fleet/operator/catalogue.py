@@ -1,17 +1,17 @@
-"""The published agents, as the operator knows them: what may be ordered."""
+"""The published agents that may be ordered."""
 
 from __future__ import annotations
 
 from fleet.artifacts.catalogue import published
-from fleet.bus import Bus
 from fleet.contract.buckets import ARTIFACTS
 from fleet.contract.names import AgentVersion
+from fleet.nats.bus import Bus
+from fleet.operator.skipped_keys import SkippedKeys
 from fleet.operator.store import Store
-from fleet.operator.strays import Strays
 from fleet.operator.upgrade.view import Artifact
 
 
-async def read_catalogue(bus: Bus, store: Store, strays: Strays) -> bool:
+async def read_catalogue(bus: Bus, store: Store, skipped: SkippedKeys) -> bool:
     """Read all of it; says whether that was news.
 
     Raises:
@@ -21,8 +21,8 @@ async def read_catalogue(bus: Bus, store: Store, strays: Strays) -> bool:
     good = {AgentVersion(one.version): one.manifest for one in found if one.manifest}
     bad = {one.version: one.why for one in found if not one.manifest}
     for version, why in bad.items():
-        strays.note(ARTIFACTS, version, why)
-    strays.keep(ARTIFACTS, bad)
+        skipped.note(ARTIFACTS, version, why)
+    skipped.keep(ARTIFACTS, bad)
     news = [store.put_published(version, Artifact(it.digest, it.size)) for version, it in good.items()]
     news += [store.put_published(version, None) for version in store.published.keys() - good.keys()]
     return any(news)

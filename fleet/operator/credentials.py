@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleet.contract.errors import InvalidInput, NotFound
-from fleet.kubeconfig import Access, mounted_account, read_files
+from fleet.kube.kubeconfig import Access, mounted_account, read_files
 
 
 def read_credentials(kubeconfig: str) -> Access:

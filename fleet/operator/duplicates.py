@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet.operator.reconcile.snapshot import Alternation, Heard
+from fleet.operator.reconcile.snapshot import Alternation, ReceivedHeartbeat
 
 
-def alternates(others: Mapping[str, Heard], before: Heard | None, heard: Heard) -> bool:
-    """Whether an agent is heard again after another boot of the same device was.
+def alternates(
+    others: Mapping[str, ReceivedHeartbeat], before: ReceivedHeartbeat | None, heard: ReceivedHeartbeat
+) -> bool:
+    """Whether an agent sends a heartbeat again after another boot of the same device did.
 
     A boot ends for good: after a reboot only the new one beats. Two agents of an upgrade beat at the same time, and
     belong to one boot.

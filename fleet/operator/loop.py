@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 
 import structlog
 
 from fleet.contract.errors import FleetError
 from fleet.operator.act import Actor
-from fleet.operator.knowledge import Knowledge
 from fleet.operator.metrics import Metrics
+from fleet.operator.plan.planner import Planner
 from fleet.operator.readiness import Readiness
-from fleet.operator.reconcile import reconcile
+from fleet.operator.reconcile.silence import silenced
+from fleet.operator.state_reader import StateReader
 from fleet.operator.store import Store
+from fleet.process.backoff import Backoff
 
 log = structlog.get_logger()
 
@@ -23,27 +24,37 @@ _LONGEST_RETRY = 5.0
 """Seconds before what failed is tried again."""
 _LONGEST_PASS = 10.0
 """Seconds of a pass after which the operator is not ready."""
+_ANEW = 300.0
+"""Seconds after which everything is decided again, in case a change was missed."""
+_ALARMS_TOGETHER = 0.1
+"""Seconds by which a decision that only time calls for may come later."""
 _SHOWN = 300
-"""Characters of an error that are told."""
+"""Characters of an error that a message contains."""
 _SUBJECT = "reconcile in time"
 
 
-class Bell:
+class Wakeup:
     """What calls for another pass."""
 
     def __init__(self) -> None:
-        """Everything is to be read first."""
-        self.rung = asyncio.Event()
+        """Requests a complete read first."""
+        self.pending = asyncio.Event()
         self.next_read = 0.0
+        self.agents_published = False
 
     def wake(self) -> None:
         """Something changed that may call for action."""
-        self.rung.set()
+        self.pending.set()
+
+    def agent_published(self) -> None:
+        """The store of agents changed."""
+        self.agents_published = True
+        self.pending.set()
 
     def read_again(self) -> None:
         """Something may have been missed."""
         self.next_read = 0.0
-        self.rung.set()
+        self.pending.set()
 
 
 class Loop:
@@ -56,23 +67,25 @@ class Loop:
 
     def __init__(
         self,
-        bell: Bell,
+        wakeup: Wakeup,
         store: Store,
-        knowledge: Knowledge,
+        state_reader: StateReader,
         actor: Actor,
         readiness: Readiness,
         metrics: Metrics,
         resync_interval: float,
     ) -> None:
         """`resync_interval` is in seconds: how often everything is read again, in case something was missed."""
-        self._bell = bell
+        self._wakeup = wakeup
         self._store = store
-        self._knowledge = knowledge
+        self._planner = Planner(store.changes)
+        self._state_reader = state_reader
         self._actor = actor
         self._readiness = readiness
         self._metrics = metrics
         self._resync_interval = resync_interval
-        self._failures = 0
+        self._backoff = Backoff(_FIRST_RETRY, _LONGEST_RETRY)
+        self._anew = time.monotonic() + _ANEW
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -82,6 +95,7 @@ class Loop:
                 pause = await self._once()
             except FleetError as error:
                 pause = self._failed(error.what)
+                self._actor.write_objects(silenced(self._store.snapshot(), self._state_reader.troubled))
             except Exception as error:
                 # Nobody foresaw it. The process goes on: a restart would meet the same again.
                 log.exception("a pass failed")
@@ -94,42 +108,88 @@ class Loop:
 
     async def _once(self) -> float:
         """One pass; returns the seconds to pause after it."""
-        self._bell.rung.clear()
-        if time.monotonic() >= self._bell.next_read:
-            # Set before, so that an outage that begins meanwhile calls for another.
-            self._bell.next_read = time.monotonic() + self._resync_interval
-            try:
-                await self._knowledge.read()
-            except FleetError:
-                self._bell.next_read = 0.0
-                raise
-        self._knowledge.waits_for = ""
+        self._wakeup.pending.clear()
+        await self._ask()
+        await self._catch_up()
+        self._state_reader.waits_for = ""
         started = time.monotonic()
-        actions = reconcile(self._store.snapshot(), self._knowledge.troubled)
+        plan = self._planner.plan(self._store.snapshot(), self._state_reader.troubled)
         planned = time.monotonic() - started
-        await self._actor.carry_out(actions)
+        if plan.more:
+            self._wakeup.wake()
+        try:
+            failed = await self._actor.carry_out(plan, self._state_reader.troubled)
+        except BaseException:
+            self._planner.again(plan)
+            raise
+        for key in failed:
+            # With the next pass, which this calls for not: what is refused would be refused again at once.
+            self._planner.decide_again(*key)
         self._metrics.planning.observe(planned)
         self._metrics.passes.observe(time.monotonic() - started)
-        self._readiness.settled("reconcile")
-        self._failures = 0
+        if not plan.more:
+            self._readiness.settled("reconcile")
+        self._backoff.reset()
         return planned
 
+    async def _catch_up(self) -> None:
+        """Read what is to be read."""
+        now = time.monotonic()
+        if now >= self._wakeup.next_read:
+            # Set before, so that an outage that begins meanwhile calls for another.
+            self._wakeup.next_read = now + self._resync_interval
+            self._wakeup.agents_published = False
+            try:
+                await self._state_reader.read()
+            except FleetError:
+                self._wakeup.next_read = 0.0
+                raise
+            if now >= self._anew:
+                self._anew = now + _ANEW
+                self._planner.begin_anew()
+        elif self._wakeup.agents_published:
+            self._wakeup.agents_published = False
+            try:
+                await self._state_reader.read_agents()
+            except FleetError:
+                self._wakeup.agents_published = True
+                raise
+
+    async def _ask(self) -> None:
+        """Conclude nothing from silence that NATS may be the cause of."""
+        self._state_reader.waits_for = "a sign of life from NATS"
+        try:
+            await self._state_reader.ask()
+        except FleetError:
+            self._store.connectivity.answered(False)
+            # Whatever is known now may be out of date.
+            self._wakeup.next_read = 0.0
+            raise
+        was_silent = self._store.connectivity.silent_since
+        self._store.connectivity.answered(True)
+        if was_silent:
+            # What was taken back is decided anew.
+            self._planner.begin_anew()
+
     def _overrun(self) -> None:
-        waits_for = self._knowledge.waits_for or "what was decided to be written"
+        waits_for = self._state_reader.waits_for or "what was decided to be written"
         self._readiness.wrong(_SUBJECT, f"it has taken more than {_LONGEST_PASS:.0f} s, and waits for {waits_for}")
 
     def _failed(self, why: str) -> float:
         self._readiness.wrong("reconcile", why)
-        self._bell.rung.set()
-        limit = min(_FIRST_RETRY * 2**self._failures, _LONGEST_RETRY)
-        self._failures += 1
-        return random.uniform(limit / 2, limit)  # noqa: S311 - spreads attempts, hides nothing
+        self._wakeup.pending.set()
+        return self._backoff.next()
 
     async def _quiet(self) -> None:
         """Wait until something happens, a device's heartbeat is overdue, or it is time to read again."""
-        due = min(self._bell.next_read, self._store.next_deadline() or self._bell.next_read)
-        try:
-            async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                await self._bell.rung.wait()
-        except TimeoutError:
-            pass
+        alarmed = False
+        while not alarmed and not self._wakeup.pending.is_set() and time.monotonic() < self._wakeup.next_read:
+            alarm = self._planner.next_alarm()
+            # Thousands of devices ring at as many moments: those that come soon after each other are one.
+            soonest = time.monotonic() + _ALARMS_TOGETHER
+            due = self._wakeup.next_read if alarm is None else min(self._wakeup.next_read, max(alarm, soonest))
+            try:
+                async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                    await self._wakeup.pending.wait()
+            except TimeoutError:
+                alarmed = self._planner.alarmed(self._store.snapshot(), self._state_reader.troubled)

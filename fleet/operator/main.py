@@ -7,12 +7,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-from fleet import logs
-from fleet.console import tell
 from fleet.contract.config import OperatorConfig, load_config
 from fleet.contract.errors import FleetError
 from fleet.operator.service import serve
-from fleet.umask import tighten
+from fleet.process import logs
+from fleet.process.console import tell
+from fleet.process.struct_types import complete_types
+from fleet.process.umask import tighten
 
 
 def main() -> None:
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="configuration, mode 0600")
     arguments = parser.parse_args()
     logs.configure("operator")
+    complete_types()  # what is read in threads of its own is decoded there
     try:
         asyncio.run(serve(load_config(arguments.config, OperatorConfig)))
     except FleetError as error:

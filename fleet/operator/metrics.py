@@ -11,7 +11,6 @@ class Metrics:
     """One set of counters, in a registry of its own so that two operators can live in one process."""
 
     def __init__(self) -> None:
-        """Register them all."""
         self.registry = CollectorRegistry()
         self.passes = Histogram(
             "fleet_operator_pass_seconds", "Reconciles, with their actions", buckets=_BUCKETS, registry=self.registry
@@ -28,11 +27,18 @@ class Metrics:
         self.unwritable = Gauge(
             "fleet_operator_objects_unwritable", "Objects that cannot be written", registry=self.registry
         )
-        self.strays = Counter(
-            "fleet_operator_strays", "Foreign or unreadable keys and values seen", ["place"], registry=self.registry
+        self.skipped = Counter(
+            "fleet_operator_skipped_keys",
+            "Foreign or unreadable keys and values seen",
+            ["place"],
+            registry=self.registry,
         )
-        self.strays_now = Gauge(
-            "fleet_operator_strays_present", "Foreign or unreadable keys and values", ["place"], registry=self.registry
+        self.skipped_now = Gauge(
+            "fleet_operator_skipped_keys_present",
+            "Foreign or unreadable keys and values",
+            ["place"],
+            registry=self.registry,
         )
         self.heartbeats = Counter("fleet_operator_heartbeats", "Heartbeats heard", registry=self.registry)
+        self.quarantines = Counter("fleet_operator_quarantines", "Devices shut out, by time", registry=self.registry)
         self.kicked = Counter("fleet_operator_sessions_kicked", "Sessions ended", registry=self.registry)

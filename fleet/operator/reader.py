@@ -1,4 +1,4 @@
-"""Hearing what devices write: in a thread, an event loop and a connection of its own.
+"""Connectivity what devices write: in a thread, an event loop and a connection of its own.
 
 However much a device writes, the operator's own loop sees the newest value of each key, a slice at a time: the
 revocation of that device, and everything else, goes on beside it.
@@ -9,21 +9,24 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from fleet.bus import KV, BadEntry, Bus, Deleted, Entry, Login, Notice, connect
 from fleet.contract.buckets import Bucket
-from fleet.contract.errors import Unreachable
+from fleet.contract.errors import Unreachable, why
 from fleet.contract.wire import T
+from fleet.nats.bus import KV, BadEntry, Bus, Deleted, Delivery, Entry, Login, Notice, connect
+from fleet.nats.headers import text
+from fleet.operator.meter import Flood, Meter
 
 log = structlog.get_logger()
 
 R = TypeVar("R")
 Change = Entry[T] | BadEntry | Deleted
-Heard = Callable[[Any], None]
+ChangeCallback = Callable[[Any, bytes], None]
+"""Takes a change, and the subject that waits for an answer to it, if any."""
 
 _PAUSE = 0.02
 """Seconds between two slices: a key is read at most so often, whatever its writer does."""
@@ -31,11 +34,17 @@ _SLICE = 500
 """Keys that are read and handed on at once."""
 _MOST_KEYS = 1 << 16
 """Keys that wait to be read; beyond them all is read again."""
+_OWN = b"_INBOX."
+"""How the reply subjects of clients in the account STORE begin: of the operator."""
 _JOIN = 2.0
+_SHOWN = 200
+"""Characters of a key that are logged."""
+STORED = 1.0
+"""Seconds after which a stream has a received change: a subscription gets a write just before it is stored."""
 
 
 class Source(Protocol):
-    """Where the keys of buckets are read and heard."""
+    """Reads the keys of buckets and follows their changes."""
 
     async def follow(self, bucket: Bucket[T], pattern: str, heard: Callable[[Change[T]], None]) -> None:
         """Call `heard` for the newest value of every key that was written, from now on."""
@@ -50,7 +59,6 @@ class Direct:
     """A source that no device writes to, on a connection of the operator's own loop."""
 
     def __init__(self, bus: Bus) -> None:
-        """Read by this connection."""
         self._bus = bus
 
     async def follow(self, bucket: Bucket[T], pattern: str, heard: Callable[[Change[T]], None]) -> None:
@@ -74,41 +82,65 @@ class Direct:
         return await self._bus.kv(bucket).read_all(pattern)
 
 
-class Waiting:
-    """What was heard and not read yet: the newest of each key."""
+class ChangeQueue:
+    """Changes that were received and not read yet: the newest of each key."""
 
     def __init__(self) -> None:
-        """Nothing waits."""
-        self._newest: dict[bytes, tuple[KV[Any], Heard, bytes | None, float]] = {}
+        self._newest: dict[bytes, tuple[KV[Any], ChangeCallback, Delivery, float]] = {}
         self.overflown = False
 
-    def put(self, subject: bytes, kv: KV[Any], heard: Heard, data: bytes | None) -> None:
+    def put(self, kv: KV[Any], heard: ChangeCallback, delivery: Delivery) -> None:
         """A key was written."""
+        subject = delivery.subject
         if len(self._newest) >= _MOST_KEYS and subject not in self._newest:
             self.overflown = True
             return
-        self._newest[subject] = (kv, heard, data, time.time())
+        self._newest[subject] = (kv, heard, delivery, time.time())
 
-    def take(self) -> list[tuple[Heard, Change[Any]]]:
-        """The next slice, read."""
+    def take(self) -> list[tuple[ChangeCallback, Change[Any], bytes]]:
+        """The next slice, read, each with its reply subject."""
         subjects = list(self._newest)[:_SLICE] if len(self._newest) > _SLICE else list(self._newest)
-        taken = [(subject, *self._newest.pop(subject)) for subject in subjects]
-        return [(heard, kv.read(subject, data, received)) for subject, kv, heard, data, received in taken]
+        taken = [self._newest.pop(subject) for subject in subjects]
+        return [(heard, _read(kv, delivery, received), delivery.reply) for kv, heard, delivery, received in taken]
 
     def __len__(self) -> int:
         return len(self._newest)
 
 
-class Reader:
-    """The connection that hears devices, and its thread. `missed` is called when something was not kept."""
+def deliver(heard: Sequence[tuple[ChangeCallback, Change[Any], bytes]]) -> None:
+    """Pass each change to its callback; an error in one change does not affect the others."""
+    for tell, change, reply in heard:
+        try:
+            tell(change, reply)
+        except Exception:
+            log.exception("a change was passed over", key=change.key[:_SHOWN])
 
-    def __init__(self, login: Login, notice: Notice, missed: Callable[[], None]) -> None:
-        """Not connected yet. `notice` and `missed` are called in the loop that makes the reader."""
+
+def _read(kv: KV[T], delivery: Delivery, received: float) -> Change[T]:
+    try:
+        return kv.read(delivery, received)
+    except Exception as error:
+        # The thread must go on: it hears every device.
+        return BadEntry(text(delivery.subject)[kv.prefix :], why(error), 0, received)
+
+
+class Reader:
+    """The connection that receives what devices send, and its thread.
+
+    `missed` is called when something was not kept, `flooded` when a device writes more than it may.
+    """
+
+    def __init__(
+        self, login: Login, notice: Notice, missed: Callable[[], None], flooded: Callable[[Flood], None]
+    ) -> None:
+        """Not connected yet. The three are called in the loop that makes the reader."""
         self._ours = asyncio.get_running_loop()
         self._login = login
         self._notice = notice
         self._missed = missed
-        self._waiting = Waiting()
+        self._waiting = ChangeQueue()
+        self._flooded = flooded
+        self._meter = Meter(self._report_flood)
         self._handing_on = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reader", daemon=True)
@@ -121,12 +153,12 @@ class Reader:
             InvalidInput: the CA is no PEM certificate.
         """
         self._thread.start()
-        self._bus = await self._there(connect(self._login, notice=self._say))
+        self._bus = await self._in_reader(connect(self._login, notice=self._notify))
 
     async def close(self) -> None:
         """End the connection, and the thread."""
         if self._bus is not None:
-            await self._there(self._bus.close())
+            await self._in_reader(self._bus.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join, _JOIN)
         if not self._thread.is_alive():
@@ -138,15 +170,29 @@ class Reader:
         Raises:
             FleetError: NATS did not answer.
         """
-        kv = self._connected().kv(bucket)
+        await self.follow_with_reply(bucket, pattern, lambda change, _: heard(change))
 
-        def keep(subject: bytes, data: bytes | None) -> None:
-            self._waiting.put(subject, kv, heard, data)
+    async def follow_with_reply(
+        self, bucket: Bucket[T], pattern: str, heard: Callable[[Change[T], bytes], None]
+    ) -> None:
+        """As `follow`, with the subject on which the writer waits for an answer.
+
+        Raises:
+            FleetError: NATS did not answer.
+        """
+        kv, prefix, counted = self._connected().kv(bucket), len(bucket.subject("")), bucket.reported
+
+        def keep(delivery: Delivery) -> None:
+            # What a device sends has another reply subject, if any: the server replaces it between accounts.
+            if counted and not delivery.reply.startswith(_OWN):
+                device = delivery.subject[prefix:].partition(b".")[0]
+                self._meter.count(device, delivery.size, time.monotonic())
+            self._waiting.put(kv, heard, delivery)
             if not self._handing_on:
                 self._handing_on = True
-                self._loop.call_soon(self._hand_on)
+                self._loop.call_soon(self._deliver_slice)
 
-        await self._there(kv.listen(pattern, keep))
+        await self._in_reader(kv.listen(pattern, keep))
 
     async def read_all(self, bucket: Bucket[T], pattern: str) -> list[Entry[T] | BadEntry]:
         """See `Source`.
@@ -154,35 +200,37 @@ class Reader:
         Raises:
             FleetError: NATS did not answer.
         """
-        return await self._there(self._connected().kv(bucket).read_all(pattern))
+        return await self._in_reader(self._connected().kv(bucket).read_all(pattern))
 
     def _connected(self) -> Bus:
         if self._bus is None:
             raise Unreachable("NATS is not connected yet", next_step="wait until it is")
         return self._bus
 
-    async def _there(self, work: Coroutine[Any, Any, R]) -> R:
+    async def _in_reader(self, work: Coroutine[Any, Any, R]) -> R:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    def _say(self, said: str) -> None:
-        self._ours.call_soon_threadsafe(self._notice, said)
+    def _notify(self, message: str) -> None:
+        self._ours.call_soon_threadsafe(self._notice, message)
 
-    def _hand_on(self) -> None:
+    def _report_flood(self, flood: Flood) -> None:
+        self._ours.call_soon_threadsafe(self._flooded, flood)
+
+    def _deliver_slice(self) -> None:
         """In the reader's thread: the next slice. The one after it waits until this one was taken."""
         if self._waiting.overflown:
             self._waiting.overflown = False
             self._ours.call_soon_threadsafe(self._missed)
         self._ours.call_soon_threadsafe(self._take, self._waiting.take())
 
-    def _take(self, heard: list[tuple[Heard, Change[Any]]]) -> None:
+    def _take(self, heard: list[tuple[ChangeCallback, Change[Any], bytes]]) -> None:
         """In our own thread."""
         try:
-            for tell, change in heard:
-                tell(change)
+            deliver(heard)
         finally:
-            self._loop.call_soon_threadsafe(self._loop.call_later, _PAUSE, self._go_on)
+            self._loop.call_soon_threadsafe(self._loop.call_later, _PAUSE, self._continue)
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         self._handing_on = bool(len(self._waiting))
         if self._handing_on:
-            self._hand_on()
+            self._deliver_slice()

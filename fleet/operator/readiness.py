@@ -10,12 +10,12 @@ import structlog
 
 log = structlog.get_logger()
 
-_TOLD = 10
-"""Remarks that are told by name."""
+_SHOWN = 10
+"""Remarks that are listed by name."""
 
 
 class Readiness:
-    """What is wrong now, by subject. A sentence is logged when it is new, and when the matter is settled."""
+    """Present problems, by subject. A problem is logged when it begins and when it ends."""
 
     def __init__(self, *awaited: str) -> None:
         """Begin waiting for every one of `awaited` to be settled."""
@@ -49,7 +49,7 @@ class Readiness:
         return "; ".join(f"{subject}: {why}" for subject, why in sorted(self._wrong.items()))
 
     def remarks(self) -> list[str]:
-        """What is wrong with single objects: the first of them, and how many more there are."""
-        told = [f"{subject}: {why}" for subject, why in sorted(self._remarks.items())]
-        more = len(told) - _TOLD
-        return told if more <= 0 else [*told[:_TOLD], f"and {more} more"]
+        """Problems of single objects: the first of them, and the number of the others."""
+        shown = [f"{subject}: {why}" for subject, why in sorted(self._remarks.items())]
+        more = len(shown) - _SHOWN
+        return shown if more <= 0 else [*shown[:_SHOWN], f"and {more} more"]

@@ -5,36 +5,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine
 from functools import partial
 
 import structlog
 
 from fleet.contract.buckets import IDENTITIES
+from fleet.contract.certificates import certificate_ids
 from fleet.contract.config import OperatorConfig
-from fleet.health import listen, server
+from fleet.kube.watching import Watch
 from fleet.operator.act import Actor
-from fleet.operator.act.drops import Drops
 from fleet.operator.act.events import Events
 from fleet.operator.act.keys import Keys
 from fleet.operator.act.objects import Objects
+from fleet.operator.act.revisions import Revisions
+from fleet.operator.act.session_dropper import SessionDropper
+from fleet.operator.act.states import States
 from fleet.operator.act.writer import Writer
+from fleet.operator.connections import open_connections
 from fleet.operator.counts import Counts
 from fleet.operator.credentials import read_credentials
-from fleet.operator.handlers import quiet_kopf
-from fleet.operator.knowledge import Knowledge
 from fleet.operator.kube import KubeApi
-from fleet.operator.links import open_links
-from fleet.operator.loop import Bell, Loop
+from fleet.operator.loop import Loop, Wakeup
+from fleet.operator.meter import Flood
 from fleet.operator.metrics import Metrics
+from fleet.operator.quarantines import Quarantines
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind
 from fleet.operator.revocations import Revocations
+from fleet.operator.secret_reader import SecretReader
 from fleet.operator.sessions import Sessions
+from fleet.operator.single_reports import SingleReports
+from fleet.operator.skipped_keys import SkippedKeys
+from fleet.operator.state_reader import ObjectListeners, StateReader
 from fleet.operator.store import Store
-from fleet.operator.strays import Strays
-from fleet.operator.upgrade.view import Rules
-from fleet.operator.watching import keep_watching
+from fleet.operator.web import WebProcess
+from fleet.process.health import listen, server
 
 log = structlog.get_logger()
 
@@ -43,7 +48,7 @@ class Operator:
     """One operator, until `stop` is set."""
 
     def __init__(self, config: OperatorConfig) -> None:
-        """Listen for health checks; contact nobody yet.
+        """Listen for health checks; open no other connection yet.
 
         Raises:
             Conflict: the health port is taken.
@@ -53,10 +58,10 @@ class Operator:
         self.readiness = Readiness("reconcile")
         self._config = config
         self._metrics = Metrics()
-        self._bell = Bell()
-        rules = config.upgrade
-        self._store = Store(config.offline_after_intervals, Rules(rules.at_once, rules.abort_after, rules.soak))
-        self._metrics.registry.register(Counts(self._store))
+        self._wakeup = Wakeup()
+        self._store = Store(config.offline_after_intervals, config.upgrade)
+        self._store.trust_bundle = certificate_ids(config.trust_bundle)
+        self._metrics.registry.register(Counts(self._store, config.trust_bundle, config.secret_ages))
         self._read = partial(read_credentials, config.kubeconfig)
         self._read().trust()
         self._listener = listen(config.health_host, config.health_port)
@@ -87,64 +92,89 @@ class Operator:
 
     async def _work(self) -> None:
         async with contextlib.AsyncExitStack() as cleanup:
-            links = await open_links(self._config, self.readiness, self._bell.read_again, self._store.hearing)
-            cleanup.push_async_callback(links.close)
+            floods: asyncio.Queue[Flood] = asyncio.Queue()
+            connections = await open_connections(
+                self._config,
+                self.readiness,
+                self._wakeup.read_again,
+                self._store.connectivity.devices,
+                floods.put_nowait,
+            )
+            cleanup.push_async_callback(connections.close)
             api = KubeApi(self._read, self._config.namespace)
             cleanup.push_async_callback(api.close)
-            sessions = Sessions(links.system, self._metrics.kicked.inc)
-            drops = Drops(sessions, self._store, self._bell.wake)
-            cleanup.push_async_callback(drops.stop)
-            strays = Strays(self._metrics)
-            revocations = Revocations(self._store, links.control.kv(IDENTITIES), drops)
-            knowledge = Knowledge(self._store, strays, api, links, self.readiness, self._metrics, revocations)
-            events = Events(api, self.readiness, strays)
+            sessions = Sessions(connections.system, self._metrics.kicked.inc, floods.put_nowait)
+            dropper = SessionDropper(sessions, self._store, self._wakeup.wake)
+            cleanup.push_async_callback(dropper.stop)
+            skipped = SkippedKeys(self._metrics)
+            revocations = Revocations(self._store, connections.control.kv(IDENTITIES), dropper)
+            quarantines = Quarantines(
+                self._store, connections.control.kv(IDENTITIES), dropper, self._metrics, self._wakeup.wake
+            )
+            states = States(connections.app)
+            singles = SingleReports(connections.app, states, self._store, self._wakeup.wake)
+            cleanup.push_async_callback(singles.stop)
+            secrets = SecretReader(api, self._store.secrets, self.readiness, self._wakeup.wake)
+            page = self._config.web
+            web = WebProcess(self._config, page, self._read, api, self.readiness) if page is not None else None
+            events = Events(api, self.readiness, skipped, *((web.tell,) if web is not None else ()))
+            beside_it = ObjectListeners(revocations, secrets, events)
+            state_reader = StateReader(self._store, skipped, api, connections, self.readiness, self._metrics, beside_it)
+            revisions = Revisions(
+                api, self._store, self.readiness, skipped, *((web.tell_revisions,) if web is not None else ())
+            )
             writer = Writer(
-                Objects(api, self._store, events),
+                Objects(api, self._store, events, revisions.look_at),
                 self.readiness,
                 self._metrics,
-                wake=self._bell.wake,
+                wake=self._wakeup.wake,
                 info_refused=self._store.refuse_info,
             )
-            keys = Keys(links.app, links.control, self._store, self._bell.wake)
-            actor = Actor(keys, writer, drops, self._metrics)
-            await knowledge.follow(self._bell.wake, self._bell.read_again)
-            await sessions.guard(self._store.barred, self._session_begun)
+            keys = Keys(connections.app, connections.control, states, self._store, self._wakeup.wake)
+            actor = Actor(keys, writer, dropper, self._metrics)
+            await singles.follow(connections.devices)
+            await state_reader.follow(self._wakeup.wake, self._wakeup.agent_published)
+            await sessions.guard(self._store.is_barred, self._session_begun)
             loop = Loop(
-                self._bell,
+                self._wakeup,
                 self._store,
-                knowledge,
+                state_reader,
                 actor,
                 self.readiness,
                 self._metrics,
                 self._config.resync_interval,
             )
-            await self._together(knowledge, loop.run, revocations.run, writer.run, events.run)
+            shutting_out = partial(quarantines.run, floods)
+            beside = [revocations.run, shutting_out, writer.run, events.run, sessions.keep_looking, secrets.run]
+            if web is not None:
+                beside.append(web.run)
+            beside.append(partial(_keep, revisions, state_reader))
+            watches = partial(self._watch, api, state_reader)
+            async with asyncio.TaskGroup() as tasks:
+                for part in (watches, loop.run, *beside):
+                    tasks.create_task(part())
+
+    async def _watch(self, api: KubeApi, state_reader: StateReader) -> None:
+        await state_reader.complete.wait()
+        kinds: tuple[Kind, ...] = ("Device", "FleetDeployment")
+        async with asyncio.TaskGroup() as tasks:
+            for kind in kinds:
+                watch = Watch(api, kind, state_reader, self.readiness, self._wakeup.wake)
+                tasks.create_task(watch.run(), name=f"watch {kind}")
 
     def _session_begun(self, device: str) -> None:
         self._store.session_begun(device)
-        self._bell.wake()
+        self._wakeup.wake()
 
-    async def _together(self, knowledge: Knowledge, *parts: Callable[[], Coroutine[object, object, None]]) -> None:
-        """Watch, and run the parts, until one of them fails."""
 
-        def told(kind: Kind, data: bytes, deleted: bool) -> None:
-            if knowledge.take(kind, data, deleted):
-                self._bell.wake()
-
-        async def watch() -> None:
-            # What cannot be listed cannot be watched either, and kopf would say so at length.
-            await knowledge.complete.wait()
-            await keep_watching(self._read, self._config.namespace, told, self.readiness, self._bell.read_again)
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(watch(), name="watch")
-            for part in parts:
-                tasks.create_task(part(), name=part.__qualname__)
+async def _keep(revisions: Revisions, state_reader: StateReader) -> None:
+    # Before everything is read, every revision would be one of a deployment that is gone.
+    await state_reader.complete.wait()
+    await revisions.run()
 
 
 async def serve(config: OperatorConfig) -> None:
     """Run the operator until SIGTERM or SIGINT."""
-    quiet_kopf()
     operator = Operator(config)
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,8 +11,8 @@ import msgspec
 
 from fleet.contract.config import is_open_to_others
 from fleet.contract.errors import InvalidInput, NotFound
-from fleet.tokens import AccessToken
-from fleet.topology.device_login import Prompt, device_login
+from fleet.identity.access_token import AccessToken
+from fleet.identity.device_login import Prompt, device_login
 
 Tell = Callable[[Prompt], None]
 
@@ -48,20 +48,20 @@ class AdminAuth(msgspec.Struct, frozen=True):
         return AccessToken(read_token(self.token_file), math.inf, math.inf)
 
 
-def read_token(path: Path) -> str:
-    """The token in a file; see `AdminAuth.access_token` for what it raises."""
+def read_token(path: Path, kind: str = "a Zitadel PAT") -> str:
+    """The token in a file, which is to be of some kind; see `AdminAuth.access_token` for what it raises."""
     try:
         text = path.read_text(encoding="ascii").strip()
         status = path.stat()
     except OSError as error:
         raise NotFound(
-            f"cannot read the admin's token in {path}: {error.strerror}", next_step="save a Zitadel PAT there"
+            f"cannot read the admin's token in {path}: {error.strerror}", next_step=f"save {kind} there"
         ) from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} holds no access token", next_step="save a Zitadel PAT there") from error
+        raise InvalidInput(f"{path} holds no access token", next_step=f"save {kind} there") from error
     if is_open_to_others(status):
         mode = stat.S_IMODE(status.st_mode)
         raise InvalidInput(f"{path} has mode {mode:04o}, but holds a secret", next_step=f"chmod 600 {path}")
     if not text or len(text.split()) != 1:
-        raise InvalidInput(f"{path} holds no access token", next_step="save a Zitadel PAT there, and nothing else")
+        raise InvalidInput(f"{path} holds no access token", next_step=f"save {kind} there, and nothing else")
     return text

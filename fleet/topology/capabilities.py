@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 import msgspec
 
 from fleet.secrets.store import SecretStore
+from fleet.topology.place_options import PlaceOptions
 
 Json = dict[str, Any]
 
@@ -35,8 +37,10 @@ class Endpoints(msgspec.Struct, frozen=True):
     `nats_public` is what devices connect to; `nats` what the server's own parts do. `operator_kubeconfig` is the file
     by which the operator reaches the API server with its own ServiceAccount; empty in a pod, which has one mounted.
     `nats_tls_first` says that what leads from `nats_public` to NATS must see TLS before anything else.
-    `identity` is None on a place that brings no identity provider. `nats_peers` is where the replicas of NATS find each
-    other, one for each; empty where there is only one.
+    `nats_log_file` is where NATS logs to, where nobody keeps its standard error short. `identity` is None on a place
+    that brings no identity provider. `nats_peers` is where the replicas of NATS find each other, one for each; empty
+    where there is only one. `operator_web` is 0 where there is to be no web page, and `web_url` empty where it
+    is reached by port-forward.
     """
 
     listen_host: str
@@ -47,9 +51,20 @@ class Endpoints(msgspec.Struct, frozen=True):
     operator_health: int
     operator_kubeconfig: str = ""
     nats_tls_first: bool = False
+    nats_log_file: str = ""
     nats_peers: tuple[Endpoint, ...] = ()
     callout_replicas: int = 1
     identity: IdentityEndpoints | None = None
+    operator_web: int = 0
+    web_url: str = ""
+
+    @property
+    def web_hosts(self) -> tuple[str, ...]:
+        """The names by which browsers reach the web page; none where there is none."""
+        if not self.operator_web:
+            return ()
+        own = urlsplit(self.web_url).hostname
+        return tuple(dict.fromkeys(("localhost", "127.0.0.1", *((own,) if own else ()))))
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -60,6 +75,8 @@ class Service(msgspec.Struct, frozen=True):
     `{instance}`, a name that differs from one to the next. `ready` is a path that answers 200 over plain HTTP on
     `health_port` once the part does its work, `alive` one that does so unless only a restart can help. `account` is the
     ServiceAccount that the part acts as in Kubernetes; empty when it has no business there.
+
+    `health_inside` says that it answers so on 127.0.0.1 alone; its image then holds wget, by which it is asked.
 
     Where `ready` and `alive` are empty, a part that accepts a connection is both; `health_tls` asks over TLS. `env` may
     hold what `args` may. `scratch` are folders that it writes to and may lose. `public` is where it is reached from
@@ -77,6 +94,7 @@ class Service(msgspec.Struct, frozen=True):
     alive: str = "/healthz"
     account: str = ""
     health_tls: bool = False
+    health_inside: bool = False
     env: dict[str, str] = {}
     scratch: tuple[str, ...] = ()
     public: Endpoint | None = None
@@ -113,31 +131,26 @@ class Preview(msgspec.Struct, frozen=True):
     fields: tuple[str, ...] = ()
 
 
-class PlaceOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What an admin may say of a place; the empty words leave it to the place. See `fleet server install --help`."""
-
-    image: str = ""
-    nats_image: str = ""
-    zitadel_image: str = ""
-    postgres_image: str = ""
-    nats_address: str = ""
-    exposure: str = ""
-    ingress_class: str = ""
-    nats_replicas: int = 1
-    storage_class: str = ""
-    storage_size: str = ""
-    pull_secret: str = ""
-    pull_policy: str = ""
-    user: int | None = None
-
-
 class PlaceRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Which place is asked for: a namespace, how long it may take to be ready (seconds), and who hears of the wait."""
+    """Which place is asked for: a namespace, how long it may take to be ready (seconds), and who hears of the wait.
+
+    `remembered` stands for the options of an earlier request: what `RemembersOptions.remembered` was then.
+    """
 
     namespace: str
     timeout: float
     progress: Callable[[str], None]
     options: PlaceOptions = PlaceOptions()
+    remembered: str = ""
+
+
+class RemembersOptions(Protocol):
+    """A place that can be made again, by a command that is not told its options."""
+
+    @property
+    def remembered(self) -> str:
+        """The options, resolved, in words of the place's own; no secrets."""
+        ...
 
 
 class HoldsSecrets(Protocol):
@@ -176,6 +189,10 @@ class RunsServices(Protocol):
         """Run the services, and return once all are ready; one that is equal stays untouched."""
         ...
 
+    def renew(self, services: Sequence[Service]) -> list[Applied]:
+        """Give running services other files, whoever installed them, and return once all are ready with these."""
+        ...
+
     def services(self) -> list[ServiceStatus]:
         """Those that were told to run."""
         ...
@@ -202,7 +219,7 @@ class RunsCommands(Protocol):
 
 
 @runtime_checkable
-class PreviewsChanges(HoldsSecrets, Protocol):
+class PreviewsChanges(HoldsSecrets, RemembersOptions, Protocol):
     """A place that can tell what an install would do."""
 
     def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
@@ -218,5 +235,18 @@ class PreviewsChanges(HoldsSecrets, Protocol):
         ...
 
 
-class ServerPlace(HoldsSecrets, AppliesObjects, RunsServices, Protocol):
+@runtime_checkable
+class ChecksRights(Protocol):
+    """A place on which an admin may lack rights."""
+
+    def require_rights_to_renew(self) -> None:
+        """See that we may write secrets, and what parts have of them.
+
+        Raises:
+            NotPermitted: names every right that is missing.
+        """
+        ...
+
+
+class ServerPlace(HoldsSecrets, RemembersOptions, AppliesObjects, RunsServices, Protocol):
     """All that a fleet server needs of a place."""

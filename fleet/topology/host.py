@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotPermitted, TimedOut
+from fleet.process.durable import replace_file
+from fleet.process.umask import make_folders
 from fleet.topology.capabilities import Applied
-from fleet.umask import make_folders
 
-DEADLINE = 60.0
-"""Seconds that a command on a host may take."""
+DEADLINE = 300.0
+"""Seconds that a command on a host may take. The smallest boards need a minute to verify and unpack an agent, and more
+while they boot; what hangs does so for ever."""
 _SHOWN = 800
 """Characters of a failed command's output that its error shows."""
 
@@ -69,35 +70,12 @@ class LocalHost:
             if _holds(target, content, mode):
                 return Applied(path, changed=False)
             make_folders(target.parent)
-            write_atomic(target, content, mode)
+            replace_file(target, content, mode, shared=True)
         except PermissionError as error:
             raise NotPermitted(f"may not write {target}", next_step="run this as root") from error
         except OSError as error:
             raise FleetError(f"cannot write {target}: {error.strerror}", next_step="free or mend the disk") from error
         return Applied(path, changed=True)
-
-
-def write_atomic(target: Path, content: bytes, mode: int) -> None:
-    """Replace a file as a whole: at any moment it is the old one or the new one, also after a power cut.
-
-    Raises:
-        OSError: it cannot be written; what was there still is.
-    """
-    handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(target)
-    finally:
-        Path(draft).unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _holds(target: Path, content: bytes, mode: int) -> bool:
@@ -122,8 +100,8 @@ def too_slow(argv: Sequence[str], host: str) -> TimedOut:
 
 def failed(argv: Sequence[str], host: str, code: int, output: bytes) -> FleetError:
     """What to say of a command that ended with another code than 0; shows the end of its output."""
-    said = output.decode(errors="replace").strip()
-    shown = said if len(said) <= _SHOWN else f"...{said[-_SHOWN:]}"
+    text = output.decode(errors="replace").strip()
+    shown = text if len(text) <= _SHOWN else f"...{text[-_SHOWN:]}"
     return FleetError(
         f"`{' '.join(argv)}` on {host} failed with code {code}: {shown or '(it said nothing)'}",
         next_step="mend what it names on the host, then run this again",

@@ -130,8 +130,8 @@ class SshHost:
     def put(self, path: str, content: bytes, mode: int) -> Applied:
         """As `RunsCommands.put`. Missing folders are made."""
         script = ["sh", "-c", _PUT, "put", path, f"{mode:o}", str(len(content))]
-        said = self._run(script, content, shown=[f"write {path}"])
-        return Applied(path, changed=said.strip() != b"same")
+        output = self._run(script, content, shown=[f"write {path}"])
+        return Applied(path, changed=output.strip() != b"same")
 
     def _run(self, argv: Sequence[str], stdin: bytes, *, shown: Sequence[str] = ()) -> bytes:
         line = list(argv) if self._address.user == "root" else ["sudo", "-n", *argv]

@@ -15,9 +15,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from fleet.process.user_folders import user_cache
 from harness.binaries.build import Build, Progress, build_once, to_stderr
 from harness.errors import BinaryMissing, Misused
-from images.layers import user_cache
 
 _MODULE = Path(__file__).parent
 _ADDONS = _MODULE / "addons"

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import BinaryMissing, BuildFailed, DiskFull, of_os_error
-from harness.process import die_with
+from harness.processes.spawn import die_with
 from harness.wait import WaitTimeout, wait_until
 
 Progress = Callable[[str], None]
@@ -127,7 +127,7 @@ def _run_go(go: str, build: Build, target: Path, flags: str, progress: Progress)
     argv = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", f"{target}/", build.package]
     free = shutil.disk_usage(target).free
     progress(f"building {', '.join(build.names)} with {go}: up to 4 minutes on 2 cores when nothing is cached")
-    parent, started, said = os.getpid(), time.monotonic(), time.monotonic()
+    parent, started, reported = os.getpid(), time.monotonic(), time.monotonic()
     counts = {"modules": 0, "packages": 0}
     last: list[str] = []
     with subprocess.Popen(
@@ -142,8 +142,8 @@ def _run_go(go: str, build: Build, target: Path, flags: str, progress: Progress)
         for line in process.stderr or ():
             counts["modules" if line.startswith("go: downloading") else "packages"] += 1
             last = [*last[-19:], line.rstrip()]
-            if time.monotonic() - said >= _REPORT_EVERY:
-                said = time.monotonic()
+            if time.monotonic() - reported >= _REPORT_EVERY:
+                reported = time.monotonic()
                 progress(f"  {_seen(counts, started)}")
     if process.returncode != 0:
         _fail(argv, process.returncode, last, free, target)
@@ -155,13 +155,13 @@ def _seen(counts: dict[str, int], started: float) -> str:
 
 
 def _fail(argv: Sequence[str], code: int, last: Sequence[str], free: int, target: Path) -> None:
-    said = "\n".join(f"    {line}" for line in last)
-    if "no space left" in said:
+    output = "\n".join(f"    {line}" for line in last)
+    if "no space left" in output:
         raise DiskFull(
-            f"the build of the servers filled the disk ({free / 2**30:.1f} GiB were free)\n{said}",
+            f"the build of the servers filled the disk ({free / 2**30:.1f} GiB were free)\n{output}",
             next_step=f"a cold build needs about {_NEEDED // 2**30} GiB; free it at {target} and `go env GOCACHE`",
         )
     raise BuildFailed(
-        f"{' '.join(argv)} ended with code {code}\n{said}",
+        f"{' '.join(argv)} ended with code {code}\n{output}",
         next_step="read Go's words above; is the module proxy reachable?",
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from harness.commands import Result
+from harness.scenario.command import Result
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Device(Protocol):
@@ -45,6 +47,14 @@ class Device(Protocol):
         """Write a file, whole; as `run` for errors."""
         ...
 
+    def logs(self) -> Mapping[str, str]:
+        """What it tells of itself, by name of the log; as `run` for errors."""
+        ...
+
+    def boot_id(self) -> str:
+        """Its kernel's id of this boot (random(4)): another one after each restart; as `run` for errors."""
+        ...
+
 
 @runtime_checkable
 class Killable(Protocol):
@@ -81,15 +91,6 @@ class Pausable(Protocol):
 
 
 @runtime_checkable
-class HasLogs(Protocol):
-    """A device that tells what happened on it."""
-
-    def logs(self) -> Mapping[str, str]:
-        """The text of each of its logs, by name."""
-        ...
-
-
-@runtime_checkable
 class HasEngine(Protocol):
     """A device whose container engine can be asked from here."""
 
@@ -100,7 +101,42 @@ class HasEngine(Protocol):
 
 
 @runtime_checkable
-class Borrowed(Device, Protocol):
+class HasClock(Protocol):
+    """A device with a clock of its own, which others do not share."""
+
+    def set_clock(self, at: float) -> None:
+        """Set it, in seconds since 1970; it goes on from there. As `Device.run` for errors."""
+        ...
+
+
+@runtime_checkable
+class Disconnectable(Protocol):
+    """A device whose network can be cut from outside: nothing on it is asked, and `Device.run` reaches it no more."""
+
+    def disconnect(self) -> None:
+        """Pull the network's plug."""
+        ...
+
+    def reconnect(self) -> None:
+        """Put it back; returns once commands reach the device again."""
+        ...
+
+
+@runtime_checkable
+class HasConsole(Protocol):
+    """A device whose serial console is written down."""
+
+    def console(self) -> str:
+        """All that it said since it was made.
+
+        Raises:
+            TargetUnavailable: nobody writes it down.
+        """
+        ...
+
+
+@runtime_checkable
+class Acquirable(Device, Protocol):
     """A machine that exists apart from any run, and is left as it was found: without an agent, and its workloads."""
 
     @property
@@ -108,7 +144,7 @@ class Borrowed(Device, Protocol):
         """Whether it was given back, and may be lent again."""
         ...
 
-    def lend(self) -> None:
+    def acquire(self) -> None:
         """Make it a bare machine: end the agent that a test run left, and remove it and its workloads.
 
         Raises:
@@ -117,6 +153,6 @@ class Borrowed(Device, Protocol):
         """
         ...
 
-    def give_back(self) -> None:
-        """Make it bare again, and let others have it; as `lend` for errors."""
+    def release(self) -> None:
+        """Make it bare again, and let others have it; as `acquire` for errors."""
         ...

@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from fleet.contract.config import ENGINE_SOCKET
 from harness.errors import DeviceUnreachable
-from harness.process import socket_answers, spawn, tail, terminate
+from harness.processes.spawn import socket_answers, spawn, tail, terminate
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
-_ENGINE = "/run/docker.sock"
+_ENGINE = ENGINE_SOCKET
 """Where the agent looks for it too; podman's is a link there."""
 _LIMIT = 60.0
 """Seconds; an emulated machine takes some for a login."""

@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 import paramiko
 
-from harness.devices import Borrowed, Device
+from harness.devices import Acquirable, Device, Killable
+from harness.devices.board import Board, BoardDevice, SwitchedBoard
+from harness.devices.kinds import CAPABILITIES
 from harness.devices.libvirt import LibvirtDevice, Machine
-from harness.devices.ssh import Address, SshDevice
+from harness.devices.ssh import SshDevice
 from harness.errors import TargetUnavailable
-from harness.parts import write_atomic
+from harness.processes.spec import write_atomic
 
 
 class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,7 +27,7 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         processes: Whether agents may also run as processes of this very machine, where no other is free.
     """
 
-    boards: dict[str, Address] = {}
+    boards: dict[str, Board] = {}
     machines: dict[str, Machine] = {}
     processes: bool = False
 
@@ -35,31 +37,46 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found = {"pi": self.boards, "libvirt": self.machines, "process": self.processes}
         return frozenset(kind for kind, has in found.items() if has)
 
+    @property
+    def capabilities(self) -> dict[str, tuple[type, ...]]:
+        """What every device of a kind can do here: boards that all have a socket can be cut from their power."""
+        switched = self.boards and all(board.socket for board in self.boards.values())
+        return {**CAPABILITIES, "pi": (*CAPABILITIES["pi"], Killable)} if switched else dict(CAPABILITIES)
+
 
 class Pool:
     """Lends each described machine to one device at a time; processes of this machine have no end."""
 
-    def __init__(self, lab: Lab, process: Callable[[str], Device] | None) -> None:
-        """`process` makes a device of this very machine, where the lab allows it."""
-        self._make: dict[str, Callable[[str], Borrowed]] = {
-            **{f"board {name}": partial(SshDevice, address=address) for name, address in lab.boards.items()},
-            **{f"machine {name}": partial(LibvirtDevice, machine=machine) for name, machine in lab.machines.items()},
+    def __init__(
+        self,
+        lab: Lab,
+        process: Callable[[str], Device] | None,
+        virtual: Callable[[str, Machine], Acquirable] = LibvirtDevice,
+        ready: Callable[[SshDevice], None] = lambda _: None,
+    ) -> None:
+        """`process` makes a device of this very machine, where the lab allows it, and `virtual` one of a machine.
+
+        `ready` is called with each board that was lent.
+        """
+        self._make: dict[str, Callable[[str], Acquirable]] = {
+            **{f"board {name}": partial(_board, board, ready) for name, board in lab.boards.items()},
+            **{f"machine {name}": partial(_called, virtual, machine) for name, machine in lab.machines.items()},
         }
-        self._lent: dict[str, Borrowed] = {}
+        self._lent: dict[str, Acquirable] = {}
         self._process = process
 
-    def lend(self, name: str) -> Device:
+    def acquire(self, name: str) -> Device:
         """A machine that is free, for the device `name`; what an earlier run left on it is removed.
 
         Raises:
             TargetUnavailable: all are in use, or there are none.
-            HarnessError: see `Borrowed.lend`.
+            HarnessError: see `Acquirable.acquire`.
         """
         for place, make in self._make.items():
             if place in self._lent and not self._lent[place].returned:
                 continue
             made = self._lent[place] = make(name)
-            made.lend()
+            made.acquire()
             return made
         if self._process is not None:
             return self._process(name)
@@ -67,6 +84,16 @@ class Pool:
         raise TargetUnavailable(
             f"no machine is free for the device {name!r}; there are: {known}", next_step="describe more in `lab`"
         )
+
+
+def _board(board: Board, ready: Callable[[SshDevice], None], name: str) -> Acquirable:
+    if board.socket is None:
+        return BoardDevice(name, board, ready)
+    return SwitchedBoard(name, board, board.socket, ready)
+
+
+def _called(virtual: Callable[[str, Machine], Acquirable], machine: Machine, name: str) -> Acquirable:
+    return virtual(name, machine)
 
 
 def prepare_login(lab: Lab, home: Path) -> None:

@@ -5,28 +5,29 @@ The machine exists already (`virsh define`); any domain type serves, `qemu` incl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from harness.commands import Result
+from harness.devices.domain import LibvirtDomain
 from harness.devices.ssh import Address, SshDevice
-from harness.devices.virsh import Virsh
 from harness.errors import DeviceUnreachable
-from harness.wait import WaitTimeout, wait_until
+from harness.scenario.command import Result
+from harness.wait import WaitFailed, WaitTimeout, stretch, wait_until
 
 _BOOT = 300.0
-"""Seconds for a boot to end with an SSH login: an emulated CPU takes minutes where KVM takes seconds."""
+"""Seconds for a boot to end with an SSH login, on a machine of usual speed: an emulated one takes 13."""
 _OFF = 10.0
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """A defined domain, the libvirt it is defined in, and how to log in."""
+    """A defined domain, the libvirt it is defined in, and how to log in; `by` tells a report what runs it."""
 
     domain: str
     address: Address
     uri: str = "qemu:///system"
+    by: str = ""
 
 
 class Domain(Protocol):
@@ -37,10 +38,13 @@ class Domain(Protocol):
     def suspend(self) -> None: ...  # noqa: D102 - freeze the CPUs
     def resume(self) -> None: ...  # noqa: D102
     def is_on(self) -> bool: ...  # noqa: D102
+    def await_off(self, seconds: float) -> bool: ...  # noqa: D102 - whether it is, then
+    def link(self, *, up: bool) -> None: ...  # noqa: D102 - of every network card
+    def console(self) -> str: ...  # noqa: D102
 
 
 class LibvirtDevice:
-    """Satisfies `Device`, `Borrowed`, `HasEngine`, `Killable`, `Pausable` and `HasLogs`.
+    """Satisfies `Device`, `Acquirable` and every capability of a device.
 
     Freezing stops the whole machine, clock included.
     """
@@ -51,8 +55,9 @@ class LibvirtDevice:
     def __init__(self, name: str, machine: Machine, *, domain: Domain | None = None) -> None:
         """Nothing is asked of libvirt before the first call; `domain` stands in for it."""
         self.id = name
+        self.returned = False
         self._ssh = SshDevice(name, machine.address)
-        self._domain = domain or Virsh(machine.uri, machine.domain)
+        self._domain = domain or LibvirtDomain(machine.uri, machine.domain)
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -76,23 +81,29 @@ class LibvirtDevice:
         """As `HasEngine.engine_socket`."""
         return self._ssh.engine_socket
 
-    @property
-    def returned(self) -> bool:
-        """As `Borrowed.returned`."""
-        return self._ssh.returned
-
-    def lend(self) -> None:
-        """As `Borrowed.lend`; a machine that is off is switched on."""
+    def acquire(self) -> None:
+        """As `Acquirable.acquire`; a machine that is off is switched on."""
         self.power_on()
-        self._ssh.lend()
+        self._ssh.acquire()
 
-    def give_back(self) -> None:
-        """As `Borrowed.give_back`."""
-        self.power_on()
-        self._ssh.give_back()
+    def release(self) -> None:
+        """As `Acquirable.release`."""
+        try:
+            self.power_on()
+            self._ssh.release()
+        finally:
+            self.returned = True
+
+    def close(self) -> None:
+        """End the connections."""
+        self._ssh.close()
+
+    def boot_id(self) -> str:
+        """As `Device.boot_id`."""
+        return self._ssh.boot_id()
 
     def logs(self) -> Mapping[str, str]:
-        """As `HasLogs.logs`."""
+        """As `Device.logs`."""
         return self._ssh.logs()
 
     def kill_agent(self) -> None:
@@ -104,7 +115,9 @@ class LibvirtDevice:
         self._ssh.close()
         if self._domain.is_on():
             self._domain.destroy()
-        self._await(lambda: not self._domain.is_on(), f"{self.id} is off", _OFF)
+        limit = _OFF * stretch()
+        if not self._domain.await_off(limit):
+            raise DeviceUnreachable(f"{self.id} has power {limit:g} s after it was cut", next_step="is its QEMU hung?")
 
     def power_on(self) -> None:
         """As `Killable.power_on`; returns once it can be logged in to.
@@ -114,7 +127,12 @@ class LibvirtDevice:
         """
         if not self._domain.is_on():
             self._domain.start()
-        self._await(self._answers, f"{self.id} has booted", _BOOT)
+        try:
+            wait_until(
+                self._answers, f"{self.id} has booted", timeout=_BOOT, interval=0.5, error=lambda _: self._gone_off()
+            )
+        except (WaitTimeout, WaitFailed) as error:
+            raise DeviceUnreachable(str(error), next_step="see its console, in the world's logs") from error
 
     def reboot(self) -> None:
         """As `Killable.reboot`: hard."""
@@ -129,14 +147,33 @@ class LibvirtDevice:
         """As `Pausable.resume`."""
         self._domain.resume()
 
+    def set_clock(self, at: float) -> None:
+        """As `HasClock.set_clock`."""
+        self._ssh.set_clock(at)
+
+    def disconnect(self) -> None:
+        """As `Disconnectable.disconnect`."""
+        self._domain.link(up=False)
+
+    def reconnect(self) -> None:
+        """As `Disconnectable.reconnect`.
+
+        Raises:
+            DeviceUnreachable: it cannot be logged in to afterwards.
+        """
+        self._domain.link(up=True)
+        self._ssh.close()
+        self.power_on()
+
+    def console(self) -> str:
+        """As `HasConsole.console`."""
+        return self._domain.console()
+
     def _answers(self) -> bool:
         try:
             return self._ssh.run(["true"], timeout=10).code == 0
         except DeviceUnreachable:
             return False
 
-    def _await(self, probe: Callable[[], bool], condition: str, timeout: float) -> None:
-        try:
-            wait_until(probe, condition, timeout=timeout, interval=0.5)
-        except WaitTimeout as error:
-            raise DeviceUnreachable(str(error), next_step="see its console: virsh console") from error
+    def _gone_off(self) -> str | None:
+        return None if self._domain.is_on() else "it is off again: its kernel ended, or its description is wrong"

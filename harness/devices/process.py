@@ -12,15 +12,18 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from harness.commands import Result, run
+from harness.devices import BOOT_ID
 from harness.doubles.systemctl.manager import Systemd
 from harness.errors import CommandHung, DeviceUnreachable, Misused, TargetUnavailable
-from harness.parts import ask, put, record, write_atomic
-from harness.process import python_script, tail
+from harness.processes.spawn import python_script, tail
+from harness.processes.spec import ask, put, record, write_atomic
+from harness.scenario.command import Result, run
 
 AGENT_UNIT = "fleet-agent.service"
 """The unit that `fleet device setup` installs."""
 _LONGEST_ID = 63
+_OURS = ("fleet", "fleet-agent")
+"""Our own commands that a device has."""
 _FORBIDDEN = re.compile(
     r"systemctl|systemd.*|journalctl|loginctl|hostnamectl|timedatectl|service|init|telinit|reboot|shutdown|poweroff|halt"
     r"|docker.*|podman.*|ctr|containerd.*|apt.*|dpkg.*"
@@ -29,7 +32,7 @@ _FORBIDDEN = re.compile(
 
 
 class ProcessDevice:
-    """Satisfies `Device`, `Killable`, `Pausable`, `HasLogs` and `HasEngine`."""
+    """Satisfies `Device`, `Killable`, `Pausable` and `HasEngine`."""
 
     kind = "process"
 
@@ -48,7 +51,7 @@ class ProcessDevice:
         # What sshd gives a command on a real host, and which folder plays the device: it must not lack what we have.
         self.env: Mapping[str, str] = {
             **{variable: base_env[variable] for variable in ("LANG",) if variable in base_env},
-            "PATH": os.pathsep.join([str(_commands(world)), str(_machine_commands(world, base_env["PATH"]))]),
+            "PATH": os.pathsep.join([str(_commands(world)), str(_machine_commands(world, base_env))]),
             "HOME": str(self.root / "root"),
             "FLEET_ROOT": str(self.root),
             "FLEET_WORLD": str(world),
@@ -73,9 +76,9 @@ class ProcessDevice:
 
     @property
     def agent(self) -> str:
-        """The name of the agent's part in the world: of the version that runs, where versions are units."""
+        """The name of the agent's component in the world: of the version that runs, where versions are units."""
         running = [unit for unit in self._systemd.known() if "@" in unit and self._systemd.running(unit)]
-        return self._systemd.part_name(running[0] if running else AGENT_UNIT)
+        return self._systemd.component_name(running[0] if running else AGENT_UNIT)
 
     def run(self, argv: Sequence[str], *, timeout: float = 60) -> Result:
         """As `Device.run`: with the device's own PATH and root in the environment."""
@@ -101,15 +104,15 @@ class ProcessDevice:
 
     def power_off(self) -> None:
         """As `Killable.power_off`. What the engine runs goes on: a shared engine has no plug per device."""
-        record(self._world, "power cut", part=self.id, asked=True)
-        for spec in self._systemd.parts():
+        record(self._world, "power cut", component=self.id, asked=True)
+        for spec in self._systemd.components():
             put(self._world, replace(spec, run=False, grace=0))
-        ask(self._world, "look")
+        ask(self._world, "reconcile")
         self._on = False
 
     def power_on(self) -> None:
         """As `Killable.power_on`."""
-        record(self._world, "power on", part=self.id, asked=True)
+        record(self._world, "power on", component=self.id, asked=True)
         self._on = True
         self._new_boot()
         self._systemd.boot()
@@ -127,9 +130,13 @@ class ProcessDevice:
         """As `Pausable.resume`."""
         ask(self._world, "resume", self.agent)
 
+    def boot_id(self) -> str:
+        """As `Device.boot_id`."""
+        return self.read(BOOT_ID).decode().strip()
+
     def logs(self) -> Mapping[str, str]:
-        """As `HasLogs.logs`: what each of the device's units said."""
-        return {spec.name: tail(self._world / "logs" / f"{spec.name}.log", 1000) for spec in self._systemd.parts()}
+        """As `Device.logs`: what each of the device's units said."""
+        return {spec.name: tail(self._world / "logs" / f"{spec.name}.log", 1000) for spec in self._systemd.components()}
 
     def _must_be_on(self) -> None:
         if not self._on:
@@ -137,7 +144,20 @@ class ProcessDevice:
 
     def _new_boot(self) -> None:
         """A boot id of its own (random(4)), which the machine's kernel cannot give to each device."""
-        write_atomic(self.root / "proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n".encode(), mode=0o644)
+        write_atomic(self.root / BOOT_ID.lstrip("/"), f"{uuid.uuid4()}\n".encode(), mode=0o644)
+
+
+def _write_program(path: Path, command: Path, played: str) -> None:
+    """A program that is one of our commands, with the modules of the checkout that is played."""
+    module = path.parent.parent / "played" / f"run-{command.name}.py"
+    # Not by PYTHONPATH: what the program starts would have it too.
+    lines = [
+        "import runpy, sys",
+        f"sys.path[:0] = {played.split(os.pathsep)!r}",
+        f"runpy.run_path({str(command)!r}, run_name='__main__')",
+    ]
+    write_atomic(module, "".join(f"{line}\n" for line in lines).encode())
+    write_atomic(path, python_script(str(module)).encode(), mode=0o755)
 
 
 def _commands(world: Path) -> Path:
@@ -161,21 +181,27 @@ def _commands(world: Path) -> Path:
     return folder
 
 
-def _machine_commands(world: Path, path: str) -> Path:
+def _machine_commands(world: Path, base_env: Mapping[str, str]) -> Path:
     """A folder of links to this machine's commands, without those that would change this machine instead of a device.
 
     The double of `systemctl` stands before it on a device's PATH. A double that cannot be executed must not be replaced
-    by the machine's own command.
+    by the machine's own command. Our own commands are those of the checkout that is played, where `PYTHONPATH` names
+    one that is not the installed one: a device has no such variable.
     """
+    played = base_env.get("PYTHONPATH", "")
     folder = world / "machine-bin"
     if folder.exists():
         return folder
     whole = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
     whole.mkdir()
-    for place in map(Path, path.split(os.pathsep)):
+    for place in map(Path, base_env["PATH"].split(os.pathsep)):
         for command in place.iterdir() if place.is_dir() else ():
             link = whole / command.name
-            if not _FORBIDDEN.fullmatch(command.name) and not os.path.lexists(link):
+            if _FORBIDDEN.fullmatch(command.name) or os.path.lexists(link):
+                continue
+            if played and command.name in _OURS:
+                _write_program(link, command, played)
+            else:
                 link.symlink_to(command)
     with contextlib.suppress(OSError):  # another process was faster
         whole.rename(folder)

@@ -13,12 +13,16 @@ from pathlib import Path
 import msgspec
 import paramiko
 
-from harness.commands import Result
+from harness.devices import BOOT_ID
+from harness.devices.diagnosis import machine_logs
 from harness.devices.forward import EngineForward
+from harness.devices.lease import Lease
 from harness.errors import CommandHung, DeviceUnreachable, HarnessError, TargetUnavailable
-from harness.wait import WaitTimeout, wait_until
+from harness.scenario.command import Result
+from harness.wait import WaitTimeout, stretch, wait_until
 
 _CONNECT = 10.0
+"""Seconds for each step of a login, on a machine of usual speed."""
 _BOOT = 180.0
 """Seconds that a board has to come back: a Raspberry Pi takes 20 to 60."""
 _FILE = 60.0
@@ -37,7 +41,14 @@ if [ -e /etc/fleet/agent.json ] && [ ! -e /etc/fleet-test-run ]; then
   exit 1
 fi
 systemctl disable --now fleet-agent.service 2>/dev/null
-rm -rf /etc/fleet /var/lib/fleet /etc/systemd/system/fleet-agent.service
+systemctl kill --signal=SIGKILL 'fleet-agent@*.service' 2>/dev/null
+systemctl stop 'fleet-agent@*.service' 2>/dev/null
+systemctl reset-failed 'fleet-agent*' 2>/dev/null
+rm -rf /etc/fleet /var/lib/fleet /usr/local/lib/fleet /etc/systemd/system/fleet-agent.service
+rm -f /etc/systemd/system/fleet-agent@.service
+agent=/usr/local/bin/fleet-agent
+[ ! -L $agent ] || rm -f $agent
+[ ! -e $agent.before-versions ] || mv -f $agent.before-versions $agent
 systemctl daemon-reload
 for engine in podman docker; do
   command -v $engine >/dev/null || continue
@@ -60,7 +71,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class SshDevice:
-    """Satisfies `Device`, `Borrowed`, `HasEngine` and `HasLogs`; a board without a power switch can only reboot."""
+    """Satisfies `Device`, `Acquirable`, `HasEngine` and `HasClock`; a board without a power switch can only reboot."""
 
     kind = "pi"
     env: Mapping[str, str] = {}
@@ -72,6 +83,8 @@ class SshDevice:
         self._address = address
         self._client: paramiko.SSHClient | None = None
         self._forward: EngineForward | None = None
+        self._lent = False
+        self._lease = Lease(f"the board at {address.host}:{address.port}", self._session)
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -90,7 +103,10 @@ class SshDevice:
         """Exit code and outputs of a command, without what the login shell says before it."""
         mark = f"fleet-{secrets.token_hex(8)}:"
         channel = self._channel()
-        channel.exec_command(shlex.join(["sh", "-c", _MARKED, mark, *argv]))
+        try:
+            channel.exec_command(shlex.join(["sh", "-c", _MARKED, mark, *argv]))
+        except paramiko.SSHException as error:
+            raise self._lost(error) from error
         channel.sendall(stdin)
         channel.shutdown_write()
         # Both outputs and the exit status are read under one deadline: waiting for one alone can block on the other.
@@ -136,15 +152,14 @@ class SshDevice:
         Raises:
             DeviceUnreachable: it did not come back in time.
         """
-        boot_id = "/proc/sys/kernel/random/boot_id"
-        before = self.read(boot_id)
+        before = self.boot_id()
         with contextlib.suppress(HarnessError, OSError):
             self.run(["sudo", "systemctl", "reboot"], timeout=5)
         self.close()
 
         def back() -> bool:
             try:
-                return self.read(boot_id) != before
+                return self.boot_id() != before
             except (HarnessError, OSError):
                 self.close()
                 return False
@@ -154,23 +169,41 @@ class SshDevice:
         except WaitTimeout as error:
             raise DeviceUnreachable(str(error), next_step="look at the board's power and network") from error
 
-    def logs(self) -> Mapping[str, str]:
-        """As `HasLogs.logs`: the journal of the agent."""
-        return {"journal": self.run(["journalctl", "-u", "fleet-agent", "-n", "1000", "--no-pager"]).stdout}
+    def boot_id(self) -> str:
+        """As `Device.boot_id`."""
+        return self.read(BOOT_ID).decode().strip()
 
-    def lend(self) -> None:
-        """As `Borrowed.lend`.
+    def set_clock(self, at: float) -> None:
+        """As `HasClock.set_clock`.
+
+        Raises:
+            TargetUnavailable: its administrator may not.
+        """
+        self._as_root(f"date --utc --set @{at:.3f}")
+
+    def logs(self) -> Mapping[str, str]:
+        """As `Device.logs`: see `harness.devices.diagnosis`."""
+        return machine_logs(self.run)
+
+    def acquire(self) -> None:
+        """As `Acquirable.acquire`.
 
         Raises:
             TargetUnavailable: it is somebody's, or refused.
         """
+        self._lease.take()
+        self._lent = True
         self._as_root(f"{_CLEAR}{_LEND}")
 
-    def give_back(self) -> None:
-        """As `Borrowed.give_back`."""
-        self._as_root(f"{_CLEAR}{_RETURN}")
-        self.close()
-        self.returned = True
+    def release(self) -> None:
+        """As `Acquirable.release`."""
+        try:
+            self._as_root(f"{_CLEAR}{_RETURN}")
+        finally:
+            # Nobody uses it any more, and it is cleared again when it is lent: one failure keeps it from no other test.
+            self._lent = False
+            self.close()
+            self.returned = True
 
     def _as_root(self, script: str) -> None:
         result = self.run(["sudo", "-n", "sh", "-c", script])
@@ -202,16 +235,27 @@ class SshDevice:
         if self._forward is not None:
             self._forward.close()
             self._forward = None
+        self._lease.end()
         if self._client is not None:
             self._client.close()
             self._client = None
 
     def _channel(self) -> paramiko.Channel:
+        """A session for a command, on a board that is ours if it was lent: a new connection takes the lease anew."""
+        fresh = self._client is None
+        session = self._session()
+        if self._lent and fresh:
+            self._lease.take()
+        elif self._lent and self._lease.lost:
+            raise self._lost("the lease on it ended, so another run may have it")
+        return session
+
+    def _session(self) -> paramiko.Channel:
         transport = self._connected().get_transport()
         if transport is None:
             raise self._lost("the connection ended")
         try:
-            return transport.open_session(timeout=_CONNECT)
+            return transport.open_session(timeout=_CONNECT * stretch())
         except (paramiko.SSHException, OSError) as error:
             self.close()
             raise self._lost(error) from error
@@ -221,7 +265,7 @@ class SshDevice:
         logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
         if self._client is not None:
             return self._client
-        address, client = self._address, paramiko.SSHClient()
+        address, client, limit = self._address, paramiko.SSHClient(), _CONNECT * stretch()
         try:
             client.load_host_keys(str(address.known_hosts))
             client.connect(
@@ -229,9 +273,9 @@ class SshDevice:
                 address.port,
                 address.user,
                 key_filename=str(address.key),
-                timeout=_CONNECT,
-                banner_timeout=_CONNECT,
-                auth_timeout=_CONNECT,
+                timeout=limit,
+                banner_timeout=limit,
+                auth_timeout=limit,
                 allow_agent=False,
                 look_for_keys=False,
             )

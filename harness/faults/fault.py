@@ -14,7 +14,7 @@ Verdict = Literal["product", "world"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATCHES = REPOSITORY / "tests" / "faults" / "product"
 
-_HEADER = re.compile(r"^(Fault|Part|Test): (.+)$")
+_HEADER = re.compile(r"^(Fault|Component|Test): (.+)$")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Fault:
         sentence: What is wrong, for a person.
         test: The node id of the end-to-end test that must see it.
         verdict: Whose fault the test must say it is.
-        points_at: What the report must point at: a part of the product, or the words that name the world's cause (a
-            regular expression).
+        points_at: What the report must point at: a component of the product, or the words that name the world's cause
+            (a regular expression).
         patch: The patch that plants it; None for a fault of the world, which a function plants.
     """
 
@@ -56,6 +56,8 @@ def read_patch(path: Path) -> Fault:
             break
         if found := _HEADER.match(line):
             header[found.group(1)] = found.group(2)
-    if set(header) != {"Fault", "Part", "Test"}:
-        raise Misused(f"{path} names only {sorted(header)}", next_step="begin it with Fault:, Part: and Test: lines")
-    return Fault(path.stem, header["Fault"], header["Test"], "product", header["Part"], path)
+    if set(header) != {"Fault", "Component", "Test"}:
+        raise Misused(
+            f"{path} names only {sorted(header)}", next_step="begin it with Fault:, Component: and Test: lines"
+        )
+    return Fault(path.stem, header["Fault"], header["Test"], "product", header["Component"], path)

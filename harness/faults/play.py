@@ -21,7 +21,7 @@ from harness.wait import WaitTimeout, wait_until
 
 _PR_SET_CHILD_SUBREAPER = 36
 _DEADLINE = 180.0
-"""Seconds that one test may take with a fault planted."""
+"""Seconds that one test may take with a fault planted, on a machine with no more work than processors."""
 _ENDED = 10.0
 """Seconds after the test's end by which its last process must be gone."""
 
@@ -56,6 +56,14 @@ def play(fault: Fault) -> Outcome:
         return outcome
 
 
+def longest(load: float, processors: int) -> float:
+    """Seconds that one test may take on a machine with this load: a busy one takes as many times longer.
+
+    A test that sees a fault may see it only after everything before it was slow: that is no fault that was missed.
+    """
+    return _DEADLINE * max(1.0, load / processors)
+
+
 def adopt_orphans() -> None:
     """Become the parent of whatever our children leave behind, so that it can be seen (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -63,11 +71,12 @@ def adopt_orphans() -> None:
 
 def _play(fault: Fault, tree: Path, folder: Path, options: Sequence[str]) -> Outcome:
     started = time.monotonic()
-    code = _run_pytest(fault, tree, folder, options)
+    limit = longest(os.getloadavg()[0], os.cpu_count() or 1)
+    code = _run_pytest(fault, tree, folder, options, limit)
     left = _left_behind()
     seen = verdict.read(folder / "results")
     pointed = verdict.pointed_at(fault, seen)
-    problem = _problem(fault, seen, pointed, left, code)
+    problem = f"had not ended after {limit:.0f} s" if code is None else _problem(fault, seen, pointed, left)
     if problem:
         kept = REPOSITORY / "out" / "faults" / f"{fault.name}.log"
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +85,7 @@ def _play(fault: Fault, tree: Path, folder: Path, options: Sequence[str]) -> Out
     return Outcome(fault, seen.verdict, pointed, time.monotonic() - started, problem)
 
 
-def _problem(fault: Fault, seen: verdict.Seen, pointed: str, left: Sequence[str], code: int | None) -> str:
-    if code is None:
-        return f"had not ended after {_DEADLINE:g} s"
+def _problem(fault: Fault, seen: verdict.Seen, pointed: str, left: Sequence[str]) -> str:
     if seen.verdict != fault.verdict:
         return f"the verdict was {seen.verdict}, and should be {fault.verdict}: {seen.message.strip()}"
     if "the preparation failed" in seen.message:
@@ -90,7 +97,7 @@ def _problem(fault: Fault, seen: verdict.Seen, pointed: str, left: Sequence[str]
     return ""
 
 
-def _run_pytest(fault: Fault, tree: Path, folder: Path, options: Sequence[str]) -> int | None:
+def _run_pytest(fault: Fault, tree: Path, folder: Path, options: Sequence[str], limit: float) -> int | None:
     argv = [sys.executable, "-m", "pytest", fault.test, *options, f"--alluredir={folder / 'results'}"]
     argv += ["-W", "error", "-p", "no:randomly", "-p", "no:cacheprovider", "--no-header", "-q"]
     # Ours alone: not what an outer pytest says to its workers, and no word against compiled files, which are the proof.
@@ -102,7 +109,7 @@ def _run_pytest(fault: Fault, tree: Path, folder: Path, options: Sequence[str]) 
             argv, cwd=tree, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            return process.wait(_DEADLINE)
+            return process.wait(limit)
         except subprocess.TimeoutExpired:
             return None
         finally:

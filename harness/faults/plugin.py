@@ -6,11 +6,11 @@ from collections.abc import Generator
 
 import pytest
 
-from harness.commands import Result
 from harness.faults.worlds import Moment, WorldFault, world_fault
-from harness.runbook import Run
-from harness.scenario import Command
-from harness.world import World
+from harness.scenario.command import Result
+from harness.scenario.command_line import Command
+from harness.scenario.run import Run
+from harness.world.world import World
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

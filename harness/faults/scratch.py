@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.faults.fault import REPOSITORY
 
+_BUILT_IN = Path("fleet/agent/upgrade")
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "node_modules", "out", "build", "__pycache__", "*.egg-info", ".*_cache", "allure-*"
 )
@@ -55,8 +56,11 @@ def touched(patch: Path) -> list[Path]:
 
 
 def not_loaded(patch: Path, tree: Path) -> list[str]:
-    """The patched modules that nothing imported from the scratch copy; each import leaves its compiled form there."""
-    modules = [path for path in touched(patch) if path.suffix == ".py"]
+    """The patched modules that nothing imported from the scratch copy; each import leaves its compiled form there.
+
+    What only an agent that was built imports leaves nothing there: it runs from the file that it was built into.
+    """
+    modules = [path for path in _modules(patch) if not path.is_relative_to(_BUILT_IN)]
     return [str(path) for path in modules if not list((tree / path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))]
 
 

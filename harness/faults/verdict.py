@@ -44,7 +44,7 @@ def read(folder: Path) -> Seen:
 
 
 def pointed_at(fault: Fault, seen: Seen) -> str:
-    """The words of the report that name the part, or the world's cause; empty when it names neither."""
+    """The words of the report that name the component, or the world's cause; empty when it names neither."""
     wanted = (
         fault.points_at if fault.verdict == "world" else _PARTS.get(fault.points_at, rf"log of {fault.points_at}\b")
     )
@@ -52,5 +52,5 @@ def pointed_at(fault: Fault, seen: Seen) -> str:
     return found.group() if found else ""
 
 
-_PARTS = {"cli": r"\$ fleet [a-z]+ [a-z]+"}
+_PARTS = {"cli": r"\$ fleet [a-z]+( [a-z]+)?"}
 """The command line leaves no log: the report shows the command itself."""

@@ -26,10 +26,10 @@ from harness.devices import HasEngine
 from harness.errors import Misused
 from harness.faults import private_mount
 from harness.faults.fault import Fault
-from harness.parts import history, statuses
-from harness.ports import Ports
+from harness.processes.ports import Ports
+from harness.processes.spec import history, statuses
 from harness.targets.certificates import Authority
-from harness.world import World
+from harness.world.world import World
 
 Moment = Literal["before", "booted", "step"]
 """Before anything of a world exists; once the world runs, without a server; when a test's first command is typed."""
@@ -260,14 +260,14 @@ def _admin_token_lost(world: World) -> None:
     world.admin_token_file.unlink()
 
 
-def _signal(world: World, part: str, number: signal.Signals) -> None:
-    pid = statuses(world.root)[part].pid
-    assert pid is not None, f"{part} runs at this moment"
+def _signal(world: World, component: str, number: signal.Signals) -> None:
+    pid = statuses(world.root)[component].pid
+    assert pid is not None, f"{component} runs at this moment"
     os.kill(pid, number)
 
 
 def _signal_engine(world: World, number: signal.Signals) -> None:
-    """Signal whoever listens on the socket of a device's engine (unix(7), SO_PEERCRED)."""
+    """Signal the process that listens on the socket of a device's engine (unix(7), SO_PEERCRED)."""
     device = next(device for device in world.devices().values() if isinstance(device, HasEngine))
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as engine:
         engine.connect(device.engine_socket)
@@ -275,16 +275,16 @@ def _signal_engine(world: World, number: signal.Signals) -> None:
     os.kill(pid, number)
 
 
-def _keep_killing(world: World, part: str) -> None:
+def _keep_killing(world: World, component: str) -> None:
     ended = threading.Event()
 
     def again_and_again() -> None:
         while not ended.wait(0.1):
             try:
-                _signal(world, part, signal.SIGKILL)
+                _signal(world, component, signal.SIGKILL)
             except (AssertionError, ProcessLookupError):
                 continue  # not back yet
             except (KeyError, OSError):
                 return  # the world has ended
 
-    threading.Thread(target=again_and_again, name=f"kills {part}", daemon=True).start()
+    threading.Thread(target=again_and_again, name=f"kills {component}", daemon=True).start()

@@ -27,34 +27,43 @@ from harness.errors import BinaryMissing
 IMAGE = "fleet-test/busybox:1"
 PAGE = b"fleet\n"
 """What the image's web server answers to `GET /`."""
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 """The kernel's names for machines, and those of images (GOARCH)."""
 _FILES = {"www/index.html": PAGE, "etc/passwd": b"root:x:0:0:root:/:/bin/sh\n", "etc/group": b"root:x:0:\n"}
 _FOLDERS = {"bin": 0o755, "dev": 0o755, "etc": 0o755, "proc": 0o755, "sys": 0o755, "tmp": 0o1777, "www": 0o755}
 
 
-def busybox_archive(image: str = IMAGE, *, page: bytes = PAGE) -> bytes:
+class Busybox(msgspec.Struct, frozen=True):
+    """A static busybox, the applets that it plays, and the kernel's name of the machine that it runs on."""
+
+    program: bytes
+    applets: tuple[str, ...]
+    machine: str
+
+
+def busybox_archive(image: str = IMAGE, *, page: bytes = PAGE, of: Busybox | None = None) -> bytes:
     """The image as a docker archive, for `POST /images/load` or `ctr images import`.
 
     Args:
         image: The name and tag that it gets.
         page: What its web server answers; another page makes another image.
+        of: What it is made of; None: this machine's busybox.
 
     Raises:
         BinaryMissing: there is no static busybox on this machine.
     """
-    layer = _layer(_busybox(), page)
+    of = of or own_busybox()
+    layer = _layer(of, page)
     digest = hashlib.sha256(layer).hexdigest()
-    config = msgspec.json.encode(_config(digest))
+    config = msgspec.json.encode(_config(digest, of.machine))
     name = f"{hashlib.sha256(config).hexdigest()}.json"
     manifest = msgspec.json.encode([{"Config": name, "RepoTags": [image], "Layers": [f"{digest}/layer.tar"]}])
     return _tar({name: config, f"{digest}/layer.tar": layer, "manifest.json": manifest})
 
 
-def _config(digest: str) -> dict[str, object]:
-    machine = os.uname().machine
+def _config(digest: str, machine: str) -> dict[str, object]:
     return {
-        "architecture": _ARCHITECTURES.get(machine, machine),
+        "architecture": ARCHITECTURES.get(machine, machine),
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
         "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"], "StopSignal": "SIGKILL"},
@@ -62,7 +71,12 @@ def _config(digest: str) -> dict[str, object]:
     }
 
 
-def _busybox() -> Path:
+def static_busybox() -> Path:
+    """The busybox of this machine, which runs in any image.
+
+    Raises:
+        BinaryMissing: there is none that is statically linked.
+    """
     found = shutil.which("busybox")
     if found is None or b"ld-linux" in Path(found).read_bytes()[:4096]:
         raise BinaryMissing(
@@ -72,16 +86,22 @@ def _busybox() -> Path:
     return Path(found)
 
 
-def _layer(busybox: Path, page: bytes) -> bytes:
-    listed = subprocess.run([str(busybox), "--list"], capture_output=True, check=True, text=True)
+def own_busybox() -> Busybox:
+    """The busybox of this machine; as `static_busybox` for errors."""
+    found = static_busybox()
+    listed = subprocess.run([str(found), "--list"], capture_output=True, check=True, text=True)
+    return Busybox(found.read_bytes(), tuple(listed.stdout.split()), os.uname().machine)
+
+
+def _layer(busybox: Busybox, page: bytes) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, mode in _FOLDERS.items():
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, mode
             tar.addfile(folder)
-        _add(tar, "bin/busybox", busybox.read_bytes(), 0o755)
-        for applet in sorted(set(listed.stdout.split()) - {"busybox"}):
+        _add(tar, "bin/busybox", busybox.program, 0o755)
+        for applet in sorted(set(busybox.applets) - {"busybox"}):
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             tar.addfile(link)

@@ -19,13 +19,14 @@ from fleet.contract.names import AgentVersion
 from fleet.version import VERSION
 from harness.binaries import resolve
 from harness.errors import BuildFailed
+from harness.images import static_busybox
 from images.archive import Image, docker_archive
 from images.layers import Layer, digest_of, layer
 from images.product import product_image, write_sources
 from images.wheels import wheels_layer
 
 _ROOT = Path(__file__).parents[2]
-_DOUBLE = ("*.py", "doubles/__init__.py", "doubles/zitadel/*.py")
+_DOUBLE = ("*.py", "processes/__init__.py", "processes/asgi.py", "doubles/__init__.py", "doubles/zitadel/*.py")
 """What the identity double imports of the harness: some of its modules, and none of its other packages."""
 
 
@@ -46,7 +47,7 @@ def product(version: AgentVersion = VERSION) -> Archive:
 
 
 def nats() -> Archive:
-    """The pinned nats-server, alone in its image.
+    """The pinned nats-server, with the wget by which it is asked how it is, as in NATS' own image on Alpine.
 
     Raises:
         BinaryMissing, BuildFailed: there is none, and none can be built.
@@ -56,7 +57,7 @@ def nats() -> Archive:
     return _archived(
         lambda: Image(
             f"localhost/fleet-nats:{version.removeprefix('v')}",
-            (_binary("nats-server"),),
+            (_binary("nats-server"), _wget()),
             (),
             entrypoint=("nats-server",),  # as in NATS' own image, so that arguments alone will do
         )
@@ -112,6 +113,19 @@ def _binary(name: str) -> Layer:
         target.chmod(0o755)
 
     return layer(name, digest_of(program.read_bytes()), fill)
+
+
+def _wget() -> Layer:
+    program = static_busybox()
+
+    def fill(root: Path) -> None:
+        target = root / "bin/busybox"
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(program, target)
+        target.chmod(0o755)
+        (root / "bin/wget").symlink_to("busybox")
+
+    return layer("wget", digest_of(program.read_bytes()), fill)
 
 
 def _archived(make: Callable[[], Image]) -> Archive:

@@ -1,4 +1,4 @@
-"""A look at a container engine over its Docker-compatible API: what runs for a device."""
+"""A look at a container engine over its Docker-compatible API: what runs for a device, and its volumes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from typing import Any
 
 import msgspec
 
+from fleet.contract.containers import DEVICE_LABEL
 from fleet.contract.names import DeviceId
-from harness.engine_client import EngineClient
+from harness.engine.client import EngineClient
 from harness.errors import HarnessError
-
-DEVICE_LABEL = "io.fleet.device"
-"""Carried by every container that an agent creates."""
-
 
 _REGISTRIES = ("localhost/", "docker.io/library/", "docker.io/")
 """What podman puts before a short name: of an image that was loaded, and of one from the Docker registry."""
@@ -35,6 +32,25 @@ class EngineProbe:
         """Every container of a device, running or not, as the engine lists them."""
         filters = msgspec.json.encode({"label": [f"{DEVICE_LABEL}={device}"]}).decode()
         return self._client.call("GET", "/containers/json", params={"all": "true", "filters": filters}).json()
+
+    def volumes(self, device: DeviceId | str) -> list[str]:
+        """The names of the volumes that were made for a device, as the engine has them."""
+        filters = msgspec.json.encode({"label": [f"{DEVICE_LABEL}={device}"]}).decode()
+        listed: list[dict[str, Any]] = (
+            self._client.call("GET", "/volumes", params={"filters": filters}).json()["Volumes"] or []
+        )
+        return [one["Name"] for one in listed]
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """All that the engine tells of one container.
+
+        Raises:
+            HarnessError: there is none of that id.
+        """
+        answer = self._client.call("GET", f"/containers/{container}/json")
+        if answer.is_error:
+            raise HarnessError(f"the engine shows no {container}: {answer.text.strip()}", next_step="list it first")
+        return answer.json()
 
     def remove(self, device: DeviceId | str) -> None:
         """Remove every container of a device, running or not.

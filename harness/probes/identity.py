@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 
 from fleet.contract.config import DEVICE_ROLE, FleetDeviceAuth, MachineKey
 from harness.errors import HarnessError, IdentityProviderDown
-from harness.world import World
+from harness.world.world import World
 
 Json = dict[str, Any]
 
@@ -58,12 +58,44 @@ class IdentityProbe:
         """
         return self._ask("POST", "/oauth/v2/token", data=_form(self._issuer, key, project))["access_token"]
 
+    def forged(self, key: MachineKey, project: str, **claims: str | float | list[str]) -> str:
+        """The same, but with these claims in the place of its own, well signed: only our double can; as `token`."""
+        modes = "/_double/modes"
+        self._ask("PATCH", modes, json={"claims": claims}, headers=self._as_admin())
+        try:
+            return self.token(key, project)
+        finally:
+            self._ask("PATCH", modes, json={"claims": {}}, headers=self._as_admin())
+
+    def machines(self, device: str) -> dict[str, bool]:
+        """The ids of a device's machine users, and whether each is active; as `token` for errors."""
+        named = {"userNameQuery": {"userName": f"-{device}.", "method": "TEXT_QUERY_METHOD_CONTAINS"}}
+        found = self._manage("/users/_search", {"queries": [named]}).get("result", [])
+        return {user["id"]: user["state"] == "USER_STATE_ACTIVE" for user in found}
+
+    def made(self) -> list[str]:
+        """The projects, each with the roles and applications it has, in words; as `token` for errors."""
+        found: list[str] = []
+        for project in self._manage("/projects/_search", {}).get("result", []):
+            found.append(f"project {project['name']} {project['id']}")
+            for kind, name in (("apps", "name"), ("roles", "key")):
+                listed = self._manage(f"/projects/{project['id']}/{kind}/_search", {}).get("result", [])
+                found += [f"{project['id']} {kind} {item[name]}" for item in listed]
+        return sorted(found)
+
     def add_machine(self, name: str, project: str) -> MachineKey:
         """A machine user with the device role, as enrollment makes one, and its key; as `token` for errors."""
         user = self._manage("/users/machine", {"userName": name, "name": name, "accessTokenType": 1})["userId"]
         self._manage(f"/users/{user}/grants", {"projectId": project, "roleKeys": [DEVICE_ROLE]})
         made = self._manage(f"/users/{user}/keys", {"type": "KEY_TYPE_JSON"})
         return msgspec.json.decode(base64.b64decode(made["keyDetails"]), type=MachineKey)
+
+    def grant_person(self, project: str, role: str) -> None:
+        """Give every person there a role of a project; who has it already keeps it. As `token` for errors."""
+        for user in self._manage("/users/_search", {}).get("result", []):
+            if "human" in user:
+                self.take_roles(user["id"])
+                self._manage(f"/users/{user['id']}/grants", {"projectId": project, "roleKeys": [role]})
 
     def take_roles(self, user: str) -> None:
         """Remove every grant of a user, and so its roles in every project; as `token` for errors."""

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.parts import PartStatus
-from harness.world import World
+from harness.processes.spec import ComponentStatus
+from harness.world.world import World
 
 _CORE = ("configmaps", "secrets", "serviceaccounts", "services")
 _RBAC = ("roles", "rolebindings")
@@ -16,11 +16,11 @@ _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 @dataclass(frozen=True)
 class Installed:
-    """Kubernetes objects by their versions, generated secrets by their digests, running parts by their processes."""
+    """Kubernetes objects by version, generated secrets by digest, and running components by process."""
 
     objects: dict[str, str]
     secrets: dict[str, str]
-    parts: dict[str, str]
+    components: dict[str, str]
 
     def changes(self, after: Installed) -> list[str]:
         """What differs afterwards: names only, for a digest says nothing to a person."""
@@ -28,12 +28,12 @@ class Installed:
         return sorted({name for name, _ in before.items() ^ now.items()})
 
     def _all(self) -> dict[str, str]:
-        return {**self.objects, **self.secrets, **self.parts}
+        return {**self.objects, **self.secrets, **self.components}
 
 
 def installed(world: World) -> Installed:
     """What is there now."""
-    return Installed(_objects(world), _secrets(world.root / "secrets"), _parts(world))
+    return Installed(_objects(world), _secrets(world.root / "secrets"), _components(world))
 
 
 def _objects(world: World) -> dict[str, str]:
@@ -47,7 +47,7 @@ def _objects(world: World) -> dict[str, str]:
     for path in paths:
         for item in (world.kube.get(path) or {}).get("items", []):
             metadata = item["metadata"]
-            # A status of its own writes a Deployment's or a CRD's version; the generation tells a change of the wish.
+            # The resource version of a Deployment or a CRD changes with its status; its generation does not.
             version = metadata.get("generation") or metadata["resourceVersion"]
             found[f"{path}/{metadata['name']}"] = f"{metadata['uid']} {version}"
     return found
@@ -60,8 +60,8 @@ def _secrets(folder: Path) -> dict[str, str]:
     }
 
 
-def _parts(world: World) -> dict[str, str]:
-    def life(status: PartStatus) -> str:
+def _components(world: World) -> dict[str, str]:
+    def life(status: ComponentStatus) -> str:
         return f"pid {status.pid}, start {status.starts}"
 
-    return {name: life(status) for name, status in world.parts().items() if status.side == "product"}
+    return {name: life(status) for name, status in world.components().items() if status.side == "product"}

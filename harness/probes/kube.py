@@ -1,14 +1,23 @@
-"""A look at Kubernetes over its REST API: our two kinds typed by the contract, everything else as plain JSON."""
+"""A look at Kubernetes: our two kinds typed by the contract, everything else as plain JSON.
+
+The official client logs in and sends; its models are left out, since they are slow, and stricter than API servers are.
+Only this module of the harness imports it.
+"""
 
 from __future__ import annotations
 
 import base64
-import ssl
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import httpx
 import msgspec
+from kubernetes import config
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.configuration import Configuration
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+from yaml import YAMLError
 
 from fleet.contract.errors import InvalidInput
 from fleet.contract.objects import (
@@ -21,12 +30,14 @@ from fleet.contract.objects import (
     FleetDeployment,
     ServerInfo,
 )
-from fleet.contract.wire import decode
+from fleet.contract.wire import Container, decode
 from harness.errors import HarnessError, Unanswered
 
 Json = dict[str, Any]
 K = TypeVar("K", Device, FleetDeployment)
 
+_DEADLINE = 5
+"""Seconds of a call."""
 _NEXT = "is kube-apiserver up? world.problems() tells"
 
 
@@ -35,7 +46,7 @@ class _List(msgspec.Struct):
 
 
 class KubeProbe:
-    """Reads, and now and then writes as an admin with kubectl would. Every call has a deadline of 5 s."""
+    """Reads, and now and then writes as an admin with kubectl would. Every call has a deadline."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         """Log in as the kubeconfig's current context says (token or client certificate).
@@ -102,12 +113,12 @@ class KubeProbe:
             HarnessError: it refused.
         """
         found = self._request("GET", path)
-        return None if found is None else found.json()
+        return None if found is None else msgspec.json.decode(found)
 
     def text(self, path: str) -> str | None:
         """What is not JSON, such as a page of a pod by way of the API server; as `get` for the rest."""
         found = self._request("GET", path)
-        return None if found is None else found.text
+        return None if found is None else found.decode()
 
     def patch(self, path: str, merge: Json) -> None:
         """Change an object by a JSON merge patch (RFC 7386); as `get` for errors."""
@@ -132,30 +143,32 @@ class KubeProbe:
 
     def _object(self, plural: str, name: str, kind: type[K]) -> K | None:
         found = self._request("GET", self.path(plural, name))
-        return None if found is None else _typed(found.content, kind)
+        return None if found is None else _typed(found, kind)
 
     def _objects(self, plural: str, kind: type[K]) -> list[K]:
         found = self._request("GET", self.path(plural))
         if found is None:
             return []
-        return [_typed(bytes(item), kind) for item in msgspec.json.decode(found.content, type=_List).items]
+        return [_typed(bytes(item), kind) for item in msgspec.json.decode(found, type=_List).items]
 
-    def _request(self, method: str, path: str, body: Json | None = None) -> httpx.Response | None:
+    def _request(self, method: str, path: str, body: Json | None = None) -> bytes | None:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        content = None if body is None else msgspec.json.encode(body)
+        asked = self._client.param_serialize(
+            method, path, header_params={"Content-Type": kind}, body=body, auth_settings=["BearerToken"]
+        )
         try:
-            answer = self._client.request(method, path, content=content, headers={"Content-Type": kind})
-        except httpx.HTTPError as error:
+            answer = self._client.call_api(*asked, _request_timeout=_DEADLINE)
+            data = cast("bytes", answer.read())
+        except (HTTPError, OSError, ApiException) as error:
             raise Unanswered(f"{method} {path}: {type(error).__name__}: {error}", next_step=_NEXT) from error
-        if answer.status_code == 404:
+        if answer.status == 404:
             return None
-        if answer.status_code in {429, 500, 502, 503, 504}:
-            raise Unanswered(f"{method} {path}: {answer.status_code} {answer.text[:300]}", next_step=_NEXT)
-        if answer.is_error:
-            raise HarnessError(
-                f"{method} {path}: {answer.status_code} {answer.text[:300]}", next_step="see the words of the server"
-            )
-        return answer
+        text = data.decode(errors="replace")[:300]
+        if answer.status in {429, 500, 502, 503, 504}:
+            raise Unanswered(f"{method} {path}: {answer.status} {text}", next_step=_NEXT)
+        if answer.status >= 400:
+            raise HarnessError(f"{method} {path}: {answer.status} {text}", next_step="see the words of the server")
+        return data
 
 
 def _typed(data: bytes, kind: type[K]) -> K:
@@ -166,33 +179,26 @@ def _typed(data: bytes, kind: type[K]) -> K:
         raise AssertionError(f"the API server holds a {kind.__name__} outside the contract: {error.what}") from error
 
 
-def _client(kubeconfig: Path) -> httpx.Client:
+def _client(kubeconfig: Path) -> ApiClient:
+    settings = Configuration()
+    settings.retries = Retry(False)
     try:
-        config: Json = _load(kubeconfig)
-        contexts = {entry["name"]: entry["context"] for entry in config["contexts"]}
-        chosen = contexts[config["current-context"]]
-        cluster: Json = next(entry["cluster"] for entry in config["clusters"] if entry["name"] == chosen["cluster"])
-        user: Json = next(entry["user"] for entry in config["users"] if entry["name"] == chosen["user"])
-        trust = ssl.create_default_context(
-            cafile=cluster.get("certificate-authority"), cadata=_embedded(cluster, "certificate-authority-data")
-        )
-        if "client-certificate" in user:
-            trust.load_cert_chain(user["client-certificate"], user["client-key"])
-    except (OSError, KeyError, StopIteration, ValueError) as error:
+        config.load_kube_config(str(kubeconfig), client_configuration=settings, persist_config=False)
+    except (config.ConfigException, OSError, KeyError, ValueError, AttributeError, YAMLError) as error:
         raise HarnessError(
             f"cannot use the kubeconfig {kubeconfig}: {type(error).__name__} {error}",
             next_step="kubectl config view --minify --flatten shows what it needs: a server, a CA, a token",
         ) from error
-    headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
-    return httpx.Client(base_url=cluster["server"], verify=trust, headers=headers, timeout=5, trust_env=False)
+    settings.proxy = None  # a world of this machine is never behind one
+    return ApiClient(settings)
 
 
-def _load(kubeconfig: Path) -> Json:
-    data = kubeconfig.read_bytes()
-    if data.lstrip().startswith(b"{"):
-        return msgspec.json.decode(data)
-    return msgspec.yaml.decode(data)
+def container_of(deployment: FleetDeployment) -> Container:
+    """The container of a deployment that has one.
 
-
-def _embedded(cluster: Json, key: str) -> str | None:
-    return base64.b64decode(cluster[key]).decode() if key in cluster else None
+    Raises:
+        AssertionError: it is a pod.
+    """
+    workload = deployment.spec.workload
+    assert isinstance(workload, Container), f"{deployment.metadata.name} is a pod"
+    return workload

@@ -10,22 +10,31 @@ import asyncio
 import contextlib
 import ssl
 import threading
+import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import InvalidInput
 from fleet.contract.wire import T, decode, encode
 from harness.errors import Unanswered
 
+Json = dict[str, Any]
 R = TypeVar("R")
 _DEADLINE = 5.0
+_MORE_SERVERS = 0.2
+"""Seconds to wait for the answer of one more server."""
+_CLOSE_LIMIT = 0.5
+"""Seconds that a connection has to end: after a TLS handshake that failed, asyncio (3.11) never says that it has."""
 _DELETED = {"DEL", "PURGE"}
 
 
@@ -41,6 +50,14 @@ class NatsLogin(msgspec.Struct, frozen=True):
         return f"NatsLogin({self.user} at {self.url})"
 
 
+@dataclass(frozen=True)
+class Written(Generic[T]):
+    """A value that was received, at the monotonic time `at` in seconds."""
+
+    value: T
+    at: float
+
+
 class NatsProbe:
     """Connects at the first look, and again after NATS was away. Every call has a deadline of 5 s."""
 
@@ -51,6 +68,7 @@ class NatsProbe:
         self._thread = threading.Thread(target=self._loop.run_forever, name="nats-probe", daemon=True)
         self._thread.start()
         self._client: Client | None = None
+        self._connecting = asyncio.Lock()
 
     def get(self, bucket: Bucket[T], key: str) -> T | None:
         """A key's value; None when there is none.
@@ -71,9 +89,29 @@ class NatsProbe:
         """A key's bytes; None when there is none; as `get` for errors."""
         return self._do(self._get(bucket, key), f"read {bucket.name}/{key}")
 
+    def written(self, bucket: Bucket[Any], key: str) -> float:
+        """When a key was last written or deleted, in the server's Unix seconds; 0 for never; as `get` for errors."""
+        return self._do(self._written(bucket, key), f"read {bucket.name}/{key}")
+
     def keys(self, bucket: Bucket[Any], pattern: str = ">") -> list[str]:
         """The live keys that match; as `get` for errors."""
         return self._do(self._keys(bucket, pattern), f"list {bucket.name}/{pattern}")
+
+    def subjects(self, stream: str) -> set[str]:
+        """Every subject of which a stream holds something; as `get` for errors."""
+        return self._do(self._subjects(stream), f"list {stream}")
+
+    def listen(self, bucket: Bucket[T], key: str) -> list[Written[T]]:
+        """Follow a key; values that are written from now on are appended to the list, without invalid ones.
+
+        Raises:
+            Unanswered: NATS does not answer.
+        """
+        return self._do(self._listen(bucket, key), f"listen to {bucket.name}/{key}")
+
+    def ask_servers(self, subject: str, question: Json) -> list[Json]:
+        """What every server of NATS answers to a question of the system account; as `get` for errors."""
+        return self._do(self._ask_servers(subject, question), f"ask {subject}")
 
     def put(self, bucket: Bucket[T], key: str, value: T) -> None:
         """Write a value; as `get` for errors."""
@@ -107,12 +145,20 @@ class NatsProbe:
             ) from error
 
     async def _connected(self) -> Client:
-        if self._client is not None and self._client.is_connected:
-            return self._client
-        if self._client is not None:
-            await self._client.close()
-        login = self._login()
-        client = Client()
+        async with self._connecting:
+            if self._client is not None and self._client.is_connected:
+                return self._client
+            if self._client is not None:
+                await close_client(self._client)
+            login, client = self._login(), Client()
+            async with contextlib.AsyncExitStack() as failed:
+                failed.push_async_callback(close_client, client)
+                await self._log_in(client, login)
+                failed.pop_all()
+            self._client = client
+            return client
+
+    async def _log_in(self, client: Client, login: NatsLogin) -> None:
         await client.connect(
             login.url.replace("tls+first://", "tls://", 1),
             tls_handshake_first=login.url.startswith("tls+first://"),
@@ -124,8 +170,6 @@ class NatsProbe:
             connect_timeout=2,
             error_cb=_ignore,
         )
-        self._client = client
-        return client
 
     async def _get(self, bucket: Bucket[Any], key: str) -> bytes | None:
         js = (await self._connected()).jetstream(timeout=_DEADLINE)
@@ -135,6 +179,40 @@ class NatsProbe:
             return None
         return None if (message.headers or {}).get("KV-Operation") in _DELETED else message.data or b""
 
+    async def _listen(self, bucket: Bucket[T], key: str) -> list[Written[T]]:
+        heard: list[Written[T]] = []
+
+        async def take(message: Msg) -> None:
+            with contextlib.suppress(InvalidInput):
+                heard.append(Written(decode(message.data, bucket.kind), time.monotonic()))
+
+        client = await self._connected()
+        await client.subscribe(bucket.subject(key), cb=take)
+        await client.flush()
+        return heard
+
+    async def _ask_servers(self, subject: str, question: Json) -> list[Json]:
+        client = await self._connected()
+        answers = await client.subscribe(client.new_inbox())
+        try:
+            await client.publish(subject, msgspec.json.encode(question), reply=answers.subject)
+            found = [await answers.next_msg(timeout=_DEADLINE)]
+            with contextlib.suppress(nats.errors.TimeoutError):
+                while True:  # nobody says how many servers there are
+                    found.append(await answers.next_msg(timeout=_MORE_SERVERS))
+        finally:
+            await answers.unsubscribe()
+        return [msgspec.json.decode(message.data) for message in found]
+
+    async def _written(self, bucket: Bucket[Any], key: str) -> float:
+        js = (await self._connected()).jetstream(timeout=_DEADLINE)
+        try:
+            message = await js.get_msg(bucket.stream, subject=bucket.subject(key), direct=True)
+        except nats.js.errors.NotFoundError:
+            return 0
+        stamp = cast("dict[str, str]", message.headers or {})["Nats-Time-Stamp"]
+        return datetime.fromisoformat(stamp).timestamp()
+
     async def _keys(self, bucket: Bucket[Any], pattern: str) -> list[str]:
         js = (await self._connected()).jetstream(timeout=_DEADLINE)
         # By the stream's own list of subjects: a consumer would race with writers, and outlive the look.
@@ -142,9 +220,20 @@ class NatsProbe:
         named = [subject.removeprefix(bucket.subject("")) for subject in info.state.subjects or {}]
         return [key for key in sorted(named) if await self._get(bucket, key) is not None]
 
+    async def _subjects(self, stream: str) -> set[str]:
+        js = (await self._connected()).jetstream(timeout=_DEADLINE)
+        info = await js.stream_info(stream, subjects_filter=">")
+        return set(info.state.subjects or {})
+
     async def _publish(self, bucket: Bucket[Any], key: str, data: bytes, headers: dict[str, str] | None) -> None:
         js = (await self._connected()).jetstream(timeout=_DEADLINE)
         await js.publish(bucket.subject(key), data, headers=headers)
+
+
+async def close_client(client: Client) -> None:
+    """End a connection, or a login that failed."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(client.close(), _CLOSE_LIMIT)
 
 
 async def _ignore(_error: Exception) -> None:

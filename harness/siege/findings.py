@@ -14,15 +14,18 @@ class Bounds:
         silence: Between two heartbeats of a neighbour that beats once a second.
         delivered: From a changed deployment to the new container on every neighbour.
         status: From there until Kubernetes says so.
+        slower: How many times as long as before the attack these two may take, where that is more: a machine that is
+            busy with something else is slow by itself.
         revoked: From the end of `fleet device revoke` to the end of the last session.
         revoking: How long that command may take.
-        memory: The most resident memory that a part may have had.
+        memory: The most resident memory that a component may have had.
         disk: How much a folder may grow: of NATS (`services`), of Kubernetes with etcd, of the logs.
     """
 
     silence: float = 4.0
     delivered: float = 8.0
     status: float = 2.0
+    slower: float = 2.5
     revoked: float = 1.0
     revoking: float = 10.0
     memory: Mapping[str, float] = field(
@@ -37,12 +40,14 @@ class Findings:
 
     Attributes:
         rounds: How many changes of the deployment arrived everywhere, and were told.
+        before: What the same took before the attack: `delivered` and `status` of the slowest change.
         lost: Changes that never arrived, and what was missing.
         offline: Neighbours that Kubernetes did not show as online at some look.
-        deaths: Parts that ended or were started again.
+        deaths: Components that ended or were started again.
     """
 
     rounds: int = 0
+    before: tuple[float, float] = (0.0, 0.0)
     silence: dict[str, float] = field(default_factory=dict[str, float])
     delivered: list[float] = field(default_factory=list[float])
     status: list[float] = field(default_factory=list[float])
@@ -66,12 +71,12 @@ def broken(seen: Findings, bounds: Bounds) -> list[str]:
         found.append("no change of the deployment went through")
     times = (
         *((f"{name} was silent", value, bounds.silence) for name, value in seen.silence.items()),
-        ("a change took", max(seen.delivered, default=0), bounds.delivered),
-        ("its status came later by", max(seen.status, default=0), bounds.status),
+        ("a change took", max(seen.delivered, default=0), max(bounds.delivered, bounds.slower * seen.before[0])),
+        ("its status came later by", max(seen.status, default=0), max(bounds.status, bounds.slower * seen.before[1])),
         ("the session of the revoked device outlived the command by", seen.revoked, bounds.revoked),
         ("`fleet device revoke` took", seen.revoking, bounds.revoking),
     )
-    found += [f"{what} {value:.1f} s; {most:g} s is right" for what, value, most in times if value > most]
+    found += [f"{what} {value:.1f} s; {most:.3g} s is right" for what, value, most in times if value > most]
     sizes = (
         *((f"{name} used", value, bounds.memory.get(name)) for name, value in seen.memory.items()),
         *((f"the folder {name} grew by", value, bounds.disk.get(name)) for name, value in seen.disk.items()),

@@ -14,15 +14,16 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.contract.containers import DEPLOYMENT_LABEL
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, FleetDeployment
 from harness.devices import HasEngine, Killable
 from harness.devices.hostile.assault import Assault
 from harness.errors import HarnessError, Misused
-from harness.preparation import type_one
 from harness.probes.engine import EngineProbe
-from harness.process import spawn, terminate
-from harness.runbook import Run
-from harness.scenario import Command
+from harness.processes.spawn import spawn, terminate
+from harness.scenario.command_line import Command
+from harness.scenario.run import Run
+from harness.scenario.setup import type_one
 from harness.siege.findings import Findings
 from harness.siege.watch import watched
 from harness.wait import WaitTimeout, wait_until
@@ -31,9 +32,10 @@ _AFTER = 12.0
 """Seconds that the attack goes on after the command to revoke began: it must not get in again."""
 _LONGEST = 30.0
 """Seconds after which a change counts as lost."""
+_QUIET = 2
+"""Changes that are made before the attack."""
 _HOPELESS = 3
 """Lost changes after which no more are made."""
-_LABEL = "io.fleet.deployment"
 _APPLY = Command(
     "fleet deployment apply --name {deployment} --image {image} --command 'sleep 1000000' --selector site={site}"
 )
@@ -65,6 +67,7 @@ def besiege(run: Run, neighbours: int, *, seed: int, seconds: float, only: Seque
     seen = Findings()
     with closing(_Change(run, names)) as change:
         change.arrive(Findings())
+        seen.before = _before(change)
         host.power_off()
         attacker = attack(run, names, seed=seed, seconds=seconds + _AFTER, only=only)
         with closing(attacker), watched(run.world, names, seen):
@@ -113,6 +116,14 @@ def attack(run: Run, neighbours: Sequence[str], *, seed: int, seconds: float, on
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     log = run.folder / "hostile.log"
     return Attacker(spawn(argv, log=log, env=env, cwd=run.folder), log)
+
+
+def _before(change: _Change) -> tuple[float, float]:
+    """The duration of changes without an attack."""
+    quiet = Findings()
+    for _ in range(_QUIET):
+        change.make(quiet)
+    return max(quiet.delivered, default=0.0), max(quiet.status, default=0.0)
 
 
 def _revoke(run: Run, seen: Findings) -> float:
@@ -167,7 +178,7 @@ class _Change:
                 lambda: self._run.world.kube.deployment(self._name),
                 f"change {self._number} is told as ready",
                 timeout=_LONGEST,
-                until=self._told,
+                until=self._is_ready,
                 interval=0.1,
             )
         except WaitTimeout as error:
@@ -181,13 +192,13 @@ class _Change:
         """The one running container of each neighbour that has another than before."""
         found: dict[str, str] = {}
         for name, engine in self._engines.items():
-            mine = [it for it in engine.containers(name) if it["Labels"].get(_LABEL) == self._name]
+            mine = [it for it in engine.containers(name) if it["Labels"].get(DEPLOYMENT_LABEL) == self._name]
             running = [it["Id"] for it in mine if it["State"] == "running"]
             if len(running) == 1 and running[0] != self._containers.get(name):
                 found[name] = running[0]
         return found
 
-    def _told(self, held: FleetDeployment | None) -> bool:
+    def _is_ready(self, held: FleetDeployment | None) -> bool:
         return (
             held is not None
             and held.status.observed_generation == held.metadata.generation

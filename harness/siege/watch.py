@@ -1,4 +1,4 @@
-"""The neighbours of a hostile device, and the server's parts, watched from threads while it attacks."""
+"""The neighbours of a hostile device, and the server's components, watched from threads while it attacks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 
 from fleet.contract.buckets import DEVICE_HEARTBEAT
 from harness.errors import Unanswered
-from harness.preparation import is_online
 from harness.probes.kube import KubeProbe
 from harness.probes.nats import NatsProbe
+from harness.scenario.setup import is_online
 from harness.siege.findings import Findings
-from harness.world import World
+from harness.world.world import World
 
 _LOOK = 0.25
 _WEIGH = 1.0
-"""Seconds between looks at the neighbours, and between weighings of the parts."""
+"""Seconds between looks at the neighbours, and between weighings of the components."""
 _MIB = 1024 * 1024
 
 
@@ -28,18 +28,18 @@ _MIB = 1024 * 1024
 def watched(world: World, neighbours: Sequence[str], seen: Findings) -> Generator[None]:
     """Look again and again until the `with` ends, into `seen`."""
     over = threading.Event()
-    before, grown = {name: status.starts for name, status in world.parts().items()}, _folders(world)
-    look = _Neighbours(world, neighbours, seen)
+    before, grown = {name: status.starts for name, status in world.components().items()}, _folders(world)
+    watcher = _Neighbours(world, neighbours, seen)
 
     def weigh() -> None:
-        for name, status in world.parts().items():
+        for name, status in world.components().items():
             if status.pid is not None:
                 seen.peak(seen.memory, name, _resident(status.pid))
         for name, size in _folders(world).items():
             seen.peak(seen.disk, name, (size - grown[name]) / _MIB)
 
     threads = [
-        threading.Thread(target=_again, args=(over, _LOOK, look.look), name="siege-look"),
+        threading.Thread(target=_again, args=(over, _LOOK, watcher.check), name="siege-look"),
         threading.Thread(target=_again, args=(over, _WEIGH, weigh), name="siege-weigh"),
     ]
     for thread in threads:
@@ -50,8 +50,8 @@ def watched(world: World, neighbours: Sequence[str], seen: Findings) -> Generato
         over.set()
         for thread in threads:
             thread.join()
-        look.close()
-        now = world.parts()
+        watcher.close()
+        now = world.components()
         seen.deaths += [
             f"{name} was started {now[name].starts - starts} times more" if name in now else f"{name} is gone"
             for name, starts in before.items()
@@ -69,7 +69,7 @@ class _Neighbours:
         self._kube = self._closing.enter_context(closing(KubeProbe(kubeconfig, world.namespace)))
         self._nats = self._closing.enter_context(closing(NatsProbe(world.nats_login)))
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Once at each neighbour."""
         for name in self._names:
             beat = self._nats.get(DEVICE_HEARTBEAT, name)
@@ -90,11 +90,11 @@ class _Neighbours:
             self._last[name] = (mark, now)
 
 
-def _again(over: threading.Event, pause: float, look: Callable[[], None]) -> None:
+def _again(over: threading.Event, pause: float, check: Callable[[], None]) -> None:
     while not over.wait(pause):
-        # A look that finds nobody is one look fewer; what it would have seen, the next sees grown.
+        # A check that gets no answer is left out; the next one sees what it would have seen, grown.
         with contextlib.suppress(Unanswered):
-            look()
+            check()
 
 
 def _resident(pid: int) -> float:
@@ -106,7 +106,7 @@ def _resident(pid: int) -> float:
 
 
 def _folders(world: World) -> dict[str, int]:
-    """The bytes in each folder of the world that somebody else's messages could fill."""
+    """The bytes in each folder of the world that messages could fill."""
     found: dict[str, int] = {}
     for folder in (path for path in world.root.iterdir() if path.is_dir() and path.name not in {"devices", "tls"}):
         found[folder.name] = sum(_size(path) for path in folder.rglob("*"))

@@ -10,7 +10,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness.parts import write_atomic
+from harness.processes.spec import write_atomic
 
 _LIFETIME = datetime.timedelta(days=7)
 """Longer than any kept world."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.parts import PartSpec, write_atomic
-from harness.ports import Ports
+from harness.processes.ports import Ports
+from harness.processes.spec import ComponentSpec, write_atomic
 from harness.targets.certificates import Authority, token_keys
 
 ETCD = "etcd"
@@ -24,7 +24,7 @@ API_SERVER = "kube-apiserver"
 class ControlPlane(msgspec.Struct, frozen=True):
     """What runs, and how an admin reaches it. `url` is the API server's."""
 
-    parts: tuple[PartSpec, ...]
+    components: tuple[ComponentSpec, ...]
     url: str
     kubeconfig: Path
 
@@ -40,7 +40,7 @@ def prepare(root: Path, binaries: Mapping[str, Path], ports: Ports, authority: A
     kubeconfig = folder / "admin.kubeconfig"
     write_atomic(kubeconfig, render_kubeconfig(url, authority.certificate, token))
     return ControlPlane(
-        parts=(
+        components=(
             _etcd(binaries[ETCD], folder, etcd_port, peer_port),
             _api_server(binaries[API_SERVER], folder, authority, etcd_port, api_port),
         ),
@@ -62,7 +62,7 @@ def render_kubeconfig(url: str, ca: Path, token: str) -> bytes:
     return msgspec.json.format(msgspec.json.encode(config))
 
 
-def _etcd(binary: Path, folder: Path, client: int, peer: int) -> PartSpec:
+def _etcd(binary: Path, folder: Path, client: int, peer: int) -> ComponentSpec:
     url, peers = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     argv = (
         str(binary),
@@ -76,10 +76,10 @@ def _etcd(binary: Path, folder: Path, client: int, peer: int) -> PartSpec:
         "--unsafe-no-fsync",
         "--log-level=warn",
     )
-    return PartSpec(ETCD, argv, "world", ready=f"{url}/readyz")
+    return ComponentSpec(ETCD, argv, "world", ready=f"{url}/readyz")
 
 
-def _api_server(binary: Path, folder: Path, authority: Authority, etcd: int, port: int) -> PartSpec:
+def _api_server(binary: Path, folder: Path, authority: Authority, etcd: int, port: int) -> ComponentSpec:
     certificate, key = authority.issue(API_SERVER)
     signing, public = token_keys(folder)
     argv = (
@@ -102,4 +102,4 @@ def _api_server(binary: Path, folder: Path, authority: Authority, etcd: int, por
         "--profiling=false",
     )
     # Collecting garbage more rarely costs 90 MB, and saves a fifth of the CPU time of a start.
-    return PartSpec(API_SERVER, argv, "world", env={"GOGC": "400"}, ready=f"https://127.0.0.1:{port}/readyz")
+    return ComponentSpec(API_SERVER, argv, "world", env={"GOGC": "400"}, ready=f"https://127.0.0.1:{port}/readyz")

@@ -1,48 +1,69 @@
 """The default target: a real API server, identity provider double and, once installed, the product, as processes.
 
 The world comes without a fleet server; a scenario installs one with the command that an operator types. That command
-finds `harness.targets.process` through FLEET_TOPOLOGY, and runs NATS, callout and operator as more parts of this world.
+finds `harness.targets.process` through FLEET_TOPOLOGY, and runs NATS, callout and operator as components of this world.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
-from harness import folders
+from fleet.contract.config import DEFAULT_NAMESPACE
+from harness.devices import Acquirable
 from harness.devices.lab import Lab, Pool, prepare_login
+from harness.devices.lab_file import read_lab
+from harness.devices.libvirt import LibvirtDevice, Machine
 from harness.devices.process import ProcessDevice
+from harness.devices.ssh import SshDevice
+from harness.devices.vm.speed import SLOW, measured
 from harness.errors import HarnessError
-from harness.parts import PartSpec, put, write_atomic
-from harness.ports import Ports
 from harness.probes.engine import EngineProbe
-from harness.provisions import Provisions
+from harness.processes.ports import Ports
+from harness.processes.spec import ComponentSpec, put, write_atomic
 from harness.targets import control_plane, identity
 from harness.targets.certificates import Authority
-from harness.targets.local import LocalParts, inherited, kept_world, write_env
+from harness.targets.local import LocalComponents, inherited, kept_world, write_env
 from harness.targets.machine_checks import check_machine
 from harness.wait import stretched
-from harness.world import World
+from harness.world import folders
+from harness.world.shared_resources import SharedResources
+from harness.world.world import World
 
-NAMESPACE = "fleet-system"
+NAMESPACE = DEFAULT_NAMESPACE
 _SERVICE_PORTS = 12
 """Ports set aside for what `fleet server install` will run."""
-_EMULATED = 5.0
-"""How much longer everything may take with a device whose processor is emulated."""
+
+
+class _Lent(NamedTuple):
+    """The machines that the world lends; `words` tells a report what they run by."""
+
+    lab: Lab
+    virtual: Callable[[str, Machine], Acquirable] = LibvirtDevice
+    words: str = ""
+    ready: Callable[[SshDevice], None] = lambda _: None
 
 
 @contextlib.contextmanager
 def embedded(
-    provisions: Provisions, *, run_id: str, worker: str, keep: bool = False, machine: bool = False
+    shared: SharedResources,
+    *,
+    run_id: str,
+    worker: str,
+    keep: bool = False,
+    machine: bool = False,
+    lab: Path | None = None,
 ) -> Generator[World]:
     """A world from nothing, ended and removed after the `with`, or kept alive when told so.
 
-    With `machine`, the first device at a time is a virtual machine, and others are processes.
+    With `machine`, the first device at a time is a virtual machine, and others are processes. With the file of a
+    `lab`, its boards come first.
 
     Raises:
         HarnessError: it did not come up; nothing is left of it.
@@ -58,17 +79,23 @@ def embedded(
             cleanup.callback(folders.remove, root)
             cleanup.callback(remove_containers, root)  # once the agents, which would make them anew, have ended
         authority = Authority(root / "tls")
-        plane = control_plane.prepare(root, provisions.binaries, ports, authority)
-        zitadel_part, zitadel = identity.prepare(root, ports, authority)
-        specs = [*plane.parts, zitadel_part]
-        parts = _start(root, lock, specs, ports, provisions)
-        cleanup.callback(parts.detach if keep else parts.close)
-        parts.await_ready([spec.name for spec in specs])
-        parts.triage.remember([plane.kubeconfig, authority.certificate, zitadel.admin_token_file])
-        env = _operator_env(root, plane, zitadel, provisions)
+        plane = control_plane.prepare(root, shared.binaries, ports, authority)
+        zitadel_component, zitadel = identity.prepare(root, ports, authority)
+        specs = [*plane.components, zitadel_component]
+        components = _start(root, lock, specs, ports, shared)
+        cleanup.callback(components.detach if keep else components.close)
+        components.await_ready([spec.name for spec in specs])
+        components.triage.remember([plane.kubeconfig, authority.certificate, zitadel.admin_token_file])
+        env = _operator_env(root, plane, zitadel, shared)
         device_env = {name: value for name, value in env.items() if name in inherited()}
-        lab = cleanup.enter_context(_with_machine(root, ports)) if machine else Lab(processes=True)
-        pool = Pool(lab, lambda name: ProcessDevice(root, name, device_env, provisions.engine))
+        lent = _Lent(Lab(processes=True))
+        if machine:
+            lent = cleanup.enter_context(_with_machine(root, ports))
+        elif lab is not None:
+            lent = cleanup.enter_context(_with_boards(root, lab))
+        pool = Pool(
+            lent.lab, lambda name: ProcessDevice(root, name, device_env, shared.engine), lent.virtual, lent.ready
+        )
         world = World(
             root=root,
             run_id=run_id,
@@ -77,37 +104,52 @@ def embedded(
             env=env,
             namespace=NAMESPACE,
             identity=zitadel,
-            parts=parts,
-            engine=provisions.engine_name,
-            make_device=pool.lend,
-            device_kinds=lab.kinds,
+            components=components,
+            engine=f"{shared.engine_name}{lent.words}",
+            make_device=pool.acquire,
+            device_kinds=lent.lab.kinds,
             secret=lambda name: (root / "secrets" / name).read_text().strip(),
-            how_to_enter=kept_world(worker, root, ("harness.supervisor", root)),
+            how_to_enter=kept_world(worker, root, ("harness.processes.supervisor", root)),
         )
         cleanup.callback(world.close)
         yield world
 
 
 @contextlib.contextmanager
-def _with_machine(root: Path, ports: Ports) -> Generator[Lab]:
-    from harness.machines.machine import machine  # noqa: PLC0415 - what builds an agent, for this run only
+def _with_machine(root: Path, ports: Ports) -> Generator[_Lent]:
+    from harness.devices.vm.machine import machine  # noqa: PLC0415 - what builds an agent, for this run only
 
-    with stretched(_EMULATED), machine(root, ports.take()) as made:
+    with stretched() as slow, machine(root, ports.take(), slow) as (made, acquire):
         lab = Lab(machines={"pi": made}, processes=True)
         prepare_login(lab, root / "home")
-        yield lab
+        yield _Lent(lab, acquire, f"; podman in a virtual machine by {made.by}")
 
 
-def _start(root: Path, lock: IO[bytes], specs: list[PartSpec], ports: Ports, provisions: Provisions) -> LocalParts:
+@contextlib.contextmanager
+def _with_boards(root: Path, file: Path) -> Generator[_Lent]:
+    """The boards of a lab; every limit follows the speed of the one that was lent last."""
+    lab = msgspec.structs.replace(read_lab(file), processes=True)
+    prepare_login(lab, root / "home")
+    with stretched() as slow:
+
+        def ready(board: SshDevice) -> None:
+            slow(measured(partial(board.run, timeout=SLOW)))
+
+        yield _Lent(lab, words="; boards have their own", ready=ready)
+
+
+def _start(
+    root: Path, lock: IO[bytes], specs: list[ComponentSpec], ports: Ports, shared: SharedResources
+) -> LocalComponents:
     for spec in specs:
         put(root, spec)
     pool = [ports.take() for _ in range(_SERVICE_PORTS)]
     write_atomic(root / "ports.json", msgspec.json.encode({"free": pool, "given": {}}))
-    return LocalParts(root, lock, provisions.engine)
+    return LocalComponents(root, lock, shared.engine)
 
 
 def _operator_env(
-    root: Path, plane: control_plane.ControlPlane, zitadel: identity.ZitadelDouble, provisions: Provisions
+    root: Path, plane: control_plane.ControlPlane, zitadel: identity.ZitadelDouble, shared: SharedResources
 ) -> dict[str, str]:
     home = root / "home"
     home.mkdir(mode=0o700)
@@ -120,8 +162,8 @@ def _operator_env(
         "FLEET_ADMIN_TOKEN_FILE": str(zitadel.admin_token_file),
         "FLEET_TOPOLOGY": "process",
         "FLEET_PROCESS_ROOT": str(root),
-        "KUBEBUILDER_ASSETS": str(provisions.binaries["kube-apiserver"].parent),
-        "NATS_SERVER": str(provisions.binaries["nats-server"]),
+        "KUBEBUILDER_ASSETS": str(shared.binaries["kube-apiserver"].parent),
+        "NATS_SERVER": str(shared.binaries["nats-server"]),
         "NO_COLOR": "1",
     }
     write_env(root, env)

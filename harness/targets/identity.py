@@ -1,4 +1,4 @@
-"""The identity provider of a local world: the Zitadel double as a part, and a person who approves codes."""
+"""The identity provider of a local world: the Zitadel double as a component, and a person who approves codes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import httpx
 import msgspec
 
 from harness.errors import IdentityProviderDown, Misused
-from harness.parts import PartSpec
-from harness.ports import Ports
+from harness.processes.ports import Ports
+from harness.processes.spec import ComponentSpec
 from harness.targets.certificates import Authority
 
 ZITADEL = "zitadel"
@@ -19,7 +19,7 @@ _DOMAIN = "localhost"
 
 
 class ZitadelDouble(msgspec.Struct, frozen=True):
-    """Satisfies `harness.world.Identity`. `ca` is a PEM file, `state` the double's folder."""
+    """Satisfies `harness.world.world.Identity`. `ca` is a PEM file, `state` the double's folder."""
 
     issuer: str
     ca: Path
@@ -56,7 +56,7 @@ class ZitadelDouble(msgspec.Struct, frozen=True):
             )
 
 
-def prepare(root: Path, ports: Ports, authority: Authority) -> tuple[PartSpec, ZitadelDouble]:
+def prepare(root: Path, ports: Ports, authority: Authority) -> tuple[ComponentSpec, ZitadelDouble]:
     """Write its certificate, and say what should run as a process; start nothing."""
     certificate, key = authority.issue(ZITADEL)
     state, port = root / "identity", ports.take()
@@ -65,5 +65,5 @@ def prepare(root: Path, ports: Ports, authority: Authority) -> tuple[PartSpec, Z
     argv += ("--tls-cert", str(certificate), "--tls-key", str(key))
     # Here nobody has to find a browser first; a second is the shortest that the protocol can say.
     argv += ("--device-interval", "1")
-    part = PartSpec(ZITADEL, argv, "world", ready=f"{issuer}/.well-known/openid-configuration")
-    return part, ZitadelDouble(issuer, authority.certificate, state)
+    component = ComponentSpec(ZITADEL, argv, "world", ready=f"{issuer}/.well-known/openid-configuration")
+    return component, ZitadelDouble(issuer, authority.certificate, state)

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import msgspec
 
-from harness import folders
 from harness.devices.process import ProcessDevice
-from harness.engine import engine
+from harness.engine.select import engine
 from harness.errors import HarnessError, Misused, TargetUnavailable
 from harness.images import server
-from harness.parts import write_atomic
-from harness.ports import Ports
 from harness.probes.kube import KubeProbe
-from harness.targets import beside
+from harness.processes.ports import Ports
+from harness.processes.spec import write_atomic
+from harness.targets import zitadel_containers
 from harness.targets.certificates import Authority
-from harness.targets.cluster.pods import PodParts
+from harness.targets.cluster.pods import PodComponents
 from harness.targets.embedded import NAMESPACE, remove_containers
-from harness.targets.local import LocalParts, inherited
-from harness.world import World
+from harness.targets.local import LocalComponents, inherited
+from harness.world import folders
+from harness.world.world import World
 
 _PREFIX = "fleet-"
 _NODE_PORT = 30422
@@ -102,7 +102,7 @@ def k3d(*, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
         product, nats = server.product(), server.nats()
         cluster.load([product.path, nats.path])
         zitadel = cleanup.enter_context(
-            beside.zitadel(image, root, cluster.gateway(), ports.take(), Authority(root / "tls"))
+            zitadel_containers.zitadel(image, root, cluster.gateway(), ports.take(), Authority(root / "tls"))
         )
         env = {
             **inherited(),
@@ -119,7 +119,7 @@ def k3d(*, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
             "NO_COLOR": "1",
         }
         found = cleanup.enter_context(engine())
-        local = LocalParts(root, lock, found.socket)
+        local = LocalComponents(root, lock, found.socket)
         cleanup.callback(local.close)
         local.await_ready([])
         kube = cleanup.enter_context(contextlib.closing(KubeProbe(kubeconfig, NAMESPACE)))
@@ -132,7 +132,7 @@ def k3d(*, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
             env=env,
             namespace=NAMESPACE,
             identity=zitadel,
-            parts=PodParts(kube, local, zitadel.problems, ours=True),
+            components=PodComponents(kube, local, zitadel.problems, ours=True),
             engine=found.name,
             make_device=lambda name: ProcessDevice(root, name, device_env, found.socket),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",
@@ -153,9 +153,9 @@ def _remove_left(root: Path) -> None:
 
 def _need(*programs: str) -> str:
     """Whether all is here that is needed; the name of Zitadel's image."""
-    image = os.environ.get(beside.IMAGE_VARIABLE, "")
+    image = os.environ.get(zitadel_containers.IMAGE_VARIABLE, "")
     missing = [f"{program}, which is not on the PATH" for program in programs if shutil.which(program) is None]
-    missing += [] if image else [f"{beside.IMAGE_VARIABLE}, which names the image of Zitadel"]
+    missing += [] if image else [f"{zitadel_containers.IMAGE_VARIABLE}, which names the image of Zitadel"]
     if missing:
         raise TargetUnavailable(
             f"the target k3d needs {'; '.join(missing)}",

@@ -1,4 +1,4 @@
-"""A world's parts as local processes under a supervisor: start it, speak to it, end it without a trace."""
+"""A world's components as local processes under a supervisor: start it, speak to it, end it without a trace."""
 
 from __future__ import annotations
 
@@ -14,27 +14,38 @@ from urllib.parse import urlsplit
 import httpx
 from msgspec.structs import replace
 
-from harness import folders
-from harness.errors import HarnessError, PartDied, PartNotReady, PortTaken, TargetUnavailable, Unanswered
-from harness.parts import Event, PartStatus, ask, history, put, record, specs, statuses, unready, write_atomic
-from harness.process import let_go, tail
-from harness.triage import PORT_TAKEN, Triage, product_deaths
+from fleet.process.user_folders import user_cache
+from harness.errors import ComponentDied, ComponentNotReady, HarnessError, PortTaken, TargetUnavailable, Unanswered
+from harness.processes.spawn import let_go, tail
+from harness.processes.spec import (
+    ComponentStatus,
+    Event,
+    ask,
+    history,
+    put,
+    record,
+    specs,
+    statuses,
+    unready,
+    write_atomic,
+)
 from harness.wait import WaitFailed, WaitTimeout, wait_until
-from images.layers import user_cache
+from harness.world import folders
+from harness.world.diagnosis import PORT_TAKEN, Triage, product_deaths
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
 """Of our own environment; nothing of it may steer the product."""
 _ENV = "env.sh"
 _START = 60.0
-"""Seconds that parts have to answer: 20 times the usual, for a machine that is busy with something else."""
+"""Seconds that components have to answer: 20 times the usual, for a machine that is busy with something else."""
 _CRASHES = 5
-"""Ends in a row, before it was ever ready, after which a part will not come."""
+"""Ends in a row, before it was ever ready, after which a component counts as failed for good."""
 _DYING = 2.0
 """Seconds in which what was killed with the supervisor is gone, also when the machine is busy."""
 
 
 def inherited() -> dict[str, str]:
-    """The part of our environment that a world may see."""
+    """The variables of our environment that a world may see."""
     found = {name: os.environ[name] for name in _KEPT if name in os.environ}
     beside_python = str(Path(sys.executable).parent)
     return {
@@ -46,11 +57,11 @@ def inherited() -> dict[str, str]:
     }
 
 
-class LocalParts:
-    """Satisfies `harness.world.Parts`; owns the supervisor of a world's folder."""
+class LocalComponents:
+    """Satisfies `harness.world.world.Components`; owns the supervisor of a world's folder."""
 
     def __init__(self, root: Path, lock: IO[bytes], engine: str) -> None:
-        """Start the supervisor; parts whose specifications are there already start with it.
+        """Start the supervisor; components whose specifications are there already start with it.
 
         `engine` is the socket of the container engine, for the triage.
         """
@@ -60,7 +71,7 @@ class LocalParts:
         with (root / "logs" / "supervisor.log").open("ab") as log:
             # Its standard input is the pipe that ends when we do, and it shares our lock on the folder.
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-m", "harness.supervisor", str(root)],
+                [sys.executable, "-m", "harness.processes.supervisor", str(root)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -70,7 +81,7 @@ class LocalParts:
             )
 
     def await_ready(self, names: Sequence[str], timeout: float = _START) -> None:
-        """Until the supervisor and the parts answer.
+        """Until the supervisor and the components answer.
 
         Raises:
             HarnessError: they do not in time, or keep dying; the message holds their last words.
@@ -86,43 +97,45 @@ class LocalParts:
                 interval=0.02,
             )
         except WaitTimeout as error:
-            raise PartNotReady(
+            raise ComponentNotReady(
                 f"{error}\n{self._last_words(names)}",
                 next_step=f"see {folders.logs_to_read(self._root)}, and whether the machine is busy",
             ) from error
         except WaitFailed as error:
             raise self._death(error.why, names) from error
 
-    def statuses(self) -> Mapping[str, PartStatus]:
-        """As `Parts.statuses`."""
+    def statuses(self) -> Mapping[str, ComponentStatus]:
+        """As `Components.statuses`."""
         return statuses(self._root)
 
     def kill(self, name: str) -> None:
-        """As `Parts.kill`."""
+        """As `Components.kill`."""
         ask(self._root, "kill", name)
 
     def stop(self, name: str) -> None:
-        """As `Parts.stop`."""
+        """As `Components.stop`."""
         self._want(name, run=False)
 
     def start(self, name: str) -> None:
-        """As `Parts.start`."""
+        """As `Components.start`."""
         self._want(name, run=True)
         self.await_ready([name])
 
     def pause(self, name: str) -> None:
-        """As `Parts.pause`."""
+        """As `Components.pause`."""
         ask(self._root, "pause", name)
 
     def resume(self, name: str) -> None:
-        """As `Parts.resume`."""
+        """As `Components.resume`."""
         ask(self._root, "resume", name)
 
     def fetch(self, name: str, path: str) -> list[str]:
-        """As `Parts.fetch`: of the server that tells whether the part is ready."""
+        """As `Components.fetch`: of the server that tells whether the component is ready."""
         spec = specs(self._root).get(name)
         if spec is None or not spec.ready.startswith("http"):
-            raise TargetUnavailable(f"the part {name} cannot be asked over HTTP", next_step="see world.parts()")
+            raise TargetUnavailable(
+                f"the component {name} cannot be asked over HTTP", next_step="see world.components()"
+            )
         base = urlsplit(spec.ready)
         try:
             answer = httpx.get(f"{base.scheme}://{base.netloc}{path}", timeout=2, trust_env=False)
@@ -132,20 +145,20 @@ class LocalParts:
         return [answer.text]
 
     def problems(self, since: float) -> list[str]:
-        """As `Parts.problems`."""
+        """As `Components.problems`."""
         return self.triage.problems(since)
 
     def product_deaths(self, since: float) -> list[str]:
-        """As `Parts.product_deaths`."""
+        """As `Components.product_deaths`."""
         return product_deaths(self._root, since)
 
     def history(self, since: float) -> list[Event]:
-        """As `Parts.history`."""
+        """As `Components.history`."""
         return history(self._root, since)
 
-    def record(self, what: str, part: str) -> None:
-        """As `Parts.record`."""
-        record(self._root, what, part=part, asked=True)
+    def record(self, what: str, component: str) -> None:
+        """As `Components.record`."""
+        record(self._root, what, component=component, asked=True)
 
     def detach(self) -> None:
         """Let the world live on without us."""
@@ -153,7 +166,7 @@ class LocalParts:
         let_go(self._supervisor)
 
     def close(self) -> None:
-        """End every part and the supervisor, and make sure that nothing is left.
+        """End every component and the supervisor, and make sure that nothing is left.
 
         Raises:
             HarnessError: something outlived it all the same; it has been killed.
@@ -179,9 +192,9 @@ class LocalParts:
     def _want(self, name: str, *, run: bool) -> None:
         known = specs(self._root)
         if name not in known:
-            raise HarnessError(f"there is no part {name!r}", next_step=f"use one of {', '.join(sorted(known))}")
+            raise HarnessError(f"there is no component {name!r}", next_step=f"use one of {', '.join(sorted(known))}")
         put(self._root, replace(known[name], run=run))
-        ask(self._root, "look")
+        ask(self._root, "reconcile")
 
     def _missing(self, names: Sequence[str]) -> dict[str, str]:
         deaf = {} if (self._root / "sup.sock").exists() else {"supervisor": "does not listen yet"}
@@ -203,7 +216,7 @@ class LocalParts:
         words = self._last_words([*names, "supervisor"])
         if PORT_TAKEN.search(words):
             return PortTaken(f"{why}: its port is taken\n{words}", next_step="see who listens there (ss -ltnp)")
-        return PartDied(f"{why}\n{words}", next_step=f"see {folders.logs_to_read(self._root)}")
+        return ComponentDied(f"{why}\n{words}", next_step=f"see {folders.logs_to_read(self._root)}")
 
     def _last_words(self, names: Sequence[str]) -> str:
         return "\n".join(f"  {name}:\n{tail(self._root / 'logs' / f'{name}.log', 8)}" for name in names)

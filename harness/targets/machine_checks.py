@@ -1,4 +1,4 @@
-"""What a world of local processes needs of this machine, checked before anything starts: it is told in one sentence."""
+"""What a world of local processes needs of this machine, checked before anything starts, reported in one sentence."""
 
 from __future__ import annotations
 

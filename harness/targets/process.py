@@ -16,30 +16,34 @@ from pathlib import Path
 import msgspec
 
 from fleet.contract.errors import FleetError, InvalidInput, TimedOut, Unreachable
+from fleet.kube.client import KubeClient, wait_for
+from fleet.secrets.chosen import chosen_store
 from fleet.secrets.file import FileSecretStore
+from fleet.secrets.store import SecretStore
 from fleet.topology.capabilities import (
     Applied,
     Endpoint,
     Endpoints,
     Json,
-    PlaceOptions,
     PlaceRequest,
     Service,
     ServiceStatus,
 )
-from fleet.topology.kube import KubeClient, wait_for
-from harness import folders
+from fleet.topology.place_options import PlaceOptions
 from harness.binaries import NAMES, resolve
 from harness.errors import HarnessError
-from harness.parts import PartSpec, ask, put, remove, specs, statuses, unready, write_atomic
-from harness.process import tail
+from harness.processes.spawn import tail
+from harness.processes.spec import ComponentSpec, ask, put, remove, specs, statuses, unready, write_atomic
 from harness.targets.control_plane import render_kubeconfig
+from harness.world import folders
 
 _READY_WITHIN = 30.0
 _GONE_WITHIN = 20.0
 _TOKEN_LIFETIME = 7 * 24 * 3600
 """Seconds, like the world's certificates: nothing renews it."""
 _HOST = "127.0.0.1"
+_WITH_WEB = "web"
+"""What a place with a web page remembers."""
 _NOT_OURS = ("nats",)
 """Services of the plan that are not the product: their death is the world's."""
 
@@ -54,21 +58,22 @@ class _Pool(msgspec.Struct):
 class ProcessTopology:
     """Satisfies `fleet.topology.capabilities.ServerPlace`."""
 
-    def __init__(self, root: Path) -> None:
-        """Attach to the world in `root`; the API server is the one that KUBECONFIG names."""
+    def __init__(self, root: Path, kube: KubeClient, secrets: SecretStore, *, web: bool) -> None:
+        """Attach to the world in `root`, `web` with a web page."""
+        self._web = web
         self._root = root
-        self._kube = KubeClient()
-        self._account = ("", "")
-        self.secrets = FileSecretStore(root / "secrets")
+        self._kube = kube
+        self._namespace = ""
+        self.secrets = secrets
 
     @classmethod
     def attach(cls, environ: Mapping[str, str], request: PlaceRequest) -> ProcessTopology:
-        """The topology of the world that FLEET_PROCESS_ROOT names.
+        """The topology of the world that FLEET_PROCESS_ROOT names; the API server is the one that KUBECONFIG names.
 
         Raises:
             InvalidInput: the variable is missing, there is no world, or what is asked for needs Kubernetes.
         """
-        if request.options != PlaceOptions():
+        if request.options not in (PlaceOptions(), PlaceOptions(web=True)):
             raise InvalidInput(
                 "FLEET_TOPOLOGY=process runs processes, which have no image, exposure or storage",
                 next_step="leave the options of Kubernetes away, or unset FLEET_TOPOLOGY",
@@ -79,12 +84,19 @@ class ProcessTopology:
                 f"FLEET_TOPOLOGY=process, but FLEET_PROCESS_ROOT={root} is not the folder of a world",
                 next_step="unset FLEET_TOPOLOGY to install on Kubernetes",
             )
-        return cls(root)
+        kube = KubeClient()
+        secrets = chosen_store(environ, kube, request.namespace, FileSecretStore(root / "secrets"))
+        return cls(root, kube, secrets, web=request.options.web or request.remembered == _WITH_WEB)
+
+    @property
+    def remembered(self) -> str:
+        """As `RemembersOptions.remembered`."""
+        return _WITH_WEB if self._web else ""
 
     def apply(self, objects: Sequence[Json]) -> list[Applied]:
         """As `AppliesObjects.apply`."""
         for meta in (item["metadata"] for item in objects if item["kind"] == "ServiceAccount"):
-            self._account = (meta["name"], meta["namespace"])
+            self._namespace = meta["namespace"]
         return self._kube.apply(objects)
 
     def find(self, kind: str, name: str, namespace: str = "") -> Json | None:
@@ -112,15 +124,19 @@ class ProcessTopology:
         """As `RunsServices.endpoints`; the operator's kubeconfig is written by `run`."""
         del namespace
         port = self._ports("nats", "nats-monitor", "callout-health", "operator-health")
+        web = self._ports("operator-web")["operator-web"] if self._web else 0
         nats = Endpoint("localhost", port["nats"])
         return Endpoints(
             listen_host=_HOST,
             nats=nats,
             nats_public=nats,
             nats_monitor=port["nats-monitor"],
+            nats_log_file=str(self._root / "logs" / "nats.log"),
             callout_health=port["callout-health"],
             operator_health=port["operator-health"],
             operator_kubeconfig=str(self._operator_kubeconfig),
+            operator_web=web,
+            web_url=f"https://localhost:{web}" if web else "",
         )
 
     def run(self, services: Sequence[Service]) -> list[Applied]:
@@ -131,9 +147,13 @@ class ProcessTopology:
             self._grant_operator(services)
             for spec in wanted:
                 put(self._root, spec)
-            ask(self._root, "look")
+            ask(self._root, "reconcile")
             self._await_ready([spec.name for spec in wanted])
         return [Applied(f"Service {spec.name}", before.get(spec.name) != spec) for spec in wanted]
+
+    def renew(self, services: Sequence[Service]) -> list[Applied]:
+        """As `RunsServices.renew`."""
+        return self.run(services)
 
     def services(self) -> list[ServiceStatus]:
         """As `RunsServices.services`."""
@@ -145,11 +165,11 @@ class ProcessTopology:
     def stop(self, names: Sequence[str], *, delete_data: bool) -> list[Applied]:
         """As `RunsServices.stop`."""
         with _as_fleet_errors():
-            # Names of the plan may be those of the world's own parts, which are not ours to end.
+            # Names of the plan may be those of the world's own components, which are not ours to end.
             known = {name for name in specs(self._root) if (self._root / "services" / name).is_dir()}
             for name in known & set(names):
                 remove(self._root, name)
-            ask(self._root, "look")
+            ask(self._root, "reconcile")
         for name in names:
             shutil.rmtree(self._files(name), ignore_errors=True)
             if delete_data:
@@ -174,7 +194,7 @@ class ProcessTopology:
         write_atomic(path, msgspec.json.encode(pool))
         return pool.given
 
-    def _spec(self, service: Service) -> PartSpec:
+    def _spec(self, service: Service) -> ComponentSpec:
         """Write the service's files, and say how to run it; other files make it another specification."""
         if service.replicas != 1:
             raise InvalidInput(
@@ -187,24 +207,25 @@ class ProcessTopology:
         def filled(text: bytes) -> bytes:
             return text.replace(b"{files}", str(folder).encode()).replace(b"{data}", str(data).encode())
 
+        env = {name: filled(value.encode()).decode() for name, value in service.env.items()}
         digest = hashlib.sha256()
         for name, content in service.files.items():
             write_atomic(folder / name, filled(content))
             digest.update(f"{name}\0".encode() + content)
-        return PartSpec(
+        return ComponentSpec(
             name=service.name,
             argv=(_program(service.program), *(filled(arg.encode()).decode() for arg in service.args)),
             side="world" if service.name in _NOT_OURS else "product",
-            env={"FLEET_FILES_DIGEST": digest.hexdigest()[:16]},
+            env={**env, "FLEET_FILES_DIGEST": digest.hexdigest()[:16]},
             ready=f"http://{_HOST}:{service.health_port}{service.ready}",
         )
 
     def _grant_operator(self, services: Sequence[Service]) -> None:
         """The operator logs in as its own ServiceAccount, so that its RBAC is real; once, since nothing renews it."""
         path = self._operator_kubeconfig
-        needed = any(str(path).encode() in content for service in services for content in service.files.values())
-        if needed and not path.exists():
-            token = self._kube.token(*self._account, seconds=_TOKEN_LIFETIME)
+        account = next((service.account for service in services if service.account), "")
+        if account and not path.exists():
+            token = self._kube.token(account, self._namespace, seconds=_TOKEN_LIFETIME)
             write_atomic(path, render_kubeconfig(self._kube.host, self._root / "tls" / "ca.crt", token))
 
     def _await_ready(self, names: Sequence[str]) -> None:
@@ -217,10 +238,10 @@ class ProcessTopology:
             )
         except TimedOut as error:
             missing = unready(statuses(self._root), names)
-            said = "\n".join(
+            states = "\n".join(
                 f"  {name}: {why}\n{tail(self._root / 'logs' / f'{name}.log')}" for name, why in missing.items()
             )
-            raise TimedOut(f"{error.what}\n{said}", next_step=f"see {folders.logs_to_read(self._root)}") from error
+            raise TimedOut(f"{error.what}\n{states}", next_step=f"see {folders.logs_to_read(self._root)}") from error
 
 
 @contextlib.contextmanager

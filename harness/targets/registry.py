@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from harness.errors import Misused
-from harness.provisions import Provisions
-from harness.world import World
+from harness.world.shared_resources import SharedResources
+from harness.world.world import World
 
 if TYPE_CHECKING:
     from harness.targets.cluster.description import Kind
@@ -25,15 +26,17 @@ class Settings(msgspec.Struct, frozen=True):
         worker: Names the xdist worker; `main` without one.
         keep: Whether the world outlives the run.
         devices: The kinds of device that were asked for by their markers.
-        provisions: Finds what is made once per run, when a target needs it.
+        lab: A file with boards that may be set up as devices, for the target embedded.
+        shared: Finds what is made once per run, when a target needs it.
     """
 
     target: str
     run_id: str
     worker: str
     keep: bool
-    provisions: Callable[[], Provisions]
+    shared: Callable[[], SharedResources]
     devices: frozenset[str] = frozenset()
+    lab: Path | None = None
 
 
 @contextlib.contextmanager
@@ -42,23 +45,29 @@ def open_world(settings: Settings) -> Generator[World]:
 
     Raises:
         TargetUnavailable: what the target needs is missing.
-        Misused: there is no such target.
+        Misused: there is no such target, or it takes no file of a lab.
     """
     name, _, argument = settings.target.partition(":")
+    if settings.lab is not None and name != "embedded":
+        raise Misused(
+            f"--fleet-lab is for the target embedded, and the target is {name}",
+            next_step="leave it away; a cluster's own file describes its `lab`",
+        )
     if name == "embedded":
         from harness.targets.embedded import embedded  # noqa: PLC0415 - a target loads only what it needs
 
         opened = embedded(
-            settings.provisions(),
+            settings.shared(),
             run_id=settings.run_id,
             worker=settings.worker,
             keep=settings.keep,
             machine="libvirt" in settings.devices,
+            lab=settings.lab,
         )
     elif name == "node":
         from harness.targets.node.world import node_world  # noqa: PLC0415
 
-        opened = node_world(settings.provisions(), run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
+        opened = node_world(settings.shared(), run_id=settings.run_id, worker=settings.worker, keep=settings.keep)
     elif name in {"staging", "production"}:
         from harness.targets.cluster import cluster  # noqa: PLC0415
 

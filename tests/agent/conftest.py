@@ -7,26 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import double_engine
+from harness.engine.select import double_engine
 from tests.agent.stage import Stage
 from tests.support.issuer import Issuer
 from tests.support.nats import Nats
-from tests.support.tls import Tls, make_tls
-
-
-@pytest.fixture(scope="session")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
-    """Certificates for NATS and for the issuer."""
-    return make_tls(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(scope="module")
-def nats(tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    """A server of this module."""
-    server = Nats(tmp_path_factory.mktemp("nats"), tls)
-    server.start()
-    yield server
-    server.stop()
+from tests.support.tls import Tls
 
 
 @pytest.fixture(scope="module")

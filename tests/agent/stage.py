@@ -17,9 +17,10 @@ import structlog.testing
 from fleet.agent.agent import Agent
 from fleet.agent.answers import Details
 from fleet.agent.engine import Engine
-from fleet.agent.grant import Token
-from fleet.agent.place import Place
-from fleet.bus import Bus, Entry, connect
+from fleet.agent.logs.own import OwnLog
+from fleet.agent.logs.server import LogServer
+from fleet.agent.main import login_now
+from fleet.agent.paths import AgentPaths
 from fleet.contract.buckets import (
     APP_ACCOUNT,
     APP_BUCKETS,
@@ -35,8 +36,22 @@ from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey
 from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL
 from fleet.contract.errors import FleetError
 from fleet.contract.names import DeviceId
-from fleet.contract.wire import Container, Desired, DesiredIndex, DeviceInfo, DeviceState, Heartbeat, Phase, Reason
-from harness.engine_client import EngineClient
+from fleet.contract.states import state_of
+from fleet.contract.volumes import VolumeOrder
+from fleet.contract.wire import (
+    Container,
+    Desired,
+    DesiredIndex,
+    DeviceInfo,
+    DeviceState,
+    Heartbeat,
+    Phase,
+    Reason,
+    Workload,
+)
+from fleet.identity.access_token import AccessToken
+from fleet.nats.bus import Bus, Entry, connect
+from harness.engine.client import EngineClient
 from harness.images import IMAGE
 from harness.wait import WaitTimeout
 from tests.support.callout import active, answering, callout_config, identities
@@ -58,7 +73,10 @@ class Stage:
         self.issuer_error: FleetError | None = None
         self.resync = 60.0
         self.logs: list[Any] = []
+        self.own_log = OwnLog()
+        self.logs_of_agent: LogServer
         self._index: dict[str, int] = {}
+        self._orders: tuple[VolumeOrder, ...] = ()
         (root / "run").mkdir()
         (root / "run/docker.sock").symlink_to(engine)
         self.bus: Bus
@@ -78,7 +96,7 @@ class Stage:
         """Run `body` with a callout and an operator's connection; logs are kept in `logs`."""
 
         async def go() -> None:
-            async with asyncio.timeout(50), identities(self.nats) as registry:
+            async with asyncio.timeout(100), identities(self.nats) as registry:
                 await registry.put(self.subject, active(self.device))
                 self.bus = await connect(self.nats.login(APP_USER), notice=lambda _: None)
                 await self.bus.ensure(*APP_BUCKETS)
@@ -94,7 +112,9 @@ class Stage:
     @asynccontextmanager
     async def agent(self) -> AsyncGenerator[None]:
         """The agent, from its start to its SIGTERM."""
-        work = asyncio.create_task(Agent(self.config, Place(self.root), self._ask).run())
+        agent = Agent(self.config, AgentPaths(self.root), self._ask, own_log=self.own_log)
+        self.logs_of_agent = agent.logs
+        work = asyncio.create_task(agent.run())
         try:
             yield
         finally:
@@ -102,15 +122,19 @@ class Stage:
             with contextlib.suppress(asyncio.CancelledError):
                 await work
 
-    async def _ask(self) -> Token:
+    async def _ask(self) -> AccessToken:
         self.asked += 1
         if self.issuer_error is not None:
             raise self.issuer_error
         asked_at = time.monotonic()
         token = self.issuer.token(self.subject, exp=int(time.time() + self.lifetime))
-        return Token(token, asked_at + self.lifetime, self.lifetime)
+        return AccessToken(token, asked_at + self.lifetime, self.lifetime, key_id=self._key())
 
-    async def deploy(self, name: str, workload: Container, generation: int = 1) -> None:
+    def _key(self) -> str:
+        """The machine key that the agent would show to the issuer now."""
+        return login_now(AgentPaths(self.root), self.config).machine_key.key_id
+
+    async def deploy(self, name: str, workload: Workload, generation: int = 1) -> None:
         await self.bus.kv(DESIRED_STATE).put(f"{self.device}.{name}", Desired(generation, workload))
         await self.index(**{name: generation})
 
@@ -121,16 +145,20 @@ class Stage:
 
     async def index(self, **deployments: int) -> None:
         self._index |= deployments
-        await self.bus.kv(DESIRED_INDEX).put(self.device, DesiredIndex(dict(self._index)))
+        await self.bus.kv(DESIRED_INDEX).put(self.device, DesiredIndex(dict(self._index), self._orders))
 
-    async def withdraw(self, name: str) -> None:
-        del self._index[name]
+    async def remove_volumes(self, *orders: VolumeOrder) -> None:
+        self._orders = orders
         await self.index()
+
+    async def withdraw(self, name: str, *orders: VolumeOrder) -> None:
+        del self._index[name]
+        await self.remove_volumes(*orders)
         await self.bus.kv(DESIRED_STATE).delete(f"{self.device}.{name}")
 
     async def state(self, name: str) -> DeviceState | None:
-        entry = await self.bus.kv(DEVICE_STATE).get(f"{self.device}.{name}")
-        return entry.value if isinstance(entry, Entry) else None
+        entry = await self.bus.kv(DEVICE_STATE).get(self.device)
+        return state_of(entry.value, name) if isinstance(entry, Entry) else None
 
     async def info(self) -> DeviceInfo | None:
         entry = await self.bus.kv(DEVICE_INFO).get(self.device)
@@ -147,7 +175,7 @@ class Stage:
         reason: Reason,
         *,
         generation: int = 1,
-        within: float = 8,
+        within: float = 30,
     ) -> DeviceState:
         """Wait until the device reports this of a deployment."""
 
@@ -164,7 +192,7 @@ class Stage:
         good: Callable[[Any], bool],
         condition: str,
         *,
-        within: float = 8,
+        within: float = 30,
     ) -> Any:  # noqa: ANN401 - whatever `look` sees
         deadline = time.monotonic() + within
         while not good(seen := await look()):

@@ -8,12 +8,24 @@ import urllib.request
 
 import msgspec
 
-from fleet.contract.buckets import AGENT_TARGET, DESIRED_INDEX, DESIRED_STATE, DEVICE_HEARTBEAT
+from fleet.contract.buckets import (
+    AGENT_TARGET,
+    DESIRED_INDEX,
+    DESIRED_STATE,
+    DEVICE_HEARTBEAT,
+    KEY_ORDER,
+    RELEASE_KEYS,
+    TRUST_BUNDLE,
+    TRUST_KEY,
+)
 from fleet.contract.containers import DEVICE_LABEL
+from fleet.contract.logs import heard_subject
+from fleet.contract.names import DeviceId
 from fleet.contract.wire import Container, Health, Phase, Port, Reason, Restart
 from harness.images import IMAGE, PAGE
+from harness.processes.ports import free_port
 from tests.agent.stage import STAYS, Stage
-from tests.engine.lab import free_port, web
+from tests.engine.lab import web
 from tests.engine.test_images_ports import get
 
 
@@ -65,10 +77,14 @@ def test_it_listens_where_no_reply_to_of_another_device_arrives(stage: Stage) ->
             }
             assert len(inboxes) == 1
             assert subjects - inboxes == {
-                DESIRED_INDEX.heard(stage.device),
-                DESIRED_STATE.heard(f"{stage.device}.*"),
-                AGENT_TARGET.heard(stage.device),
-                DEVICE_HEARTBEAT.heard(stage.device),
+                DESIRED_INDEX.notify_subject(stage.device),
+                DESIRED_STATE.notify_subject(f"{stage.device}.*"),
+                AGENT_TARGET.notify_subject(stage.device),
+                DEVICE_HEARTBEAT.notify_subject(stage.device),
+                TRUST_BUNDLE.notify_subject(TRUST_KEY),
+                KEY_ORDER.notify_subject(stage.device),
+                RELEASE_KEYS.notify_subject(TRUST_KEY),
+                heard_subject(DeviceId(stage.device)),
             }
 
     stage.play(body)
@@ -216,6 +232,25 @@ def test_a_job_that_ends_well_is_complete(stage: Stage) -> None:
     stage.play(body)
 
 
+def test_a_job_that_fails_is_told_with_its_exit_code_and_not_begun_again(stage: Stage) -> None:
+    """Also not by an agent that starts anew, nor because of another generation of the same job."""
+    job = Container(image=IMAGE, command=("sh", "-c", "exit 3"), restart=Restart.NO)
+
+    async def body() -> None:
+        async with stage.agent():
+            await stage.deploy("job", job)
+            state = await stage.until("job", Phase.FAILED, Reason.EXITED)
+            assert state.message == "exit code 3"
+            before = (await stage.containers())["job"]
+        async with stage.agent():
+            await stage.deploy("job", job, generation=2)
+            await stage.until("job", Phase.FAILED, Reason.EXITED, generation=2)
+            after = (await stage.containers())["job"]
+            assert (after.id, after.state.started_at) == (before.id, before.state.started_at)
+
+    stage.play(body)
+
+
 def test_health_is_reported(stage: Stage) -> None:
     command = ("sh", "-c", "touch /tmp/well; sleep 1; rm /tmp/well; sleep 1000000")
     check = Health(("ls", "/tmp/well"), interval=0.2, timeout=2, retries=1)
@@ -287,7 +322,7 @@ def test_a_missing_image_leaves_the_working_container(stage: Stage) -> None:
     stage.play(body)
 
 
-def test_a_hanging_pull_gives_way_to_a_new_wish(stage: Stage) -> None:
+def test_a_new_desired_state_cancels_a_pull_that_hangs(stage: Stage) -> None:
     async def body() -> None:
         stage.plant(method="POST", path="/images/create")
         async with stage.agent():

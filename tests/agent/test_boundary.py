@@ -12,14 +12,18 @@ import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.agent import manager
 from fleet.agent.crashes import ENOUGH, Crashes
+from fleet.agent.desired_state import Deployment, DesiredState
 from fleet.agent.engine import Engine
 from fleet.agent.manager import Manager
 from fleet.agent.observe import Observer
-from fleet.agent.place import Place
+from fleet.agent.paths import AgentPaths
+from fleet.agent.problems import Problem
+from fleet.agent.rollbacks import Rollbacks
+from fleet.agent.sealing import Sealing
 from fleet.agent.state import Saved, Store
 from fleet.agent.supervise import keep_going
-from fleet.agent.wishes import Problem, Wish, Wishes
 from fleet.agent.workloads import Workloads
 from fleet.contract.errors import Unreachable
 from fleet.contract.owner import Owner
@@ -28,7 +32,7 @@ from harness.images import IMAGE
 from tests.agent.stage import STAYS, Stage
 
 OWNER = Owner("pi-1", "server")
-NO_RECORD = Path("/proc/images.json")
+NOWHERE = AgentPaths(Path("/proc"))
 """Where nothing can be written."""
 NUMBERS = st.integers() | st.floats()
 TEXTS = st.text(st.characters(), max_size=5)  # lone surrogates, too
@@ -72,21 +76,41 @@ class Obliging(Engine):
         return httpx.Response(204 if request.method == "POST" else 200, json={})
 
 
-async def managed(wishes: Wishes) -> dict[str, DeviceState]:
+class Busy(Obliging):
+    """An engine that does not answer its first lists in time, as podman does while it is busy with a container."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__()
+        self._silent = silent
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/containers/json" and self._silent:
+            self._silent -= 1
+            raise httpx.ReadTimeout("")
+        return super()._answer(request)
+
+
+async def managed(desired_state: DesiredState, engine: Engine | None = None) -> dict[str, DeviceState]:
     """What a manager reports once it has looked after it tried everything."""
-    engine = Obliging()
+    engine = engine or Obliging()
     told: list[dict[str, DeviceState]] = []
-    workloads = Workloads(engine, OWNER, NO_RECORD)
-    manager = Manager(Observer(engine, OWNER), workloads, lambda states, _: told.append(states), resync=60)
-    manager.want(wishes)
-    work = asyncio.create_task(manager.run())
+    workloads = Workloads(engine, OWNER, NOWHERE, Sealing(NOWHERE.sealing_key, OWNER.device))
+    kept = Manager(
+        Observer(engine, OWNER),
+        workloads,
+        lambda states, _: told.append(states),
+        Rollbacks(NOWHERE.rollbacks),
+        resync=60,
+    )
+    kept.want(desired_state)
+    work = asyncio.create_task(kept.run())
     try:
-        async with asyncio.timeout(5):
-            while not told or manager.busy:
+        async with asyncio.timeout(30):
+            while not told or kept.busy:
                 assert not work.done()
                 await asyncio.sleep(0)
             seen = len(told)
-            manager.want(wishes)
+            kept.want(desired_state)
             while len(told) == seen:
                 assert not work.done()
                 await asyncio.sleep(0)
@@ -100,7 +124,7 @@ async def managed(wishes: Wishes) -> dict[str, DeviceState]:
 @given(containers(), st.integers())
 def test_whatever_a_workload_holds_is_its_own_problem(workload: Container, generation: int) -> None:
     with structlog.testing.capture_logs():
-        states = asyncio.run(managed({"bad": Wish(generation, workload), "good": Wish(1, STAYS)}))
+        states = asyncio.run(managed({"bad": Deployment(generation, workload), "good": Deployment(1, STAYS)}))
     assert states["good"].phase is Phase.PENDING  # made and started; this engine shows no container
     assert states["bad"].phase in {Phase.PENDING, Phase.FAILED}
 
@@ -112,19 +136,36 @@ def test_whatever_a_workload_holds_does_not_keep_others_from_the_disk(
 ) -> None:
     path = tmp_path_factory.mktemp("state") / "desired.json"
     with structlog.testing.capture_logs():
-        Store(path).save(Saved({"bad": Wish(generation, workload), "good": Wish(1, STAYS)}))
+        Store(path).save(Saved({"bad": Deployment(generation, workload), "good": Deployment(1, STAYS)}))
         saved = Store(path).load()
     assert saved is not None
-    assert saved.wishes["good"] == Wish(1, STAYS)
-    assert "bad" in saved.wishes  # else its containers would count as not wished
+    assert saved.desired_state["good"] == Deployment(1, STAYS)
+    assert "bad" in saved.desired_state  # else its containers would count as removed
 
 
 def test_an_interval_beyond_the_engines_clock_is_that_deployments_failure() -> None:
     endless = Container(image="a", health=Health(("true",), interval=1e300))
     with structlog.testing.capture_logs():
-        states = asyncio.run(managed({"bad": Wish(1, endless), "good": Wish(1, STAYS)}))
+        states = asyncio.run(managed({"bad": Deployment(1, endless), "good": Deployment(1, STAYS)}))
     assert states["bad"].phase is Phase.FAILED
     assert "good" in states
+
+
+@pytest.mark.parametrize("patience", [45, 0])
+def test_an_engine_that_is_busy_for_a_while_is_not_reported_as_unavailable(
+    patience: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that is silent for longer is, also while it hangs."""
+    monkeypatch.setattr(manager, "_PATIENCE", patience)
+    monkeypatch.setattr(manager, "_LOOK_AGAIN", 0)
+
+    async def first() -> DeviceState:
+        return (await managed({"web": Deployment(1, STAYS)}, Busy(2)))["web"]
+
+    with structlog.testing.capture_logs():
+        state = asyncio.run(first())
+    unavailable = (Phase.FAILED, Reason.ENGINE_UNAVAILABLE)
+    assert ((state.phase, state.reason) == unavailable) is (patience == 0), state
 
 
 VALUES = {
@@ -166,14 +207,14 @@ async def failed(stage: Stage, name: str) -> None:
 
 def test_an_entry_on_disk_that_does_not_parse_is_skipped_alone(tmp_path: Path) -> None:
     store = Store(tmp_path / "desired.json")
-    store.save(Saved({"bad": Wish(2, STAYS), "good": Wish(1, STAYS)}, leaving=("old",)))
+    store.save(Saved({"bad": Deployment(2, STAYS), "good": Deployment(1, STAYS)}, leaving=("old",)))
     store.path.write_bytes(store.path.read_bytes().replace(b'"generation":2', b'"generation":"x"'))
     with structlog.testing.capture_logs() as logs:
         saved = Store(store.path).load()
     assert saved is not None
-    assert saved.wishes["good"] == Wish(1, STAYS)
+    assert saved.desired_state["good"] == Deployment(1, STAYS)
     assert saved.leaving == ("old",)
-    bad = saved.wishes["bad"]
+    bad = saved.desired_state["bad"]
     assert (bad.workload, bad.problem and bad.problem.reason) == (None, Reason.INVALID_DESIRED_STATE)
     assert [line["deployment"] for line in logs] == ["bad"]
 
@@ -230,7 +271,7 @@ def test_an_agent_that_crashed_with_what_is_on_disk_waits_for_nats(stage: Stage)
         await asyncio.to_thread(stage.raw.call, "DELETE", f"/containers/{before.id}", params={"force": "1"})
         info = await stage.info()
         assert info is not None
-        place = Place(stage.root)
+        place = AgentPaths(stage.root)
         for _ in range(ENOUGH):
             Crashes(place.crashes, info.boot_id).begin()
         stage.issuer_error = Unreachable("no network", next_step="wait")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
+import pytest
 from hypothesis import given
 
-from fleet.agent.creation import creation
+from fleet.agent.creation import creation, registry_auth
 from fleet.contract.containers import spec_hash
+from fleet.contract.sealed import RegistryLogin
 from fleet.contract.wire import Container
 from tests.contract.anything import values_of
 
@@ -22,3 +25,18 @@ def test_every_workload_becomes_a_request(workload: Container) -> None:
     assert len(body["HostConfig"]["PortBindings"]) <= len(workload.ports)
     for name in ("Interval", "Timeout", "StartPeriod"):
         assert 0 <= body.get("Healthcheck", {}).get(name, 0) < NANOSECONDS
+
+
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        (RegistryLogin("u", "p?", "r"), {"username": "u", "password": "p?", "serveraddress": "r"}),
+        (
+            RegistryLogin("", "", "r", "secret", "t"),
+            {"username": "", "password": "", "serveraddress": "r", "identitytoken": "t"},
+        ),
+    ],
+)
+def test_a_login_as_the_engine_takes_it(login: RegistryLogin, told: dict[str, str]) -> None:
+    """Docker Engine API, "Authentication": base64 for URLs."""
+    assert json.loads(base64.urlsafe_b64decode(registry_auth(login))) == told

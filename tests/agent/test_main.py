@@ -14,12 +14,12 @@ import msgspec
 import pytest
 
 from fleet.agent.main import login_now, main
-from fleet.agent.place import Place
+from fleet.agent.paths import AgentPaths
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.names import DeviceId
 from fleet.version import VERSION
+from harness.processes.ports import free_port
 from harness.wait import wait_until
-from tests.engine.lab import free_port
 from tests.support.issuer import PROJECT, rsa
 from tests.support.tls import Tls
 
@@ -33,7 +33,7 @@ def config(tls: Tls) -> AgentConfig:
 
 
 def write(root: Path, content: bytes, mode: int = 0o600) -> None:
-    file = Place(root).config
+    file = AgentPaths(root).config
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     file.chmod(mode)
@@ -69,7 +69,7 @@ def test_a_wrong_command_line_shows_the_usage(arguments: list[str], capsys: pyte
 def test_no_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = refused(tmp_path, capsys)
     assert code == 4
-    assert str(Place(tmp_path).config) in told
+    assert str(AgentPaths(tmp_path).config) in told
 
 
 def test_no_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,30 @@ def test_a_truncated_configuration(
     write(tmp_path, render_config(config)[:cut])
     code, said = refused(tmp_path, capsys)
     assert code == 2
-    assert "not a valid AgentConfig" in said
+    assert "agent.json: it is not JSON" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            b'"heartbeatInterval"',
+            b'"heartbeatIntervall"',
+            "heartbeatIntervall is unknown; did you mean heartbeatInterval?",
+        ),
+        (b'"keyId"', b'"kid": "x", "keyId"', "auth.machineKey.kid is unknown; did you mean keyId?"),
+        (b'"natsUrl"', b'"natsUrl": "x", "natsUrl"', "natsUrl stands there twice"),
+    ],
+    ids=["unknown", "inside", "twice"],
+)
+def test_a_name_that_would_be_ignored(
+    tmp_path: Path, config: AgentConfig, old: bytes, new: bytes, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, render_config(config).replace(old, new, 1))
+    code, said = refused(tmp_path, capsys)
+    assert code == 2
+    assert told in said
+    assert "PRIVATE KEY" not in said
 
 
 def test_the_self_test_tells_each_part(tmp_path: Path, config: AgentConfig, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,7 +206,7 @@ def test_a_key_that_was_replaced_is_used_at_the_next_login(tmp_path: Path, confi
     other = msgspec.structs.replace(config.auth.machine_key, key_id="3")
     new = msgspec.structs.replace(config.auth, machine_key=other)
     write(tmp_path, render_config(msgspec.structs.replace(config, auth=new)))
-    assert login_now(Place(tmp_path), config) == new
+    assert login_now(AgentPaths(tmp_path), config) == new
 
 
 @pytest.mark.parametrize("content", [b"", b"{"])
@@ -191,7 +214,7 @@ def test_a_configuration_that_is_damaged_leaves_the_old_key(
     content: bytes, tmp_path: Path, config: AgentConfig
 ) -> None:
     write(tmp_path, content)
-    assert login_now(Place(tmp_path), config) == config.auth
+    assert login_now(AgentPaths(tmp_path), config) == config.auth
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -207,7 +230,7 @@ def test_a_signal_ends_it_well_though_nothing_answers(
             env={**os.environ, "FLEET_ROOT": str(tmp_path)},
         )
     try:
-        wait_until(lambda: "no token from the issuer" in log.read_text(), "it misses its issuer", timeout=10)
+        wait_until(lambda: "no token from the issuer" in log.read_text(), "it misses its issuer", timeout=30)
         agent.send_signal(number)
         assert agent.wait(5) == 0
     finally:
@@ -221,8 +244,8 @@ def test_a_signal_ends_it_well_though_nothing_answers(
 
 def test_a_running_agent_carries_nothing_of_the_tasks_that_it_starts() -> None:
     """What signs takes 10 MB; a device would have it twice during an upgrade."""
-    tasks = ["cryptography", "joserfc", "fleet.tokens", "fleet.agent.selftest", "fleet.artifacts.verify"]
-    agent = "fleet.agent.main, fleet.agent.agent, fleet.agent.upgrade.installed"
+    tasks = ["cryptography", "joserfc", "fleet.identity.tokens", "fleet.agent.selftest", "fleet.artifacts.verify"]
+    agent = "fleet.agent.main, fleet.agent.agent, fleet.agent.upgrade.device.installed"
     code = f"import sys, {agent}; print([name for name in {tasks} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fleet.agent.place import Place
+from fleet.agent.paths import AgentPaths
 from fleet.contract.containers import DEVICE_LABEL, SERVER_LABEL, container_name
 from fleet.contract.errors import Unreachable
 from fleet.contract.names import DeviceId
@@ -50,8 +50,10 @@ def test_what_a_set_up_said_it_would_end_ends_and_only_that(stage: Stage) -> Non
             params={"name": container_name(first.device, "elsewhere")},
             json={"Image": STAYS.image, "Labels": {DEVICE_LABEL: first.device, SERVER_LABEL: "another"}},
         ).json()["Id"]
+        network = {DEVICE_LABEL: first.device, SERVER_LABEL: first.server}
+        stage.raw.call("POST", "/networks/create", json={"Name": f"{first.device}-net", "Labels": network})
         stage.device, stage._index = DeviceId(f"{first.device}-b"), {}  # pyright: ignore[reportPrivateUsage]
-        Place(stage.root).replaced.write_bytes(msgspec.json.encode([first]))
+        AgentPaths(stage.root).replaced.write_bytes(msgspec.json.encode([first]))
         async with identities(stage.nats) as registry:
             await registry.put(stage.subject, active(stage.device))
         async with stage.agent():
@@ -59,7 +61,11 @@ def test_what_a_set_up_said_it_would_end_ends_and_only_that(stage: Stage) -> Non
             async def left() -> set[str]:
                 return ids(stage, first.device)
 
+            async def network_status() -> int:
+                return stage.raw.call("GET", f"/networks/{first.device}-net").status_code
+
             await stage.eventually(left, lambda found: found == {bystander}, "its containers are gone, no other's")
+            await stage.eventually(network_status, lambda status: status == 404, "its network is gone")
             await stage.deploy("own", STAYS)
             await stage.until("own", Phase.RUNNING, Reason.STARTED, within=20)
         stage.raw.call("DELETE", f"/containers/{bystander}", params={"force": "1"})

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 
 from fleet.agent.answers import Details
+from fleet.agent.creation import Where
+from fleet.agent.desired_state import Deployment
 from fleet.agent.engine import Engine
 from fleet.agent.observe import Observer
+from fleet.agent.paths import AgentPaths
 from fleet.agent.reconcile import plan
-from fleet.agent.wishes import Wish
+from fleet.agent.sealing import Sealing
 from fleet.agent.workloads import Workloads
 from fleet.contract.containers import container_name, spec_hash
 from fleet.contract.owner import Owner
-from fleet.contract.wire import Container, Phase, Reason, Workload
+from fleet.contract.wire import Container, Phase, Reason
 from harness.images import IMAGE
 from tests.agent.stage import STAYS, Stage
 
@@ -117,8 +120,14 @@ class Mortal(Engine):
         super().__init__(socket)
         self.left = -1
 
-    async def create(self, name: str, workload: Workload, labels: Mapping[str, str]) -> str:
-        made = await super().create(name, workload, labels)
+    async def create(
+        self,
+        name: str,
+        workload: Container,
+        labels: Mapping[str, str],
+        where: Where = Where(),  # noqa: B008 - frozen
+    ) -> str:
+        made = await super().create(name, workload, labels, where)
         self._pass()
         return made
 
@@ -145,15 +154,17 @@ class Mortal(Engine):
 
 
 OWNER = Owner("pi-mortal", "server")
-NO_RECORD = Path("/proc/images.json")
+NOWHERE = AgentPaths(Path("/proc"))
 """Where nothing can be written."""
 
 
 async def towards(engine: Engine, wanted: Container) -> bool:
     """One look, and what follows from it; whether there is nothing left to do, or it failed."""
-    actions = plan({"web": Wish(1, wanted)}, await Observer(engine, OWNER).look())
-    workloads = Workloads(engine, OWNER, NO_RECORD)
-    problems = [await workloads.carry_out(name, action, lambda _: None) for name, action in actions.items()]
+    actions = plan({"web": Deployment(1, wanted)}, await Observer(engine, OWNER).look())
+    workloads = Workloads(engine, OWNER, NOWHERE, Sealing(NOWHERE.sealing_key, OWNER.device))
+    problems = [
+        await workloads.carry_out(name, action, lambda _stage, _how_far: None) for name, action in actions.items()
+    ]
     return not actions or any(problems)
 
 

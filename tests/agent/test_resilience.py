@@ -12,8 +12,8 @@ import pytest
 
 from fleet.contract.errors import Unreachable
 from fleet.contract.wire import Container, Phase, Reason
-from harness.engine import running_double
-from harness.engine_client import EngineClient
+from harness.engine.client import EngineClient
+from harness.engine.select import running_double
 from harness.errors import HarnessError
 from harness.images import busybox_archive
 from tests.agent.stage import STAYS, Stage
@@ -208,7 +208,7 @@ def test_one_hanging_deployment_does_not_hold_up_another(stage: Stage) -> None:
 def test_the_agent_ends_at_once_whatever_it_waits_for(stage: Stage) -> None:
     async def body() -> None:
         stage.plant(path=".")
-        async with asyncio.timeout(5), stage.agent():
+        async with asyncio.timeout(12), stage.agent():
             await stage.eventually(stage.heartbeat, bool, "the agent is connected")
 
     stage.play(body)

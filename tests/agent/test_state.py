@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from fleet.agent.desired_state import Deployment
+from fleet.agent.problems import Problem
 from fleet.agent.state import Saved, Store
-from fleet.agent.wishes import Problem, Wish
 from fleet.contract.wire import Container, Health, Port, Reason
 
 SAVED = Saved(
     {
-        "web": Wish(3, Container(image="a", ports=(Port(80, 80),), health=Health(("true",)), env={"A": "b"})),
-        "bad": Wish(4, None, Problem(Reason.UNSUPPORTED_WORKLOAD, "vm")),
+        "web": Deployment(3, Container(image="a", ports=(Port(80, 80),), health=Health(("true",)), env={"A": "b"})),
+        "bad": Deployment(4, None, Problem(Reason.UNSUPPORTED_WORKLOAD, "vm")),
     },
     leaving=("old",),
 )
@@ -73,7 +74,7 @@ def test_the_same_is_written_once(store: Store) -> None:
 def test_a_full_disk_leaves_the_old_content_and_no_draft(store: Store) -> None:
     store.save(SAVED)
     # The kernel's own full device.
-    store.path.with_suffix(".new").symlink_to("/dev/full")
+    store.path.with_name(".desired.json.new").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         store.save(Saved({}))
     assert list(store.path.parent.iterdir()) == [store.path]
@@ -92,7 +93,7 @@ def test_file_and_folder_are_synced_before_it_counts(store: Store, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", fsync)
     store.save(SAVED)
-    assert synced == [str(store.path.with_suffix(".new")), str(store.path.parent)]
+    assert synced == [str(store.path.with_name(".desired.json.new")), str(store.path.parent)]
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
@@ -100,11 +101,11 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from fleet.agent.state import Saved, Store
-from fleet.agent.wishes import Wish
+from fleet.agent.desired_state import Deployment
 store, number = Store(Path({str(path)!r})), 0
 while True:
     number += 1
-    store.save(Saved({{f"name-{{number}}": Wish(number)}}))
+    store.save(Saved({{f"name-{{number}}": Deployment(number)}}))
     if number == 20:
         print("going", flush=True)
 """
@@ -115,4 +116,4 @@ while True:
     writer.communicate()
     saved = Store(path).load()
     assert saved is not None
-    assert len(saved.wishes) == 1
+    assert len(saved.desired_state) == 1

@@ -12,12 +12,12 @@ import pytest
 from fleet.artifacts.catalogue import Published, prune, publish, published, stray_chunks, unpublish
 from fleet.artifacts.keys import ReleaseKey
 from fleet.artifacts.verify import Refusal
-from fleet.blobs import Blobs
-from fleet.bus import connect
 from fleet.contract.buckets import APP_USER, PUBLISHER_USER, chunk_subject, manifest_subject
 from fleet.contract.errors import Conflict, NotFound
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import CHUNK, UpgradeReason
+from fleet.nats.blobs import Blobs
+from fleet.nats.bus import connect
 from tests.support.agents import KEY, signed, small
 from tests.support.nats import Nats
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from fleet.nkey import Role, new_seed, public_key, signing_key
+from fleet.nats.keys import Role, key_pair, new_seed, public_key
 
 SERVER = new_seed(Role.SERVER)
 USER = public_key(new_seed(Role.USER))
@@ -26,7 +26,7 @@ def question(seed: str = SERVER, *, alg: str = "ed25519-nkey", token: str = "the
         **changes,
     }
     signed = _part({"typ": "JWT", "alg": alg}) + b"." + _part(claims)
-    return signed + b"." + base64.urlsafe_b64encode(signing_key(seed).sign(signed).signature).rstrip(b"=")
+    return signed + b"." + base64.urlsafe_b64encode(key_pair(seed).sign(signed)).rstrip(b"=")
 
 
 def _part(value: object) -> bytes:

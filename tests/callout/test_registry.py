@@ -14,8 +14,8 @@ from fleet.callout.registry import Registry
 from fleet.contract.errors import Unreachable
 
 if TYPE_CHECKING:
-    from fleet.bus import KV
     from fleet.contract.wire import Identity
+    from fleet.nats.bus import KV
 
 
 class Bucket:
@@ -37,7 +37,7 @@ class Bucket:
 
 
 def test_why_it_cannot_be_read_is_told_once_and_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RETRY", 0)
+    monkeypatch.setattr(module, "_FIRST_RETRY", 0)
     monkeypatch.setattr(module, "REREAD", 0)
     bucket = Bucket("no stream", "no stream", "no stream", "no answer", "no answer", "", "no answer")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -19,7 +21,7 @@ from fleet.callout.seal import XKEY_HEADER
 from fleet.callout.service import Responder
 from fleet.callout.tokens import Tokens
 from fleet.contract.config import CalloutConfig
-from fleet.nkey import Role, new_seed, public_key
+from fleet.nats.keys import Role, new_seed, public_key
 from tests.callout.questions import question
 from tests.support.waiting import eventually
 
@@ -65,9 +67,9 @@ class Line:
     def __init__(self) -> None:
         self.ask: Callable[[Msg], Awaitable[None]] | None = None
 
-    async def subscribe(self, _subject: str, queue: str, cb: Callable[[Msg], Awaitable[None]]) -> None:
-        assert queue
-        self.ask = cb
+    async def subscribe(self, _subject: str, cb: Callable[[Msg], Awaitable[None]], queue: str = "") -> None:
+        if queue:
+            self.ask = cb
 
     async def flush(self) -> None:
         pass
@@ -117,6 +119,21 @@ def test_a_sealed_request_without_a_key_of_ours_gets_a_bare_refusal() -> None:
 
 
 def test_a_question_in_clear_is_answered_in_clear_only_without_a_key() -> None:
-    said, reason = answer(question(token=""), None, msgspec.structs.replace(CONFIG, xkey_seed=""))
+    asked = question(token="", sub=public_key(CONFIG.issuer_seed))
+    said, reason = answer(asked, None, msgspec.structs.replace(CONFIG, xkey_seed=""))
     assert said.count(b".") == 2
     assert reason == "no_token"
+
+
+def test_the_answer_is_by_the_key_that_the_server_expects() -> None:
+    other = new_seed(Role.ACCOUNT)
+    config = msgspec.structs.replace(CONFIG, xkey_seed="", other_issuer_seeds=(other,))
+    for seed in (CONFIG.issuer_seed, other):
+        said, reason = answer(question(token="", sub=public_key(seed)), None, config)
+        assert reason == "no_token"
+        assert json.loads(base64.urlsafe_b64decode(said.split(b".")[1] + b"=="))["iss"] == public_key(seed)
+
+
+def test_a_server_that_expects_another_key_gets_a_bare_refusal() -> None:
+    asked = question(token="", sub=public_key(new_seed(Role.ACCOUNT)))
+    assert answer(asked, None, msgspec.structs.replace(CONFIG, xkey_seed="")) == (b"", "unknown_signer")

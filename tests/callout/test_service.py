@@ -7,12 +7,18 @@ import signal
 import time
 from pathlib import Path
 
-from fleet.bus import RECONNECTED, Entry, connect
+import pytest
+
+from fleet.callout.claims import Signer
 from fleet.callout.main import Callout
+from fleet.callout.service import Responder
 from fleet.contract.buckets import APP_BUCKETS, APP_USER, AUTH_SUBJECT, CALLOUT_USER, CONTROL_USER, DEVICE_INFO
 from fleet.contract.errors import NotPermitted, Unreachable
 from fleet.contract.names import AgentVersion
-from fleet.contract.wire import DeviceInfo
+from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys
+from fleet.contract.wire import DeviceInfo, decode
+from fleet.nats.bus import RECONNECTED, Entry, connect
+from fleet.nats.keys import Role, key_pair, new_seed, public_key
 from tests.support.callout import active, answering, callout_config, identities, revoked
 from tests.support.issuer import Issuer, rsa
 from tests.support.logins import SUBJECT, decided, decisions, device, device_login, enroll, get, refusal, run
@@ -212,7 +218,7 @@ def test_ending_does_not_wait_for_a_server_that_ends_too(tls: Tls, issuer: Issue
 
     async def body() -> None:
         await enroll(own, s274001="pi-1")
-        async with asyncio.timeout(4), answering(callout_config(own, issuer)):
+        async with asyncio.timeout(20), answering(callout_config(own, issuer)):
             assert own.process
             own.process.send_signal(signal.SIGSTOP)
             asyncio.get_running_loop().call_later(0.3, own.kill)
@@ -265,7 +271,7 @@ def test_a_restart_of_nats_is_survived(tls: Tls, issuer: Issuer, tmp_path: Path)
             own.kill()
             await eventually(lambda: callout.unready() == "not connected to NATS", "the loss is told")
             await asyncio.to_thread(own.start)
-            await eventually(lambda: RECONNECTED in notices, "the device came back by itself", within=10)
+            await eventually(lambda: RECONNECTED in notices, "the device came back by itself", within=30)
             await eventually(lambda: not callout.unready(), "the callout is ready again")
             callout.registry.identities.clear()  # as if it had changed while nobody listened
             callout.registry.regained()
@@ -294,9 +300,57 @@ def test_a_session_ends_with_its_token_and_begins_anew_with_the_next(nats: Nats,
         await enroll(nats, s274001="pi-1")
         async with answering(callout_config(nats, issuer)):
             agent = await connect(device_login(nats, token), notice=notices.append, attempts=1)
-            await eventually(lambda: RECONNECTED in notices, "the device came back", within=10)
+            await eventually(lambda: RECONNECTED in notices, "the device came back", within=30)
             await agent.close()
 
     assert decisions(run(body)) == ["allowed", "allowed"]
     assert any("expired" in notice for notice in notices)
     assert any("the issuer does not answer" in notice for notice in notices)
+
+
+def test_while_seeds_are_rotated_both_are_honoured(nats: Nats, issuer: Issuer) -> None:
+    """Whichever of the two the server expects; and every callout tells which it has."""
+    others = {"other_issuer_seeds": (nats.issuer_seed,), "other_xkey_seeds": (nats.xkey_seed,)}
+    config = callout_config(nats, issuer, issuer_seed=new_seed(Role.ACCOUNT), xkey_seed=new_seed(Role.CURVE), **others)
+
+    async def body() -> None:
+        await enroll(nats, s274001="pi-1")
+        async with answering(config):
+            async with device(nats, issuer.token(SUBJECT)):
+                pass
+            control = await connect(nats.login(CONTROL_USER), notice=lambda _: None, attempts=1)
+            (said,) = await control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=1, linger=0.1)
+            await control.close()
+            keys = decode(said, CalloutKeys)
+            assert set(keys.issuers) == {public_key(config.issuer_seed), public_key(nats.issuer_seed)}
+            assert set(keys.xkeys) == {public_key(config.xkey_seed), public_key(nats.xkey_seed)}
+
+    assert decisions(run(body)) == ["allowed"]
+
+
+def test_an_old_issuer_lets_nobody_in(nats: Nats, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callout with another seed only is refused by its own rule, and a rogue one, without that, by the server."""
+    old = Signer(key_pair(new_seed(Role.ACCOUNT)))
+    config = callout_config(nats, issuer, issuer_seed=new_seed(Role.ACCOUNT))
+
+    def by_the_old(*_: object) -> Signer:
+        return old
+
+    async def body() -> None:
+        await enroll(nats, s274001="pi-1")
+        async with answering(config):
+            assert isinstance(await refusal(nats, issuer.token(SUBJECT)), NotPermitted)
+        monkeypatch.setattr(Responder, "signer_of", by_the_old)
+        async with answering(config):
+            assert isinstance(await refusal(nats, issuer.token(SUBJECT)), NotPermitted)
+
+    assert decisions(run(body)) == ["unknown_signer", "allowed"]
+
+
+def test_an_old_xkey_opens_nothing(nats: Nats, issuer: Issuer) -> None:
+    async def body() -> None:
+        await enroll(nats, s274001="pi-1")
+        async with answering(callout_config(nats, issuer, xkey_seed=new_seed(Role.CURVE))):
+            assert isinstance(await refusal(nats, issuer.token(SUBJECT)), NotPermitted)
+
+    assert decisions(run(body)) == ["undecodable_request"]

@@ -8,17 +8,23 @@ from typing import Any
 
 import pytest
 
-from fleet.chart.files import package, values_schema
-from fleet.chart.templates import templates
-from fleet.chart.values import ChartValues, Exposure, shape_of
+from fleet.chart.files import FOLDER, chart_files, package
+from fleet.chart.generate import generated, values_schema
+from fleet.chart.values import ONE_IDENTITY, RULES, WEB_ADDRESS, ChartValues, shape_of
 from fleet.contract.errors import InvalidInput
-from fleet.scores.plan import ServerSettings, server_objects, server_plan
-from fleet.scores.secrets import server_secrets
+from fleet.contract.logs import LOG_READER_SECRET
+from fleet.contract.objects import SERVER_CONFIG_MAP
+from fleet.install.plan import ServerSettings, server_objects, server_plan
+from fleet.install.secrets import server_secrets
+from fleet.install.server import SERVICES
 from fleet.secrets.file import FileSecretStore
+from fleet.secrets.kubernetes import NAME as STORE
 from fleet.topology.capabilities import Json, Service
+from fleet.topology.kubernetes.labels import named
 from fleet.topology.kubernetes.pods import DIGEST, files_digest
 from fleet.topology.kubernetes.render import render
-from fleet.topology.kubernetes.shape import endpoints
+from fleet.topology.kubernetes.shape import Exposure, endpoints
+from tests.repo.test_documents import ROOT
 from tests.support.helm import Helm, given, parsed
 
 ALL: Json = {
@@ -28,28 +34,34 @@ ALL: Json = {
     "pullSecret": "pull",
     "nats__storage": {"size": "5Gi", "storageClass": "fast"},
     "nats__ingressClass": "haproxy",
+    "web__enabled": True,
 }
 """One other value for each choice that the templates have a condition for."""
+INGRESS: Json = {"web": {"enabled": True, "host": "fleet.example.org", "exposure": "ingress"}}
+ROUTE: Json = {"web": {"enabled": True, "host": "fleet.example.org", "exposure": "route"}}
+CLASSED: Json = {"web": {**INGRESS["web"], "ingressClass": "haproxy"}}
 
 
 def changes() -> list[Json]:
     """No choice, each alone, and all of them."""
-    return [{}, *({name: value} for name, value in ALL.items()), ALL]
+    return [{}, *({name: value} for name, value in ALL.items()), ALL, INGRESS, ROUTE, CLASSED]
 
 
 def services_of(values: ChartValues, namespace: str, secrets: Path) -> tuple[Service, ...]:
     places = endpoints(namespace, shape_of(values))
     hosts = [places.nats.host, places.nats_public.host]
-    made = server_secrets(FileSecretStore(secrets), hosts, [peer.host for peer in places.nats_peers])
+    made = server_secrets(FileSecretStore(secrets), hosts, [peer.host for peer in places.nats_peers], places.web_hosts)
     identity = values.identity
-    settings = ServerSettings(namespace, identity.issuer, "", identity.project_id, identity.cli_client_id, "v0.1.0")
+    settings = ServerSettings(
+        namespace, identity.issuer, "", identity.project_id, identity.cli_client_id, "v0.1.0", values.upgrade
+    )
     return server_plan(settings, made, places).services
 
 
 def direct(values: ChartValues, namespace: str, secrets: Path) -> dict[str, Json]:
     """What a direct install of the same shape applies, but for what is not helm's: the namespace and the Secrets."""
     services = services_of(values, namespace, secrets)
-    objects = (*server_objects(namespace), *render(services, shape_of(values), namespace))
+    objects = (*server_objects(namespace, web=values.web.enabled), *render(services, shape_of(values), namespace))
     return {key(item): without_digest(item) for item in objects if item["kind"] not in {"Namespace", "Secret"}}
 
 
@@ -114,11 +126,16 @@ def test_pods_are_replaced_when_their_files_change_and_only_then(helm: Helm, tmp
         {"nats__host": "other.example.org"},
         {"nats__port": 31000},
         {"image": "b:1"},
+        {"upgrade__atOnce": 5},
+        {"upgrade__abortAfter": 1},
+        {"upgrade__soak": 600},
+        INGRESS,
     ]
     others += [{"identity__issuer": "https://other.example.org"}, {"identity__projectId": "project-2"}]
     for changed in others:
         same = files_of(parsed(**changed), tmp_path) == files
         assert (digests(given(**changed)) == base) is same, changed
+    assert digests(given(**INGRESS)) == digests(given(**ROUTE)) == digests(given(**CLASSED)), "no file knows the way in"
 
 
 def test_another_server_of_the_cluster_leaves_the_definitions_alone(helm: Helm) -> None:
@@ -139,6 +156,9 @@ def test_the_job_comes_first_and_is_told_the_values(helm: Helm) -> None:
     assert hooks["Job/fleet-withdraw"]["metadata"]["annotations"]["helm.sh/hook"] == "post-delete"
     pod = hooks["Job/fleet-prepare"]["spec"]["template"]["spec"]
     assert {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume} == {"admin"}
+    (role,) = [item for name, item in hooks.items() if name.startswith("Role/")]
+    names = {name for rule in role["rules"] for name in rule.get("resourceNames", ())}
+    assert names == {STORE, LOG_READER_SECRET, SERVER_CONFIG_MAP, *(named(service) for service in SERVICES)}
     weights = {
         name.partition("/")[0]: int(item["metadata"]["annotations"]["helm.sh/hook-weight"])
         for name, item in hooks.items()
@@ -157,6 +177,8 @@ def test_the_chart_is_clean(helm: Helm) -> None:
     [
         ({"nats__replicas": 2}, "/nats/replicas': value must be one of 1, 3"),
         ({"nats__exposure": "tunnel"}, "'ingress', 'load-balancer', 'node-port', 'route'"),
+        ({"upgrade__atOnce": 0}, "/upgrade/atOnce': minimum: got 0, want 1"),
+        ({"upgrade__soak": 0}, "/upgrade/soak': exclusiveMinimum: got 0, want 0"),
         ({"callout__replicas": 0}, "/callout/replicas': minimum: got 0, want 1"),
         ({"nats__port": 70000}, "maximum: got 70,000, want 65,535"),
         ({"nats__hots": "x"}, "additional properties 'hots' not allowed"),
@@ -169,6 +191,14 @@ def test_the_chart_is_clean(helm: Helm) -> None:
         ({"identity__adminTokenSecret": "admin"}, "give either identity.adminTokenSecret, or both"),
         ({"nats__storage": {"size": "5GB"}}, "nats.storage.size: give a size in Mi, Gi or Ti"),
         ({"image": "a b"}, "image: give the product's image"),
+        ({"web__host": "https://x"}, "web.host: give the name"),
+        (
+            {"web__enabled": True, "web__host": "x"},
+            "give web.host, the name by which browsers reach",
+        ),
+        ({"web__enabled": True, "web__exposure": "route"}, "give web.host, the name by which"),
+        ({"web__host": "x", "web__exposure": "ingress"}, "give web.host, the name by which"),
+        ({"web__enabled": True, "web__exposure": "node-port"}, "'ingress', 'port-forward', 'route'"),
     ],
 )
 def test_bad_values_are_refused_in_words_by_helm_and_by_the_job(helm: Helm, changed: Json, words: str) -> None:
@@ -190,4 +220,22 @@ def test_the_schema_knows_every_value_and_explains_it() -> None:
 
 def test_the_chart_is_the_same_bytes_every_time() -> None:
     assert package() == package()
-    assert all("⟦" not in text for text in templates().values())
+
+
+def test_generated_files_are_current() -> None:
+    for path, text in generated().items():
+        assert (FOLDER / path).read_text() == text, f"{path}: make docs"
+
+
+def test_a_checkout_has_the_chart_of_its_own_version() -> None:
+    assert chart_files() == {path: (FOLDER / path).read_text() for path in chart_files()}
+    assert (ROOT / "charts/fleet").resolve() == FOLDER
+
+
+def test_templates_refuse_by_the_rules_of_the_job() -> None:
+    checks = (FOLDER / "templates/validate.yaml").read_text()
+    for rule in RULES:
+        assert f"regexMatch `{rule.pattern}` .Values.{rule.path}" in checks
+        assert f"{rule.path}: {rule.says}" in checks
+    assert ONE_IDENTITY in checks
+    assert WEB_ADDRESS in checks

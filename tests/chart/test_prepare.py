@@ -6,20 +6,22 @@ import base64
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
-from fleet.chart.hook import NAME
 from fleet.chart.values import shape_of
 from fleet.cli.main import app
+from fleet.contract.config import UpgradeRules
 from fleet.contract.errors import InvalidInput, NotPermitted
+from fleet.contract.logs import LOG_READER_KEY, LOG_READER_SECRET
 from fleet.contract.objects import ServerInfo
 from fleet.contract.wire import decode
-from fleet.scores.plan import ServerSettings, server_plan
-from fleet.scores.secrets import server_secrets
+from fleet.install.plan import ServerSettings, server_plan
+from fleet.install.secrets import server_secrets
+from fleet.kube.client import KubeClient
 from fleet.secrets.kubernetes import KubernetesSecretStore
 from fleet.topology.capabilities import Json
-from fleet.topology.kube import KubeClient
 from fleet.topology.kubernetes.render import files_secret
 from fleet.topology.kubernetes.shape import endpoints
 from fleet.version import VERSION
@@ -27,6 +29,7 @@ from tests.doubles.zitadel.idp import Idp, double_at
 from tests.support.helm import Helm, given, parsed
 from tests.support.kube import Kube
 
+NAME = "fleet-prepare"
 _RIGHTS = ("ServiceAccount", "Role", "RoleBinding")
 
 
@@ -74,24 +77,28 @@ def test_it_writes_what_a_direct_install_writes(
     capsys: pytest.CaptureFixture[str],
     replicas: int,
 ) -> None:
-    values = given(nats__replicas=replicas)
+    changed: Json = {"nats__replicas": replicas, "upgrade": {"atOnce": 7, "abortAfter": 2, "soak": 60, "grant": 900}}
+    values = given(**changed)
     admin = KubeClient()
     become_the_job(kube, helm, namespace, values, monkeypatch)
     prepare(helm, namespace, values)
-    places = endpoints(namespace, shape_of(parsed(nats__replicas=replicas)))
+    places = endpoints(namespace, shape_of(parsed(**changed)))
     hosts = sorted({places.nats.host, places.nats_public.host, "localhost"})
     kept = server_secrets(KubernetesSecretStore(admin, namespace), hosts, [peer.host for peer in places.nats_peers])
-    settings = ServerSettings(namespace, "https://id.example.org", "", "project-1", "client-1", VERSION)
-    plan = server_plan(settings, kept, places)
+    rules = UpgradeRules(at_once=7, abort_after=2, soak=60.0, grant=900.0)
+    settings = ServerSettings(namespace, "https://id.example.org", "", "project-1", "client-1", VERSION, rules)
+    plan = server_plan(settings, kept, places, msgspec.json.encode(shape_of(parsed(**changed))).decode())
     for service in plan.services:
         wanted = {key: base64.b64decode(value) for key, value in files_secret(service, namespace)["data"].items()}
         assert secret(admin, f"fleet-{service.name}", namespace) == wanted
+    reader = plan.log_reader["data"][LOG_READER_KEY]
+    assert secret(admin, LOG_READER_SECRET, namespace) == {LOG_READER_KEY: base64.b64decode(reader)}
     announced = admin.find("ConfigMap", "fleet-server", namespace)
     assert announced
     assert announced["data"] == plan.announcement["data"]
     capsys.readouterr()
     prepare(helm, namespace, values)
-    assert "0 of 4 changed" in capsys.readouterr().out
+    assert "0 of 5 changed" in capsys.readouterr().out
 
 
 def test_it_makes_the_project_with_the_admins_token(
@@ -144,6 +151,11 @@ def test_a_token_that_is_not_there_is_told(helm: Helm, namespace: str) -> None:
     values = given(identity={"issuer": "https://id.example.org", "adminTokenSecret": "admin"})
     with pytest.raises(InvalidInput, match="--admin-token-file is missing"):
         prepare(helm, namespace, values)
+
+
+def test_a_token_that_nobody_asks_for_is_told(helm: Helm, namespace: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="--admin-token-file would be ignored"):
+        prepare(helm, namespace, given(), "--admin-token-file", str(tmp_path / "token"))
 
 
 def test_helm_installs_it_on_the_real_api_server(kube: Kube, helm: Helm, namespace: str) -> None:

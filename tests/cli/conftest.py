@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +14,10 @@ import pytest
 from fleet.cli.main import main
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey, render_config
 from fleet.contract.names import DeviceId
+from fleet.contract.objects import FINALIZER
+from fleet.kube.client import KubeClient, wait_for
 from fleet.secrets.file import FileSecretStore
 from fleet.topology.capabilities import Applied, Endpoint, Endpoints, PlaceRequest, Service, ServiceStatus
-from fleet.topology.kube import KubeClient, wait_for
 from harness.probes.kube import KubeProbe
 from tests.doubles.zitadel.idp import Idp, double_at, healthy
 from tests.support.kube import Kube
@@ -37,6 +39,8 @@ class Answer:
 
 
 Fleet = Callable[..., Answer]
+PAT = ("--admin-token-file", "admin.pat")
+_NOW = "2026-01-01T00:00:00Z"
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +116,13 @@ class Place:
         self.running |= {item.name: item for item in services}
         return done
 
+    def renew(self, services: Sequence[Service]) -> list[Applied]:
+        return self.run(services)
+
+    @property
+    def remembered(self) -> str:
+        return ""
+
     def services(self) -> list[ServiceStatus]:
         return [ServiceStatus(name, name not in self.unready, self.unready.get(name, "")) for name in self.running]
 
@@ -145,7 +156,7 @@ def install_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         del request
         return place
 
-    for module in ("server", "uninstall"):
+    for module in ("server", "uninstall", "secrets", "doctor"):
         monkeypatch.setattr(f"fleet.cli.{module}.place", found)
 
 
@@ -214,3 +225,36 @@ def start(fleet: Fleet) -> Callable[..., Background]:
         return Background(thread, answers)
 
     return run
+
+
+@pytest.fixture
+def device(installed: Place, fleet: Fleet, kube: Kube, namespace: str) -> Callable[[str], None]:
+    """Enroll a device; its finalizer is the operator's."""
+    del installed
+
+    def make(name: str) -> None:
+        assert fleet("device", "enroll", "--device-id", name, "--out", f"{name}.json", *PAT).code == 0
+        patch = json.dumps({"metadata": {"finalizers": [FINALIZER]}})
+        kube.kubectl("-n", namespace, "patch", "device", name, "--type=merge", "-p", patch)
+
+    return make
+
+
+@pytest.fixture
+def says(kube: Kube, namespace: str, probe: KubeProbe) -> Callable[..., None]:
+    """The operator writes a condition, `ahead` generations after the one that it sees."""
+
+    def write(name: str, kind: str, status: str, reason: str, ahead: int = 0) -> None:
+        seen = _generation(probe, name) + ahead
+        condition = {"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": _NOW}
+        condition = {**condition, "observedGeneration": seen}
+        patch = json.dumps({"status": {"conditions": [condition]}})
+        kube.kubectl("-n", namespace, "patch", "device", name, "--subresource=status", "--type=merge", "-p", patch)
+
+    return write
+
+
+def _generation(probe: KubeProbe, name: str) -> int:
+    found = probe.device(name)
+    assert found is not None
+    return found.metadata.generation

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from fleet.artifacts.needed import needed_versions
-from fleet.bus import connect
 from fleet.cli import publisher
 from fleet.contract.buckets import APP_USER
 from fleet.contract.errors import Conflict
@@ -19,12 +17,12 @@ from fleet.contract.names import AgentVersion
 from fleet.contract.objects import Device, DeviceSpec, DeviceStatus, Metadata, ServerInfo
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import DeviceInfo
-from fleet.scores.secrets import PUBLISHER_PASSWORD
+from fleet.install.secrets import PUBLISHER_PASSWORD
+from fleet.nats.bus import connect
 from fleet.secrets.file import FileSecretStore
 from tests.cli.conftest import Fleet
 from tests.support.agents import HERE, TARGET
 from tests.support.nats import PASSWORDS, Nats
-from tests.support.tls import make_tls
 
 NATIVE = ("--architecture", HERE.architecture, "--python", TARGET.pythons[0])
 
@@ -34,15 +32,6 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.secrets = FileSecretStore(folder)
-
-
-@pytest.fixture(scope="module")
-def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    root = tmp_path_factory.mktemp("nats")
-    server = Nats(root, make_tls(root))
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

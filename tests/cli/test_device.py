@@ -7,49 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleet.contract.config import AgentConfig, load_config
-from fleet.contract.objects import API_VERSION, FINALIZER, Device
+from fleet.contract.objects import API_VERSION, ContainerStatus, Device, WorkloadStatus
 from fleet.contract.wire import from_builtins
 from harness.probes.kube import KubeProbe
 from harness.wait import wait_until
-from tests.cli.conftest import Background, Fleet, Json, Place, server_id
+from tests.cli.conftest import PAT, Background, Fleet, Json, Place, server_id
 from tests.doubles.zitadel.idp import Idp
 from tests.support.kube import Kube
 
-PAT = ("--admin-token-file", "admin.pat")
 Start = Callable[..., Background]
-
-
-@pytest.fixture
-def device(installed: Place, fleet: Fleet, kube: Kube, namespace: str) -> Callable[[str], None]:
-    """Enroll a device; its finalizer is the operator's."""
-    del installed
-
-    def make(name: str) -> None:
-        assert fleet("device", "enroll", "--device-id", name, "--out", f"{name}.json", *PAT).code == 0
-        patch = json.dumps({"metadata": {"finalizers": [FINALIZER]}})
-        kube.kubectl("-n", namespace, "patch", "device", name, "--type=merge", "-p", patch)
-
-    return make
-
-
-@pytest.fixture
-def says(kube: Kube, namespace: str, probe: KubeProbe) -> Callable[..., None]:
-    """The operator writes a condition, `ahead` generations after the one that it sees."""
-
-    def write(name: str, kind: str, status: str, reason: str, ahead: int = 0) -> None:
-        seen = (probe.device(name) or never()).metadata.generation + ahead
-        condition = {"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": NOW}
-        condition = {**condition, "observedGeneration": seen}
-        patch = json.dumps({"status": {"conditions": [condition]}})
-        kube.kubectl("-n", namespace, "patch", "device", name, "--subresource=status", "--type=merge", "-p", patch)
-
-    return write
-
-
-NOW = "2026-01-01T00:00:00Z"
 
 
 def state(idp: Idp, name: str) -> list[str]:
@@ -69,10 +39,24 @@ def test_a_list_for_people_and_for_programs(
     assert lines[0].split() == ["ID", "ONLINE", "REASON", "REVOKED", "AGENT", "LABELS"]
     assert [line.split()[:3] for line in lines[1:]] == [
         ["pi-1", "True", "HeartbeatReceived"],
-        ["pi-2", "Unknown", "NotReported"],
+        ["pi-2", "Unknown", "NotYetSeen"],
     ]
     items = [from_builtins(item, Device) for item in fleet("device", "list", "-o", "json").json]
     assert [item.metadata.name for item in items] == ["pi-1", "pi-2"]
+
+
+def test_what_was_said_of_the_generation_before_is_not_said_of_this_one(
+    fleet: Fleet, device: Callable[[str], None], says: Callable[..., None], kube: Kube, namespace: str
+) -> None:
+    device("pi-1")
+    says("pi-1", "Revoked", "True", "SessionsDropped")
+    kube.kubectl("-n", namespace, "patch", "device", "pi-1", "--type=merge", "-p", '{"spec": {"revoked": true}}')
+    assert fleet("device", "list").out.splitlines()[1].split()[3] == "pending"
+    shown = fleet("device", "show", "pi-1").out
+    assert "Unknown (NotYetSeen)" in shown
+    assert "True (SessionsDropped)" not in shown.replace("it said True (SessionsDropped)", "")
+    says("pi-1", "Revoked", "True", "SessionsDropped")
+    assert fleet("device", "list").out.splitlines()[1].split()[3] == "yes"
 
 
 def test_one_device(fleet: Fleet, device: Callable[[str], None], says: Callable[..., None]) -> None:
@@ -81,6 +65,27 @@ def test_one_device(fleet: Fleet, device: Callable[[str], None], says: Callable[
     assert "Online:" in fleet("device", "show", "pi-1").out
     item = from_builtins(fleet("device", "show", "pi-1", "--output", "json").json, Device)
     assert (item.api_version, item.kind, item.id) == (API_VERSION, "Device", "pi-1")
+
+
+def test_each_container_of_a_pod_has_a_row(
+    fleet: Fleet, device: Callable[[str], None], kube: Kube, namespace: str
+) -> None:
+    device("pi-1")
+    each = (ContainerStatus("db", "Running", "Healthy"), ContainerStatus("web", "Failed", "ImageNotFound"))
+    stack = WorkloadStatus("stack", 1, "Failed", "ImageNotFound", "web: there is none", since="now", containers=each)
+    alone = WorkloadStatus("job", 1, "Running", "Started", since="now")
+    patch = json.dumps({"status": {"deployments": 3, "workloads": msgspec.to_builtins((stack, alone))}})
+    kube.kubectl("-n", namespace, "patch", "device", "pi-1", "--subresource=status", "--type=merge", "-p", patch)
+    lines = fleet("device", "show", "pi-1").out.splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("WORKLOAD "))
+    assert [line.split()[:3] for line in lines[begin + 1 :]] == [
+        ["stack", "Failed", "ImageNotFound"],
+        ["db", "Running", "Healthy"],
+        ["web", "Failed", "ImageNotFound"],
+        ["job", "Running", "Started"],
+        ["and", "1", "more"],
+    ]
+    assert lines[begin + 2].startswith("  db ")
 
 
 @pytest.mark.parametrize("verb", ["show", "revoke", "delete"])
@@ -97,7 +102,7 @@ def test_a_revocation_waits_for_the_sessions_and_then_locks_the_identity(
 ) -> None:
     device("pi-1")
     command = start("device", "revoke", "pi-1", *PAT)
-    wait_until(lambda: (probe.device("pi-1") or never()).spec.revoked, "the Device says revoked", timeout=10)
+    wait_until(lambda: (probe.device("pi-1") or never()).spec.revoked, "the Device says revoked", timeout=30)
     assert state(idp, "pi-1") == ["USER_STATE_ACTIVE"], "deny and drop first: a token outlives its user"
     assert not command.answers
     says("pi-1", "Revoked", "False", "Revoking")
@@ -156,9 +161,12 @@ def test_a_revocation_without_an_operator_says_what_it_last_saw(
     fleet: Fleet, device: Callable[[str], None], says: Callable[..., None], probe: KubeProbe
 ) -> None:
     device("pi-1")
-    says("pi-1", "Revoked", "False", "Revoking")
+    says("pi-1", "Revoked", "False", "NotRevoked")
     answer = fleet("device", "revoke", "pi-1", "--timeout", "0.3")
     assert answer.code == 8
+    assert "last seen: Revoked=Unknown (NotYetSeen)" in answer.err
+    says("pi-1", "Revoked", "False", "Revoking")
+    answer = fleet("device", "revoke", "pi-1", "--timeout", "0.3")
     assert "last seen: Revoked=False (Revoking)" in answer.err
     assert "the revocation is recorded" in answer.err
     found = probe.device("pi-1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet import console
 from fleet.cli.output import table
 from fleet.contract.errors import FleetError, NotFound
 from fleet.contract.printable import each, lines, one_line
-from fleet.logs import escape
+from fleet.process import console
+from fleet.process.logs import escape
 from tests.cli.conftest import Fleet, Place
 from tests.cli.test_main import FLEET, fails_with
 from tests.support.kube import Kube
@@ -107,7 +108,7 @@ def test_every_encoding_takes_every_text(encoding: str, monkeypatch: pytest.Monk
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
-    argv = ["bash", "-c", line.replace("fleet", str(FLEET), 1)]
+    argv = ["bash", "-c", line.replace("fleet", shlex.quote(str(FLEET)), 1)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
 
 
@@ -152,7 +153,7 @@ def test_libraries_say_nothing_past_the_door(
 def test_the_agent_is_quiet_about_its_streams() -> None:
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     program = Path(sys.executable).parent / "fleet-agent"
-    argv = ["bash", "-c", f"{program} --root /Größe run"]
+    argv = ["bash", "-c", f"{shlex.quote(str(program))} --root /Größe run"]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("fleet-agent: ")

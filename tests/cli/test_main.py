@@ -7,13 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import typer.core
+import typer.main
 
 from fleet.cli import device
-from fleet.cli.main import main
+from fleet.cli.main import VARIABLES, app, main
 from fleet.contract import errors
 from fleet.version import VERSION
 from harness.targets.control_plane import render_kubeconfig
@@ -22,13 +24,17 @@ from tests.support.tls import make_tls
 
 FLEET = Path(sys.executable).parent / "fleet"
 COMMANDS: list[tuple[str, ...]] = [
+    ("doctor",),
+    ("support-bundle",),
     ("login",),
-    *(("server", verb) for verb in ("install", "trust", "status", "uninstall")),
+    *(("server", verb) for verb in ("install", "trust", "status", "uninstall", "admission-policy")),
     *(("server", "chart", verb) for verb in ("render", "publish", "application", "prepare", "withdraw")),
-    *(("device", verb) for verb in ("enroll", "setup", "list", "show", "revoke", "delete")),
-    *(("device", verb) for verb in ("upgrade", "rollback")),
+    *(("device", verb) for verb in ("enroll", "setup", "uninstall", "list", "show", "revoke", "release", "delete")),
+    ("device", "remove-volume"),
+    *(("device", verb) for verb in ("upgrade", "rollback", "label", "logs", "cordon", "uncordon", "events", "doctor")),
     *(("agent", verb) for verb in ("new-key", "build", "sign", "publish", "list", "show", "prune")),
-    *(("deployment", verb) for verb in ("apply", "list", "show", "delete")),
+    *(("deployment", verb) for verb in ("apply", "list", "show", "delete", "pause", "resume", "events")),
+    *(("deployment", verb) for verb in ("history", "rollback", "restart")),
 ]
 SLOW = {"yaml", "httpx", "paramiko", "cryptography", "rich", "pydantic", "nats", "asyncio", "joserfc", "stamina"}
 
@@ -53,7 +59,32 @@ def test_help_has_an_example(fleet: Fleet, words: Sequence[str]) -> None:
     answer = fleet(*words, "--help")
     assert answer.code == 0
     assert f"\n    fleet {' '.join(words)}" in answer.out
-    assert "--output" in answer.out or words[-1] == "application", "an Application is printed as YAML and no other way"
+    printed = words[-1] in {"application", "admission-policy"}
+    assert "--output" in answer.out or printed, "what is for kubectl is printed as YAML and no other way"
+
+
+def test_a_variable_that_is_nearly_ours_is_refused(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_SERVER_URL", "of another program")
+    assert fleet("device", "list", "--help").code == 0
+    monkeypatch.setenv("FLEET_NAMESPCE", "production")
+    answer = fleet("deployment", "list")
+    assert answer.code == 2
+    assert "the variable FLEET_NAMESPCE is unknown; did you mean FLEET_NAMESPACE?" in answer.err
+
+
+def test_every_variable_of_an_option_is_known() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    read = {name for one in _options(group) for name in ([one] if isinstance(one, str) else one or [])}
+    assert read < set(VARIABLES)
+    assert set(VARIABLES) - read == {"FLEET_DEBUG", "FLEET_OPENBAO", "FLEET_PROCESS_ROOT", "FLEET_TOPOLOGY"}
+
+
+def _options(command: typer.core.TyperGroup) -> Iterator[str | Sequence[str] | None]:
+    for one in command.commands.values():
+        yield from (option.envvar for option in one.params)
+        if isinstance(one, typer.core.TyperGroup):
+            yield from _options(one)
 
 
 def test_help_documents_every_exit_code(fleet: Fleet) -> None:
@@ -161,7 +192,11 @@ def test_an_answer_that_nobody_reads(words: str) -> None:
     assert done.stderr == ""
 
 
-def test_a_socks_proxy_is_refused_in_a_sentence(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    fails_with(monkeypatch, ImportError("Using SOCKS proxy, but the 'socksio' package is not installed."))
+@pytest.mark.parametrize("namespace", ["A B", "a/b", "-a", "a" * 64])
+def test_what_cannot_be_a_namespace_is_refused_before_anybody_is_asked(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, namespace: str
+) -> None:
+    monkeypatch.setenv("FLEET_NAMESPACE", namespace)
     answer = fleet("device", "list")
-    assert (answer.code, answer.err.partition(" names")[0]) == (2, "error: ALL_PROXY or HTTPS_PROXY")
+    assert (answer.code, "no RFC 1123 label" in answer.err) == (2, True), answer.err
+    assert "waiting" not in answer.err

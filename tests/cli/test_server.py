@@ -9,13 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fleet.contract.config import CalloutConfig, OperatorConfig, load_config
+from fleet.contract.config import CalloutConfig, OperatorConfig, UpgradeRules, load_config
 from fleet.contract.errors import Unreachable
-from fleet.scores.server import FleetServerScore
+from fleet.install.server import FleetServerScore
+from fleet.kube.client import KubeClient
 from fleet.secrets.file import FileSecretStore
+from fleet.secrets.store import Change
 from fleet.topology.admin import AdminAuth
 from fleet.topology.capabilities import Applied
-from fleet.topology.kube import KubeClient
 from harness.probes.kube import KubeProbe
 from tests.cli.conftest import Fleet, Json, Place, install_on, install_words
 from tests.doubles.zitadel.idp import Idp
@@ -29,8 +30,10 @@ SECRETS = {
     "nats_auth_pass",
     "nats_control_pass",
     "nats_issuer_seed",
+    "nats_log_reader_pass",
     "nats_publisher_pass",
     "nats_system_pass",
+    "nats_web_pass",
     "nats_tls_cert",
     "nats_tls_key",
     "nats_xkey_seed",
@@ -66,7 +69,7 @@ def test_what_an_install_announces(installed: Place, idp: Idp, probe: KubeProbe)
     assert info.ca.endswith(idp.ca)
     assert info.ca.count("BEGIN CERTIFICATE") == 2
     roles = idp.made(f"/projects/{info.project_id}/roles/_search", {})["result"]
-    assert [role["key"] for role in roles] == ["device"]
+    assert {role["key"] for role in roles} == {"device", "fleet-viewer"}
 
 
 def test_the_parts_can_read_their_configuration(installed: Place, tmp_path: Path) -> None:
@@ -79,6 +82,17 @@ def test_the_parts_can_read_their_configuration(installed: Place, tmp_path: Path
     callout = load_config(write("callout"), CalloutConfig)
     operator = load_config(write("operator"), OperatorConfig)
     assert callout.nats_url == operator.nats_url == "tls://nats.example.org:4222"
+
+
+def test_an_install_sets_how_agents_are_upgraded(fleet: Fleet, idp: Idp, place: Place) -> None:
+    words = ["--upgrade-at-once", "20", "--upgrade-abort-after", "2", "--upgrade-soak", "900"]
+    words += ["--upgrade-grant", "600"]
+    done = fleet(*install_words(idp), *words)
+    assert done.code == 0, done.err
+    operator = msgspec.json.decode(place.running["operator"].files["operator.json"], type=OperatorConfig)
+    assert operator.upgrade == UpgradeRules(at_once=20, abort_after=2, soak=900, grant=600)
+    for wrong in (["--upgrade-at-once", "0"], ["--upgrade-soak", "nan"], ["--upgrade-abort-after", "x"]):
+        assert fleet(*install_words(idp), *wrong).code == 2
 
 
 def test_no_secret_leaves_the_store(installed: Place, fleet: Fleet, idp: Idp, kube: Kube, tmp_path: Path) -> None:
@@ -161,11 +175,16 @@ def test_status_says_what_is_installed_and_what_is_missing(installed: Place, fle
     assert good.code == 0
     assert good.json["ready"] is True
     assert good.json["issuer"] == idp.issuer
+    assert good.json["secrets"] == {}
+    kept = installed.secrets.versions("nats_app_pass")
+    assert kept
+    installed.secrets.change("nats_app_pass", kept, Change.STAGE, b"another")
     installed.unready["callout"] = "has not loaded its registry"
     ill = fleet("server", "status")
     assert ill.code == 1
     assert "not ready: has not loaded its registry" in ill.out
     assert "not ready: callout" in ill.err
+    assert "its rotation is not at its end: repeat the command: see `fleet secrets list`" in ill.out
 
 
 def test_an_uninstall_keeps_devices_and_secrets(

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from fleet.cli.store import config_folder, store, stored_token
-from fleet.cli.trust import check, known, server_key
+from fleet.cli.trust import check, confirm, known, server_key
 from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
-from fleet.tokens import AccessToken
+from fleet.identity.access_token import AccessToken
 from harness.probes.kube import KubeProbe
 from tests.cli.conftest import Fleet, Place
 from tests.doubles.zitadel.idp import Idp
@@ -146,6 +146,40 @@ def test_a_stored_login_is_for_one_issuer_and_its_authority() -> None:
     assert stored_token("https://id.example.org", "PEM") is not None
     assert stored_token("https://id.example.org", "another PEM") is None
     assert stored_token("https://evil.example.org", "PEM") is None
+
+
+def test_a_stored_login_follows_authorities_that_were_confirmed_and_nothing_else() -> None:
+    """After a rotation of the authority nobody logs in again; a mere change of the announcement moves no token."""
+    key, issuer = server_key("https://a", "one"), INFO.issuer
+    store(issuer, INFO.ca, AccessToken("token", 10**12, 3600))
+    check(key, INFO)
+    new = msgspec.structs.replace(INFO, ca="another PEM")
+    with pytest.raises(NotPermitted):
+        check(key, new)
+    assert stored_token(issuer, new.ca) is None
+    elsewhere = msgspec.structs.replace(INFO, issuer="https://evil.example.org", ca="another PEM")
+    for other, server in (("two", new), ("three", elsewhere)):  # first uses, and another issuer: never with this login
+        confirm(server_key("https://a", other), server)
+        assert stored_token(issuer, INFO.ca) is not None
+        assert stored_token(server.issuer, server.ca) is None
+    confirm(key, elsewhere)
+    assert stored_token(elsewhere.issuer, elsewhere.ca) is None
+    confirm(key, INFO)
+    confirm(key, new)
+    assert stored_token(issuer, INFO.ca) is None
+    found = stored_token(issuer, new.ca)
+    assert found
+    assert found.read_text() == "token"
+    assert stat.S_IMODE((config_folder() / "login.json").stat().st_mode) == 0o600
+
+
+def test_a_login_that_is_damaged_or_missing_hinders_no_confirmation() -> None:
+    key, new = server_key("https://a", "one"), msgspec.structs.replace(INFO, ca="another PEM")
+    confirm(key, INFO)
+    assert confirm(key, new)
+    (config_folder() / "login.json").write_text("{")
+    assert confirm(key, INFO)
+    assert stored_token(INFO.issuer, INFO.ca) is None
 
 
 def test_a_damaged_memory_trusts_nobody() -> None:

@@ -46,7 +46,7 @@ class Stage:
         self._kube.kubectl("-n", self._namespace, *words)
 
     def ordered(self, order: int) -> None:
-        wait_until(lambda: self.device.spec.agent_order, f"order {order}", timeout=10, until=order.__eq__)
+        wait_until(lambda: self.device.spec.agent_order, f"order {order}", timeout=30, until=order.__eq__)
 
 
 @pytest.fixture
@@ -59,7 +59,9 @@ def stage(installed: Place, idp: Idp, fleet: Fleet, kube: Kube, namespace: str, 
 def test_an_order_is_written_and_raised_every_time(stage: Stage, fleet: Fleet) -> None:
     for order in (1, 2):
         answer = fleet("device", "upgrade", "pi-1", "--to", "v0.2.0", "-o", "json")
-        assert answer.json == {"device": "pi-1", "version": "v0.2.0", "order": order, "state": "ordered"}
+        wanted = {"device": "pi-1", "version": "v0.2.0", "order": order, "state": "ordered"}
+        assert answer.json == {**wanted, "change": answer.json["change"]}
+        assert answer.json["change"]
         assert (stage.device.spec.agent_version, stage.device.spec.agent_order) == ("v0.2.0", order)
 
 
@@ -80,16 +82,18 @@ def test_waiting_tells_how_it_goes_until_it_is_confirmed(stage: Stage, start: St
     answer = waiting.answer()
     assert answer.code == 0, answer
     assert "pi-1 runs v0.2.0 (Confirmed)" in answer.out
-    assert "pi-1: Confirmed: v0.2.0: Committed" in answer.err
+    told = answer.err.splitlines()
+    assert told[0] == "pi-1: waiting up to 300 s for v0.2.0 to be confirmed"
+    assert told[-1] == "pi-1: Confirmed: v0.2.0: Committed"
 
 
 @pytest.mark.parametrize(
     ("reason", "code", "next_step"),
     [
         ("SignatureInvalid", 1, "publish the agent and its manifest as they were built"),
-        ("WorkloadUnhealthy", 1, "mend the workload first"),
+        ("WorkloadUnhealthy", 1, "mend the workload, then order it again"),
         ("UnknownVersion", 4, "see `fleet agent list`"),
-        ("RolloutHalted", 1, "see why those devices failed"),
+        ("RolloutHalted", 1, "see why they failed"),
     ],
 )
 def test_a_refusal_is_explained(stage: Stage, start: Start, reason: str, code: int, next_step: str) -> None:

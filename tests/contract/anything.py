@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TypeVar, cast
 
 import msgspec
@@ -31,6 +32,8 @@ def _any(node: inspect.Type) -> st.SearchStrategy[object]:  # noqa: C901, PLR091
             return _floats(node)
         case inspect.StrType():
             return _texts(node)
+        case inspect.BytesType():
+            return st.binary(max_size=50)
         case inspect.BoolType():
             return st.booleans()
         case inspect.NoneType():
@@ -42,6 +45,8 @@ def _any(node: inspect.Type) -> st.SearchStrategy[object]:  # noqa: C901, PLR091
         case inspect.VarTupleType():
             least, most = node.min_length or 0, min(node.max_length or 3, 3)
             return st.lists(_any(node.item_type), min_size=least, max_size=max(least, most)).map(tuple)
+        case inspect.RawType():
+            return st.sampled_from((b"null", b"{}", b'{"generation":1}', b'["x"]')).map(msgspec.Raw)
         case inspect.DictType():
             return st.dictionaries(_any(node.key_type), _any(node.value_type), max_size=3)
         case inspect.CustomType():
@@ -62,8 +67,18 @@ _CARRIED = st.characters(exclude_categories=("Cs",))
 """What JSON can carry."""
 
 
+_AT_ONCE = 8
+"""Fields that are set in one value."""
+
+
 def _struct(node: inspect.StructType) -> st.SearchStrategy[object]:
-    fields = st.fixed_dictionaries({field.name: _any(field.type) for field in node.fields})
+    needed = {field.name: _any(field.type) for field in node.fields if field.required}
+    others = {field.name: _any(field.type) for field in node.fields if not field.required}
+    # Some at a time: all of a large one at once are mostly refused, for one rule or the other.
+    chosen = (
+        st.sets(st.sampled_from(sorted(others)), max_size=_AT_ONCE) if len(others) > _AT_ONCE else st.just(set(others))
+    )
+    fields = chosen.flatmap(lambda names: st.fixed_dictionaries({**needed, **{name: others[name] for name in names}}))
 
     def made(values: dict[str, object]) -> object:
         try:
@@ -88,10 +103,17 @@ def _floats(node: inspect.FloatType) -> st.SearchStrategy[object]:
     return st.floats(first, node.le) | st.sampled_from([first, node.le])
 
 
+@cache
+def _matching(pattern: str, longest: int) -> st.SearchStrategy[object]:
+    """Short ones: what a class of characters repeats without an end is drawn three times at most."""
+    return st.from_regex(pattern.replace("]*", "]{0,3}").replace("]+", "]{1,3}").replace(")*", "){0,3}")).filter(
+        lambda text: len(text) <= longest
+    )
+
+
 def _texts(node: inspect.StrType) -> st.SearchStrategy[object]:
     assert node.max_length is not None, node
     if node.pattern is not None:
-        most = node.max_length
-        return st.from_regex(node.pattern).filter(lambda text: len(text) <= most)
+        return _matching(node.pattern, node.max_length)
     least = node.min_length or 0
     return st.text(_CARRIED, min_size=least, max_size=max(least, min(node.max_length, 50)))

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import msgspec
 
+from fleet.contract.certificates import TrustBundle
 from fleet.contract.config import (
     AgentConfig,
     CalloutConfig,
     FleetDeviceAuth,
     MachineKey,
     OperatorConfig,
+    SecretAge,
     UpgradeLimits,
     UpgradeRules,
+    WebPage,
 )
+from fleet.contract.confinement import (
+    Capabilities,
+    HostDevice,
+    Log,
+    Network,
+    PullPolicy,
+    ResourceLimits,
+    Security,
+    Stop,
+    Ulimit,
+    Update,
+    UpdateOrder,
+)
+from fleet.contract.disk import DiskUsage
+from fleet.contract.logs import LogAsk, LogPiece
+from fleet.contract.machine_keys import KeyOrder
+from fleet.contract.mounts import File, Mount, MountType
 from fleet.contract.names import AgentVersion, DeviceId, Digest
 from fleet.contract.objects import ServerInfo
+from fleet.contract.pod import Condition, Dependency, InitContainer, PodContainer, SentPod
+from fleet.contract.release_keys import HeldKeys, OfferedKeys, SignedKeys
+from fleet.contract.sealed import FromSecret, Sealed
+from fleet.contract.states import DeviceStates, entry
 from fleet.contract.upgrade import (
     Manifest,
     SignedManifest,
@@ -24,10 +48,13 @@ from fleet.contract.upgrade import (
     UpgradeReason,
     UpgradeStatus,
 )
+from fleet.contract.volumes import VolumeOrder, VolumeOutcome, VolumeUsage
 from fleet.contract.wire import (
     AgentLease,
     AgentTarget,
     Container,
+    Container2,
+    ContainerState,
     Desired,
     DesiredIndex,
     DeviceInfo,
@@ -39,6 +66,7 @@ from fleet.contract.wire import (
     Phase,
     Port,
     Protocol,
+    Quarantine,
     Reason,
     Restart,
 )
@@ -53,9 +81,69 @@ CONTAINER = Container(
     health=Health(command=("/bin/check",), interval=3, timeout=2, retries=5, start_period=1),
 )
 
+CONTAINER2 = Container2(
+    image="registry.example/web:1.2",
+    command=("/bin/web",),
+    args=("--port", "80"),
+    env={"MODE": "production"},
+    restart=Restart.ON_FAILURE,
+    health=Health(command=("/bin/check",)),
+    mounts=(
+        Mount(MountType.VOLUME, "/data", "data"),
+        Mount(MountType.BIND, "/media", "/srv/media", read_only=True),
+        Mount(MountType.TMPFS, "/tmp", size=1048576),
+    ),
+    files=(
+        File("/etc/web.conf", "listen 80\n", "0640", 1000, 1001),
+        File("/etc/web.key", mode="0400", secret=FromSecret("web-tls", "tls.key")),
+    ),
+    limits=ResourceLimits(memory=268435456, cpus=0.5, pids=100),
+    ulimits=(Ulimit("nofile", 1024, 2048),),
+    shm_size=2097152,
+    security=Security(
+        read_only_root=True,
+        privileged=True,
+        capabilities=Capabilities(add=("NET_ADMIN",), drop=("ALL",)),
+        options=("no-new-privileges",),
+    ),
+    devices=(HostDevice("/dev/ttyUSB0", "/dev/serial", "r"),),
+    user="1000:1001",
+    working_dir="/srv",
+    hostname="web",
+    labels={"team": "red"},
+    network=Network.HOST,
+    extra_hosts={"cache.example": "192.0.2.7"},
+    dns=("192.0.2.53",),
+    stop=Stop("SIGINT", 30),
+    log=Log(1000000, 2),
+    pull=PullPolicy.ALWAYS,
+    platform="linux/arm64",
+    update=Update(UpdateOrder.START_FIRST, 60),
+    secret_env={"PASSWORD": FromSecret("web", "password")},
+    image_pull_secret="registry",
+    secrets_digest="0123456789abcdef",
+)
+SEALING_KEY = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA="
+SEALED = Sealed(SEALING_KEY, "0123456789abcdef", b"sealed")
+
+POD = SentPod(
+    containers=(
+        PodContainer(name="web", image="registry.example/web:1.2", depends_on=(Dependency("db", Condition.HEALTHY),)),
+        PodContainer(name="db", image="registry.example/db:1", restart=Restart.ALWAYS),
+    ),
+    init_containers=(InitContainer(name="migrate", image="registry.example/migrate:1", restart=Restart.NO),),
+    update=Update(deadline=60),
+    secrets_digests={"web": "0123456789abcdef0123456789abcdef"},
+)
+
 SAMPLES: dict[str, msgspec.Struct] = {
-    "desired": Desired(generation=7, workload=CONTAINER),
-    "desired-index": DesiredIndex(deployments={"web": 7, "cache": 2}),
+    "desired": Desired(generation=7, workload=CONTAINER, change="7f3a9c2e41d0", sealed=SEALED),
+    "desired2": Desired(generation=8, workload=CONTAINER2, change="7f3a9c2e41d0", sealed=SEALED),
+    "desired-pod": Desired(generation=9, workload=POD, change="7f3a9c2e41d0", sealed=SEALED),
+    "desired-index": DesiredIndex(
+        deployments={"web": 7, "cache": 2},
+        remove_volumes=(VolumeOrder("web", "data", "5f", "0123456789ab", "pi-0@0123456789abcdef"),),
+    ),
     "device-state": DeviceState(
         generation=7,
         phase=Phase.UNHEALTHY,
@@ -64,7 +152,12 @@ SAMPLES: dict[str, msgspec.Struct] = {
         container_id="c0ffee",
         restarts=3,
         at=1800000000.5,
+        image_id="sha256:" + "ab" * 32,
+        image_digests=("sha256:" + "cd" * 32, "sha256:" + "ef" * 32),
+        secrets="0123456789abcdef",
+        containers=(ContainerState("web", Phase.UNHEALTHY, Reason.HEALTH_CHECK_FAILED),),
     ),
+    "device-states": DeviceStates({"web": entry(DeviceState(7, Phase.RUNNING, Reason.STARTED))}),
     "device-info": DeviceInfo(
         agent_version=AgentVersion("v0.1.0"),
         arch="aarch64",
@@ -86,6 +179,28 @@ SAMPLES: dict[str, msgspec.Struct] = {
             previous=AgentVersion("v0.0.9"),
             at=1800000000.5,
         ),
+        disk_usage=DiskUsage(
+            free=2**30,
+            floor=2**28,
+            images=2**27,
+            containers=2**24,
+            volumes=2**25,
+            named_volumes=(
+                VolumeUsage("data", "web", 2**24, "5f", "pi-0@0123456789abcdef", 1),
+                VolumeUsage("cache", "web"),
+            ),
+        ),
+        trusts=("sha256:0123456789abcdef", "sha256:fedcba9876543210"),
+        key_id="371",
+        offered_key="(PEM)",
+        sealing_key=SEALING_KEY,
+        tokens_after=1800000000,
+        volume_outcomes=(VolumeOutcome("0123456789ab", "InUse", "it is used by web"),),
+        release_keys=HeldKeys(3, "sha256:0123456789abcdef", "the list 4 names a key twice"),
+    ),
+    "trust-bundle": TrustBundle("(PEM)"),
+    "key-order": KeyOrder(
+        "371", registered="372", offer="sha256:0123456789abcdef", withdrawn=True, tokens_after=1800000000
     ),
     "heartbeat": Heartbeat(
         agent_version=AgentVersion("v0.1.0"),
@@ -95,8 +210,34 @@ SAMPLES: dict[str, msgspec.Struct] = {
         interval=10,
         generation=4,
         at=1800000000.5,
+        key_id="371",
     ),
-    "identity": Identity(device=DeviceId("pi-1"), state=IdentityState.REVOKED),
+    "identity": Identity(
+        device=DeviceId("pi-1"),
+        state=IdentityState.QUARANTINED,
+        quarantine=Quarantine(began=1800000000.5, times=2, why="it wrote too much", until=1800000060.5, released=1),
+        tokens_after=1800000000,
+    ),
+    "log-ask": LogAsk(
+        session="c0ffee-c0ffee",
+        deployment="web",
+        container="fleet-pi-1-web",
+        since=600,
+        tail=7,
+        follow=True,
+        seen=3,
+        done=True,
+    ),
+    "log-piece": LogPiece(
+        session="c0ffee-c0ffee",
+        number=4,
+        lines=("one", "two"),
+        dropped=5,
+        skipped=True,
+        ended=True,
+        failed=True,
+        message="the container has stopped",
+    ),
     "agent-target": AgentTarget(
         version=AgentVersion("v0.2.0-rc.1+build.7"),
         digest=Digest("sha256:" + "ab" * 32),
@@ -108,6 +249,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         withdrawn=True,
         order=2,
         versions_kept=3,
+        expired=True,
     ),
     "agent-lease": AgentLease(
         instance_id="instance-1",
@@ -132,7 +274,10 @@ SAMPLES: dict[str, msgspec.Struct] = {
             TrustedKey(id="2025-b", key="b2xk", revoked=True),
         ),
         minimum_version=AgentVersion("v0.1.0"),
+        number=3,
     ),
+    "signed-keys": SignedKeys(payload='{"type":"trusted-keys"}', key_id="2026-a", signature="c2lnbmF0dXJl"),
+    "offered-keys": OfferedKeys((SignedKeys('{"type":"trusted-keys"}', "2026-a", "c2lnbmF0dXJl"),)),
     "agent-config": AgentConfig(
         device_id=DeviceId("pi-1"),
         nats_url="tls://nats.example:4222",
@@ -174,6 +319,8 @@ SAMPLES: dict[str, msgspec.Struct] = {
         project_id="352711906418819075",
         issuer_seed="(seed)",
         xkey_seed="(seed)",
+        other_issuer_seeds=("(seed)",),
+        other_xkey_seeds=("(seed)",),
         health_host="0.0.0.0",
         health_port=8080,
         answer_within=1,
@@ -192,7 +339,23 @@ SAMPLES: dict[str, msgspec.Struct] = {
         resync_interval=20,
         offline_after_intervals=4,
         stream_replicas=3,
-        upgrade=UpgradeRules(at_once=5, abort_after=2, soak=30),
+        upgrade=UpgradeRules(at_once=5, abort_after=2, soak=30, grant=900),
+        web=WebPage(
+            host="0.0.0.0",
+            port=8443,
+            certificate="(PEM)",
+            key="(secret)",
+            nats_user="fleet-web",
+            nats_pass="(secret)",
+            issuer="https://id.example",
+            issuer_ca="(PEM)",
+            project_id="352711906418819075",
+            cli_client_id="352711906418819076",
+            client_id="352711906418819077",
+            most_streams=50,
+        ),
+        trust_bundle="(PEM)",
+        secret_ages=(SecretAge("nats_tls_key", 1_800_000_000, 1_900_000_000),),
     ),
     "server-info": ServerInfo(
         issuer="https://id.example",
@@ -202,5 +365,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         ca="(PEM)",
         version="0.1.0",
         server_id="0f1e2d3c4b5a6978",
+        web=True,
+        web_url="https://fleet.example",
     ),
 }

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import nats
 from nats.aio.client import Client
 
-from fleet.bus import connect
 from fleet.contract.buckets import (
     APP_BUCKETS,
     APP_USER,
@@ -25,6 +24,7 @@ from fleet.contract.buckets import (
 )
 from fleet.contract.names import DeviceId
 from fleet.contract.permissions import inbox_prefix
+from fleet.nats.bus import connect
 from tests.support.callout import active, answering, callout_config, identities
 from tests.support.issuer import Issuer
 from tests.support.nats import Nats
@@ -40,8 +40,8 @@ SECRET = b'{"only for":"pi-2"}'
 
 
 def key(bucket: Bucket[Any], device: str) -> str:
-    """A key of `device`: the two state buckets have one for each deployment."""
-    return f"{device}.web" if bucket in {DESIRED_STATE, DEVICE_STATE} else device
+    """A key of `device`: desired state has one for each deployment."""
+    return f"{device}.web" if bucket == DESIRED_STATE else device
 
 
 class Stage:

@@ -30,8 +30,17 @@ from fleet.contract.buckets import (
     chunk_subject,
     manifest_subject,
 )
+from fleet.contract.logs import ALL_ASKS, ALL_LOGS, LOG_READER_USER, ask_subject, heard_subject, log_subject
 from fleet.contract.names import DeviceId
-from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES, MAX_PAYLOAD, MAX_SUBSCRIPTIONS, inbox_prefix
+from fleet.contract.permissions import (
+    DEVICE_READS,
+    DEVICE_WRITES,
+    LATER_READS,
+    MAX_PAYLOAD,
+    MAX_SUBSCRIPTIONS,
+    inbox_prefix,
+)
+from fleet.nats.bus import Delivery, connect
 from tests.contract.stage import AGENT, DIGEST, ME, OTHER, SECRET, Stage, key
 from tests.support.waiting import eventually
 
@@ -75,7 +84,7 @@ def test_reading(stage: Stage, bucket: AnyBucket, device: str) -> None:
     subject = f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject(key(bucket, device))}"
 
     async def scene() -> None:
-        if device == ME and bucket in DEVICE_READS:
+        if device == ME and bucket in (*DEVICE_READS, *LATER_READS):
             answer = await stage.device.request(subject, b"", timeout=5)
             assert (answer.headers or {})["Nats-Subject"] == bucket.subject(key(bucket, ME))
         else:
@@ -88,7 +97,7 @@ def test_reading(stage: Stage, bucket: AnyBucket, device: str) -> None:
 @pytest.mark.parametrize("bucket", APP_BUCKETS, ids=named)
 @pytest.mark.parametrize("device", [ME, OTHER])
 def test_hearing_of_changes(stage: Stage, bucket: AnyBucket, device: str) -> None:
-    subject = bucket.heard(key(bucket, device))
+    subject = bucket.notify_subject(key(bucket, device))
     stage.errors.clear()
 
     async def scene() -> None:
@@ -99,7 +108,7 @@ def test_hearing_of_changes(stage: Stage, bucket: AnyBucket, device: str) -> Non
 
         subscription = await stage.device.subscribe(subject, cb=hear)
         await stage.settled()
-        if device == ME and bucket in DEVICE_READS:
+        if device == ME and bucket in (*DEVICE_READS, *LATER_READS):
             writer = stage.device if bucket in DEVICE_WRITES else stage.operator.client
             await writer.request(bucket.subject(key(bucket, ME)), b'{"heard":true}', timeout=5)
             await eventually(lambda: heard, f"the write of {bucket.name} was heard")
@@ -205,9 +214,64 @@ def test_no_call_of_the_jetstream_api(stage: Stage, call: str, body: object) -> 
         stage.play(asked_in_vain(stage, f"$JS.API.{call}", data))
 
 
+@pytest.mark.parametrize("device", [ME, OTHER])
+def test_sending_a_log(stage: Stage, device: str) -> None:
+    """A reader hears the log of the device that it asked, and no other device can speak for that one."""
+    subject = log_subject(DeviceId(device))
+
+    async def scene() -> None:
+        heard: list[Delivery] = []
+        reader = await connect(stage.nats.login(LOG_READER_USER), notice=lambda _: None, attempts=1)
+        await reader.listen(ALL_LOGS, heard.append)
+        for reply in ("", key(DESIRED_STATE, OTHER), "_INBOX.operator"):
+            await stage.device.publish(subject, b"a line", reply=reply)
+        if device == ME:
+            await eventually(lambda: len(heard) == 3, "the reader hears it")
+            assert {bytes(one.subject) for one in heard} == {subject.encode()}
+        else:
+            await stage.refused(subject, "publish")
+            assert not heard
+        await reader.close()
+
+    with unchanged(stage):
+        stage.play(scene())
+
+
+@pytest.mark.parametrize("device", [ME, OTHER])
+def test_hearing_who_wants_to_read_a_log(stage: Stage, device: str) -> None:
+    subject = heard_subject(DeviceId(device))
+    stage.errors.clear()
+
+    async def scene() -> None:
+        heard: list[Msg] = []
+
+        async def hear(message: Msg) -> None:
+            heard.append(message)
+
+        subscription = await stage.device.subscribe(subject, cb=hear)
+        await stage.settled()
+        if device == ME:
+            reader = await connect(stage.nats.login(LOG_READER_USER), notice=lambda _: None, attempts=1)
+            for one in (OTHER, ME):
+                await reader.answer(ask_subject(DeviceId(one)), b"a question")
+            await eventually(lambda: heard, "it is heard")
+            assert [message.subject for message in heard] == [subject]
+            await reader.close()
+        else:
+            await stage.refused(subject, "subscription")
+        await subscription.unsubscribe()
+
+    stage.play(scene())
+
+
 @pytest.mark.parametrize(
     "subject",
     [
+        ask_subject(DeviceId(ME)),
+        ask_subject(DeviceId(OTHER)),
+        heard_subject(DeviceId(OTHER)),
+        heard_subject(DeviceId(ME)),
+        f"{log_subject(DeviceId(ME))}.more",
         IDENTITIES.subject("1"),
         f"$O.{ARTIFACTS}.M.x",
         f"$O.{ARTIFACTS}.C.x",
@@ -215,8 +279,8 @@ def test_no_call_of_the_jetstream_api(stage: Stage, call: str, body: object) -> 
         "_INBOX.x",
         f"$JS.ACK.{STREAM}.w.1.1.1.1.0",
         f"$JS.FC.{STREAM}.w.x",
-        DESIRED_INDEX.heard(OTHER),
-        DESIRED_INDEX.heard(ME),
+        DESIRED_INDEX.notify_subject(OTHER),
+        DESIRED_INDEX.notify_subject(ME),
         DESIRED_INDEX.changed(OTHER),
         "$SYS.REQ.USER.AUTH",
         "$SYS.REQ.USER.INFO",
@@ -241,7 +305,13 @@ def test_no_other_subject_is_published_to(stage: Stage, subject: str) -> None:
     "subject",
     [
         *(">", "*", "*.>", "$KV.>", "$KV.*.>", "$JS.>", "$JS.API.>", "$SYS.>", "$O.>", "_INBOX.>"),
-        *("$JS.ACK.>", DESIRED_STATE.heard(">"), DESIRED_STATE.heard(f"{OTHER}.*"), AGENT_LEASE.heard("*")),
+        *(
+            "$JS.ACK.>",
+            DESIRED_STATE.notify_subject(">"),
+            DESIRED_STATE.notify_subject(f"{OTHER}.*"),
+            AGENT_LEASE.notify_subject("*"),
+        ),
+        *(ALL_LOGS, "fleet.>", log_subject(DeviceId(ME)), ask_subject(DeviceId(ME)), f"$JS.ACK.{ALL_ASKS}"),
         *(f"_INBOX_{OTHER}.>", "_R_.>", f"$KV.*.{ME}", f"$KV.{DESIRED_STATE.name}.>", f"$KV.{DESIRED_STATE.name}.*"),
         *(f"$KV.{DESIRED_STATE.name}.*.web", f"$KV.{DESIRED_STATE.name}.{OTHER}.>", "$SYS.REQ.USER.AUTH"),
     ],
@@ -385,8 +455,12 @@ def test_a_reply_to_does_not_reach_the_operator_or_the_registry(stage: Stage) ->
 
 def reply_tos(inbox: bytes) -> list[bytes]:
     """Where an honest device listens, spelt in every way that could be taken for it. `inbox` is a part of its own."""
-    spoken = [bucket.heard(key(bucket, OTHER)).encode() for bucket in DEVICE_READS]
-    spoken += [DESIRED_INDEX.heard(OTHER).encode(), DESIRED_STATE.heard(f"{OTHER}.*").encode()]
+    spoken = [bucket.notify_subject(key(bucket, OTHER)).encode() for bucket in DEVICE_READS]
+    spoken += [
+        heard_subject(DeviceId(OTHER)).encode(),
+        DESIRED_INDEX.notify_subject(OTHER).encode(),
+        DESIRED_STATE.notify_subject(f"{OTHER}.*").encode(),
+    ]
     guessed = [inbox_prefix(DeviceId(OTHER)).encode() + end for end in (b".x", b".*.*", b".>", b".*", b"", b".x.y")]
     bent = [end.join((one, b"")) for one in spoken for end in (b".x", b".\xff\xfe", b".*", b".>", b".")]
     return [*spoken, *bent, *guessed, inbox, inbox.rpartition(b".")[0] + b".\xff", b"$JS.ACK.>", b">", b"*.*.*.*"]
@@ -415,6 +489,7 @@ def test_no_reply_to_reaches_another_device(stage: Stage) -> None:
             for body in (b"", b"{")
         ),
         (f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.{KEPT[0]}", b""),
+        (log_subject(DeviceId(ME)), b"a line"),
     ]
 
     async def scene() -> list[Msg]:
@@ -425,8 +500,14 @@ def test_no_reply_to_reaches_another_device(stage: Stage) -> None:
 
         other = await stage.log_in(OTHER, "2")
         inbox = other.new_inbox()
-        patterns = [bucket.heard(key(bucket, OTHER)) for bucket in DEVICE_READS]
-        for subject in (*patterns, DESIRED_INDEX.heard(OTHER), DESIRED_STATE.heard(f"{OTHER}.*"), f"{inbox}.*"):
+        patterns = [bucket.notify_subject(key(bucket, OTHER)) for bucket in DEVICE_READS]
+        for subject in (
+            *patterns,
+            DESIRED_INDEX.notify_subject(OTHER),
+            DESIRED_STATE.notify_subject(f"{OTHER}.*"),
+            heard_subject(DeviceId(OTHER)),
+            f"{inbox}.*",
+        ):
             await other.subscribe(subject, cb=hear)
         await other.flush()
         for target in reply_tos(inbox.rpartition(".")[0].encode() + b".guess"):
@@ -438,7 +519,28 @@ def test_no_reply_to_reaches_another_device(stage: Stage) -> None:
         await other.close()
         return heard
 
-    assert [message.subject for message in stage.play(scene())] == [DESIRED_INDEX.heard(OTHER)]
+    assert [message.subject for message in stage.play(scene())] == [DESIRED_INDEX.notify_subject(OTHER)]
+
+
+def test_a_device_has_a_fixed_set_of_keys(stage: Stage) -> None:
+    """Whatever it writes, and wherever: what is stored of it is one key in each bucket that it writes."""
+
+    async def stored() -> set[str]:
+        js = stage.operator.client.jetstream()
+        found: set[str] = set()
+        for bucket in DEVICE_WRITES:
+            subjects = (await js.stream_info(bucket.stream, subjects_filter=">")).state.subjects or {}
+            found |= {subject for subject in subjects if ME in subject.split(".")}
+        return found
+
+    async def scene() -> set[str]:
+        for bucket in DEVICE_WRITES:
+            for invented in ("", ".web", ".another", ".web.more", ".\xff"):
+                await stage.device.publish(f"{bucket.subject(ME)}{invented}", b"{}")
+        await stage.settled()
+        return await stored()
+
+    assert stage.play(scene()) <= {bucket.subject(ME) for bucket in DEVICE_WRITES}
 
 
 async def raw(stage: Stage, sent: bytes) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from fleet.contract.crd import deployment_crd, device_crd
+from fleet.contract.descriptions import FIELDS
 from fleet.contract.objects import (
     API_VERSION,
     GROUP,
@@ -20,6 +21,7 @@ from fleet.contract.objects import (
     DeviceStatus,
     FleetDeployment,
 )
+from fleet.contract.selector import VALUES_RULE
 
 Json = dict[str, Any]
 CRDS = {"Device": device_crd(), "FleetDeployment": deployment_crd()}
@@ -62,6 +64,7 @@ def test_every_node_is_structural(kind: str) -> None:
         *("type", "properties", "required", "items", "additionalProperties", "enum", "nullable", "pattern"),
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems"),
         *("maxItems", "minProperties", "maxProperties", "format", "default", "x-kubernetes-validations"),
+        *("description", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
     }
     for path, node in nodes(schema_of(CRDS[kind])):
         assert isinstance(node.get("type"), str), path
@@ -111,9 +114,16 @@ def test_the_name_rule_is_the_device_ids_grammar() -> None:
         assert "RFC 1123" in rule["message"]
 
 
+def test_only_an_enrollment_moves_a_subject() -> None:
+    (rule,) = schema_of(CRDS["Device"])["properties"]["spec"]["x-kubernetes-validations"]
+    assert "oldSelf.subject" in rule["rule"]
+    assert "fleet device enroll --replace" in rule["message"]
+
+
 def test_a_device_keeps_one_version_at_least_or_all() -> None:
     kept = schema_of(CRDS["Device"])["properties"]["spec"]["properties"]["agentVersionsKept"]
-    assert kept == {"type": "integer", "minimum": 1, "maximum": 1000, "nullable": True}
+    limits = {name: value for name, value in kept.items() if name != "description"}
+    assert limits == {"type": "integer", "minimum": 1, "maximum": 1000, "nullable": True}
     with pytest.raises(msgspec.ValidationError, match="agentVersionsKept"):
         msgspec.convert({"metadata": {"name": "pi-1"}, "spec": {"agentVersionsKept": 0}}, Device)
 
@@ -123,3 +133,24 @@ def test_the_least_objects_are_valid() -> None:
     assert (device.id, device.spec.revoked) == ("pi-1", False)
     deployment = {"metadata": {"name": "web"}, "spec": {"workload": {"type": "container", "image": "web:1"}}}
     assert msgspec.convert(deployment, FleetDeployment).spec.strategy.max_unavailable == 1
+
+
+@pytest.mark.parametrize("kind", CRDS)
+def test_every_field_says_what_it_is(kind: str) -> None:
+    """`kubectl explain` shows it; a field of a type that no object has any more says nothing to anybody."""
+    for path, node in nodes(schema_of(CRDS[kind])):
+        if not path.endswith("]") and path != "$.metadata":
+            assert node.get("description", "").endswith("."), path
+
+
+def test_no_description_is_left_over() -> None:
+    told = {text for crd in CRDS.values() for _, node in nodes(schema_of(crd)) if (text := node.get("description"))}
+    assert {text for fields in FIELDS.values() for text in fields.values()} <= told
+
+
+def test_a_selector_needs_values_where_it_looks_at_them() -> None:
+    """Kubernetes refuses by the rule what the model refuses (`tests/cli/test_definitions.py`)."""
+    spec = schema_of(CRDS["FleetDeployment"])["properties"]["spec"]["properties"]
+    items = spec["selector"]["properties"]["matchExpressions"]["items"]
+    assert items["x-kubernetes-validations"] == [VALUES_RULE]
+    assert items["properties"]["operator"]["enum"] == ["DoesNotExist", "Exists", "In", "NotIn"]

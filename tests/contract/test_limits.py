@@ -10,12 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.contract.buckets import DEVICE_INFO
 from fleet.contract.crd import structural_schema
 from fleet.contract.errors import InvalidInput
 from fleet.contract.image import REFERENCE
-from fleet.contract.limits import MAX_REPORT
+from fleet.contract.limits import MAX_REPORT, MAX_VOLUME_ORDERS, MAX_VOLUMES_SHOWN
 from fleet.contract.names import AgentVersion
 from fleet.contract.objects import DeploymentSpec, DeviceSpec, DeviceStatus
+from fleet.contract.permissions import DEVICE_WRITES, MAX_PAYLOAD
+from fleet.contract.volumes import VolumeOutcome, VolumeUsage
 from fleet.contract.wire import (
     AgentLease,
     AgentTarget,
@@ -50,12 +53,33 @@ def info(**changes: object) -> bytes:
     return msgspec.json.encode(INFO | changes)
 
 
-@pytest.mark.parametrize("field", ["arch", "os", "kernel", "bootId", "instanceId", "engine"])
+@pytest.mark.parametrize("field", ["arch", "os", "kernel", "engine"])
 def test_a_long_text_of_a_device_is_cut_and_the_rest_counts(field: str) -> None:
     value = decode_report(info(**{field: "<" * 50_000}), DeviceInfo)
     assert value.memory == 1
-    name = {"bootId": "boot_id", "instanceId": "instance_id"}.get(field, field)
-    assert getattr(value, name) == "<" * 125 + "..."
+    assert getattr(value, field) == "<" * 125 + "..."
+
+
+@pytest.mark.parametrize("field", ["bootId", "instanceId"])
+def test_a_long_id_is_refused_for_two_cut_ones_could_become_the_same(field: str) -> None:
+    with pytest.raises(InvalidInput, match=field):
+        decode_report(info(**{field: "b" * 129}), DeviceInfo)
+    beat = {
+        "type": "heartbeat",
+        "agentVersion": "v0.1.0",
+        "instanceId": "i",
+        "bootId": "b",
+        "sequence": 1,
+        "interval": 1,
+    }
+    with pytest.raises(InvalidInput, match=field):
+        decode_report(msgspec.json.encode(beat | {field: "b" * 129}), Heartbeat)
+
+
+def test_what_a_device_can_store_is_bounded() -> None:
+    """Decision 033, and the table in docs/operations.md."""
+    assert sum(bucket.largest for bucket in DEVICE_WRITES) == 86 * 1024
+    assert all(bucket.largest <= MAX_PAYLOAD for bucket in DEVICE_WRITES)
 
 
 def test_a_long_message_of_an_upgrade_is_cut() -> None:
@@ -63,6 +87,20 @@ def test_a_long_message_of_an_upgrade_is_cut() -> None:
     value = decode_report(info(upgrade=upgrade), DeviceInfo)
     assert value.upgrade is not None
     assert len(value.upgrade.message) == 1024
+
+
+def test_long_names_of_volumes_are_cut() -> None:
+    volume = {"name": "v" * 9000, "deployment": "<" * 9000, "size": 1}
+    value = decode_report(info(diskUsage={"free": 1, "floor": 1, "namedVolumes": [volume]}), DeviceInfo)
+    assert value.disk_usage is not None
+    assert value.disk_usage.named_volumes == (VolumeUsage("v" * 125 + "...", "<" * 125 + "...", 1),)
+
+
+def test_the_longest_that_is_told_of_volumes_leaves_room_in_an_info() -> None:
+    volume = VolumeUsage("v" * 63, "w" * 63, 2**50, "0" * 16, f"{'d' * 63}@{'0' * 16}", 100)
+    outcome = VolumeOutcome("0" * 12, "EngineError", "m" * 160)
+    told = (volume,) * MAX_VOLUMES_SHOWN, (outcome,) * MAX_VOLUME_ORDERS
+    assert len(msgspec.json.encode(told)) < DEVICE_INFO.largest * 3 // 4
 
 
 @pytest.mark.parametrize(

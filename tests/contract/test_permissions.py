@@ -8,11 +8,36 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fleet.contract.buckets import AGENT_LEASE, APP_BUCKETS, ARTIFACTS, ARTIFACTS_STREAM, DESIRED_INDEX, IDENTITIES
+from fleet.contract.buckets import (
+    AGENT_LEASE,
+    APP_BUCKETS,
+    ARTIFACTS,
+    ARTIFACTS_STREAM,
+    DESIRED_INDEX,
+    IDENTITIES,
+    RELEASE_KEYS,
+    TRUST_BUNDLE,
+    TRUST_KEY,
+)
 from fleet.contract.names import DeviceId
-from fleet.contract.permissions import ARTIFACT_READS, DEVICE_READS, DEVICE_WRITES, device_permissions
+from fleet.contract.permissions import (
+    ARTIFACT_READS,
+    DEVICE_READS,
+    DEVICE_WRITES,
+    LATER_READS,
+    SHARED_READS,
+    device_permissions,
+)
 from tests.contract.subjects import overlap
 
+SHARED = {
+    *ARTIFACT_READS,
+    f"$JS.API.DIRECT.GET.{TRUST_BUNDLE.stream}.{TRUST_BUNDLE.subject(TRUST_KEY)}",
+    TRUST_BUNDLE.notify_subject(TRUST_KEY),
+    f"$JS.API.DIRECT.GET.{RELEASE_KEYS.stream}.{RELEASE_KEYS.subject(TRUST_KEY)}",
+    RELEASE_KEYS.notify_subject(TRUST_KEY),
+}
+"""What every device may read alike."""
 device_ids = st.from_regex(DeviceId.grammar, fullmatch=True).map(DeviceId)
 
 
@@ -43,9 +68,8 @@ def test_the_matching_itself(one: str, other: str, expected: bool) -> None:
 def test_no_two_devices_share_a_subject(one: DeviceId, other: DeviceId) -> None:
     assume(one != other)
     mine, theirs = device_permissions(one), device_permissions(other)
-    shared = set(ARTIFACT_READS)
     for my, their in product((*mine.publish, *mine.subscribe), (*theirs.publish, *theirs.subscribe)):
-        assert (my == their and my in shared) or not overlap(my, their), (
+        assert (my == their and my in SHARED) or not overlap(my, their), (
             f"{one} may use {my}, which meets {their} of {other}"
         )
 
@@ -78,7 +102,7 @@ def test_no_device_gets_what_must_never_be_granted(device: DeviceId) -> None:
 def test_every_grant_names_the_device(device: DeviceId) -> None:
     granted = device_permissions(device)
     for subject in (*granted.publish, *granted.subscribe):
-        assert device in subject.split(".") or subject == f"_INBOX_{device}.>" or subject in ARTIFACT_READS
+        assert device in subject.split(".") or subject == f"_INBOX_{device}.>" or subject in SHARED
 
 
 def test_what_every_device_may_read_is_agents_only() -> None:
@@ -92,7 +116,7 @@ def test_no_device_writes_what_the_operator_decides() -> None:
         writes = any(overlap(subject, bucket.subject(">")) for subject in granted.publish)
         assert writes is (bucket in DEVICE_WRITES), bucket.name
         reads = any(overlap(subject, f"$JS.API.DIRECT.GET.{bucket.stream}.>") for subject in granted.publish)
-        assert reads is (bucket in DEVICE_READS), bucket.name
+        assert reads is (bucket in (*DEVICE_READS, *LATER_READS, *SHARED_READS)), bucket.name
 
 
 def test_the_index_is_readable_and_the_lease_both() -> None:

@@ -40,10 +40,13 @@ WIRE: dict[str, st.SearchStrategy[msgspec.Struct]] = {
 }
 
 auths = st.builds(FleetDeviceAuth, texts, texts, st.builds(MachineKey, texts, texts, texts, texts, texts), texts)
-agents = st.builds(AgentConfig, devices, texts, auths, texts, positive, positive)
+sockets = st.from_regex(r"\A/[^\x00-\x1f]{1,50}\Z")
+agents = st.builds(AgentConfig, devices, texts, auths, sockets, positive, positive)
 callouts = st.builds(
     CalloutConfig,
-    *(texts for _ in range(9)),
+    *(texts for _ in range(8)),
+    *(st.lists(texts, max_size=8).map(tuple) for _ in range(2)),
+    texts,
     health_port=st.integers(0, 65535),
     answer_within=positive,
     max_concurrent=st.integers(1, 10_000),

@@ -8,7 +8,6 @@ import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
-from fleet.bus import connect
 from fleet.contract.buckets import (
     ARTIFACTS_STREAM,
     CALLOUT_USER,
@@ -19,7 +18,10 @@ from fleet.contract.buckets import (
     SYSTEM_USER,
     chunk_subject,
 )
+from fleet.contract.logs import LOG_READER_USER, log_subject
+from fleet.contract.names import DeviceId
 from fleet.contract.wire import encode
+from fleet.nats.bus import connect
 from tests.contract.stage import ME, Stage
 from tests.support.callout import active
 from tests.support.waiting import eventually
@@ -76,7 +78,7 @@ def test_the_system_user_hears_sessions_only(stage: Stage, subject: str) -> None
     stage.play(scene())
 
 
-@pytest.mark.parametrize("call", ["$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.APP.INFO"])
+@pytest.mark.parametrize("call", ["$SYS.REQ.SERVER.PING.ACCOUNTZ", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.APP.INFO"])
 def test_the_system_user_lists_and_kicks_only(stage: Stage, call: str) -> None:
     async def scene() -> None:
         heard: list[str] = []
@@ -87,6 +89,41 @@ def test_the_system_user_lists_and_kicks_only(stage: Stage, call: str) -> None:
         answer = await bus.client.request("$SYS.REQ.SERVER.PING.CONNZ", question, timeout=5)
         (session,) = json.loads(answer.data)["data"]["connections"]
         assert session["authorized_user"] == ME
+        await bus.close()
+
+    stage.play(scene())
+
+
+@pytest.mark.parametrize(
+    "subject", [">", "$KV.>", "$JS.>", "_INBOX.>", "fleet.>", "fleet.log-ask.*", "fleet.changed.>", "$SYS.>"]
+)
+def test_who_reads_logs_hears_nothing_else(stage: Stage, subject: str) -> None:
+    async def scene() -> None:
+        heard: list[str] = []
+        bus = await connect(stage.nats.login(LOG_READER_USER), notice=heard.append, attempts=1)
+        await bus.client.subscribe(subject)
+        await eventually(lambda: any("subscription" in line for line in heard), f"{subject} is refused")
+        await bus.close()
+
+    stage.play(scene())
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        DESIRED_STATE.subject(ME),
+        log_subject(DeviceId(ME)),
+        DESIRED_STATE.changed(ME),
+        f"$JS.API.DIRECT.GET.{DESIRED_STATE.stream}.{DESIRED_STATE.subject(ME)}",
+        f"$JS.API.STREAM.INFO.{DESIRED_STATE.stream}",
+    ],
+)
+def test_who_reads_logs_asks_for_nothing_else(stage: Stage, subject: str) -> None:
+    async def scene() -> None:
+        heard: list[str] = []
+        bus = await connect(stage.nats.login(LOG_READER_USER), notice=heard.append, attempts=1)
+        await bus.client.publish(subject, b"{}")
+        await eventually(lambda: any("publish" in line for line in heard), f"{subject} is refused")
         await bus.close()
 
     stage.play(scene())

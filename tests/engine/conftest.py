@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from harness.engine import double_engine, podman_engine, real_engine
+from harness.engine.select import double_engine, podman_engine, real_engine
 from tests.engine.lab import Lab
 
-ENGINES = {"docker": real_engine, "podman": podman_engine, "double": double_engine}
+ENGINES = {
+    "docker": real_engine,
+    "podman": podman_engine,
+    "double": double_engine,
+    "double-podman": partial(double_engine, "podman"),
+}
 
 
 @pytest.fixture(scope="session", params=list(ENGINES))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import TypeVar
 
 from fleet.agent.answers import Details
 from fleet.agent.engine import Engine
+from fleet.agent.volumes import remove_volume, volumes_with
 from fleet.contract.wire import Container, Health, Port, Protocol, Restart
-from harness.engine_client import EngineClient
+from harness.engine.client import EngineClient
 from harness.images import IMAGE
 from harness.wait import WaitTimeout
 
@@ -40,12 +40,6 @@ def web(port: int, protocol: Protocol = Protocol.TCP) -> Container:
     return workload("httpd", "-f", "-p", "80", "-h", "/www", ports=(Port(port, 80, protocol),))
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 class Lab:
     def __init__(self, path: str) -> None:
         self.socket = Path(path)
@@ -57,6 +51,14 @@ class Lab:
     def is_podman(self) -> bool:
         return "podman" in self.raw.version().lower()
 
+    @property
+    def is_double(self) -> bool:
+        return "double" in self.raw.version()
+
+    @property
+    def is_docker(self) -> bool:
+        return not self.is_podman and not self.is_double
+
     def name(self, suffix: str = "one") -> str:
         return f"test-{self.mark}-{suffix}"
 
@@ -66,7 +68,7 @@ class Lab:
         async def go() -> T:
             engine = Engine(self.socket)
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(100):
                     return await body(engine)
             finally:
                 await engine.close()
@@ -108,6 +110,8 @@ class Lab:
         async def remove_all(engine: Engine) -> None:
             for one in await engine.containers(self.label):
                 await engine.remove(one.id)
+            for volume in await volumes_with(engine, self.label):
+                await remove_volume(engine, volume.name)
 
         self.run(remove_all)
         self.raw.close()

@@ -11,6 +11,7 @@ import pytest
 from harness.errors import HarnessError, Misused
 from harness.faults import scratch
 from harness.faults.fault import PATCHES, REPOSITORY, Fault, product_faults, read_patch
+from harness.faults.play import longest
 from harness.faults.verdict import Seen, pointed_at
 from harness.faults.worlds import world_faults
 
@@ -47,10 +48,15 @@ def test_a_fault_is_seen_for_what_it_is(name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_busy_machine_takes_longer_and_that_is_no_fault_that_was_missed() -> None:
+    assert longest(0.0, 2) == longest(2.0, 2) == 180
+    assert longest(20.0, 2) == 1800
+
+
 def test_a_patch_without_a_header_is_refused(tmp_path: Path) -> None:
     patch = tmp_path / "x.patch"
-    patch.write_text("Fault: something\n\n--- a/fleet/bus.py\n")
-    with pytest.raises(Misused, match="Part:"):
+    patch.write_text("Fault: something\n\n--- a/fleet/nats/bus.py\n")
+    with pytest.raises(Misused, match="Component:"):
         read_patch(patch)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import folders, plugin
+from harness.pytest_plugin import plugin
 from harness.targets import cluster
 from harness.wait import wait_until
+from harness.world import folders
 
 pytest_plugins = ["pytester"]
 
@@ -37,7 +38,7 @@ def worlds(inner: pytest.Pytester) -> list[Path]:
 
 def assert_no_process_left(roots: list[Path]) -> None:
     for root in roots:
-        wait_until(lambda root=root: folders.members(root), f"no process of {root} is left", timeout=5, until=is_empty)
+        wait_until(lambda root=root: folders.members(root), f"no process of {root} is left", timeout=30, until=is_empty)
 
 
 def is_empty(found: list[int]) -> bool:
@@ -48,7 +49,7 @@ LOADED = cluster
 """Heavy; loaded here, so that not every inner run in this process loads it anew."""
 ALONE = ("--disable-plugin-autoload", "-p", "no:cacheprovider")
 """No plugin but ours: loading them all takes longer than most of these tests."""
-APART = (*ALONE, "-p", "harness.plugin")
+APART = (*ALONE, "-p", "harness.pytest_plugin.plugin")
 
 
 def run(inner: pytest.Pytester, *options: str) -> pytest.RunResult:
@@ -95,7 +96,7 @@ def test_a_world_that_breaks_half_way_refuses_further_tests_and_says_why(inner: 
         """
         import os
         def test_a(world):
-            os.kill(world.parts()["database"].pid, 9)
+            os.kill(world.components()["database"].pid, 9)
             assert False, "the product answered nonsense"
         def test_b(world): pass
         """
@@ -129,12 +130,12 @@ def test_a_failure_in_a_sound_world_stays_the_products(inner: pytest.Pytester) -
 
 
 def test_a_part_of_the_product_that_dies_is_the_products_failure(inner: pytest.Pytester) -> None:
-    """It stays an AssertionError, which names the part that died unasked."""
+    """It stays an AssertionError, which names the component that died unasked."""
     inner.makepyfile(
         """
         import os
         def test_a(world):
-            os.kill(world.parts()["product"].pid, 11)
+            os.kill(world.components()["product"].pid, 11)
             assert False, "wrong"
         """
     )
@@ -168,7 +169,7 @@ def test_whatever_ends_a_run_leaves_no_process(
         try:
             wait_until((inner.path / "hanging").exists, "the inner test hangs", timeout=20)
             (root,) = worlds(inner)
-            assert len(folders.members(root)) >= 3, "a supervisor and two parts"
+            assert len(folders.members(root)) >= 3, "a supervisor and two components"
             if number == signal.SIGINT:
                 os.killpg(process.pid, number)  # as a terminal does
             else:
@@ -180,7 +181,7 @@ def test_whatever_ends_a_run_leaves_no_process(
     if number == signal.SIGTERM:
         assert "SIGTERM: the run was stopped from outside" in (inner.path / "output").read_text()
     if number == signal.SIGKILL:
-        wait_until(lambda: swept(root), "the next sweep has removed it", timeout=10)
+        wait_until(lambda: swept(root), "the next sweep has removed it", timeout=30)
     assert not root.exists()
 
 
@@ -192,16 +193,18 @@ def swept(root: Path) -> bool:
 
 def test_a_kept_world_lives_on_until_it_is_told(inner: pytest.Pytester) -> None:
     """A run that dies of kill -9 after `detach` leaves its world to whoever ends it by hand."""
-    inner.makepyfile(HANGING.replace("signal.pause()", "world._parts.detach(); import os; os.kill(os.getpid(), 9)"))
+    inner.makepyfile(
+        HANGING.replace("signal.pause()", "world._components.detach(); import os; os.kill(os.getpid(), 9)")
+    )
     run_apart(inner)
     (root,) = worlds(inner)
     try:
         before = folders.members(root)
         folders.sweep()
         assert folders.members(root) == before
-        assert len(before) == 3, "a supervisor and two parts"
+        assert len(before) == 3, "a supervisor and two components"
     finally:
-        ended = subprocess.run([sys.executable, "-m", "harness.supervisor", "--end", str(root)], check=False)
+        ended = subprocess.run([sys.executable, "-m", "harness.processes.supervisor", "--end", str(root)], check=False)
     assert ended.returncode == 0
     assert not root.exists()
     assert_no_process_left([root])
@@ -278,3 +281,36 @@ def test_options_and_markers_explain_themselves(inner: pytest.Pytester) -> None:
     shown = run(inner, "--help").stdout.str() + run(inner, "--markers").stdout.str()
     for words in ("--fleet-target=TARGET", "--fleet-keep", "@pytest.mark.pi: needs a device"):
         assert words in shown
+
+
+def test_a_scenario_that_asks_for_more_than_its_device_can_is_refused(inner: pytest.Pytester) -> None:
+    """In words, before any world is made; one that asks for nothing is collected."""
+    inner.makepyfile(
+        """
+        import pytest
+        from harness.devices import Killable
+        from harness.scenario.scenario import Scenario
+
+        @pytest.mark.pi
+        @pytest.mark.parametrize("scenario", [
+            Scenario(id="cut", title="", chapter="", why="", asks=(Killable,)),
+            Scenario(id="calm", title="", chapter="", why=""),
+        ], ids=lambda it: it.id)
+        def test_a(world, scenario): pass
+        """
+    )
+    result = run(inner, "-m", "pi")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*cut needs a device whose power and agent can be cut, and a pi device is none*"])
+    assert "calm" not in result.stderr.str()
+    shown = run(inner, "-m", "pi", "-k", "not cut", "--collect-only", "-q").outlines
+    assert [line for line in shown if "::" in line] == [
+        "test_a_scenario_that_asks_for_more_than_its_device_can_is_refused.py::test_a[calm]"
+    ]
+
+
+@pytest.mark.parametrize("text", ["0-3", "5-2", "a", "-1", ""])
+def test_cuts_that_are_no_range_are_refused(inner: pytest.Pytester, text: str) -> None:
+    result = run(inner, f"--fleet-cuts={text}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{text!r} is no range of numbers such as 1-12*"])

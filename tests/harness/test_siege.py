@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+import msgspec
 import pytest
 
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey
 from fleet.contract.names import DeviceId
-from harness.devices.hostile.attacks import ATTACKS
+from fleet.contract.permissions import DEVICE_WRITES, MAX_PAYLOAD
+from fleet.contract.states import DeviceStates, read_state
+from fleet.contract.wire import AgentLease, DeviceInfo, DeviceState, Heartbeat, decode_report
+from fleet.operator.meter import Flood, Meter
+from harness.devices.hostile import lies
+from harness.devices.hostile.assault import ATTACKS
 from harness.devices.hostile.grammar import sentence
-from harness.devices.hostile.line import Line, message
+from harness.devices.hostile.pace import Pace
+from harness.devices.hostile.raw_connection import RawConnection, message
 from harness.devices.hostile.thief import Thief
 from harness.errors import Misused
 from harness.siege.findings import Bounds, Findings, broken
@@ -38,6 +47,47 @@ def test_the_grammar_goes_past_what_a_client_library_can_say() -> None:
     assert b"$KV.desired-state.pi-1" in said
 
 
+@pytest.mark.parametrize(
+    ("lie", "kind"),
+    [
+        (lies.info, DeviceInfo),
+        (lies.out_of_order, DeviceInfo),
+        (lies.state, DeviceState),
+        (lies.states, DeviceStates),
+        (lies.lease, AgentLease),
+        (partial(lies.heartbeat, honest=True), Heartbeat),
+    ],
+)
+def test_a_lie_is_taken_for_what_it_says(lie: Callable[[random.Random], bytes], kind: type[msgspec.Struct]) -> None:
+    """What does not parse misleads nobody."""
+    chance = random.Random(5)
+    for _ in range(200):
+        said = decode_report(lie(chance), kind)
+        for name, raw in said.states.items() if isinstance(said, DeviceStates) else ():
+            read_state(name, raw)
+
+
+def test_a_patient_thief_stays_below_what_counts_as_a_flood() -> None:
+    clock = [0.0]
+    floods: list[Flood] = []
+    meter, pace = Meter(floods.append), Pace(lambda: clock[0])
+    chance = random.Random(6)
+    for _ in range(20_000):
+        messages, size = chance.choice(((1, 300), (1, 16_000), (13, 4_000)))
+        clock[0] += pace.wait(messages, size)
+        for _ in range(messages):
+            meter.count(b"pi-3", size // messages, clock[0])
+    assert not floods
+    assert clock[0] > 60
+
+
+def test_what_the_grammar_says_is_beyond_the_buckets_and_within_the_connection() -> None:
+    """A larger message ends the connection, and what would follow is never heard."""
+    thief = _thief(4)
+    sizes = [len(sentence(thief)) for _ in range(2000)]
+    assert max(bucket.largest for bucket in DEVICE_WRITES) < max(sizes) < MAX_PAYLOAD
+
+
 def test_a_message_counts_its_bytes() -> None:
     assert message(b"a", b"xy", reply=b"r") == b"PUB a r 2\r\nxy\r\n"
     assert message(b"a", b"xy", headers=b"NATS/1.0\r\n\r\n") == b"HPUB a 12 14\r\nNATS/1.0\r\n\r\nxy\r\n"
@@ -45,7 +95,7 @@ def test_a_message_counts_its_bytes() -> None:
 
 def test_another_machine_is_not_attacked() -> None:
     with pytest.raises(Misused, match=r"192\.0\.2\.1 is not this machine"):
-        asyncio.run(Line.open("tls://192.0.2.1:4222", ""))
+        asyncio.run(RawConnection.open("tls://192.0.2.1:4222", ""))
 
 
 def test_every_attack_says_what_it_would_break() -> None:
@@ -66,6 +116,7 @@ def test_what_kept_every_promise_is_not_reproached() -> None:
         ({"rounds": 0}, "no change"),
         ({"silence": {"pi-1": 9.0}}, "pi-1 was silent 9.0 s"),
         ({"delivered": [1.0, 20.0]}, "a change took 20.0 s"),
+        ({"delivered": [20.0], "before": (7.9, 0.0)}, "a change took 20.0 s; 19.8 s is right"),
         ({"status": [0.1, 3.0]}, "its status came later by 3.0 s"),
         ({"revoked": 1.5}, "outlived the command by 1.5 s"),
         ({"memory": {"nats": 9000.0}}, "nats used 9000 MiB"),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import Result
-from harness.devices import Device, HasEngine, HasLogs, Killable, Pausable
+from harness.devices import Device, HasEngine, Killable, Pausable
 from harness.devices.process import ProcessDevice
 from harness.doubles.systemctl.units import Unit, seconds
 from harness.errors import DeviceUnreachable, Misused, TargetUnavailable
-from harness.parts import statuses
+from harness.processes.spec import statuses
+from harness.scenario.command import Result
 from harness.targets.local import inherited
 from harness.wait import wait_until
 from tests.harness.tiny import tiny_world
@@ -72,13 +72,29 @@ def test_a_device_has_nothing_in_its_environment_that_a_real_host_lacks(
     assert set(device.env) - BY_SSHD == PLAYED
 
 
+def test_a_device_has_the_commands_of_the_checkout_that_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another one is installed: a fault that is planted in a copy must reach devices."""
+    for module in ("__init__", "entry", "cli/__init__", "cli/main", "agent/__init__", "agent/main"):
+        file = tmp_path / "fleet" / f"{module}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("import os\n\n\ndef main() -> None:\n    print('the copy', 'PYTHONPATH' in os.environ)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with tiny_world() as world:
+        device = ProcessDevice(world.root, "pi-1", inherited(), "/run/engine.sock")
+        for command in ("fleet", "fleet-agent"):
+            done = device.run([command])
+            assert done.stdout == "the copy False\n", done
+
+
 def test_enable_now_starts_below_the_devices_root(device: ProcessDevice) -> None:
     """The program, its environment and its log are the unit's."""
     install(device)
     assert systemctl(device, "enable", "--now", AGENT).code == 0
     assert systemctl(device, "is-active", AGENT).stdout == "active\n"
     assert systemctl(device, "is-enabled", "fleet-agent").stdout == "enabled\n"
-    wait_until(lambda: device.logs()["agent-pi-1"], "the agent spoke", timeout=5, until=lambda it: "two words 3" in it)
+    wait_until(lambda: device.logs()["agent-pi-1"], "the agent spoke", timeout=30, until=lambda it: "two words 3" in it)
     agent = pid(device)
     assert agent is not None
     environ = Path(f"/proc/{agent}/environ").read_bytes().split(b"\0")
@@ -107,10 +123,10 @@ def test_a_changed_unit_counts_after_daemon_reload(device: ProcessDevice) -> Non
     systemctl(device, "start", AGENT)
     device.write(f"/etc/systemd/system/{AGENT}", UNIT.replace("C=3", "C=4").encode())
     systemctl(device, "restart", AGENT)
-    wait_until(lambda: device.logs()["agent-pi-1"].count("two words 3"), "the old unit ran", timeout=5, until=_twice)
+    wait_until(lambda: device.logs()["agent-pi-1"].count("two words 3"), "the old unit ran", timeout=30, until=_twice)
     systemctl(device, "daemon-reload")
     systemctl(device, "restart", AGENT)
-    wait_until(lambda: device.logs()["agent-pi-1"], "the new unit ran", timeout=5, until=lambda it: "words 4" in it)
+    wait_until(lambda: device.logs()["agent-pi-1"], "the new unit ran", timeout=30, until=lambda it: "words 4" in it)
 
 
 def _twice(count: int) -> bool:
@@ -151,7 +167,7 @@ def test_restart_always_survives_a_crash(device: ProcessDevice) -> None:
     systemctl(device, "enable", "--now", AGENT)
     first = pid(device)
     device.kill_agent()
-    wait_until(lambda: pid(device), "the agent is back", timeout=5, until=lambda now: now not in {first, None})
+    wait_until(lambda: pid(device), "the agent is back", timeout=30, until=lambda now: now not in {first, None})
 
 
 def test_a_power_cut_lasts_until_power_on(device: ProcessDevice) -> None:
@@ -177,9 +193,9 @@ def test_a_frozen_agent_goes_on_where_it_was(device: ProcessDevice) -> None:
     agent = pid(device)
     device.pause()
     stat = Path(f"/proc/{agent}/stat")
-    wait_until(lambda: stat.read_text().split()[2], "it is frozen", timeout=5, until=lambda state: state == "T")
+    wait_until(lambda: stat.read_text().split()[2], "it is frozen", timeout=30, until=lambda state: state == "T")
     device.resume()
-    wait_until(lambda: stat.read_text().split()[2], "it goes on", timeout=5, until=lambda state: state == "S")
+    wait_until(lambda: stat.read_text().split()[2], "it goes on", timeout=30, until=lambda state: state == "S")
     assert pid(device) == agent
 
 
@@ -187,7 +203,7 @@ def test_a_process_device_has_every_capability(device: ProcessDevice) -> None:
     """And its engine's socket is a link at the place where the agent looks."""
     as_device: Device = device
     assert as_device.where == ("--root", str(device.root))
-    for capability in (Killable, Pausable, HasLogs, HasEngine):
+    for capability in (Killable, Pausable, HasEngine):
         assert isinstance(device, capability)
     assert Path(device.engine_socket).readlink() == Path("/run/engine.sock")
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import pytest
 
-from harness.commands import Result
 from harness.devices.process import ProcessDevice
+from harness.scenario.command import Result
 from harness.targets.local import inherited
 from harness.wait import wait_until
 from tests.harness.tiny import tiny_world
@@ -242,7 +242,7 @@ def test_kill_mode_says_who_ends_with_the_main_process(machine: Machine, mode: s
     assert ("term" in machine.said()) is told
     if survives:
         alive = f"/run/{machine.name}.out.alive"
-        wait_until(lambda: _read(machine.lab, alive), "the child lives on", timeout=10)
+        wait_until(lambda: _read(machine.lab, alive), "the child lives on", timeout=30)
         machine.lab.run(["sh", "-c", f"pkill -TERM -f {machine.name}.out.go || true"])
 
 
@@ -282,6 +282,25 @@ def test_what_has_ended_by_itself_can_be_started_again(machine: Machine, code: i
         machine.ctl("start", unit)
         machine.becomes(unit, "failed" if code == 3 else "inactive")
         assert machine.said() == ["up"] * times
+
+
+OF_A_UNIT = {"PATH", "LANG", "SYSTEMD_EXEC_PID", "INVOCATION_ID", "JOURNAL_STREAM", "PWD", "SHLVL", "_", "container"}
+"""systemd.exec(5), "Environment variables in spawned processes", what a shell adds itself, and what marks the lab."""
+PLAYED = {"FLEET_ROOT", "FLEET_WORLD"}
+"""Which folder plays the device, in which world."""
+
+
+def test_a_unit_inherits_nothing_of_whoever_runs_its_manager(machine: Machine) -> None:
+    """What a test's device has, and a real one lacks, would hide that the product needs it."""
+    unit = machine.install("env | cut -d= -f1 >> {out}; echo OWN=end >> {out}", "Environment=OWN=1")
+    machine.ctl("start", unit)
+    names = machine.says("it told its environment", lambda lines: "OWN=end" in lines)
+    assert set(names) - {"OWN=end"} - PLAYED <= OF_A_UNIT | {"OWN"}
+
+
+def test_a_pattern_that_fits_no_unit_is_no_failure(machine: Machine) -> None:
+    """A script that ends all instances need not know whether there are any."""
+    assert machine.ctl("stop", f"{machine.name}@*.service").code == 0
 
 
 def test_missing_and_unknown(machine: Machine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.tars import extract
+from harness.images.tars import extract
 
 
 def archive(*names: str) -> tarfile.TarFile:
@@ -50,7 +50,7 @@ def test_the_oldest_python_here_can_load_an_image(tmp_path: Path) -> None:
     python = str(debians) if debians.exists() and sys.version_info[:2] == (3, 11) else sys.executable
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.add(__file__, "test.py")
-    code = "import sys, tarfile, pathlib; from harness.tars import extract\n"
+    code = "import sys, tarfile, pathlib; from harness.images.tars import extract\n"
     code += "extract(tarfile.open(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
     argv = [python, "-c", code, str(tmp_path / "a.tar"), str(tmp_path / "out")]

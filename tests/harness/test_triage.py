@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import triage
-from harness.errors import HarnessError, Misused, PartDied, PortTaken, WorldBroken
-from harness.parts import PartSpec, history, put, statuses
-from harness.ports import Ports
+from harness.errors import ComponentDied, HarnessError, Misused, PortTaken, WorldBroken
+from harness.processes.ports import Ports
+from harness.processes.spec import ComponentSpec, history, put, statuses
 from harness.wait import wait_until
-from harness.world import World
+from harness.world import diagnosis as triage
+from harness.world.world import World
 from tests.harness.tiny import DATABASE, PRODUCT, tiny_world
 
 
@@ -30,9 +30,9 @@ def world() -> Generator[World]:
         yield made
 
 
-def kill(world: World, part: str, number: signal.Signals = signal.SIGKILL) -> None:
+def kill(world: World, component: str, number: signal.Signals = signal.SIGKILL) -> None:
     """From outside, as an accident does."""
-    pid = world.parts()[part].pid
+    pid = world.components()[component].pid
     assert pid is not None
     os.kill(pid, number)
 
@@ -47,7 +47,9 @@ def test_a_server_that_dies_unasked_is_a_problem_until_the_next_test(world: Worl
     kill(world, "database")
     (problem, *_) = world.problems()
     assert problem.startswith("database ended with code -9 without being asked; its last words:")
-    wait_until(lambda: world.parts()["database"], "it is back", timeout=5, until=lambda it: it.starts == 2 and it.ready)
+    wait_until(
+        lambda: world.components()["database"], "it is back", timeout=30, until=lambda it: it.starts == 2 and it.ready
+    )
     world.begin("the next test")
     assert world.problems() == []
 
@@ -62,7 +64,7 @@ def test_what_a_scenario_asks_for_is_no_problem(world: World) -> None:
     world.pause("database")
     assert world.problems() == []
     world.resume("database")
-    assert [event.what for event in world.history if event.asked and event.part == "database"] == [
+    assert [event.what for event in world.history if event.asked and event.component == "database"] == [
         "asked to end (SIGKILL)",
         "ended with code -9",
         "asked to end (SIGTERM)",
@@ -75,7 +77,7 @@ def test_what_a_scenario_asks_for_is_no_problem(world: World) -> None:
 def test_a_part_of_the_product_that_dies_is_not_the_worlds_problem(world: World) -> None:
     """It is told apart, for the product's failure to quote."""
     kill(world, "product", signal.SIGSEGV)
-    wait_until(world.product_deaths, "the death is noticed", timeout=5)
+    wait_until(world.product_deaths, "the death is noticed", timeout=30)
     assert world.problems() == []
     failure = AssertionError("wrong")
     assert world.judge(failure) is failure
@@ -87,7 +89,7 @@ def test_a_server_that_hangs_is_a_problem() -> None:
     ports = Ports.acquire()
     port = ports.take()
     argv = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
-    with tiny_world(PartSpec("web", argv, "world", ready=f"http://127.0.0.1:{port}/")) as world:
+    with tiny_world(ComponentSpec("web", argv, "world", ready=f"http://127.0.0.1:{port}/")) as world:
         kill(world, "web", signal.SIGSTOP)
         (problem,) = world.problems()
         assert problem.startswith("web runs, but does not answer: no answer from http://127.0.0.1:")
@@ -121,7 +123,7 @@ def test_a_killed_supervisor_is_a_problem(world: World) -> None:
     """Everything died with it, and nothing says so any more."""
     started = next(event.what for event in history(world.root) if event.what.startswith("supervisor started"))
     os.kill(int(started.rpartition(" ")[2]), signal.SIGKILL)
-    wait_until(world.problems, "it is noticed", timeout=5)
+    wait_until(world.problems, "it is noticed", timeout=30)
     assert any("no supervisor answers" in problem for problem in world.problems())
 
 
@@ -167,9 +169,9 @@ def test_a_harness_error_breaks_the_world_but_a_misuse_does_not(world: World) ->
 def test_a_world_that_does_not_come_up_says_what_ended() -> None:
     """With its last words, and nothing is left."""
     argv = ("sh", "-c", "echo cannot read my config; exit 3")
-    crashing = PartSpec("crashing", argv, "world", pause=0.01, ready="tcp://127.0.0.1:1")
+    crashing = ComponentSpec("crashing", argv, "world", pause=0.01, ready="tcp://127.0.0.1:1")
     with (
-        pytest.raises(PartDied, match=r"(?s)crashing keeps ending, last with code 3.*cannot read my config"),
+        pytest.raises(ComponentDied, match=r"(?s)crashing keeps ending, last with code 3.*cannot read my config"),
         tiny_world(crashing),
     ):
         pass
@@ -183,7 +185,7 @@ def test_a_port_that_is_taken_is_named() -> None:
     with (
         socket.create_server(("127.0.0.1", port)),
         pytest.raises(PortTaken, match="its port is taken"),
-        tiny_world(PartSpec("web", argv, "world", ready=f"http://127.0.0.1:{port}/nothing")),
+        tiny_world(ComponentSpec("web", argv, "world", ready=f"http://127.0.0.1:{port}/nothing")),
     ):
         pass
     ports.release()
@@ -191,12 +193,12 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 def test_a_part_without_an_ask_for_it_cannot_be_stopped(world: World) -> None:
     """The names that exist come along."""
-    with pytest.raises(HarnessError, match=r"(?s)there is no part 'nats'.*database, product"):
+    with pytest.raises(HarnessError, match=r"(?s)there is no component 'nats'.*database, product"):
         world.stop("nats")
 
 
 def test_manifests_of_a_world_can_be_added(world: World) -> None:
     """As the process topology does for the product's services."""
-    put(world.root, PartSpec("more", ("sleep", "1005"), "world"))
+    put(world.root, ComponentSpec("more", ("sleep", "1005"), "world"))
     assert world.problems() == []
     assert "more" in statuses(world.root)

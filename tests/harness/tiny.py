@@ -8,18 +8,18 @@ from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from harness import folders
 from harness.devices import Device
 from harness.errors import Misused
-from harness.parts import PartSpec, put
-from harness.targets.local import LocalParts
+from harness.processes.spec import ComponentSpec, put
+from harness.targets.local import LocalComponents
 from harness.targets.registry import Settings
-from harness.world import World
+from harness.world import folders
+from harness.world.world import World
 
-DATABASE = PartSpec("database", ("sleep", "1000"), "world")
+DATABASE = ComponentSpec("database", ("sleep", "1000"), "world")
 """Somebody else's server."""
-PRODUCT = PartSpec("product", ("sleep", "1001"), "product")
-"""A part of ours."""
+PRODUCT = ComponentSpec("product", ("sleep", "1001"), "product")
+"""A component of ours."""
 
 
 class Nobody:
@@ -36,18 +36,18 @@ class Nobody:
 
 @contextlib.contextmanager
 def tiny_world(
-    *specs: PartSpec, run_id: str = "0" * 32, worker: str = "main", env: Mapping[str, str] = os.environ
+    *specs: ComponentSpec, run_id: str = "0" * 32, worker: str = "main", env: Mapping[str, str] = os.environ
 ) -> Generator[World]:
-    """A world of these parts."""
+    """A world of these components."""
     root, lock = folders.create()
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(folders.remove, root)
         for spec in specs:
             put(root, spec)
-        parts = LocalParts(root, lock, engine="")
+        components = LocalComponents(root, lock, engine="")
         cleanup.callback(lock.close)
-        cleanup.callback(parts.close)
-        parts.await_ready([spec.name for spec in specs])
+        cleanup.callback(components.close)
+        components.await_ready([spec.name for spec in specs])
         yield World(
             root=root,
             run_id=run_id,
@@ -56,7 +56,7 @@ def tiny_world(
             env=env,
             namespace="nowhere",
             identity=Nobody(),
-            parts=parts,
+            components=components,
             engine="none",
             make_device=_no_device,
             secret=str,

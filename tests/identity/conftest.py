@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.topology.zitadel import Zitadel
+from fleet.identity.zitadel import Zitadel
 from tests.doubles.zitadel.idp import Device, Idp, double_at, healthy
 
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotPermitted, TimedOut, Unreachable
-from fleet.tokens import AccessToken
+from fleet.identity.access_token import AccessToken
+from fleet.identity.device_login import Clock, Prompt, device_login
+from fleet.identity.zitadel import Zitadel
 from fleet.topology.admin import AdminAuth
-from fleet.topology.device_login import Clock, Prompt, device_login
-from fleet.topology.zitadel import Zitadel
 from tests.doubles.zitadel.idp import Idp
 
 

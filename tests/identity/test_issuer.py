@@ -6,8 +6,8 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from fleet import issuer as idp
 from fleet.contract.errors import InvalidInput, NotPermitted, Unreachable
+from fleet.identity import issuer as idp
 
 HERE = "https://localhost:8443"
 

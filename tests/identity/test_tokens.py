@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import time
@@ -16,8 +17,9 @@ from joserfc.jwk import RSAKey
 
 from fleet.contract.config import FleetDeviceAuth
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
-from fleet.tokens import AccessToken, fetch_token, parse_machine_key_file
-from fleet.topology.device_token import roles
+from fleet.identity.access_token import AccessToken
+from fleet.identity.device_token import roles
+from fleet.identity.tokens import fetch_token, parse_machine_key_file
 from harness.doubles.zitadel.modes import TokenErrors
 from harness.doubles.zitadel.serve import make_certificate, running
 from tests.doubles.zitadel.idp import Device, Idp, claims_of, spare_key
@@ -69,6 +71,24 @@ def test_a_token_hides_itself(device: Device) -> None:
 @pytest.mark.parametrize("off", [-20 * 60, 20 * 60])
 def test_a_clock_that_is_minutes_off_does_not_matter(idp: Idp, device: Device, off: float) -> None:
     assert _fetch(device.auth, off=off).text
+
+
+@pytest.mark.parametrize("off", [-20 * 60, 0, 20 * 60])
+def test_a_token_tells_how_the_clocks_differ(idp: Idp, device: Device, off: float) -> None:
+    assert _fetch(device.auth, off=off).clock_ahead == pytest.approx(off, abs=2)
+
+
+def test_a_refusal_says_the_difference_in_seconds(idp: Idp, project: str) -> None:
+    gone = idp.device(project)
+    idp.manage("DELETE", f"/users/{gone.user}/keys/{gone.key.key_id}")
+    said = re.search(
+        r"this machine's clock is (\d+) s behind the issuer's", _refusal(NotPermitted, gone.auth, off=-90).what
+    )
+    assert said is not None
+    assert int(said[1]) == pytest.approx(90, abs=2)
+    far = re.search(r"a difference of (\d+) s", _refusal(NotPermitted, gone.auth, off=7200).what)
+    assert far is not None
+    assert int(far[1]) == pytest.approx(7200, abs=2)
 
 
 @pytest.mark.parametrize(("off", "said"), [(-26 * YEAR, "26 years behind"), (5 * YEAR, "5 years ahead of")])
@@ -232,7 +252,32 @@ def test_a_truncated_key_on_disk_is_refused_before_anything_is_contacted(device:
 
 
 def test_an_agent_imports_nothing_heavy_for_its_tokens() -> None:
-    heavy = ["kubernetes", "kopf", "typer", "starlette", "uvicorn", "aiohttp"]
-    code = f"import sys, fleet.tokens; print([name for name in {heavy} if name in sys.modules])"
+    heavy = ["kubernetes", "typer", "starlette", "uvicorn", "aiohttp"]
+    code = f"import sys, fleet.identity.tokens; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_handshake_that_is_given_up_is_closed(device: Device) -> None:
+    """An agent that is cut off asks for tokens for as long as it lives; each question must leave nothing open."""
+    asyncio.run(_given_up(device.auth))
+
+
+async def _given_up(auth: FleetDeviceAuth) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readexactly(1) == b"\x16", "a TLS handshake has begun"
+        begun.set()
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        asked = asyncio.create_task(fetch_token(_changed(auth, issuer=f"https://localhost:{port}"), within=60))
+        await asyncio.wait_for(begun.wait(), 60)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await asyncio.wait_for(ended.wait(), 20)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
+from joserfc.jwk import RSAKey
 
-from fleet.contract.config import FleetDeviceAuth
+from fleet.contract.config import FleetDeviceAuth, MachineKey
 from fleet.contract.errors import Conflict, InvalidInput, NotFound, NotPermitted, TimedOut, Unreachable
-from fleet.tokens import fetch_token
-from fleet.topology.device_token import roles, wait_for_token
-from fleet.topology.zitadel import Zitadel
+from fleet.identity.device_token import roles, wait_for_token
+from fleet.identity.tokens import fetch_token
+from fleet.identity.zitadel import Zitadel
 from harness.doubles.zitadel.serve import make_certificate
 from tests.doubles.zitadel.idp import Device, Idp, unique
 
@@ -50,7 +53,7 @@ def test_an_enrollment_from_nothing_to_a_token_with_the_role(idp: Idp, zitadel: 
     assert user.created
     key = zitadel.create_key(user.id)
     zitadel.ensure_grant(user.id, project, "device")
-    token = wait_for_token(FleetDeviceAuth(idp.issuer, project, key, idp.ca), timeout=10)
+    token = wait_for_token(FleetDeviceAuth(idp.issuer, project, key, idp.ca), timeout=30)
     assert roles(token.text, project) == {"device"}
 
 
@@ -142,6 +145,16 @@ def test_keys_are_made_listed_and_removed_however_often(idp: Idp, zitadel: Zitad
     assert [key.id for key in zitadel.keys(user)] == [keys[1].key_id]
 
 
+def test_the_issuers_clock_is_told_unless_one_of_the_two_is_wrong(
+    zitadel: Zitadel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    assert int(now) - 1 <= zitadel.clock() <= now + 60
+    monkeypatch.setattr("fleet.identity.zitadel_api.time", SimpleNamespace(time=lambda: now + 7200))
+    with pytest.raises(NotPermitted, match="this machine's clock says"):
+        zitadel.clock()
+
+
 def test_a_grant_that_was_deactivated_or_has_other_roles_is_mended(idp: Idp, zitadel: Zitadel) -> None:
     project = zitadel.ensure_project(unique("fleet"))
     for role in ("device", "other"):
@@ -228,3 +241,31 @@ def test_a_wrong_ca(idp: Idp) -> None:
     ca, _, _ = make_certificate(["localhost"])
     with Zitadel(idp.issuer, ca, "x") as zitadel, pytest.raises(InvalidInput, match="not signed by the CA"):
         zitadel.check()
+
+
+def test_a_key_is_registered_by_its_public_half(idp: Idp, zitadel: Zitadel) -> None:
+    user, project = _user(zitadel), zitadel.ensure_project(unique("fleet"))
+    key = RSAKey.generate_key(2048, private=True)
+    added = zitadel.register_key(user, key.as_pem(private=False).decode())
+    mine = MachineKey(user_id=user, key_id=added, key=key.as_pem(private=True).decode())
+    assert asyncio.run(fetch_token(FleetDeviceAuth(idp.issuer, project, mine, idp.ca))).key_id == added
+    assert {one.id for one in zitadel.keys(user)} == {added}
+
+
+def test_what_is_no_public_half_is_refused(zitadel: Zitadel) -> None:
+    with pytest.raises(InvalidInput):
+        zitadel.register_key(_user(zitadel), "no key")
+
+
+def test_a_provider_that_makes_its_own_key_is_found_out(zitadel: Zitadel, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = _user(zitadel)
+    call = zitadel.api.call
+
+    def ignorant(method: str, path: str, body: Any, kind: Any) -> Any:  # noqa: ANN401 - as it is called
+        return call(method, path, {"type": "KEY_TYPE_JSON"} if body else body, kind)
+
+    monkeypatch.setattr(zitadel.api, "call", ignorant)
+    with pytest.raises(InvalidInput, match="takes no key that was made elsewhere"):
+        zitadel.register_key(user, "(PEM)")
+    monkeypatch.undo()
+    assert zitadel.keys(user) == ()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.engine import own_engine
+from harness.engine.select import own_engine
 from harness.images import server
 from harness.images.server import Archive
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.scores.plan import ServerSettings, server_objects, server_plan
-from fleet.scores.secrets import server_secrets
+from fleet.install.plan import ServerSettings, server_objects, server_plan
+from fleet.install.secrets import server_secrets
+from fleet.kube.client import KubeClient
 from fleet.secrets.file import FileSecretStore
 from fleet.topology.capabilities import Endpoint, Json, Service
-from fleet.topology.kube import KubeClient
 from fleet.topology.kubernetes.render import render
 from fleet.topology.kubernetes.shape import Shape, endpoints
 from tests.support.kube import Kube

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleet.scores.identity import identity_services
-from fleet.scores.tls import covers
+from fleet.install.identity import identity_services
+from fleet.install.tls import covers
+from fleet.kube.client import KubeClient
 from fleet.secrets.file import FileSecretStore
 from fleet.topology.capabilities import Endpoint, Json
-from fleet.topology.kube import KubeClient
 from fleet.topology.kubernetes.render import render
 from fleet.topology.kubernetes.shape import endpoints
 from tests.kubernetes.conftest import SHAPE

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fleet.scores.plan import server_objects
+from fleet.install.plan import server_objects
+from fleet.kube.client import KubeClient
 from fleet.topology.capabilities import Endpoint, Json
-from fleet.topology.kube import KubeClient
 from fleet.topology.kubernetes.shape import Exposure, Shape, endpoints
 from tests.kubernetes.conftest import ADDRESS, SHAPE, rendered
 from tests.support.kube import Kube
@@ -132,7 +132,10 @@ def test_other_files_replace_the_pods_that_read_them_and_no_others(secrets: Path
     before = digests(secrets, SHAPE)
     assert digests(secrets, SHAPE) == before
     moved = digests(secrets, msgspec.structs.replace(SHAPE, nats_address=Endpoint("other.example.org", 30422)))
-    assert {name for name in before if before[name] != moved[name]} == {"fleet-nats"}, "its certificate names the host"
+    replaced = {name for name in before if before[name] != moved[name]}
+    assert "fleet-nats" in replaced, "its certificate names the host"
+    # The operator is told in whole seconds when that certificate ends; both may have been made within one.
+    assert replaced <= {"fleet-nats", "fleet-operator"}
     assert {name for name in before if before[name] != digests(tmp_path, SHAPE)[name]} == set(before)
 
 

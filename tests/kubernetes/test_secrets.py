@@ -1,4 +1,4 @@
-"""Secrets in Kubernetes are made once: by one install after another, by two processes at once, and never again."""
+"""Secrets in one Secret of Kubernetes: two processes at once agree, and a damaged or foreign one is never replaced."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from fleet.contract.errors import Conflict, InvalidInput, NotPermitted
+from fleet.kube.client import KubeClient
 from fleet.secrets.kubernetes import KubernetesSecretStore
-from fleet.topology.kube import KubeClient
 from tests.support.kube import Kube
 
 
@@ -28,30 +28,9 @@ def store(client: KubeClient, namespace: str) -> KubernetesSecretStore:
     return KubernetesSecretStore(client, namespace)
 
 
-def test_a_secret_is_made_once(store: KubernetesSecretStore, client: KubeClient, namespace: str) -> None:
-    assert store.get("a") is None
-    assert store.get_or_create("a", lambda: b"first\xff") == b"first\xff"
-    assert store.get_or_create("b", lambda: b"second") == b"second"
-    again = KubernetesSecretStore(client, namespace)
-    assert (again.get_or_create("a", never), again.get_or_create("b", never)) == (b"first\xff", b"second")
-
-
-def test_who_loses_the_race_gets_the_winners_value(
-    store: KubernetesSecretStore, client: KubeClient, namespace: str
-) -> None:
-    for name in ("first of all", "one more"):
-        key = name.replace(" ", "-")
-
-        def make_while_another_wins(key: str = key) -> bytes:
-            KubernetesSecretStore(client, namespace).get_or_create(key, lambda: b"winner")
-            return b"loser"
-
-        assert store.get_or_create(key, make_while_another_wins) == b"winner"
-
-
 def test_two_processes_at_once_agree(namespace: str) -> None:
     script = (
-        "import os, sys; from fleet.topology.kube import KubeClient\n"
+        "import os, sys; from fleet.kube.client import KubeClient\n"
         "from fleet.secrets.kubernetes import KubernetesSecretStore\n"
         "store = KubernetesSecretStore(KubeClient(), sys.argv[1])\n"
         "print('loaded', flush=True); sys.stdin.read()\n"
@@ -92,13 +71,6 @@ def test_a_foreign_secret_of_our_name(store: KubernetesSecretStore, kube: Kube, 
     kept = kube.kubectl("-n", namespace, "get", "secret", "fleet-secrets", "-o", "jsonpath={.data}")
     assert base64.b64encode(b"theirs").decode() in kept
     assert '"b"' not in kept
-
-
-def test_forgetting_is_for_ever(store: KubernetesSecretStore, client: KubeClient, namespace: str) -> None:
-    store.get_or_create("a", lambda: b"before")
-    store.clear()
-    assert store.get("a") is None
-    assert KubernetesSecretStore(client, namespace).get_or_create("a", lambda: b"after") == b"after"
 
 
 def test_without_the_right_to_read(kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""One site with one machine, shared by the tests of a worker."""
+"""One cluster with one machine, shared by the tests of a worker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from harness.binaries import NAMES, NODE_NAMES, resolve_all
 from harness.images import IMAGE, busybox_archive
 from harness.images.server import Archive, pause
-from harness.targets.node.site import Site, site
+from harness.targets.node.node_cluster import NodeCluster, node_cluster
 
 
 @pytest.fixture(scope="session")
 def busybox(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """Session: the test image, for any site."""
+    """Session: the test image, for any cluster."""
     path = tmp_path_factory.mktemp("images") / "busybox.tar"
     path.write_bytes(busybox_archive())
     return Archive(f"docker.io/{IMAGE}", path)
@@ -23,12 +23,12 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 
 @pytest.fixture(scope="session")
 def binaries() -> dict[str, Path]:
-    """Session: every server that a site runs."""
+    """Session: every server that a cluster runs."""
     return resolve_all((*NAMES, *NODE_NAMES))
 
 
 @pytest.fixture(scope="session")
-def one(binaries: dict[str, Path], busybox: Archive) -> Generator[Site]:
-    """Session: a site with one machine that has the test image."""
-    with site(binaries, pause(), images=[busybox]) as made:
+def one(binaries: dict[str, Path], busybox: Archive) -> Generator[NodeCluster]:
+    """Session: a cluster with one machine that has the test image."""
+    with node_cluster(binaries, pause(), images=[busybox]) as made:
         yield made

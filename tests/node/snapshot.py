@@ -1,4 +1,4 @@
-"""What of the host a site could change: taken before and after, and compared."""
+"""What of the host a cluster could change: taken before and after, and compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from harness import cgroups
+from harness.processes import cgroups
 
 _OTHERS = re.compile(r"veth|fleet-br|cni-podman")
 """Links of a container engine that another test may have just now."""

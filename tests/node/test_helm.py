@@ -19,7 +19,7 @@ from harness.images import server as images
 from harness.probes.kube import KubeProbe
 from harness.targets.identity import ZitadelDouble
 from harness.targets.node import identity
-from harness.targets.node.site import Site
+from harness.targets.node.node_cluster import NodeCluster
 from tests.node.support import kubectl
 from tests.support.helm import Helm, running_registry
 
@@ -29,10 +29,12 @@ _SECRETS = ("fleet-secrets", "fleet-nats", "fleet-callout", "fleet-operator")
 
 
 class Release:
-    """A release of the chart on a site, and what an admin sees of it."""
+    """A release of the chart on a cluster, and what an admin sees of it."""
 
-    def __init__(self, site: Site, provider: ZitadelDouble, helm: Helm, chart: str, values: Json) -> None:
-        self._site = site
+    def __init__(
+        self, node_cluster: NodeCluster, provider: ZitadelDouble, helm: Helm, chart: str, values: Json
+    ) -> None:
+        self._cluster = node_cluster
         self._provider = provider
         self._helm = helm
         self._chart = chart
@@ -60,12 +62,12 @@ class Release:
         self._call("uninstall", "fleet", "--wait")
 
     def _call(self, *words: str) -> None:
-        kubeconfig = str(self._site.kubeconfig)
+        kubeconfig = str(self._cluster.kubeconfig)
         done = self._helm.call(*words, "--namespace", NAMESPACE, "--kubeconfig", kubeconfig, "--timeout", "100s")
         assert done.returncode == 0, f"{done.stderr}\n{self.kubectl('get', 'pods,jobs,events')}"
 
     def kubectl(self, *words: str) -> str:
-        return kubectl(self._site.kubeconfig, "-n", NAMESPACE, *words)
+        return kubectl(self._cluster.kubeconfig, "-n", NAMESPACE, *words)
 
     def secrets(self) -> dict[str, Json]:
         """What the chart's job has written."""
@@ -87,14 +89,14 @@ class Release:
 
     def _fleet(self, verb: str, *words: str) -> str:
         argv = ["fleet", "server", verb, "--namespace", NAMESPACE, *words]
-        env = {**os.environ, "KUBECONFIG": str(self._site.kubeconfig)}
+        env = {**os.environ, "KUBECONFIG": str(self._cluster.kubeconfig)}
         done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
 
 @pytest.fixture(scope="module")
-def provider(one: Site, tmp_path_factory: pytest.TempPathFactory) -> ZitadelDouble:
+def provider(one: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> ZitadelDouble:
     """Module: the images of a server on the node, and an identity provider as a pod."""
     double = images.zitadel_double()
     one.load([images.product(), images.nats(), double])
@@ -104,7 +106,9 @@ def provider(one: Site, tmp_path_factory: pytest.TempPathFactory) -> ZitadelDoub
 
 
 @pytest.fixture
-def release(one: Site, provider: ZitadelDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Release]:
+def release(
+    one: NodeCluster, provider: ZitadelDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Release]:
     """The chart in a registry, a new labelled namespace with the admin's token, and the values of an install."""
     helm = Helm(resolve("helm"), tmp_path, tmp_path)
     monkeypatch.setenv("PATH", str(helm.program.parent), prepend=":")
@@ -123,7 +127,7 @@ def release(one: Site, provider: ZitadelDouble, tmp_path: Path, monkeypatch: pyt
         reference, _ = publish(repository, plain_http=True)
         yield Release(one, provider, helm, reference.rpartition(":")[0], values)
     kubectl(one.kubeconfig, "delete", "namespace", NAMESPACE)
-    # Helm never deletes the definitions of its charts, and the site is shared with other tests.
+    # Helm never deletes the definitions of its charts, and the cluster is shared with other tests.
     definitions = [f"customresourcedefinitions/{plural}.{GROUP}" for plural in (DEVICES, DEPLOYMENTS)]
     kubectl(one.kubeconfig, "delete", "--ignore-not-found", *definitions)
 
@@ -131,7 +135,7 @@ def release(one: Site, provider: ZitadelDouble, tmp_path: Path, monkeypatch: pyt
 def test_the_chart_is_installed_upgraded_rolled_back_and_removed(release: Release) -> None:
     release.helm("install", "--wait")
     status = release.status()
-    assert {part["name"] for part in status["parts"]} == {"nats", "callout", "operator"}
+    assert {component["name"] for component in status["parts"]} == {"nats", "callout", "operator"}
     assert status["ready"]
     assert status["projectId"]
     made, pods = release.secrets(), release.pods()

@@ -13,14 +13,14 @@ from harness.errors import HarnessError
 from harness.images import PAGE
 from harness.images.server import Archive
 from harness.probes.kube import KubeProbe
-from harness.process import http_answers
-from harness.targets.node.site import Site
+from harness.processes.spawn import http_answers
+from harness.targets.node.node_cluster import NodeCluster
 from harness.wait import wait_until
 from tests.node.support import apply, await_rollout, kubectl, web
 
 
 @pytest.fixture(scope="module")
-def port(one: Site, busybox: Archive) -> int:
+def port(one: NodeCluster, busybox: Archive) -> int:
     """Module: the node port of a web server in the namespace `pods`."""
     port = one.plan.take_node_port()
     apply(one.kubeconfig, "pods", web("web", busybox.image, port))
@@ -31,10 +31,10 @@ def port(one: Site, busybox: Archive) -> int:
 
 def await_answer(port: int) -> None:
     """A ready pod is reached a moment later, once kube-proxy has heard of it."""
-    wait_until(lambda: http_answers(f"http://localhost:{port}/"), "the node port answers", timeout=10)
+    wait_until(lambda: http_answers(f"http://localhost:{port}/"), "the node port answers", timeout=30)
 
 
-def pods(one: Site) -> str:
+def pods(one: NodeCluster) -> str:
     return kubectl(one.kubeconfig, "-n", "pods", "get", "pods", "-l", "app=web", "-o", "name")
 
 
@@ -42,7 +42,7 @@ def test_a_node_port_answers_outside_on_127_0_0_1(port: int) -> None:
     assert httpx.get(f"http://localhost:{port}/", trust_env=False).content == PAGE
 
 
-def test_a_pod_reaches_services_by_name_and_node_ports_by_localhost(one: Site, port: int) -> None:
+def test_a_pod_reaches_services_by_name_and_node_ports_by_localhost(one: NodeCluster, port: int) -> None:
     """The same URL means the same outside and inside; whatever else a pod asks for on its own 127.0.0.1 is its own."""
     script = (
         f"wget -qO- http://web/ && wget -qO- http://web.pods.svc.cluster.local/ && wget -qO- http://localhost:{port}/"
@@ -52,7 +52,7 @@ def test_a_pod_reaches_services_by_name_and_node_ports_by_localhost(one: Site, p
     assert said.encode() == PAGE * 3
 
 
-def test_a_volume_outlives_its_pod_and_goes_with_its_claim(one: Site, port: int) -> None:
+def test_a_volume_outlives_its_pod_and_goes_with_its_claim(one: NodeCluster, port: int) -> None:
     """Every claim of the default class gets a folder of its own."""
     kubectl(one.kubeconfig, "-n", "pods", "exec", "deployment/web", "--", "sh", "-c", "echo kept > /data/file")
     before = pods(one)
@@ -75,7 +75,7 @@ def test_a_volume_outlives_its_pod_and_goes_with_its_claim(one: Site, port: int)
         wait_until(lambda: not folder.exists(), "the folder of a deleted claim is gone", timeout=20)
 
 
-def test_a_pod_of_an_image_that_is_not_there_says_so(one: Site, busybox: Archive, tmp_path: Path) -> None:
+def test_a_pod_of_an_image_that_is_not_there_says_so(one: NodeCluster, busybox: Archive, tmp_path: Path) -> None:
     """Nothing is pulled, and an archive that is none is refused."""
     del busybox
     (tmp_path / "no.tar").write_bytes(b"no archive")

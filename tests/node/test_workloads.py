@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.errors import TargetUnavailable
 from harness.targets.node.logs import Follower
 from harness.targets.node.plan import Plan, machines
 from harness.targets.node.volumes import unclaimed, unserved, volume_for
@@ -16,12 +17,12 @@ from harness.targets.node.workloads import by_part, deaths, event_of, health_por
 Json = dict[str, Any]
 
 
-def pod(name: str, part: str = "callout", *, ready: bool = True, restarts: int = 0, gone: bool = False) -> Json:
-    container: Json = {"name": part, "restartCount": restarts, "state": {"running": {}}}
+def pod(name: str, component: str = "callout", *, ready: bool = True, restarts: int = 0, gone: bool = False) -> Json:
+    container: Json = {"name": component, "restartCount": restarts, "state": {"running": {}}}
     return {
         "metadata": {
             "name": name,
-            "labels": {"app.kubernetes.io/component": part},
+            "labels": {"app.kubernetes.io/component": component},
             **({"deletionTimestamp": "2026-01-01T00:00:00Z"} if gone else {}),
         },
         "spec": {},
@@ -70,7 +71,7 @@ def test_an_event_is_told_on_both_clocks() -> None:
     }
     event = event_of(item, offset=90)
     assert event is not None
-    assert (event.part, event.what) == ("pod/nats-0", "Warning BackOff: restarting")
+    assert (event.component, event.what) == ("pod/nats-0", "Warning BackOff: restarting")
     assert (event.wall, event.monotonic) == pytest.approx((100.999, 10.999)), "at the end of the second that it names"
     exact = event_of(item | {"eventTime": "1970-01-01T00:01:40.250000Z"}, offset=90)
     assert exact is not None
@@ -83,6 +84,9 @@ def test_a_pods_own_page_is_on_the_port_of_its_readiness_probe() -> None:
     container: Json = {"ports": ports, "readinessProbe": {"httpGet": {"port": "monitor"}}}
     assert health_port({"spec": {"containers": [container]}}) == 8222
     assert health_port({"spec": {"containers": [{"readinessProbe": {"httpGet": {"port": 8443}}}]}}) == 8443
+    inside: Json = {"readinessProbe": {"exec": {"command": ["wget"]}}}
+    with pytest.raises(TargetUnavailable, match="fleet-nats-0 answers inside its own pod alone"):
+        health_port({"metadata": {"name": "fleet-nats-0"}, "spec": {"containers": [inside]}})
 
 
 def claim(uid: str, storage_class: str = "standard", volume: str = "") -> Json:
@@ -115,9 +119,9 @@ def test_what_pods_say_is_copied_line_by_line(tmp_path: Path) -> None:
 
     say("n1", "fleet_nats-0_uid1", "2026-01-01T00:00:00Z stdout F first\n2026-01-01T00:00:00Z stderr F sec")
     say("n1", "other_nats-0_uid9", "2026-01-01T00:00:00Z stdout F not ours\n")
-    follower.look()
+    follower.poll()
     say("n1", "fleet_nats-0_uid1", "ond\n")
     say("n2", "fleet_nats-0_uid2", "2026-01-01T00:00:00Z stdout F third\n")
-    follower.look()
-    follower.look()
+    follower.poll()
+    follower.poll()
     assert (logs / "nats.log").read_text() == "first\nsecond\nthird\n"

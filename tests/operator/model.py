@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from fleet.contract.labels import carried_over
 from fleet.contract.names import AgentVersion, DeviceId
 from fleet.contract.objects import (
     FINALIZER,
@@ -19,6 +21,7 @@ from fleet.contract.objects import (
     Selector,
     Strategy,
 )
+from fleet.contract.volumes import VolumeOrder
 from fleet.contract.wire import (
     AgentTarget,
     Container,
@@ -35,6 +38,8 @@ from fleet.contract.wire import (
 from fleet.operator.reconcile import Action, Snapshot, reconcile
 from fleet.operator.reconcile.actions import (
     AddFinalizer,
+    CarryLabels,
+    ClearVolumeOrders,
     DeleteDesired,
     DeleteIdentity,
     DeleteState,
@@ -48,7 +53,9 @@ from fleet.operator.reconcile.actions import (
     WriteIndex,
     WriteTarget,
 )
-from fleet.operator.reconcile.snapshot import Heard
+from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen
+from fleet.operator.reconcile.snapshot import ReceivedHeartbeat
+from fleet.operator.reconcile.volumes import over
 from fleet.operator.upgrade.view import Artifact
 
 K = TypeVar("K", Device, FleetDeployment)
@@ -72,11 +79,16 @@ class World:
     desired: dict[str, dict[str, Desired]] = field(default_factory=dict[str, dict[str, Desired]])
     states: dict[str, dict[str, DeviceState]] = field(default_factory=dict[str, dict[str, DeviceState]])
     infos: dict[str, DeviceInfo] = field(default_factory=dict[str, DeviceInfo])
-    heard: dict[str, Heard] = field(default_factory=dict[str, Heard])
+    heard: dict[str, ReceivedHeartbeat] = field(default_factory=dict[str, ReceivedHeartbeat])
     identities: dict[str, Identity] = field(default_factory=dict[str, Identity])
     dropped: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     targets: dict[str, AgentTarget] = field(default_factory=dict[str, AgentTarget])
     published: dict[AgentVersion, Artifact] = field(default_factory=dict[AgentVersion, Artifact])
+    excused: dict[str, float] = field(default_factory=dict[str, float])
+    silent_since: float = 0.0
+    trust_bundle: tuple[str, ...] = ()
+    secrets: dict[str, SecretSeen | SecretProblem] = field(default_factory=dict[str, "SecretSeen | SecretProblem"])
+    clocks: dict[str, float] = field(default_factory=dict[str, float])
     dropping: dict[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     sessions: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Who is connected, by device and subject."""
@@ -94,12 +106,17 @@ class World:
             desired=self.desired,
             states=self.states,
             infos=self.infos,
-            heard=self.heard,
+            heartbeats=self.heard,
             identities=self.identities,
             dropped=self.dropped,
-            beats={name: {heard.heartbeat.instance_id: heard} for name, heard in self.heard.items()},
+            agent_heartbeats={name: {heard.heartbeat.instance_id: heard} for name, heard in self.heard.items()},
             targets=self.targets,
             published=self.published,
+            excused=self.excused,
+            silent_since=self.silent_since,
+            clocks=self.clocks,
+            trust_bundle=self.trust_bundle,
+            secrets=self.secrets,
         )
 
     def plan(self) -> tuple[Action, ...]:
@@ -129,16 +146,22 @@ class World:
                 self.devices[name] = _held(self.devices[name])
             case AddFinalizer(_, name):
                 self.deployments[name] = _held(self.deployments[name])
+            case CarryLabels(name):
+                self.devices[name] = relabelled_as(self.devices[name], carried_over(self.devices[name]))
+            case ClearVolumeOrders(name):
+                self.devices[name] = without_orders(self.devices[name])
             case WriteIdentity(subject, identity):
                 self.identities[subject] = identity
                 if identity.state is IdentityState.ACTIVE:
                     self.dropped.pop(identity.device, None)
             case Kick(device, denied):
                 for subject in denied:
-                    assert self.identities[subject] == Identity(DeviceId(device), IdentityState.REVOKED), "deny first"
+                    denied_before = self.identities[subject]
+                    assert denied_before.device == device, "its own"
+                    assert denied_before.state is not IdentityState.ACTIVE, "deny first"
                 self.dropping[device] = denied
             case WriteDesired(device, deployment, desired):
-                self.desired.setdefault(device, {})[deployment] = desired
+                self.desired.setdefault(device, {})[deployment] = filled(desired)
             case WriteIndex(device, index):
                 missing = index.deployments.keys() - self.desired.get(device, {}).keys()
                 assert not missing, f"the index of {device} names entries that are not there: {missing}"
@@ -177,6 +200,7 @@ class World:
             states = {self.identities[subject].state for subject in denied if subject in self.identities}
             known = self.devices.get(device)
             banned = known is None or known.spec.revoked or known.metadata.deletion_timestamp is not None
+            banned = banned or IdentityState.QUARANTINED in states
             gone = {one for one in self.sessions if one[0] == device and (banned or one[1] in denied)}
             if IdentityState.ACTIVE not in states:
                 self.sessions -= gone
@@ -201,9 +225,12 @@ class World:
         *,
         select: Mapping[str, str] | None = None,
         strategy: Strategy | None = None,
+        paused: bool = False,
+        container: Mapping[str, Any] | None = None,
     ) -> None:
         """Create a deployment, or change it."""
-        spec = DeploymentSpec(Container(image), Selector(dict(select or {})), strategy or Strategy())
+        workload = Container(image, **(container or {}))
+        spec = DeploymentSpec(workload, Selector(dict(select or {})), strategy or Strategy(), paused)
         known = self.deployments.get(name)
         self.deployments[name] = (
             msgspec.structs.replace(known, spec=spec, metadata=_next(known.metadata))
@@ -222,20 +249,23 @@ class World:
     def connect(self, device: str) -> None:
         """The device logs in with every subject that the registry lets in."""
         for subject, identity in self.identities.items():
-            if identity == Identity(DeviceId(device), IdentityState.ACTIVE):
+            if identity.device == device and identity.admitted(self.now):
                 self.sessions.add((device, subject))
 
     def beat(self, *devices: str) -> None:
         for device in devices:
             heartbeat = Heartbeat(AgentVersion("v0.1.0"), "instance", "boot", 1, INTERVAL)
-            self.heard[device] = Heard(heartbeat, self.now)
+            self.heard[device] = ReceivedHeartbeat(heartbeat, self.now)
             self.infos[device] = INFO
 
-    def report(self, device: str, deployment: str, phase: Phase = Phase.RUNNING) -> None:
+    def report(
+        self, device: str, deployment: str, phase: Phase = Phase.RUNNING, reason: Reason | None = None, **more: object
+    ) -> None:
         """The device did, or failed to do, what its keys say now."""
-        reason = Reason.STARTED if phase is Phase.RUNNING else Reason.IMAGE_NOT_FOUND
-        generation = self.desired[device][deployment].generation
-        self.states.setdefault(device, {})[deployment] = DeviceState(generation, phase, reason, "no such image")
+        reason = reason or (Reason.STARTED if phase is Phase.RUNNING else Reason.IMAGE_NOT_FOUND)
+        generation, secrets = self.desired[device][deployment].edition
+        state = DeviceState(generation, phase, reason, "no such image", secrets=secrets)
+        self.states.setdefault(device, {})[deployment] = msgspec.structs.replace(state, **more)
 
     def report_all(self, devices: Iterable[str], deployment: str) -> None:
         for device in devices:
@@ -243,6 +273,11 @@ class World:
                 self.report(device, deployment)
 
     # What tests ask.
+
+    def message(self, name: str, kind: str) -> str:
+        """The message of a condition of a device or a deployment."""
+        item = self.devices.get(name) or self.deployments[name]
+        return next(condition.message for condition in item.status.conditions if condition.type == kind)
 
     def condition(self, name: str, kind: str) -> tuple[str, str]:
         """Status and reason of a condition of a device or a deployment."""
@@ -254,6 +289,17 @@ class World:
         return dict(self.indexes[device].deployments)
 
 
+_seals = itertools.count()
+
+
+def filled(desired: Desired) -> Desired:
+    """As it is written: each seal is another, also of the same contents."""
+    if desired.sealed is None or desired.sealed.data:
+        return desired
+    data = f"seal {next(_seals)}".encode()
+    return msgspec.structs.replace(desired, sealed=msgspec.structs.replace(desired.sealed, data=data))
+
+
 def _held(item: K) -> K:
     return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, finalizers=(FINALIZER,)))
 
@@ -261,6 +307,29 @@ def _held(item: K) -> K:
 def _deleting(item: K) -> K:
     deletion = msgspec.structs.replace(item.metadata, deletion_timestamp="2026-02-01T00:00:00Z")
     return msgspec.structs.replace(item, metadata=deletion)
+
+
+def without_orders(device: Device) -> Device:
+    """The device after the merge patch that takes out the orders that are over."""
+    change = over(device)
+    assert change
+    left = msgspec.convert(change["spec"]["removeVolumes"] or (), tuple[VolumeOrder, ...])
+    meta = msgspec.structs.replace(
+        _next(device.metadata), annotations={**device.metadata.annotations, **change["metadata"]["annotations"]}
+    )
+    spec = msgspec.structs.replace(device.spec, remove_volumes=left)
+    return msgspec.structs.replace(device, spec=spec, metadata=meta)
+
+
+def relabelled_as(device: Device, change: Mapping[str, Mapping[str, str | None]]) -> Device:
+    """The device after a merge patch of its metadata."""
+    assert change
+    meta = device.metadata
+    merged = {
+        field: {key: value for key, value in {**getattr(meta, field), **one}.items() if value is not None}
+        for field, one in change.items()
+    }
+    return msgspec.structs.replace(device, metadata=msgspec.structs.replace(meta, **merged))
 
 
 def _next(meta: Metadata) -> Metadata:

@@ -7,10 +7,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from fleet.contract.labels import labels_of
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import FINALIZER, FleetDeployment, Strategy, StrategyType
+from fleet.contract.pod import as_sent
 from fleet.contract.wire import Container, Desired, DesiredIndex, Identity, IdentityState, Phase
-from fleet.operator.reconcile.placement import selects
 from tests.operator.model import World
 
 NAMES = ("pi-1", "pi-2", "pi-3", "vm-1")
@@ -164,7 +165,7 @@ class Machine(RuleBasedStateMachine):
         for name, device in world.devices.items():
             if name not in barred:
                 self._judge_keys(
-                    name, {app: d for app, d in world.deployments.items() if selects(d.spec.selector, device)}
+                    name, {app: d for app, d in world.deployments.items() if d.spec.selector.selects(labels_of(device))}
                 )
 
     def _judge_keys(self, name: str, selecting: dict[str, FleetDeployment]) -> None:
@@ -173,7 +174,7 @@ class Machine(RuleBasedStateMachine):
         assert runs == {app: desired.generation for app, desired in world.desired.get(name, {}).items()}
         assert runs.keys() <= selecting.keys()
         for app, deployment in selecting.items():
-            new = Desired(deployment.metadata.generation, deployment.spec.workload)
+            new = Desired(deployment.metadata.generation, as_sent(deployment.spec.workload))
             if deployment.spec.strategy.type is StrategyType.ALL_AT_ONCE:
                 assert world.desired[name][app] == new
 

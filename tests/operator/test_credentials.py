@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet import kubeconfig
 from fleet.contract.errors import InvalidInput, NotFound
-from fleet.kubeconfig import Access
+from fleet.kube import kubeconfig
+from fleet.kube.kubeconfig import Access
 from fleet.operator.credentials import read_credentials
 from tests.support.tls import make_tls
 

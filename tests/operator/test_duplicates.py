@@ -13,7 +13,7 @@ def heard(*beats: tuple[str, str]) -> bool:
     for number, (instance, boot) in enumerate(beats, 1):
         beat = Heartbeat(AgentVersion("v0.1.0"), instance, boot, number, 10)
         store.put_heartbeat("pi-1", beat, float(len(beats) - number), number)
-    return store.snapshot().is_doubled("pi-1")
+    return store.snapshot().is_duplicated("pi-1")
 
 
 A, B, NEXT = ("a", "boot-1"), ("b", "boot-2"), ("next", "boot-1")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from fleet.bus import Entry
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
-from fleet.operator.claim import Claim
+from fleet.nats.bus import Entry
 from fleet.operator.feeds import shown_info
+from fleet.operator.new_condition import NewCondition
 from fleet.operator.reconcile.actions import Note
 from fleet.operator.status import notes, settle
 from tests.support.operator import INFO
@@ -17,7 +17,7 @@ SHOWN = "\\x1b[2J\\nReady: True"
 
 
 def test_a_condition_is_escaped_and_stays_as_it_is() -> None:
-    claim = Claim("Ready", "False", "DevicesFailed", f"pi-1: {EVIL}")
+    claim = NewCondition("Ready", "False", "DevicesFailed", f"pi-1: {EVIL}")
     written = settle((), (claim,), 1, 0.0)
     assert written[0].message == f"pi-1: {SHOWN}"
     assert settle(written, (claim,), 1, 9.0) == written, "else the status would be written for ever"

@@ -11,9 +11,9 @@ import pytest
 
 from fleet.contract.errors import Conflict, NotFound, NotPermitted, Unreachable
 from fleet.contract.objects import DEVICES, FINALIZER, Device, DeviceStatus
-from fleet.operator import kube as module
+from fleet.kube import reading as module
 from fleet.operator.credentials import read_credentials
-from fleet.operator.kube import KubeApi, Meta
+from fleet.operator.kube import KubeApi, Meta, Times
 from fleet.operator.objects import parse
 from fleet.operator.reconcile.actions import Note
 from tests.support.kube import Kube
@@ -111,10 +111,14 @@ def test_an_event_shows_in_kubectl_describe(kinds: Kube, namespace: str) -> None
     device = create(kinds, namespace, "pi-1")
 
     async def body(api: KubeApi) -> None:
-        await api.tell("Device", meta(device), Note("Warning", "HeartbeatMissed", "it is " + "x" * 2000), 1e9)
+        await api.create_event(
+            "Device", meta(device), Note("Warning", "HeartbeatMissed", "it is " + "x" * 2000), Times(9e8, 1e9, 7)
+        )
 
     with_api(kinds.kubeconfig, namespace, body)
-    assert "HeartbeatMissed" in kinds.kubectl("-n", namespace, "describe", "device", "pi-1")
+    told = kinds.kubectl("-n", namespace, "describe", "device", "pi-1")
+    assert "HeartbeatMissed" in told
+    assert "x7 over" in told
 
 
 def test_what_is_refused_names_the_right_that_is_missing(kinds: Kube, namespace: str) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fleet import logs
 from fleet.contract.config import OperatorConfig, render_config
 from fleet.operator.main import main
+from fleet.process import logs
+from harness.processes.ports import free_port
 from harness.wait import wait_until
 from tests.support.kube import Kube
-from tests.support.nats import Nats, free_port
+from tests.support.nats import Nats
 from tests.support.operator import Operator
 from tests.support.tls import make_tls
 

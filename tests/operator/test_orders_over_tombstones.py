@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fleet.bus import KV, Bus, Entry, connect
 from fleet.contract.buckets import AGENT_TARGET, APP_USER, CONTROL_USER, IDENTITIES
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.wire import AgentTarget
+from fleet.nats.bus import KV, Bus, Entry, connect
 from fleet.operator.act.keys import Keys
+from fleet.operator.act.states import States
 from fleet.operator.reconcile.actions import WriteTarget
 from fleet.operator.store import Store
 from tests.support.nats import Nats
@@ -28,7 +29,7 @@ class Hands:
         self.store = Store(3)
         self.decide_again = 0
         self.targets: KV[AgentTarget] = app.kv(AGENT_TARGET)
-        self.keys = Keys(app, control, self.store, self._overtaken)
+        self.keys = Keys(app, control, States(app), self.store, self._overtaken)
 
     def _overtaken(self) -> None:
         self.decide_again += 1
@@ -72,5 +73,21 @@ def test_an_order_that_was_overtaken_is_decided_again(nats: Nats, over: AgentTar
             assert await ours.now("overtaken") == OLD
             assert ours.store.targets == {"overtaken": OLD}, "what is there is known"
             assert ours.decide_again == 1
+
+    asyncio.run(run())
+
+
+def test_an_order_over_what_was_heard_waits_until_it_is_stored(nats: Nats) -> None:
+    """A subscription hears a write before the stream stores it, and on a busy server long before."""
+
+    async def run() -> None:
+        async with hands(nats) as ours:
+            ours.store.put_target("early", OLD)
+            ordered = asyncio.create_task(ours.keys.do(WriteTarget("early", NEW, OLD)))
+            await asyncio.wait({ordered}, timeout=0.2)
+            await ours.targets.put("early", OLD)
+            await ordered
+            assert await ours.now("early") == NEW
+            assert ours.store.targets == {"early": NEW}, "it is not forgotten"
 
     asyncio.run(run())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,19 +56,19 @@ def test_what_happens_while_the_operator_is_dead_is_done_when_it_is_back(own_ope
     operator.edit_device("pi-1", revoked=True)
     operator.edit_device("pi-2", labels={"site": "home"})
     operator.delete_device("pi-3")
-    operator.edit_device("pi-4", subject="sub-new")
+    operator.edit_device("pi-4", subject="sub-new", enrollment=1)
     operator.keys.delete(DESIRED_INDEX, "pi-4")
     operator.start_ready()
     runs(operator, "pi-4", {"web": 2})
     runs(operator, "pi-2", {})
     runs(operator, "pi-1", {"web": 1})
     operator.await_condition(DEVICES, "pi-1", "Revoked", ("True", "SessionsDropped"))
-    wait_until(lambda: operator.objects.device("pi-3"), "pi-3 is gone", timeout=10, until=lambda found: found is None)
+    wait_until(lambda: operator.objects.device("pi-3"), "pi-3 is gone", timeout=30, until=lambda found: found is None)
     assert operator.keys.get(DESIRED_STATE, "pi-3.web") is None
     wait_until(
         lambda: [operator.registry.get(IDENTITIES, f"sub-{name}") for name in ("pi-3", "pi-4", "new")],
         "the registry is right",
-        timeout=10,
+        timeout=30,
         until=lambda found: found == [None, None, Identity(DeviceId("pi-4"), IdentityState.ACTIVE)],
     )
 
@@ -89,7 +91,7 @@ def test_killing_the_operator_at_any_moment_of_a_busy_time_only_delays_it(own_op
     operator.delete_deployment("web")
     operator.kill()
     operator.start_ready()
-    wait_until(lambda: operator.objects.deployment("web"), "web is gone", timeout=10, until=lambda found: found is None)
+    wait_until(lambda: operator.objects.deployment("web"), "web is gone", timeout=30, until=lambda found: found is None)
     for device in devices:
         assert operator.keys.get(DESIRED_INDEX, device) == DesiredIndex({})
 
@@ -100,7 +102,7 @@ def test_a_restart_of_nats_is_survived(own_operator: Operator) -> None:
     pid = operator.process.pid
     prepare(operator, "pi-1")
     operator.nats.kill()
-    wait_until(operator.readiness, "it says what is wrong", timeout=10, until=lambda why: "NATS as fleet-app" in why)
+    wait_until(operator.readiness, "it says what is wrong", timeout=30, until=lambda why: "NATS as fleet-app" in why)
     operator.edit_deployment("web", workload={"image": "app:2"})
     operator.nats.start()
     runs(operator, "pi-1", {"web": 2})
@@ -111,6 +113,34 @@ def test_a_restart_of_nats_is_survived(own_operator: Operator) -> None:
     operator.await_condition(DEVICES, "pi-1", "Revoked", ("True", "SessionsDropped"))
     assert operator.process.pid == pid
     assert operator.process.poll() is None
+
+
+def test_while_nats_hangs_no_device_is_said_to_be_heard_and_afterwards_nobody_was_offline(
+    own_operator: Operator,
+) -> None:
+    """Stopped in the middle: its connections stand, and nothing comes."""
+    operator = own_operator
+    prepare(operator, "pi-1")
+    operator.beat("pi-1", interval=1)
+    operator.await_condition(DEVICES, "pi-1", "Online", ("True", "HeartbeatReceived"))
+    assert operator.nats.process
+    hung = operator.nats.process.pid
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        operator.await_condition(DEVICES, "pi-1", "Online", ("Unknown", "NatsSilent"), timeout=20)
+        found = operator.objects.device("pi-1")
+        assert found
+        assert "has heard nothing from NATS since 20" in next(
+            one.message for one in found.status.conditions if one.type == "Online"
+        )
+        assert "sign of life" in operator.readiness()
+    finally:
+        os.kill(hung, signal.SIGCONT)
+    operator.await_ready()
+    operator.beat("pi-1", interval=30)
+    operator.await_condition(DEVICES, "pi-1", "Online", ("True", "HeartbeatReceived"))
+    told = operator.kube.kubectl("-n", operator.namespace, "get", "events", "-o", "jsonpath={.items[*].reason}")
+    assert "HeartbeatMissed" not in told.split()
 
 
 def test_keys_that_are_lost_with_the_disk_of_nats_are_written_anew(own_operator: Operator) -> None:
@@ -137,7 +167,7 @@ def test_a_restart_of_the_api_server_is_survived(own_operator: Operator) -> None
     assert operator.process
     prepare(operator, "pi-1")
     operator.kube.stop()
-    wait_until(operator.readiness, "it says what is wrong", timeout=10, until=lambda why: "API server" in why)
+    wait_until(operator.readiness, "it says what is wrong", timeout=30, until=lambda why: "API server" in why)
     asked = operator.metric("fleet_operator_pass_seconds_count")
     operator.beat("pi-1")
     operator.kube.start()

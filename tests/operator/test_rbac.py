@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES
-from fleet.scores.rbac import CAPABILITIES, OPERATOR, Capability, operator_rbac
+from fleet.contract.revision import DEPLOYMENT
+from fleet.install.rbac import CAPABILITIES, OPERATOR, Capability, operator_rbac
 from harness.wait import wait_until
 from tests.support.kube import Kube
 from tests.support.nats import Nats
@@ -28,18 +30,36 @@ def operator(kinds: Kube, nats: Nats, tmp_path_factory: pytest.TempPathFactory) 
 def work(operator: Operator, device: str, app: str) -> None:
     """Something for each right: an object to hold, a status to tell, a transition to tell of."""
     operator.add_device(device, subject=f"sub-{device}", revoked=True)
+    operator.objects.create(f"/apis/apps/v1/namespaces/{operator.namespace}/controllerrevisions", orphan(app))
     operator.deploy(app, select={"for": app})
+    # Another name each time: one that was read before may be known still.
+    operator.deploy(f"{app}-secret", select={"for": app}, container={"secretEnv": {"A": {"name": app, "key": "a"}}})
+
+
+def orphan(app: str) -> dict[str, Any]:
+    """A revision of a deployment that had the name before, which the operator takes away."""
+    spec = {"workload": {"type": "container", "image": "app:0"}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ControllerRevision",
+        "metadata": {"name": f"{app}-before", "labels": {DEPLOYMENT: app}},
+        "revision": 1,
+        "data": {"spec": spec},
+    }
 
 
 def done(operator: Operator, device: str, app: str) -> None:
     operator.await_condition(DEVICES, device, "Revoked", ("True", "SessionsDropped"))
     operator.await_condition(DEPLOYMENTS, app, "Ready", ("False", "NoDevices"))
+    operator.await_condition(DEPLOYMENTS, f"{app}-secret", "Ready", ("False", "SecretMissing"), timeout=20)
     wait_until(
         lambda: [event["involvedObject"]["name"] for event in operator.objects.events()],
         "the revocation is told",
-        timeout=10,
+        timeout=30,
         until=lambda names: device in names,
     )
+    path = f"/apis/apps/v1/namespaces/{operator.namespace}/controllerrevisions/{app}-before"
+    wait_until(lambda: operator.objects.get(path), "no revision is left", timeout=20, until=lambda found: found is None)
 
 
 def test_all_rules_together_suffice(operator: Operator, name: Name) -> None:
@@ -50,8 +70,9 @@ def test_all_rules_together_suffice(operator: Operator, name: Name) -> None:
     done(operator, device, app)
     operator.delete_device(device)
     operator.delete_deployment(app)
-    wait_until(lambda: operator.objects.device(device), "it is gone", timeout=10, until=lambda found: found is None)
-    wait_until(lambda: operator.objects.deployment(app), "it is gone", timeout=10, until=lambda found: found is None)
+    operator.delete_deployment(f"{app}-secret")
+    wait_until(lambda: operator.objects.device(device), "it is gone", timeout=30, until=lambda found: found is None)
+    wait_until(lambda: operator.objects.deployment(app), "it is gone", timeout=30, until=lambda found: found is None)
     assert [line for line in operator.log()[begin:] if line["level"] != "info"] == []
 
 

@@ -70,6 +70,20 @@ def test_a_revocation_is_looked_into_again_by_an_operator_that_just_started() ->
     assert world.condition("pi-1", "Revoked") == ("True", "SessionsDropped")
 
 
+def test_what_is_refused_of_tokens_stands_in_the_registry_whatever_else_becomes_of_the_device() -> None:
+    world = fleet("pi-1", "pi-2")
+    world.edit_device("pi-1", tokens_after=1_800_000_000)
+    world.settle()
+    assert world.identities["sub-pi-1"].tokens_after == 1_800_000_000
+    assert world.identities["sub-pi-2"].tokens_after == 0
+    world.connect("pi-1")
+    assert world.sessions == {("pi-1", "sub-pi-1")}, "nothing ends by itself"
+    for revoked in (True, False):
+        world.edit_device("pi-1", revoked=revoked)
+        world.settle()
+    assert world.identities["sub-pi-1"].tokens_after == 1_800_000_000
+
+
 def test_a_device_that_is_let_in_again_can_be_revoked_again() -> None:
     world = fleet("pi-1")
     for _ in range(2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fleet.contract.limits import MAX_DESIRED
 from fleet.contract.wire import Container, Desired, DesiredIndex
 from fleet.operator.reconcile.actions import (
     AddFinalizer,
@@ -16,7 +17,6 @@ from fleet.operator.reconcile.actions import (
     WriteIdentity,
     WriteIndex,
 )
-from fleet.operator.reconcile.placement import LARGEST
 from tests.operator.model import World, fleet, identity
 
 
@@ -111,7 +111,7 @@ def test_a_workload_that_fits_no_message_is_told_and_sent_to_nobody() -> None:
     world.deploy("web", "app:1")
     world.settle()
     spec = world.deployments["web"].spec
-    large = Container("app:2", env={"DATA": "x" * LARGEST})
+    large = Container("app:2", env={"DATA": "x" * MAX_DESIRED})
     world.deploy("web", "app:2")
     world.deployments["web"] = msgspec.structs.replace(
         world.deployments["web"], spec=msgspec.structs.replace(spec, workload=large)

@@ -7,10 +7,11 @@ import time
 import pytest
 
 from fleet.contract.objects import Strategy, StrategyType
-from fleet.contract.wire import Phase
+from fleet.contract.wire import Phase, Reason
 from fleet.operator.reconcile.actions import (
     stage,
 )
+from fleet.operator.reconcile.quarantine import quarantined
 from tests.operator.model import World, fleet
 
 ROLLING = Strategy(StrategyType.ROLLING, 1)
@@ -69,6 +70,29 @@ def test_rolling_is_held_up_by_a_device_that_falls_silent_on_its_way_but_by_no_o
     world.beat("pi-1", "pi-3")
     world.settle()
     assert rolled(world, "web") == {"pi-1": 1, "pi-2": 2, "pi-3": 1}, "pi-2 fell silent on its way"
+
+
+@pytest.mark.parametrize("phase", [Phase.FAILED, Phase.PENDING])
+def test_a_device_in_quarantine_stops_no_rollout_and_is_named(phase: Phase) -> None:
+    world = fleet("pi-1", "pi-2", "pi-3")
+    world.deploy("web", "app:1")
+    world.settle()
+    world.report_all(world.devices, "web")
+    world.deploy("web", "app:2", strategy=ROLLING)
+    world.settle()
+    world.report("pi-1", "web", phase, Reason.PULLING if phase is Phase.PENDING else None)
+    world.settle()
+    assert rolled(world, "web") == {"pi-1": 2, "pi-2": 1, "pi-3": 1}
+    subject = world.devices["pi-1"].spec.subject
+    world.identities[subject] = quarantined(world.identities[subject], world.devices["pi-1"], "it floods", world.now)
+    for name in ("pi-2", "pi-3"):
+        world.settle()
+        assert world.runs(name) == {"web": 2}
+        assert world.condition("web", "Progressing") == ("True", "RollingOut")
+        world.report(name, "web")
+    world.settle()
+    assert world.condition("web", "Ready") == ("False", "InProgress")
+    assert "2 of 3 devices run generation 2; pi-1: Quarantined" in world.message("web", "Ready")
 
 
 def test_rolling_goes_on_where_a_lost_entry_was() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fleet.contract.wire import Phase
+from fleet.operator.clocks import Clocks
 from fleet.operator.reconcile.actions import (
     PatchDeviceStatus,
 )
@@ -115,6 +116,25 @@ def test_a_report_of_the_generation_before_does_not_count() -> None:
     assert (status.observed_generation, status.updated, status.ready) == (2, 1, 0)
 
 
+def test_a_clock_that_is_wrong_is_said_with_the_difference() -> None:
+    world = fleet("pi-1", "pi-2")
+    world.clocks = {"pi-1": -3725.4}
+    world.settle()
+    assert world.condition("pi-1", "ClockDiffers") == ("True", "ClockWrong")
+    assert world.message("pi-1", "ClockDiffers") == "its clock is 3725 s behind that of NATS"
+    assert "ClockDiffers" not in {one.type for one in world.devices["pi-2"].status.conditions}
+    world.clocks = {}
+    world.settle()
+    assert "ClockDiffers" not in {one.type for one in world.devices["pi-1"].status.conditions}
+
+
+def test_a_clock_is_told_when_it_is_wrong_and_when_it_moves() -> None:
+    clocks = Clocks()
+    told = [clocks.put("pi-1", ahead) for ahead in (0, 59, -60, 61, 65, 72, 72, 58, 51, 62, 49, -3600)]
+    assert told == [False, False, False, True, False, True, False, True, False, False, True, True]
+    assert clocks.ahead == {"pi-1": -3600}
+
+
 def test_events_tell_transitions_once() -> None:
     world = fleet("pi-1")
     world.now += 31
@@ -125,4 +145,4 @@ def test_events_tell_transitions_once() -> None:
     world.edit_device("pi-1", labels={})
     (patch,) = world.plan()
     assert isinstance(patch, PatchDeviceStatus)
-    assert patch.notes == ()
+    assert [note.reason for note in patch.notes] == ["GenerationOrdered"]

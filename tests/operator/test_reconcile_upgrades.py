@@ -35,7 +35,7 @@ def told(world: World) -> list[str]:
 
 def test_what_is_wanted_is_ordered_once() -> None:
     world = wanting()
-    assert told(world) == ["Normal Ordered"]
+    assert told(world) == ["Normal GenerationOrdered", "Normal Ordered"]
     world.settle()
     assert world.targets == {"pi-1": AgentTarget(NEW, DIGEST, 1, size=1000, order=1)}
     assert world.condition("pi-1", "Upgraded") == ("False", "Ordered")
@@ -58,7 +58,7 @@ def test_an_order_comes_before_the_status_that_tells_of_it() -> None:
 
 def test_a_version_that_nobody_published_is_not_ordered() -> None:
     world = wanting("v0.3.0")
-    assert told(world) == ["Warning UnknownVersion"]
+    assert told(world) == ["Normal GenerationOrdered", "Warning UnknownVersion"]
     world.settle()
     assert not world.targets
     assert world.condition("pi-1", "Upgraded") == ("False", "UnknownVersion")

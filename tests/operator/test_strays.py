@@ -68,23 +68,25 @@ def reads(operator: Operator) -> float:
 def test_bad_keys_and_values_are_told_once_and_skipped(operator: Operator, bucket: Bucket[Any], name: Name) -> None:
     assert operator.process
     pid, device = operator.process.pid, name("pi")
-    strays = {f"{device}.{value}" if "." in _good(bucket) else f"{device}{value}": VALUES[value] for value in VALUES}
-    strays |= {f"{device}.a.b.c": b"{}", f"UPPER{device}": b"{}", f"{device}-.x": b"x", f"é{device}": b"x"}
+    skipped = {f"{device}.{value}" if "." in _good(bucket) else f"{device}{value}": VALUES[value] for value in VALUES}
+    skipped |= {f"UPPER{device}": b"{}", f"é{device}": b"x"}
+    if bucket.keys == ">":
+        skipped |= {f"{device}.a.b.c": b"{}", f"{device}-.x": b"x"}
     if bucket is IDENTITIES:
         # Upper case is fine in a token's subject.
-        del strays[f"UPPER{device}"]
-    before = operator.metric(f'fleet_operator_strays_total{{place="{bucket.name}"}}')
-    for key, data in strays.items():
+        del skipped[f"UPPER{device}"]
+    before = operator.metric(f'fleet_operator_skipped_keys_total{{place="{bucket.name}"}}')
+    for key, data in skipped.items():
         plant(operator, bucket, key, data)
-    counted = f'fleet_operator_strays_total{{place="{bucket.name}"}}'
+    counted = f'fleet_operator_skipped_keys_total{{place="{bucket.name}"}}'
     wait_until(
-        lambda: operator.metric(counted) - before, "all are counted", timeout=10, until=lambda n: n == len(strays)
+        lambda: operator.metric(counted) - before, "all are counted", timeout=10, until=lambda n: n == len(skipped)
     )
     # Read everything again, more than once: nothing is told or counted twice.
     seen = reads(operator)
-    wait_until(lambda: reads(operator) - seen, "three more passes", timeout=10, until=lambda passes: passes >= 3)
-    assert {key: told(operator, bucket.name, key) for key in strays} == dict.fromkeys(strays, 1)
-    assert operator.metric(counted) - before == len(strays)
+    wait_until(lambda: reads(operator) - seen, "three more passes", timeout=30, until=lambda passes: passes >= 3)
+    assert {key: told(operator, bucket.name, key) for key in skipped} == dict.fromkeys(skipped, 1)
+    assert operator.metric(counted) - before == len(skipped)
     assert operator.process.poll() is None
     assert operator.process.pid == pid
     assert operator.readiness() == ""
@@ -94,7 +96,7 @@ def test_bad_keys_and_values_are_told_once_and_skipped(operator: Operator, bucke
 
 
 def _good(bucket: Bucket[Any]) -> str:
-    return "device.deployment" if bucket in {DESIRED_STATE, DEVICE_STATE} else "device"
+    return "device.deployment" if bucket == DESIRED_STATE else "device"
 
 
 def test_well_formed_keys_of_nobody_are_told_once_and_left_alone(operator: Operator, name: Name) -> None:
@@ -103,16 +105,16 @@ def test_well_formed_keys_of_nobody_are_told_once_and_left_alone(operator: Opera
     operator.beat(ghost)
     places = (f"{DESIRED_STATE.name} of no device", f"{DEVICE_HEARTBEAT.name} of no device")
     for place in places:
-        wait_until(lambda place=place: told(operator, place, ghost), f"{place}: it is told", timeout=10)
+        wait_until(lambda place=place: told(operator, place, ghost), f"{place}: it is told", timeout=30)
     seen = reads(operator)
-    wait_until(lambda: reads(operator) - seen, "three more passes", timeout=10, until=lambda passes: passes >= 3)
+    wait_until(lambda: reads(operator) - seen, "three more passes", timeout=30, until=lambda passes: passes >= 3)
     assert [told(operator, place, ghost) for place in places] == [1, 1]
     assert operator.keys.get(DESIRED_INDEX, ghost) == DesiredIndex({"web": 1})
     operator.add_device(ghost)
     wait_until(
         lambda: operator.keys.get(DESIRED_INDEX, ghost),
         "once there is a device, its index is right",
-        timeout=10,
+        timeout=30,
         until=lambda index: index == DesiredIndex({}),
     )
 
@@ -123,8 +125,8 @@ def test_a_bad_value_in_a_key_of_ours_is_put_right(operator: Operator, name: Nam
     operator.await_condition(DEVICES, device, "Enrolled", ("True", "IdentityRegistered"))
     plant(operator, DESIRED_INDEX, device, b"{")
     plant(operator, IDENTITIES, f"sub-{device}", b"{")
-    wait_until(lambda: operator.keys.raw(DESIRED_INDEX, device), "the index is well", timeout=5, until=_parses)
-    wait_until(lambda: operator.registry.raw(IDENTITIES, f"sub-{device}"), "so is it", timeout=5, until=_parses)
+    wait_until(lambda: operator.keys.raw(DESIRED_INDEX, device), "the index is well", timeout=30, until=_parses)
+    wait_until(lambda: operator.registry.raw(IDENTITIES, f"sub-{device}"), "so is it", timeout=30, until=_parses)
 
 
 def _parses(data: bytes | None) -> bool:
@@ -137,7 +139,7 @@ def test_a_heartbeat_that_does_not_parse_is_no_sign_of_death(operator: Operator,
     operator.beat(device, interval=3600)
     operator.await_condition(DEVICES, device, "Online", ("True", "HeartbeatReceived"))
     plant(operator, DEVICE_HEARTBEAT, device, b"{")
-    wait_until(lambda: told(operator, DEVICE_HEARTBEAT.name, device), "it is told", timeout=5)
+    wait_until(lambda: told(operator, DEVICE_HEARTBEAT.name, device), "it is told", timeout=30)
     seen = reads(operator)
-    wait_until(lambda: reads(operator) - seen, "two more passes", timeout=10, until=lambda passes: passes >= 2)
+    wait_until(lambda: reads(operator) - seen, "two more passes", timeout=30, until=lambda passes: passes >= 2)
     assert operator.condition(DEVICES, device, "Online") == ("True", "HeartbeatReceived")

@@ -36,7 +36,7 @@ def test_what_is_not_wanted_any_more_is_withdrawn(operator: Operator, name: Name
     wait_until(
         lambda: operator.keys.get(AGENT_TARGET, device),
         "the order is withdrawn",
-        timeout=10,
+        timeout=30,
         until=lambda target: isinstance(target, AgentTarget) and target.withdrawn and target.generation == 7,
     )
 
@@ -49,7 +49,7 @@ def test_how_an_attempt_ended_stands_in_the_status(operator: Operator, name: Nam
     operator.inform(device, upgrade=UpgradeStatus(3, UpgradePhase.COMMITTED, UpgradeReason.CONFIRMED))
     operator.await_condition(DEVICES, device, "Upgraded", ("True", "Confirmed"))
     counted = 'fleet_operator_upgrades{reason="Confirmed"}'
-    wait_until(lambda: operator.metric(counted), "it is counted", timeout=5)
+    wait_until(lambda: operator.metric(counted), "it is counted", timeout=30)
 
 
 @pytest.mark.parametrize("version", ["0.1.2", "v1", "v01.2.3", "v0.1.2+build", "latest"])

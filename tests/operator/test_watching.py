@@ -1,132 +1,207 @@
-"""What becomes of a watcher that kopf could not begin in full, or that ends."""
+"""A watch goes on where the one before ended, and lists again when that is too old."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 
+import msgspec
 import pytest
 from aiohttp import web
 
-from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, GROUP, VERSION
-from fleet.kubeconfig import Access
-from fleet.operator import handlers
+from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, Kind
+from fleet.kube import reading
+from fleet.kube.kubeconfig import Access
+from fleet.kube.watching import Watch
 from fleet.operator.credentials import read_credentials
+from fleet.operator.kube import KubeApi
 from fleet.operator.readiness import Readiness
-from fleet.operator.reconcile.actions import Kind
-from fleet.operator.watching import keep_watching
-from harness.wait import wait_until
 from tests.support.kube import Kube
+from tests.support.waiting import eventually
+from tests.support.web_server import web_server
+
+Watching = Callable[[web.StreamResponse, str], Awaitable[None]]
+"""Answers a watch from a version on."""
 
 
-def test_a_kind_that_kubernetes_does_not_tell_of_yet_is_watched_once_it_does(
-    kinds: Kube, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kopf looks once, and goes on without what it did not find."""
-    namespace = kinds.namespace()
-    told: list[str] = []
-    readiness = Readiness()
+class Known:
+    """What a watch tells."""
 
-    def take(kind: Kind, _data: bytes, _deleted: bool) -> None:
-        told.append(kind)
+    def __init__(self, version: str = "10") -> None:
+        self.version = version
+        self.lists = 0
+        self.told: list[tuple[str, str, bool]] = []
 
-    async def run() -> None:
-        monkeypatch.setattr(handlers, "DEPLOYMENTS", "gadgets")
-        read = partial(read_credentials, str(kinds.kubeconfig))
-        watch = asyncio.create_task(keep_watching(read, namespace, take, readiness, lambda: None))
-        await asyncio.to_thread(
-            wait_until, readiness.reason, "gadgets are missed", timeout=10, until=lambda why: "gadgets" in why
-        )
-        monkeypatch.setattr(handlers, "DEPLOYMENTS", DEPLOYMENTS)
-        await asyncio.to_thread(create, kinds, namespace)
-        await asyncio.to_thread(wait_until, lambda: told, "a deployment is told", timeout=10)
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+    async def list(self, kind: Kind) -> bool:
+        self.lists += 1
+        self.version = "70"
+        return True
 
-    asyncio.run(run())
-    assert told[0] == "FleetDeployment"
+    def listed(self, kind: Kind) -> str:
+        return self.version
+
+    def take(self, kind: Kind, data: bytes, deleted: bool) -> bool:
+        meta = msgspec.json.decode(data)["metadata"]
+        self.told.append((meta["name"], meta["resourceVersion"], deleted))
+        return True
 
 
-@pytest.mark.parametrize("told_to", [True, False], ids=["told to", "refused"])
-def test_a_watcher_ends_at_once_and_whole_while_a_request_has_no_answer(
-    monkeypatch: pytest.MonkeyPatch, told_to: bool
-) -> None:
-    """Kopf would wait for the request for five seconds, and take its cancellation for a pause."""
-    monkeypatch.setattr(handlers, "_BACKOFFS", ())
-
-    async def end() -> None:
-        ends: asyncio.Queue[str] = asyncio.Queue()
-        async with refusing() as (url, asked):
-            watcher = handlers.Watcher(lambda: Access(url), "here", tell_nobody, ends.put_nowait)
-            watcher.start()
-            await asyncio.wait_for(asked.wait(), 10)
-            if not told_to:
-                assert "may not watch" in await asyncio.wait_for(ends.get(), 4)
-            await watcher.stop()
-
-    async def run() -> None:
-        await asyncio.gather(*(end() for _ in range(8)))
-        await asyncio.to_thread(wait_until, threads, "no watcher runs", timeout=20, until=lambda n: n == 0)
-
-    asyncio.run(run())
+def event(kind: str, version: str, name: str = "pi-1", **more: object) -> bytes:
+    item = {"metadata": {"name": name, "resourceVersion": version}, **more}
+    return msgspec.json.encode({"type": kind, "object": item}) + b"\n"
 
 
-def threads() -> int:
-    """How many watchers run."""
-    return sum(thread.name == "kopf" for thread in threading.enumerate())
-
-
-def resource(kind: str, plural: str) -> dict[str, object]:
-    """A kind, as discovery tells of it."""
-    return {"kind": kind, "name": plural, "singularName": kind.lower(), "namespaced": True, "verbs": ["list", "watch"]}
-
-
-answers = {
-    "/api": {"versions": ["v1"]},
-    "/api/v1": {"resources": [resource("Namespace", "namespaces")]},
-    "/api/v1/namespaces": {"metadata": {"resourceVersion": "1"}, "items": [{"metadata": {"name": "here"}}]},
-    "/apis": {
-        "groups": [{"name": GROUP, "versions": [{"version": VERSION}], "preferredVersion": {"version": VERSION}}]
-    },
-    f"/apis/{GROUP}/{VERSION}": {"resources": [resource("Device", DEVICES), resource("FleetDeployment", DEPLOYMENTS)]},
-}
+def error(code: int) -> bytes:
+    status: dict[str, object] = {
+        "kind": "Status",
+        "metadata": {},
+        "code": code,
+        "message": "too old resource version: 10 (60)",
+    }
+    return msgspec.json.encode({"type": "ERROR", "object": status}) + b"\n"
 
 
 @contextlib.asynccontextmanager
-async def refusing() -> AsyncGenerator[tuple[str, asyncio.Event]]:
-    """A Kubernetes that never answers who watches deployments, and refuses who watches devices once that was asked."""
-    asked = asyncio.Event()
+async def server(answer: Callable[[str, int], bytes | int | None]) -> AsyncGenerator[tuple[str, list[str]]]:
+    """An API server of which `answer` says what the n-th watch gets: lines, a refusal, or None for no answer at all.
 
-    async def answer(request: web.Request) -> web.Response:
-        if "watch" not in request.query:
-            return web.json_response(answers.get(request.path, {"metadata": {"resourceVersion": "1"}, "items": []}))
-        if request.path.endswith(DEPLOYMENTS):
-            asked.set()
+    Yields its URL and the versions that were asked for.
+    """
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query["resourceVersion"])
+        lines = answer(request.path, len(asked))
+        if isinstance(lines, int):
+            return web.json_response({"code": lines, "message": f"refused with {lines}"}, status=lines)
+        if lines is None:
             await asyncio.Event().wait()
-        await asked.wait()
-        return web.json_response({"kind": "Status", "code": 403, "message": "you may not watch devices"}, status=403)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        assert lines is not None
+        for start in range(0, len(lines), 1000):
+            await response.write(lines[start : start + 1000])
+        if lines:
+            return response
+        await asyncio.Event().wait()
+        return response
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True, access_log=None)
-    await runner.setup()
+    async with web_server(handle) as url:
+        yield url, asked
+
+
+@contextlib.asynccontextmanager
+async def followed(url: str, known: Known, readiness: Readiness) -> AsyncGenerator[list[int]]:
+    """A watch of devices; yields what is appended to at news."""
+    woken: list[int] = []
+    api = KubeApi(lambda: Access(url), "here")
+    task = asyncio.create_task(Watch(api, "Device", known, readiness, lambda: woken.append(1)).run())
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+        yield woken
     finally:
-        await runner.cleanup()
+        task.cancel()
+        await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 2)
+        await api.close()
 
 
-def tell_nobody(_kind: Kind, _data: bytes, _deleted: bool) -> None:
-    """No object is watched."""
+def test_events_are_told_and_the_next_watch_goes_on_after_the_last() -> None:
+    first = event("ADDED", "11") + event("MODIFIED", "12") + event("DELETED", "13") + event("BOOKMARK", "20")
+    known = Known()
+
+    async def run() -> None:
+        async with (
+            server(lambda _, n: first if n == 1 else b"") as (url, asked),
+            followed(url, known, Readiness()) as w,
+        ):
+            await eventually(lambda: len(asked) == 2, "a second watch")
+            assert asked == ["10", "20"]
+            assert len(w) == 3
+
+    asyncio.run(run())
+    assert known.told == [("pi-1", "11", False), ("pi-1", "12", False), ("pi-1", "13", True)]
+    assert known.lists == 0, "nothing was missed"
 
 
-def create(kinds: Kube, namespace: str) -> None:
+@pytest.mark.parametrize("gone", [error(410), 410], ids=["as an event", "as an answer"])
+def test_a_version_that_is_too_old_calls_for_a_list(gone: bytes | int) -> None:
+    known = Known()
+
+    async def run() -> None:
+        async with server(lambda _, n: gone if n == 1 else b"") as (url, asked), followed(url, known, Readiness()) as w:
+            await eventually(lambda: len(asked) == 2, "a second watch")
+            assert asked == ["10", "70"]
+            assert known.lists == len(w) == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("trouble", [403, 404, 429, 500, error(500), b"<html>\n", b'{"type":"ADDED"'])
+def test_trouble_is_told_and_tried_again_from_where_it_was(trouble: bytes | int) -> None:
+    readiness, known, reasons = Readiness(), Known(), list[str]()
+
+    def answer(_path: str, n: int) -> bytes | int:
+        if n < 3:
+            return trouble
+        reasons.append(readiness.reason())
+        return b""
+
+    async def run() -> None:
+        async with server(answer) as (url, asked), followed(url, known, readiness):
+            await eventually(lambda: len(asked) == 3 and not readiness.reason(), "the watch is in order again")
+            assert asked == ["10", "10", "10"]
+
+    asyncio.run(run())
+    assert reasons[0].startswith(f"watch {DEVICES}: ")
+
+
+def test_an_object_of_any_size_is_one_event() -> None:
+    known = Known()
+
+    async def run() -> None:
+        lines = event("ADDED", "11", pad="x" * 700_000) + event("ADDED", "12", name="pi-2")
+        async with server(lambda _, n: lines if n == 1 else b"") as (url, _), followed(url, known, Readiness()):
+            await eventually(lambda: len(known.told) == 2, "both are told")
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_died_silently_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_WATCH_CLIENT", reading.aiohttp.ClientTimeout(total=0.2))
+    known = Known()
+
+    async def run() -> None:
+        silent = server(lambda _, n: None if n == 1 else b"")
+        async with silent as (url, asked), followed(url, known, Readiness()):
+            await eventually(lambda: len(asked) >= 2, "a second watch")
+
+    asyncio.run(run())
+
+
+def test_a_kind_that_is_not_there_yet_is_watched_once_it_is(kinds: Kube) -> None:
+    """The real server: an object that is made while the watch runs is told, and its deletion."""
+    namespace = kinds.namespace()
+    known, readiness = Known(""), Readiness()
+
+    async def run() -> None:
+        api = KubeApi(partial(read_credentials, str(kinds.kubeconfig)), namespace)
+        known.version = str((await api.list("FleetDeployment"))[1])
+        watch = asyncio.create_task(Watch(api, "FleetDeployment", known, readiness, lambda: None).run())
+        await asyncio.to_thread(create_and_delete, kinds, namespace)
+        await eventually(lambda: [one[2] for one in known.told][-1:] == [True], "the deletion is told")
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        await api.close()
+
+    asyncio.run(run())
+    assert [(name, deleted) for name, _, deleted in known.told] == [("web", False), ("web", True)]
+
+
+def create_and_delete(kinds: Kube, namespace: str) -> None:
     probe = kinds.probe(namespace)
     spec = {"workload": {"type": "container", "image": "app:1"}, "selector": {"matchLabels": {"a": "b"}}}
     body = {"apiVersion": API_VERSION, "kind": "FleetDeployment", "metadata": {"name": "web"}, "spec": spec}
     probe.create(probe.path(DEPLOYMENTS), body)
+    probe.delete(probe.path(DEPLOYMENTS, "web"))
     probe.close()

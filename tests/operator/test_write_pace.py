@@ -10,8 +10,8 @@ from fleet.contract.names import AgentVersion
 from fleet.contract.objects import Condition, DeploymentStatus, DeviceStatus
 from fleet.contract.wire import DeviceInfo
 from fleet.operator.act.pace import Key, Urgency, urgency
-from fleet.operator.act.queue import Queue, Wish
-from fleet.operator.claim import Truth
+from fleet.operator.act.queue import PendingWrite, Queue
+from fleet.operator.new_condition import Truth
 from fleet.operator.reconcile.actions import PatchDeploymentStatus, PatchDeviceStatus, RemoveFinalizer
 
 INFO = DeviceInfo(AgentVersion("v0.1.0"), "arm64", "Debian 12", "6.1", 1, 1, "boot")
@@ -38,32 +38,63 @@ def test_what_an_admin_did_comes_before_transitions_and_these_before_details() -
     assert urgency(DeploymentStatus(1, ready=1), DeploymentStatus(1, ready=2)) is Urgency.DETAIL
 
 
-def wish(arch: str, how: Urgency = Urgency.DETAIL, name: str = "pi-1") -> Wish:
+def pending_write(arch: str, how: Urgency = Urgency.DETAIL, name: str = "pi-1") -> PendingWrite:
     said = msgspec.structs.replace(INFO, arch=arch)
-    return Wish(PatchDeviceStatus(name, status(info=said)), how, "uid", 1)
+    return PendingWrite(PatchDeviceStatus(name, status(info=said)), how, "uid", 1)
 
 
-def written(queue: Queue, until: float, size: int = 2000) -> list[Wish]:
+def test_details_of_devices_wait_while_devices_are_told_what_to_run_but_not_for_ever() -> None:
+    queue = Queue()
+    counts = PendingWrite(PatchDeploymentStatus("web", DeploymentStatus(1, ready=2)), Urgency.DETAIL, "uid", 1)
+    queue.hold_details(0.0, held=True)
+    queue.put(PI, pending_write("a"), 0.0)
+    queue.put(("Device", "pi-2"), pending_write("a", Urgency.TRANSITION, "pi-2"), 0.0)
+    queue.put(("FleetDeployment", "web"), counts, 0.0)
+    taken = [queue.take(0.0), queue.take(0.0)]
+    assert [it and it[0][1] for it in taken] == ["pi-2", "web"]
+    assert queue.take(0.0) is None
+    queue.hold_details(5.0, held=True)
+    due = queue.next_due(5.0)
+    assert due is not None
+    assert 0.0 < due <= 10.0, "however long it is held"
+    assert queue.take(5.0) is None
+    assert queue.take(due) == (PI, pending_write("a"))
+    queue.put(("Device", "pi-3"), pending_write("a", name="pi-3"), due)
+    queue.hold_details(due, held=True)
+    assert queue.take(due), "a fleet that never rests holds nothing any more"
+
+
+def test_details_go_on_as_soon_as_nothing_is_to_be_told() -> None:
+    queue = Queue()
+    queue.hold_details(0.0, held=True)
+    queue.put(PI, pending_write("a"), 0.0)
+    assert queue.take(0.0) is None
+    queue.hold_details(0.0, held=False)
+    assert queue.take(0.0) == (PI, pending_write("a"))
+    assert queue.next_due(0.0) is None
+
+
+def written(queue: Queue, until: float, size: int = 2000) -> list[PendingWrite]:
     """What is written when everything due is, at once, until a time."""
-    done: list[Wish] = []
+    done: list[PendingWrite] = []
     now = 0.0
     while now <= until:
         while found := queue.take(now):
             queue.wrote(found[0], size, now)
             done.append(found[1])
-        due = queue.next_due()
+        due = queue.next_due(now)
         if due is None:
             return done
         now = due
     return done
 
 
-def flood(queue: Queue, seconds: float, how: Urgency, size: int = 2000) -> list[Wish]:
+def flood(queue: Queue, seconds: float, how: Urgency, size: int = 2000) -> list[PendingWrite]:
     """A device says something else a hundred times a second."""
-    done: list[Wish] = []
+    done: list[PendingWrite] = []
     for tick in range(int(seconds * 100)):
         now = tick / 100
-        queue.want(PI, wish(str(tick), how), now)
+        queue.put(PI, pending_write(str(tick), how), now)
         while found := queue.take(now):
             queue.wrote(found[0], size, now)
             done.append(found[1])
@@ -74,7 +105,7 @@ def test_a_device_that_says_something_else_all_the_time_is_written_seldom_and_tr
     queue = Queue()
     done = flood(queue, 100, Urgency.DETAIL)
     assert 10 <= len(done) <= 3 + 10
-    assert written(queue, until=200)[-1:] == [wish("9999")], "the last of it is written"
+    assert written(queue, until=200)[-1:] == [pending_write("9999")], "the last of it is written"
 
 
 def test_its_transitions_are_bounded_too_but_not_what_an_admin_did() -> None:
@@ -90,11 +121,11 @@ def test_bytes_are_bounded_over_both() -> None:
 def test_a_flooding_device_holds_up_no_other() -> None:
     queue = Queue()
     flood(queue, 50, Urgency.TRANSITION)
-    queue.want(("Device", "pi-2"), wish("a", Urgency.TRANSITION, "pi-2"), 50)
-    queue.want(("Device", "pi-3"), wish("a", Urgency.ADMIN, "pi-3"), 50)
-    queue.want(
+    queue.put(("Device", "pi-2"), pending_write("a", Urgency.TRANSITION, "pi-2"), 50)
+    queue.put(("Device", "pi-3"), pending_write("a", Urgency.ADMIN, "pi-3"), 50)
+    queue.put(
         ("FleetDeployment", "web"),
-        Wish(PatchDeploymentStatus("web", DeploymentStatus()), Urgency.TRANSITION, "", 1),
+        PendingWrite(PatchDeploymentStatus("web", DeploymentStatus()), Urgency.TRANSITION, "", 1),
         50,
     )
     taken: list[str] = []
@@ -105,23 +136,27 @@ def test_a_flooding_device_holds_up_no_other() -> None:
 
 def test_what_differs_only_in_times_is_not_written_again() -> None:
     queue = Queue()
-    first = Wish(PatchDeviceStatus("pi-1", status(condition("Online", since="1"))), Urgency.TRANSITION, "uid", 1)
-    later = Wish(PatchDeviceStatus("pi-1", status(condition("Online", since="2"))), Urgency.TRANSITION, "uid", 1)
-    queue.want(PI, first, 0)
-    queue.want(PI, later, 0)
+    first = PendingWrite(
+        PatchDeviceStatus("pi-1", status(condition("Online", since="1"))), Urgency.TRANSITION, "uid", 1
+    )
+    later = PendingWrite(
+        PatchDeviceStatus("pi-1", status(condition("Online", since="2"))), Urgency.TRANSITION, "uid", 1
+    )
+    queue.put(PI, first, 0)
+    queue.put(PI, later, 0)
     assert queue.take(0) == (PI, first)
-    queue.want(PI, later, 0)
+    queue.put(PI, later, 0)
     queue.wrote(PI, 1, 0)
     assert queue.take(0) is None
 
 
 def test_a_failed_write_waits_and_what_an_admin_does_meanwhile_does_not() -> None:
     queue = Queue()
-    queue.want(PI, wish("a"), 0)
+    queue.put(PI, pending_write("a"), 0)
     assert queue.take(0)
     queue.failed(PI, 0, delay=60)
     assert queue.take(59) is None
-    queue.want(PI, Wish(RemoveFinalizer("Device", "pi-1"), Urgency.ADMIN, "uid", 1), 59)
+    queue.put(PI, PendingWrite(RemoveFinalizer("Device", "pi-1"), Urgency.ADMIN, "uid", 1), 59)
     found = queue.take(59)
     assert found
     assert isinstance(found[1].action, RemoveFinalizer)
@@ -129,34 +164,34 @@ def test_a_failed_write_waits_and_what_an_admin_does_meanwhile_does_not() -> Non
 
 def test_what_is_dropped_under_way_is_not_tried_again() -> None:
     queue = Queue()
-    queue.want(PI, wish("a"), 0)
+    queue.put(PI, pending_write("a"), 0)
     assert queue.take(0)
     queue.drop(PI)
     queue.failed(PI, 0, delay=1)
-    assert (queue.take(100), queue.wishes) == (None, {})
-    queue.want(PI, wish("b"), 100)
+    assert (queue.take(100), queue.pending) == (None, {})
+    queue.put(PI, pending_write("b"), 100)
     assert queue.take(100)
     queue.drop(PI)
-    queue.want(PI, wish("b"), 100)
+    queue.put(PI, pending_write("b"), 100)
     queue.failed(PI, 100, delay=1)
-    assert queue.take(101) == (PI, wish("b")), "it was wanted again meanwhile"
+    assert queue.take(101) == (PI, pending_write("b")), "it was wanted again meanwhile"
 
 
 STEP = st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.sampled_from(Urgency), st.sampled_from("wtdfo"))
 
 
 @given(st.lists(STEP, max_size=60))
-def test_whatever_happens_the_last_wish_is_written_in_the_end(steps: list[tuple[str, int, Urgency, str]]) -> None:
+def test_whatever_happens_the_last_state_is_written_in_the_end(steps: list[tuple[str, int, Urgency, str]]) -> None:
     queue, now = Queue(), 0.0
-    last: dict[Key, Wish] = {}
-    under_way: dict[Key, Wish] = {}
-    told: dict[Key, Wish] = {}
+    last: dict[Key, PendingWrite] = {}
+    under_way: dict[Key, PendingWrite] = {}
+    told: dict[Key, PendingWrite] = {}
     for name, value, how, step in steps:
         key: Key = ("Device", name)
         now += 0.1
         if step == "w":
-            last[key] = wish(str(value), how, name)
-            queue.want(key, last[key], now)
+            last[key] = pending_write(str(value), how, name)
+            queue.put(key, last[key], now)
         elif step == "d":
             last.pop(key, None)
             queue.drop(key)
@@ -176,4 +211,4 @@ def test_whatever_happens_the_last_wish_is_written_in_the_end(steps: list[tuple[
         queue.wrote(found[0], 100, now)
     for key, wanted in last.items():
         assert told[key].action == wanted.action
-    assert (queue.wishes, queue.under_way) == ({}, {})
+    assert (queue.pending, queue.under_way) == ({}, {})

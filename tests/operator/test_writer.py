@@ -10,7 +10,8 @@ import pytest
 
 from fleet.contract.errors import InvalidInput
 from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, Condition, DeviceStatus
-from fleet.operator.kube import KubeApi, ServerError
+from fleet.kube.errors import ServerError
+from fleet.operator.kube import KubeApi
 from harness.errors import HarnessError
 from harness.wait import wait_until
 from tests.operator.test_kube import create, meta, with_api
@@ -56,22 +57,22 @@ def create_full(operator: Operator, name: str) -> None:
 def test_an_object_that_cannot_be_written_is_named_and_the_others_go_on(operator: Operator, name: Name) -> None:
     full, other, lost, app = name("pi"), name("pi"), name("pi"), name("web")
     create_full(operator, full)
-    remarks = wait_until(operator.remarks, "it is named", timeout=10, until=lambda told: f"Device {full}" in str(told))
+    remarks = wait_until(operator.remarks, "it is named", timeout=30, until=lambda told: f"Device {full}" in str(told))
     assert "too large" in str(remarks)
     operator.add_device(other, labels={"for": app})
     operator.add_device(lost, subject=f"sub-{lost}")
     operator.deploy(app, select={"for": app})
     operator.beat(other, interval=3600)
-    operator.await_condition(DEVICES, other, "Online", ("True", "HeartbeatReceived"), timeout=5)
-    operator.await_condition(DEPLOYMENTS, app, "Ready", ("False", "InProgress"), timeout=5)
+    operator.await_condition(DEVICES, other, "Online", ("True", "HeartbeatReceived"))
+    operator.await_condition(DEPLOYMENTS, app, "Ready", ("False", "InProgress"))
     operator.edit_device(lost, revoked=True)
-    operator.await_condition(DEVICES, lost, "Revoked", ("True", "SessionsDropped"), timeout=5)
+    operator.await_condition(DEVICES, lost, "Revoked", ("True", "SessionsDropped"))
     assert operator.readiness() == "", "one object does not make it unready"
     assert operator.metric("fleet_operator_objects_unwritable") == 1
     told = [line for line in operator.log() if line.get("subject") == f"Device {full}" and line["level"] == "warning"]
     assert len(told) == 1, "it is told once"
     operator.delete_device(full)
-    wait_until(operator.remarks, "it is settled when the object is gone", timeout=5, until=lambda told: told == [])
+    wait_until(operator.remarks, "it is settled when the object is gone", timeout=30, until=lambda told: told == [])
 
 
 def refuse_info(operator: Operator, policy: str, arch: str) -> None:
@@ -115,11 +116,16 @@ def test_an_info_that_is_refused_holds_up_no_condition_of_its_device(operator: O
         timeout=20,
         until=lambda seen: bool(seen[0] and seen[0].status.info is None and seen[1] == ("False", "InfoRefused")),
     )
-    operator.beat(device, interval=0.3)
-    operator.await_condition(DEVICES, device, "Online", ("True", "HeartbeatReceived"), timeout=5)
-    operator.await_condition(DEVICES, device, "Online", ("False", "HeartbeatMissed"), timeout=5)
+
+    def heard() -> tuple[str, str] | None:
+        # One beat is recent for less than a second, which a busy machine may miss.
+        operator.beat(device, interval=0.3)
+        return operator.condition(DEVICES, device, "Online")
+
+    wait_until(heard, "it is online", timeout=30, until=lambda seen: seen == ("True", "HeartbeatReceived"))
+    operator.await_condition(DEVICES, device, "Online", ("False", "HeartbeatMissed"))
     operator.edit_device(device, revoked=True)
-    operator.await_condition(DEVICES, device, "Revoked", ("True", "SessionsDropped"), timeout=5)
+    operator.await_condition(DEVICES, device, "Revoked", ("True", "SessionsDropped"))
     assert operator.readiness() == ""
     operator.inform(device, arch="riscv64")
     wait_until(
@@ -136,7 +142,7 @@ def test_a_device_that_says_something_else_all_the_time_is_written_seldom(operat
     operator.beat(device, interval=3600)
     operator.inform(device, kernel="0")
     operator.await_condition(DEVICES, device, "Online", ("True", "HeartbeatReceived"))
-    wait_until(lambda: kernel(operator, device), "it is told", timeout=5, until=lambda seen: seen == "0")
+    wait_until(lambda: kernel(operator, device), "it is told", timeout=30, until=lambda seen: seen == "0")
     before = operator.metric('fleet_operator_actions_total{kind="PatchDeviceStatus",outcome="done"}')
     for number in range(500):
         operator.inform(device, kernel=str(number))

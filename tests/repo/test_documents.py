@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin import MARKERS
+from harness.pytest_plugin.plugin import MARKERS
 
 ROOT = Path(__file__).parents[2]
 _LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
@@ -61,6 +61,22 @@ def test_paths_that_documents_name_exist(page: Path) -> None:
     named = re.findall(rf"`(?:\./)?((?:{folders})/[\w./-]*)`", _FENCE.sub("", page.read_text()))
     gone = [name for name in named if not (ROOT / name).exists() and not list(ROOT.glob(f"{name.rstrip('/')}*"))]
     assert not gone
+
+
+def test_every_promise_of_the_threat_model_names_tests_that_are_there() -> None:
+    """`docs/security.md`: the last cell of a row says what holds its promise."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    promises = [row for row in rows if row[0] != "promise"]
+    assert len(promises) > 10
+    for promise, *_, held in promises:
+        named = re.findall(r"`((?:tests|e2e)/[^`]+)`", held)
+        assert named, f"no test holds: {promise}"
+        for name in named:
+            place = ROOT / name
+            files = list(place.glob("test_*.py")) if place.is_dir() else [place]
+            assert files, name
+            assert all("def test_" in file.read_text() for file in files), name
 
 
 @pytest.mark.parametrize("marker", MARKERS)

@@ -1,4 +1,4 @@
-"""Nobody prints past the door: `fleet.console` escapes what comes from outside, and survives odd standard outputs."""
+"""Only `fleet.process.console` prints: it escapes what comes from outside, and survives odd standard outputs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Iterator
 
 from tests.repo.test_documents import ROOT, tracked
 
-DOOR = "fleet/console.py"
+DOOR = "fleet/process/console.py"
 FOR_PROGRAMS = {
     "fleet/agent/grant.py": "answers its parent in JSON",
-    "fleet/agent/upgrade/stage.py": "answers its parent in JSON",
+    "fleet/agent/unseal.py": "answers its parent in JSON",
+    "fleet/agent/new_key.py": "answers its parent in JSON",
+    "fleet/agent/upgrade/device/stage.py": "answers its parent in JSON",
+    "fleet/agent/upgrade/device/take_keys.py": "answers its parent in JSON",
+    "fleet/launcher/ender.py": "answers `fleet device uninstall` a line for each container",
     "fleet/launcher/launcher.py": "has the standard library only, and says what it wrote itself",
-    "fleet/logs.py": "writes JSON lines, whose fields `escape` escapes",
+    "fleet/process/logs.py": "writes JSON lines, whose fields `escape` escapes",
     "fleet/entry.py": "says its own version, before it imports anything",
 }
 PRINTERS = {"print", "echo", "secho", "print_exc", "print_exception"}
@@ -44,7 +48,7 @@ def test_only_the_door_prints() -> None:
         if path not in allowed
         for line, name in direct_prints(file.read_text())
     ]
-    assert not found, "print by `fleet.console`, or by `fleet.cli.output`"
+    assert not found, "print by `fleet.process.console`, or by `fleet.cli.output`"
 
 
 def test_a_direct_print_is_found() -> None:

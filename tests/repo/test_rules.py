@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -63,10 +64,10 @@ def test_agents_and_servers_speak_by_the_same_libraries() -> None:
 
 
 def test_lock_files_hold_hashes_and_no_addresses() -> None:
-    for name in ("dev.txt", "image.txt"):
-        python = (ROOT / "requirements" / name).read_text()
+    for path in (ROOT / "requirements").glob("*.txt"):
+        python = path.read_text()
         assert "://" not in python
-        assert len(pins(name)) > 30
+        assert pins(path.name)
         for block in re.split(r"^(?=[a-z0-9][\w.-]*==)", python, flags=re.MULTILINE)[1:]:
             assert "--hash=sha256:" in block, f"no hash: {block.splitlines()[0]}"
     node = (ROOT / "reports" / "package-lock.json").read_text()
@@ -104,6 +105,38 @@ def test_nobody_sleeps_in_a_test() -> None:
         if sleeps.search(line)
     ]
     assert not guilty
+
+
+def _fixed_pauses(source: str) -> list[int]:
+    """The lines that sleep after an error for seconds that no `Backoff` chose. A lock that is taken is no error."""
+    handlers = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ExceptHandler) and node.type and ast.unparse(node.type) != "BlockingIOError"
+    ]
+    calls = [node for handler in handlers for node in ast.walk(handler) if isinstance(node, ast.Call)]
+    return [
+        call.lineno
+        for call in calls
+        if re.search(r"\b(sleep|call_later)\Z", ast.unparse(call.func))
+        and not re.search(r"\.next\(\)|\bpause\b", ast.unparse(call.args[0]))
+    ]
+
+
+def test_pauses_after_an_error_grow() -> None:
+    """A fixed pause keeps a fleet in step, and asks a server that is down as often as on the first day."""
+    guilty = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / "fleet").rglob("*.py"))
+        for line in _fixed_pauses(path.read_text())
+    ]
+    assert not guilty, "decision 090: use fleet.process.backoff"
+
+
+def test_a_fixed_pause_after_an_error_is_found() -> None:
+    fixed = "try:\n  work()\nexcept OSError:\n  await asyncio.sleep(_AGAIN)\n"
+    assert _fixed_pauses(fixed) == [4]
+    assert not _fixed_pauses(fixed.replace("_AGAIN", "backoff.next()"))
 
 
 def test_scripts_can_be_run_and_parse() -> None:

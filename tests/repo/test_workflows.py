@@ -33,7 +33,14 @@ def steps(path: Path) -> list[Json]:
 
 
 def test_there_is_one_for_each_rhythm() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["ci", "nightly-k3d", "nightly-libvirt", "nightly-node", "staging"]
+    assert [path.stem for path in WORKFLOWS] == [
+        "ci",
+        "nightly-k3d",
+        "nightly-libvirt",
+        "nightly-node",
+        "nightly-order",
+        "staging",
+    ]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

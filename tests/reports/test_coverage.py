@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from harness.commands import Result
-from harness.recorder import Outcome, StepRecord
-from harness.runbook import Run
-from harness.scenario import Scenario
+from harness.scenario.run import Run
+from harness.scenario.scenario import Scenario
+from harness.scenario.step_log import Outcome, StepRecord
 from reports.coverage import measure, table
 
 
@@ -16,7 +15,7 @@ def book() -> list[Scenario]:
         for step in ("First", "Second"):
 
             @scenario.step(step)
-            def check(_run: Run, *_results: Result) -> None:
+            def check(_run: Run) -> None:
                 """It is so."""
 
             assert check

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.parts import Event
-from harness.recorder import StepRecord
+from harness.processes.spec import Event
+from harness.scenario.step_log import StepRecord
 from reports.lines import Line, parse
 from reports.timeline import Entry, merge, of_events, of_log, of_steps, render, tail
 
@@ -24,7 +24,7 @@ ETCD = (
 )
 KLOG = "W1123 21:20:01.500000   12345 reflector.go:547] watch closed"
 NATS = "[4711] 2026/11/23 21:20:01.500000 [ERR] 127.0.0.1:5 - cid:9 - Authorization Violation"
-PYTHON = "2026-11-23 21:20:01,500 ERROR kopf: cannot list"
+PYTHON = "2026-11-23 21:20:01,500 ERROR uvicorn: cannot listen"
 DOCKER = 'time="2026-11-23T21:20:01.500000000Z" level=warning msg="no swap"'
 
 
@@ -35,7 +35,7 @@ DOCKER = 'time="2026-11-23T21:20:01.500000000Z" level=warning msg="no swap"'
         (ETCD, "info", "ready member=1"),
         (KLOG, "warning", "watch closed (reflector.go:547)"),
         (NATS, "error", "127.0.0.1:5 - cid:9 - Authorization Violation"),
-        (PYTHON, "error", "kopf: cannot list"),
+        (PYTHON, "error", "uvicorn: cannot listen"),
         (DOCKER, "warning", 'msg="no swap"'),
     ],
     ids=["ours", "etcd", "klog", "nats", "python", "docker"],
@@ -65,7 +65,7 @@ def test_klog_written_before_new_year_and_read_after() -> None:
 
 def test_a_traceback_stays_with_its_line() -> None:
     entries = of_log("operator", f"{PYTHON}\nTraceback:\n  boom\n", now=NOW)
-    assert [entry.text for entry in entries] == ["kopf: cannot list", "  Traceback:", "    boom"]
+    assert [entry.text for entry in entries] == ["uvicorn: cannot listen", "  Traceback:", "    boom"]
     assert {entry.at for entry in entries} == {AT}
 
 

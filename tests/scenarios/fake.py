@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from harness.errors import IdentityProviderDown, WorldBroken
-from harness.redact import Redactor
-from harness.runbook import Run
-from harness.world import World
+from harness.scenario.redact import Redactor
+from harness.scenario.run import Run
+from harness.world.world import World
 
 
 class FakeWorld:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-from harness.scenario import Scenario, placeholders
-from scenarios import BOOK
+from fleet.contract.objects import FleetDeployment
+from fleet.contract.written import parse_written
+from harness.scenario.command_line import placeholders
+from harness.scenario.scenario import Scenario
+from scenarios import BOOK, fields
 from scenarios.book import EXAMPLES, PAGE, render
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +20,17 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_page_is_current() -> None:
     assert PAGE.read_text() == render(), "docs/runbook.md differs from the scenarios: run `make docs`"
+    assert fields.PAGE.read_text() == fields.render(), "docs/workload.md differs from the definition: run `make docs`"
+
+
+def test_the_page_of_fields_has_each_field_and_its_example_is_taken() -> None:
+    text = fields.PAGE.read_text()
+    for path in ("workload.health.startPeriod", "selector.matchExpressions[].operator", "strategy.maxUnavailable"):
+        assert f"| `{path}` |" in text
+    example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert example
+    made = parse_written(example[1].encode(), FleetDeployment, "web.yaml", next_step="correct the page")
+    assert made.spec.strategy.max_unavailable == 2
 
 
 def test_ids_and_titles_are_unique() -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from harness.commands import Result
 from harness.errors import Misused
-from harness.runbook import Run
-from harness.scenario import Command, Scenario, on_device, refused
+from harness.scenario.command import Result
+from harness.scenario.command_line import Command, on_device, refused
+from harness.scenario.run import Run
+from harness.scenario.scenario import Scenario
 
 
 def scenario() -> Scenario:
     return Scenario(id="demo", title="Demonstrate", chapter="Demo", why="To see.")
 
 
-def seen(_run: Run, *_results: Result) -> None:
+def seen(_run: Run) -> None:
     """It works."""
 
 
@@ -63,6 +64,14 @@ def test_a_step_without_docstring_is_refused() -> None:
 
     with pytest.raises(Misused, match="no docstring"):
         scenario().step("Look")(silent)
+
+
+def test_a_check_that_takes_another_number_of_results_is_refused() -> None:
+    def of_two(_run: Run, first: Result, second: Result) -> None:
+        """See two."""
+
+    with pytest.raises(Misused, match="cannot take the results of 1 commands"):
+        scenario().step("Look", "fleet device list")(of_two)
 
 
 def test_two_steps_of_one_title_are_refused() -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
+from dataclasses import dataclass, field, is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import cast, get_type_hints
 
 import msgspec
 import pytest
 
-from harness.commands import Result
+import scenarios
 from harness.errors import BinaryMissing, IdentityProviderDown, Misused, WorldBroken
-from harness.folders import logs_to_read
-from harness.recorder import Recorder, read_records
-from harness.runbook import Run, StepFailed, play
-from harness.scenario import Command, Scenario, Step, on_device, refused, signed_in
+from harness.scenario.command import Result
+from harness.scenario.command_line import Command, on_device, refused, signed_in
+from harness.scenario.player import StepFailed, play
+from harness.scenario.run import Run
+from harness.scenario.scenario import Scenario, Step
+from harness.scenario.step_log import Recorder, read_records
+from harness.world.folders import logs_to_read
 from tests.scenarios.fake import fake, run_in
 
 
@@ -28,7 +36,7 @@ def one_step(*commands: str | Command, look_at: tuple[str, ...] = ()) -> Scenari
     demo = scenario()
 
     @demo.step("Look", *commands, look_at=look_at)
-    def look(_run: Run, *_results: Result) -> None:
+    def look(_run: Run) -> None:
         """It works."""
 
     assert look
@@ -53,12 +61,49 @@ def test_results_reach_the_check_typed_and_in_order(tmp_path: Path) -> None:
     assert words == ["pi-1", "second"]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a step of these tests saw."""
+
+    container: str
+    process: int | None = None
+    names: list[str] = field(default_factory=list[str])
+
+
 def test_steps_share_what_they_keep(tmp_path: Path) -> None:
     run = run_in(tmp_path)
-    run.keep(container="abc")
-    assert run.kept("container", str) == "abc"
-    with pytest.raises(Misused, match="no earlier step kept a int 'container'"):
-        run.kept("container", int)
+    with pytest.raises(Misused, match="no earlier step kept a Seen"):
+        run.kept(Seen)
+    run.keep(Seen("abc"))
+    run.keep(replace(run.kept(Seen), process=3))
+    assert run.kept(Seen) == Seen("abc", 3)
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        (Seen(cast("str", 3)), "Seen.container is 3"),
+        (Seen("abc", cast("int", "3")), "Seen.process is '3'"),
+        (Seen("abc", names=cast("list[str]", "web")), "Seen.names is 'web'"),
+        (cast("Seen", {"container": "abc"}), "is no dataclass"),
+    ],
+    ids=["text", "union", "list", "no-dataclass"],
+)
+def test_a_value_of_another_type_is_not_kept(state: Seen, named: str, tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    with pytest.raises(Misused, match=re.escape(named)):
+        run.keep(state)
+    with pytest.raises(Misused, match="no earlier step"):
+        run.kept(Seen)
+
+
+def test_the_types_of_each_state_of_the_runbook_are_known_while_it_is_played() -> None:
+    modules = [import_module(one.name) for one in pkgutil.walk_packages(scenarios.__path__, "scenarios.")]
+    named = [(module.__name__, one) for module in modules for one in vars(module).values() if is_dataclass(one)]
+    states = [one for name, one in named if one.__module__ == name]
+    assert len(states) > 20
+    for state in states:
+        assert get_type_hints(state)
 
 
 def test_a_device_command_is_typed_on_the_device(tmp_path: Path) -> None:
@@ -159,7 +204,7 @@ def test_every_step_leaves_a_record_and_the_first_failure_ends_the_scenario(tmp_
     demo = one_step("echo {device}")
 
     @demo.step("Fail", "false")
-    def fail(_run: Run, _result: Result) -> None:
+    def fail(_run: Run) -> None:
         """Nothing is wrong."""
 
     @demo.step("Never")
@@ -190,7 +235,7 @@ def test_a_step_that_ends_what_others_share_waits_until_it_is_alone(tmp_path: Pa
     demo = one_step("true")
 
     @demo.step("End", "true", alone=True)
-    def end(_run: Run, _result: Result) -> None:
+    def end(_run: Run) -> None:
         """It ends."""
 
     assert end
@@ -217,3 +262,41 @@ def test_a_steps_files_lie_where_its_commands_run(tmp_path: Path) -> None:
 
     assert read
     play(demo, run_in(tmp_path), Recorder(None))
+
+
+def test_a_command_that_stays_goes_on_while_the_next_is_typed_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    """As `fleet web`, which forwards a port: a person types the rest in another terminal."""
+    demo = scenario()
+    lines = 'trap "echo ended >> seen; exit 130" INT; echo at work; while :; do sleep 0.05; done'
+    staying = Command(shell(lines), contains=("at work",), stays="at work")
+
+    @demo.step("Stay, and type another", staying, shell("echo typed >> seen; cat seen"))
+    def looked(run: Run, first: Result, second: Result) -> None:
+        """Both are seen."""
+        assert (first.code, first.stdout) == (0, "at work\n")
+        assert second.stdout == "typed\n"
+
+    assert looked
+    run = run_in(tmp_path)
+    play(demo, run, Recorder(None))
+    run.end_staying()
+    assert (tmp_path / "seen").read_text() == "typed\nended\n"
+    run.end_staying()
+
+
+@pytest.mark.parametrize(
+    ("line", "deadline", "wrong"),
+    [("echo no; exit 3", 30.0, "ended with exit code 3"), ("sleep 60", 0.3, "had not ended after 0.3 s")],
+)
+def test_a_command_that_does_not_come_to_its_work_fails(tmp_path: Path, line: str, deadline: float, wrong: str) -> None:
+    run = run_in(tmp_path)
+    with pytest.raises(StepFailed, match=wrong):
+        play(one_step(Command(shell(line), stays="at work", deadline=deadline)), run, Recorder(None))
+    run.end_staying()
+
+
+def test_a_command_that_need_not_stay_may_end(tmp_path: Path) -> None:
+    """Where the page has an address of its own, `fleet web` prints it."""
+    run = run_in(tmp_path)
+    play(one_step(Command(shell("echo there"), contains=("there",), stays="at work")), run, Recorder(None))
+    run.end_staying()

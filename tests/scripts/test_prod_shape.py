@@ -41,7 +41,7 @@ def copied(tmp_path: Path) -> Path:
         'cd "$(dirname "${BASH_SOURCE[0]}")/.."\nFLEET_STARTED=$SECONDS\n'
         "say() { printf '[%3ds] %s\\n' $((SECONDS - FLEET_STARTED)) \"$*\" >&2; }\n"
         'fail() { printf \'%s\\n  next: %s\\n\' "$1" "$2" >&2; exit 1; }\n'
-        'prepare() { echo "prepare $*"; export PATH=$PWD/bin:$PATH; }\n'
+        'prepare() { echo "prepare $*"; export PATH=$PWD/bin:$PATH; }\nprepare_browser() { :; }\n'
     )
     (checkout / "bin" / "python").write_text(
         '#!/bin/sh\necho "$*"\nproven=$(printf %s "$*" | sed "s/.*--fleet-resume \\([^ ]*\\).*/\\1/")\n'
@@ -141,7 +141,15 @@ def test_tests_that_passed_are_left_out_and_the_others_are_not(pytester: pytest.
     """Also when the run was killed: each is written down when it has ended."""
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     pytester.makepyfile(PLAIN)
-    argv = ("--disable-plugin-autoload", "-p", "harness.plugin", "-p", "no:cacheprovider", "--fleet-resume", "proven")
+    argv = (
+        "--disable-plugin-autoload",
+        "-p",
+        "harness.pytest_plugin.plugin",
+        "-p",
+        "no:cacheprovider",
+        "--fleet-resume",
+        "proven",
+    )
     pytester.runpytest_subprocess(*argv).assert_outcomes(passed=2, failed=1)
     pytester.mkdir("mended")
     pytester.runpytest_subprocess(*argv).assert_outcomes(passed=1, deselected=2)

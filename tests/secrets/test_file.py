@@ -1,11 +1,10 @@
-"""Secrets are made once: by one install after another, by many at once, and never again over a damaged one."""
+"""Secrets in files: nobody else reads them, and a damaged one is never made anew."""
 
 from __future__ import annotations
 
 import stat
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -23,21 +22,10 @@ def never() -> bytes:
     raise AssertionError("the secret was made anew")
 
 
-def test_a_secret_is_made_once(folder: Path) -> None:
-    made = FileSecretStore(folder).get_or_create("nats_app_pass", lambda: b"first")
-    assert made == b"first"
-    assert FileSecretStore(folder).get_or_create("nats_app_pass", never) == b"first"
-    assert FileSecretStore(folder).get("nats_app_pass") == b"first"
-
-
 def test_nobody_else_can_read_it(folder: Path) -> None:
     FileSecretStore(folder).get_or_create("ca_key", lambda: b"value")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "ca_key").stat().st_mode) == 0o600
-
-
-def test_what_was_never_made_is_none(folder: Path) -> None:
-    assert FileSecretStore(folder).get("ca_key") is None
 
 
 def test_who_loses_the_race_gets_the_winners_value(folder: Path) -> None:
@@ -77,23 +65,6 @@ def test_processes_at_once_agree(folder: Path) -> None:
     assert len(set(outputs)) == 1
 
 
-def test_threads_at_once_agree(folder: Path) -> None:
-    barrier, seen = threading.Barrier(8), list[bytes]()
-
-    def install(number: int) -> None:
-        store = FileSecretStore(folder)
-        barrier.wait(10)
-        seen.append(store.get_or_create("s", lambda: str(number).encode()))
-
-    threads = [threading.Thread(target=install, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert len(seen) == 8
-    assert len(set(seen)) == 1
-
-
 def test_an_empty_file_is_not_made_anew(folder: Path) -> None:
     FileSecretStore(folder)
     (folder / "s").touch(0o600)
@@ -121,12 +92,6 @@ def test_a_file_where_the_folder_should_be(folder: Path) -> None:
     folder.write_text("")
     with pytest.raises(NotPermitted, match="cannot make"):
         FileSecretStore(folder)
-
-
-def test_a_failed_make_leaves_nothing(folder: Path) -> None:
-    with pytest.raises(AssertionError):
-        FileSecretStore(folder).get_or_create("s", never)
-    assert not list(folder.iterdir())
 
 
 def test_a_crash_before_the_link_leaves_no_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fleet.bus import KV, connect
 from fleet.callout.main import Callout
 from fleet.contract.buckets import CALLOUT_USER, CONTROL_USER, IDENTITIES
 from fleet.contract.config import CalloutConfig
 from fleet.contract.names import DeviceId
-from fleet.contract.wire import Identity, IdentityState
+from fleet.contract.wire import Identity, IdentityState, Quarantine
+from fleet.nats.bus import KV, connect
 from tests.support.issuer import PROJECT, Issuer
 from tests.support.nats import PASSWORDS, Nats
 from tests.support.waiting import eventually
@@ -23,6 +23,15 @@ def active(device: str) -> Identity:
 
 def revoked(device: str) -> Identity:
     return Identity(DeviceId(device), IdentityState.REVOKED)
+
+
+def rotated(device: str, after: float) -> Identity:
+    return Identity(DeviceId(device), IdentityState.ACTIVE, tokens_after=int(after))
+
+
+def quarantined(device: str, until: float = 0) -> Identity:
+    why = Quarantine(began=1_700_000_000, times=1, why="it wrote too much", until=until)
+    return Identity(DeviceId(device), IdentityState.QUARANTINED, why)
 
 
 def callout_config(nats: Nats, issuer: Issuer, **changes: object) -> CalloutConfig:
@@ -57,7 +66,7 @@ async def answering(config: CalloutConfig) -> AsyncGenerator[Callout]:
     callout, stop = Callout(config), asyncio.Event()
     running = asyncio.create_task(callout.run(stop))
     try:
-        await eventually(lambda: running.done() or not callout.unready(), "the callout is ready", within=10)
+        await eventually(lambda: running.done() or not callout.unready(), "the callout is ready", within=30)
         yield callout
     finally:
         stop.set()

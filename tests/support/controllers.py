@@ -10,9 +10,9 @@ import threading
 from collections.abc import Generator
 
 from fleet.contract.errors import FleetError
+from fleet.kube.client import KubeClient
+from fleet.kube.paths import api_path
 from fleet.topology.capabilities import Json
-from fleet.topology.kinds import api_path
-from fleet.topology.kube import KubeClient
 
 
 class Controllers:

@@ -29,7 +29,7 @@ class Flood:
 @contextmanager
 def flood(nats: Nats, token: str, subject: str, data: bytes, *, rate: int, longest: float) -> Generator[Flood]:
     """Publish `data` `rate` times a second, for `longest` seconds at most or until the session ends."""
-    told, stop = Flood(), threading.Event()
+    sent_flood, stop = Flood(), threading.Event()
     connection = _login(nats, token)
     burst = f"PUB {subject} {len(data)}\r\n".encode() + data + b"\r\n"
     burst *= max(1, int(rate * _TICK))
@@ -37,17 +37,17 @@ def flood(nats: Nats, token: str, subject: str, data: bytes, *, rate: int, longe
     def send() -> None:
         begun = time.monotonic()
         with suppress(OSError):
-            while not stop.wait(max(0.0, begun + told.sent / rate - time.monotonic())):
+            while not stop.wait(max(0.0, begun + sent_flood.sent / rate - time.monotonic())):
                 if time.monotonic() > begun + longest:
                     return
                 connection.sendall(burst)
-                told.sent += int(rate * _TICK)
-        told.ended = time.monotonic()
+                sent_flood.sent += int(rate * _TICK)
+        sent_flood.ended = time.monotonic()
 
     thread = threading.Thread(target=send, name="flood", daemon=True)
     thread.start()
     try:
-        yield told
+        yield sent_flood
     finally:
         stop.set()
         thread.join()

@@ -14,8 +14,8 @@ import yaml
 
 from fleet.chart.values import ChartValues, parse_values
 from fleet.topology.capabilities import Json
-from harness.ports import Ports
-from harness.process import http_answers, running
+from harness.processes.ports import Ports
+from harness.processes.spawn import http_answers, running
 
 GIVEN: Json = {
     "identity": {"issuer": "https://id.example.org", "projectId": "project-1", "cliClientId": "client-1"},

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.binaries import resolve_all
-from harness.parts import PartSpec
-from harness.ports import Ports
 from harness.probes.kube import KubeProbe
-from harness.process import http_answers, running
+from harness.processes.ports import Ports
+from harness.processes.spawn import http_answers, running
+from harness.processes.spec import ComponentSpec
 from harness.targets.certificates import Authority
 from harness.targets.control_plane import ControlPlane, prepare, render_kubeconfig
 
@@ -25,6 +25,8 @@ class Kube:
     root: Path
     plane: ControlPlane
     ca: Path
+    process: subprocess.Popen[bytes] | None = None
+    """The API server."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -71,7 +73,7 @@ class Kube:
         return path
 
     def start(self) -> None:
-        process = self._running.enter_context(_process(self.plane.parts[1], self.root))
+        self.process = process = self._running.enter_context(_process(self.plane.components[1], self.root))
         # Killed at the end: it would take its leave for seconds, and etcd keeps the data anyway.
         self._running.callback(process.kill)
 
@@ -85,7 +87,7 @@ def running_kube(root: Path) -> Generator[Kube]:
     ports = Ports.acquire()
     authority = Authority(root / "tls")
     plane = prepare(root, resolve_all(), ports, authority)
-    etcd, _ = plane.parts
+    etcd, _ = plane.components
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(ports.release)
         cleanup.enter_context(_process(etcd, root))
@@ -95,11 +97,11 @@ def running_kube(root: Path) -> Generator[Kube]:
         yield kube
 
 
-def _process(part: PartSpec, root: Path) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+def _process(component: ComponentSpec, root: Path) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     return running(
-        part.argv,
-        name=part.name,
-        log=root / f"{part.name}.log",
-        ready=lambda: http_answers(part.ready),
+        component.argv,
+        name=component.name,
+        log=root / f"{component.name}.log",
+        ready=lambda: http_answers(component.ready),
         timeout=60,
     )

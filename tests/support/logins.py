@@ -11,11 +11,11 @@ import httpx
 import pytest
 import structlog.testing
 
-from fleet.bus import Bus, Login, connect
 from fleet.callout.main import Callout
 from fleet.contract.errors import FleetError, NotPermitted, Unreachable
 from fleet.contract.names import DeviceId
 from fleet.contract.permissions import inbox_prefix
+from fleet.nats.bus import Bus, Login, connect
 from tests.support.callout import active, identities
 from tests.support.nats import Nats
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.bus import Login
 from fleet.contract.buckets import (
     APP_USER,
     CALLOUT_INBOX,
@@ -18,10 +17,13 @@ from fleet.contract.buckets import (
     PUBLISHER_USER,
     SYSTEM_USER,
 )
-from fleet.nkey import Role, new_seed, public_key
-from fleet.scores.nats import NatsPasswords, NatsServer, nats_config
+from fleet.contract.logs import LOG_READER_USER
+from fleet.install.nats import MEMORY, NatsPasswords, NatsServer, nats_config
+from fleet.nats.bus import Login
+from fleet.nats.keys import Role, new_seed, public_key
 from harness.binaries import resolve
-from harness.process import http_answers, spawn, tail, terminate
+from harness.processes.ports import free_port
+from harness.processes.spawn import http_answers, spawn, tail, terminate
 from harness.wait import wait_until
 from tests.support.tls import Tls
 
@@ -31,14 +33,9 @@ PASSWORDS = NatsPasswords(
     callout="callout-secret",
     system="system-secret",
     publisher="publisher-secret",
+    web="web-secret",
+    log_reader="log-reader-secret",
 )
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @dataclass
@@ -53,6 +50,9 @@ class Nats:
     port: int = field(default_factory=free_port)
     monitor_port: int = field(default_factory=free_port)
     tls_first: bool = False
+    log_file: str = ""
+    memory: str = MEMORY
+    """What its garbage collector keeps to (Go's GOMEMLIMIT)."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,11 +77,16 @@ class Nats:
             issuer=public_key(self.issuer_seed),
             xkey=public_key(self.xkey_seed) if self.sealed else "",
             tls_first=self.tls_first,
+            log_file=self.log_file,
         )
         config = self.root / "nats.conf"
         config.write_text(nats_config(server))
-        self.process = spawn([str(resolve("nats-server")), "-c", str(config)], log=self.log)
-        wait_until(self._ready, "nats-server is ready", timeout=10, error=self._ended)
+        self.process = spawn(
+            [str(resolve("nats-server")), "-c", str(config)],
+            log=self.log,
+            env={**os.environ, "GOMEMLIMIT": self.memory},
+        )
+        wait_until(self._ready, "nats-server is ready", timeout=30, error=self._ended)
 
     def stop(self) -> None:
         if self.process:
@@ -100,6 +105,7 @@ class Nats:
             CALLOUT_USER: PASSWORDS.callout,
             SYSTEM_USER: PASSWORDS.system,
             PUBLISHER_USER: PASSWORDS.publisher,
+            LOG_READER_USER: PASSWORDS.log_reader,
         }
         inbox = {CALLOUT_USER: CALLOUT_INBOX, PUBLISHER_USER: PUBLISHER_INBOX}.get(user, "_INBOX")
         return Login(self.url, name or user, self.tls.ca, user=user, password=passwords[user], inbox=inbox)

@@ -10,23 +10,26 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from fleet.contract.buckets import APP_USER, CONTROL_USER, DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
-from fleet.contract.config import OperatorConfig, render_config
+from fleet.contract.config import OperatorConfig, WebPage, render_config
 from fleet.contract.crd import deployment_crd, device_crd
 from fleet.contract.names import AgentVersion
 from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES
+from fleet.contract.states import DeviceStates, entry
 from fleet.contract.wire import DeviceInfo, DeviceState, Heartbeat, Phase, Reason
-from fleet.scores.rbac import CAPABILITIES, OPERATOR, Capability, operator_rbac
+from fleet.install.rbac import CAPABILITIES, OPERATOR, Capability, operator_rbac
 from harness.probes.nats import NatsLogin, NatsProbe
-from harness.process import spawn, tail, terminate
+from harness.processes.ports import free_port
+from harness.processes.spawn import spawn, tail, terminate
 from harness.wait import wait_until
 from tests.support.kube import Kube
-from tests.support.nats import PASSWORDS, Nats, free_port
+from tests.support.nats import PASSWORDS, Nats
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -43,6 +46,7 @@ class Operator:
     root: Path
     namespace: str
     resync: float = 30
+    web: WebPage | None = None
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -60,6 +64,7 @@ class Operator:
             kubeconfig=str(self.kube.with_token(token)),
             health_port=self.port,
             resync_interval=self.resync,
+            web=self.web,
         )
         self.config = self.root / "operator.json"
         self.config.write_bytes(render_config(config))
@@ -146,9 +151,17 @@ class Operator:
     def delete_device(self, name: str) -> None:
         self.objects.delete(self.objects.path(DEVICES, name))
 
-    def deploy(self, name: str, image: str = "app:1", *, select: dict[str, str], **spec: object) -> None:
-        workload = {"type": "container", "image": image}
-        full = {"workload": workload, "selector": {"matchLabels": select}, **spec}
+    def deploy(
+        self,
+        name: str,
+        image: str = "app:1",
+        *,
+        select: dict[str, str] | None = None,
+        container: Json | None = None,
+        **spec: object,
+    ) -> None:
+        workload = {"type": "container", "image": image, **(container or {})}
+        full = {"workload": workload, "selector": {"matchLabels": select or {}}, **spec}
         self._create("FleetDeployment", DEPLOYMENTS, name, full)
 
     def edit_deployment(self, name: str, **spec: object) -> None:
@@ -173,7 +186,9 @@ class Operator:
 
     def report(self, device: str, deployment: str, generation: int, phase: Phase = Phase.RUNNING) -> None:
         reason = Reason.STARTED if phase is Phase.RUNNING else Reason.IMAGE_NOT_FOUND
-        self.keys.put(DEVICE_STATE, f"{device}.{deployment}", DeviceState(generation, phase, reason))
+        states = self.keys.get(DEVICE_STATE, device) or DeviceStates()
+        one = entry(DeviceState(generation, phase, reason))
+        self.keys.put(DEVICE_STATE, device, DeviceStates({**states.states, deployment: one}))
 
     # What a test sees.
 
@@ -183,7 +198,7 @@ class Operator:
         conditions = item.status.conditions if item else ()
         return next(((one.status, one.reason) for one in conditions if one.type == kind), None)
 
-    def await_condition(self, plural: str, name: str, kind: str, wanted: tuple[str, str], timeout: float = 10) -> None:
+    def await_condition(self, plural: str, name: str, kind: str, wanted: tuple[str, str], timeout: float = 30) -> None:
         wait_until(
             lambda: self.condition(plural, name, kind),
             f"{name} is {kind}={wanted[0]} ({wanted[1]})",
@@ -192,6 +207,10 @@ class Operator:
             error=self._ended,
             interval=0.01,
         )
+
+    def events(self, name: str) -> list[Json]:
+        """The events about an object, raw. They come after the condition that they tell of."""
+        return [one for one in self.objects.events() if one["involvedObject"]["name"] == name]
 
     def _keys(self, user: str, password: str) -> NatsProbe:
         return NatsProbe(lambda: NatsLogin(self.nats.url, self.nats.tls.ca, user, password))
@@ -203,9 +222,16 @@ class Operator:
 
 def define_kinds(kube: Kube) -> None:
     """Install the CustomResourceDefinitions, once for a server."""
+
+    def served(name: str) -> bool:
+        # `kubectl wait`, and a filter of jsonpath, fail at a definition that has no conditions yet.
+        found: Json = json.loads(kube.kubectl("get", "crd", name, "-o", "json"))["status"]
+        return any(one["type"] == "Established" and one["status"] == "True" for one in found["conditions"] or ())
+
     for crd in (device_crd(), deployment_crd()):
         kube.kubectl("apply", "--server-side", "--field-manager=fleet", "-f", "-", stdin=json.dumps(crd))
-        kube.kubectl("wait", "--for=condition=Established", f"crd/{crd['metadata']['name']}", "--timeout=20s")
+        name = crd["metadata"]["name"]
+        wait_until(partial(served, name), f"the definition {name} is served", timeout=20)
 
 
 def seconds_since(started: float) -> float:

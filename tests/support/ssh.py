@@ -88,29 +88,32 @@ class _Session(paramiko.ServerInterface):
             threads = [threading.Thread(target=_copy, args=pair, daemon=True) for pair in outputs]
             for thread in threads:
                 thread.start()
-            if not self._feed(channel, process):
-                self._transport.close()
+            # Beside the outputs: a command may end while its input stays open.
+            threading.Thread(target=self._feed, args=(channel, process), daemon=True).start()
             for thread in threads:
                 thread.join()
             code = process.wait()
-        if self._transport.is_active():
+        # The client may have gone before its command ended.
+        with contextlib.suppress(EOFError, OSError):
+            # The thread that takes the answer has said before that the command was begun: a channel that closes
+            # earlier is a refusal.
+            self._transport.global_request("begun@fleet.test", wait=True)
             channel.send_exit_status(code)
             channel.close()
 
-    def _feed(self, channel: paramiko.Channel, process: subprocess.Popen[bytes]) -> bool:
-        """Hand over the input; False when the connection is to break off."""
+    def _feed(self, channel: paramiko.Channel, process: subprocess.Popen[bytes]) -> None:
+        """Hand over the input; break the connection off where it is to."""
         taken = 0
         assert process.stdin is not None
-        try:
-            with process.stdin as stdin:
-                while data := channel.recv(1024):
-                    taken += len(data)
-                    if self._server.cut_after is not None and taken > self._server.cut_after:
-                        return False
-                    stdin.write(data)
-        except BrokenPipeError:
-            return True
-        return True
+        # The command may have ended, or been closed.
+        with contextlib.suppress(BrokenPipeError, ValueError), process.stdin as stdin:
+            while data := channel.recv(1024):
+                taken += len(data)
+                if self._server.cut_after is not None and taken > self._server.cut_after:
+                    self._transport.close()
+                    return
+                stdin.write(data)
+                stdin.flush()
 
 
 def _copy(source: IO[bytes] | None, send: Callable[[bytes], object]) -> None:

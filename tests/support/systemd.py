@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-from harness.commands import Result, run
-from harness.process import signal_group, spawn, tail
+from harness.processes.spawn import signal_group, spawn, tail
+from harness.scenario.command import Result, run
 from harness.wait import wait_until
 
 _SYSTEMD = Path("/lib/systemd/systemd")
@@ -74,13 +74,13 @@ def real_systemd(folder: Path) -> Generator[RealSystemd]:
     unshare = spawn([*argv, "sh", "-c", _BOOT], log=log)
     try:
         children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
-        first = wait_until(children.read_text, "unshare has a child", timeout=10, until=str.split)
+        first = wait_until(children.read_text, "unshare has a child", timeout=30, until=str.split)
         lab = RealSystemd(int(first), folder)
 
         def up() -> str:
             return lab.run(["systemctl", "is-active", "lab.target"]).stdout + tail(log, 5)
 
-        wait_until(up, "systemd has reached its target", timeout=30, until=lambda said: said.startswith("active"))
+        wait_until(up, "systemd has reached its target", timeout=30, until=lambda output: output.startswith("active"))
         yield lab
     finally:
         signal_group(unshare.pid, signal.SIGKILL)  # SIGTERM means something else to the first process

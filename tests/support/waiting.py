@@ -12,7 +12,7 @@ from harness.wait import WaitTimeout
 T = TypeVar("T")
 
 
-async def eventually(probe: Callable[[], T], condition: str, *, within: float = 5, interval: float = 0.01) -> T:
+async def eventually(probe: Callable[[], T], condition: str, *, within: float = 30, interval: float = 0.01) -> T:
     """Let the loop run until `probe` returns something true; returns it.
 
     Raises:

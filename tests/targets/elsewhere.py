@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from harness.world import World
+from harness.world.world import World
 from tests.repo.test_documents import ROOT
 from tests.targets.conftest import documented_role
 

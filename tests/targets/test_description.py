@@ -76,7 +76,7 @@ def test_everything_that_is_missing_is_listed(tmp_path: Path) -> None:
     [
         ({"kubeconfig": "/nonexistent/config"}, "kubeconfig: /nonexistent/config cannot be read"),
         ({"namespace": ["x"]}, r"namespace: Expected `str`, got `array`"),
-        ({"namspace": "x"}, "Object contains unknown field `namspace`"),
+        ({"namspace": "x"}, "namspace is unknown; did you mean namespace?"),
         ({"exposure": "nats.example.test"}, "exposure: Expected `str` matching regex"),
         ({"lease_seconds": 0}, "lease_seconds: Expected `int` >= 2"),
         ({"lab": {"boards": {"pi": {"host": "pi.local"}}}}, r"lab.boards.*missing required field `user`"),
@@ -89,6 +89,47 @@ def test_everything_that_is_missing_is_listed(tmp_path: Path) -> None:
 def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(TargetUnavailable, match=says):
         describe("staging", write(tmp_path, **changes), {})
+
+
+def test_names_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("namespace: a\nlab:\n  bords: {}\nnamespace: b\n")
+    with pytest.raises(TargetUnavailable) as caught:
+        describe("staging", str(file), {})
+    assert "line 4: namespace stands there twice" in str(caught.value)
+    assert "line 3: lab.bords is unknown; did you mean boards?" in str(caught.value)
+    with pytest.raises(TargetUnavailable, match=r"FLEET_STAGING_ISUER: no such variable; did you mean .*_ISSUER"):
+        describe("staging", write(tmp_path), {"FLEET_STAGING_ISUER": "x"})
+
+
+@pytest.mark.parametrize(
+    ("board", "says"),
+    [
+        ("{host: h, user: u, key: key, known_hosts: known_hosts, port: many}", r"line 8: lab\.boards.*Expected `int`"),
+        ("{host: h, user: u, key: 5, known_hosts: known_hosts}", r"line 8: lab\.boards"),
+        ("{host: h, user: [u], key: key, known_hosts: known_hosts}", r"line 8: lab\.boards.*Expected `str`"),
+        ("shelf", r"line 8: lab\.boards.*Expected `object`"),
+    ],
+)
+def test_a_value_of_another_type_is_named_by_its_line(tmp_path: Path, board: str, says: str) -> None:
+    described = yaml_of(tmp_path, f"lab:\n  boards:\n    pi: {board}\n")
+    with pytest.raises(TargetUnavailable, match=says):
+        describe("staging", described, {})
+
+
+def test_a_variable_has_no_line(tmp_path: Path) -> None:
+    described = yaml_of(tmp_path, "lab: {processes: true}\nlease_seconds: 5\n")
+    with pytest.raises(TargetUnavailable, match="- lease_seconds: Expected"):
+        describe("staging", described, {"FLEET_STAGING_LEASE_SECONDS": "0"})
+
+
+def yaml_of(folder: Path, more: str) -> str:
+    """A description that lacks only what is given; `more` begins in line 6."""
+    needed = "kubeconfig: key\nnamespace: fleet\nissuer: https://i\nissuer_ca: key\nadmin_token_file: key\n"
+    for name in ("key", "known_hosts"):
+        (folder / name).touch()
+    (folder / "lab.yaml").write_text(needed + more)
+    return str(folder / "lab.yaml")
 
 
 @pytest.mark.parametrize("content", [b"[1, 2]", b"{", b"\xff"])

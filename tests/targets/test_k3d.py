@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import TargetUnavailable
+from harness.processes.spawn import python_script
 from harness.targets.k3d import K3d, k3d
 
-RECORDER = f"""#!{sys.executable}
-import json, os, pathlib, sys
-name = pathlib.Path(sys.argv[0]).name
+RECORDER = """
+import json, os, sys
+words = sys.argv[1:]
 with open(os.environ["SAID"], "a") as said:
-    said.write(json.dumps([name, *sys.argv[1:]]) + "\\n")
-answer = json.loads(os.environ["ANSWERS"]).get(" ".join([name, *sys.argv[1:3]]), ["", "", 0])
+    said.write(json.dumps(words) + "\\n")
+answer = json.loads(os.environ["ANSWERS"]).get(" ".join(words[:3]), ["", "", 0])
 sys.stdout.write(answer[0])
 sys.stderr.write(answer[1])
 sys.exit(answer[2])
@@ -30,7 +30,7 @@ class Said:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._file, self._patch = folder / "said", monkeypatch
         for name in ("k3d", "docker"):
-            (folder / name).write_text(RECORDER)
+            (folder / name).write_text(python_script("-c", RECORDER, name))
             (folder / name).chmod(0o755)
         monkeypatch.setenv("SAID", str(self._file))
         monkeypatch.setenv("FLEET_ZITADEL_IMAGE", "zitadel:v4")

@@ -13,7 +13,7 @@ from harness.targets.cluster.policy import RUN_LABEL, Forbidden, Rules, Target, 
 OURS = "/apis/fleet.nationtech.io/v1alpha1/namespaces/lab"
 RUN = Rules("lab", "run-1")
 LOOK = Rules("lab")
-PAGE = "/api/v1/namespaces/lab/pods/nats-0:8222/proxy/connz"
+PAGE = "/api/v1/namespaces/lab/pods/callout-0:8080/proxy/metrics"
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -67,6 +67,14 @@ def test_nothing_but_our_kinds_in_our_namespace_is_written(method: str, path: st
         judge(RUN, method, path)
 
 
+def test_a_login_may_ask_who_it_is() -> None:
+    for version in ("v1", "v1beta1"):
+        path = f"/apis/authentication.k8s.io/{version}/selfsubjectreviews"
+        assert judge(RUN, "POST", path)[0] is Verdict.SEND
+        with pytest.raises(Forbidden):
+            judge(RUN, "DELETE", path)
+
+
 def test_what_is_made_is_marked_and_what_is_changed_must_be_ours() -> None:
     assert judge(RUN, "POST", f"{OURS}/devices") == (Verdict.MARK, Target("devices", ""))
     for method in ("PUT", "PATCH", "DELETE"):
@@ -110,9 +118,34 @@ def test_yaml_is_marked_too_and_what_cannot_be_is_refused() -> None:
             marked(RUN, body, "application/json")
 
 
-def test_a_json_patch_can_not_take_the_mark_away() -> None:
-    taking = json.dumps([{"op": "remove", "path": f"/metadata/labels/{RUN_LABEL.replace('/', '~1')}"}]).encode()
-    with pytest.raises(Misused, match="labels"):
-        marked(RUN, taking, "application/json-patch+json")
-    harmless = b'[{"op": "replace", "path": "/spec/revoked", "value": true}]'
-    assert marked(RUN, harmless, "application/json-patch+json") == harmless
+_PATCH = "application/json-patch+json"
+_MARK = f"/metadata/labels/{RUN_LABEL.replace('/', '~1')}"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"op": "remove", "path": _MARK},
+        {"op": "replace", "path": "/metadata/labels", "value": {}},
+        {"op": "replace", "path": "/metadata", "value": {}},
+        {"op": "replace", "path": "", "value": {}},
+        {"op": "move", "from": _MARK, "path": "/metadata/annotations/a"},
+        {"op": "move", "from": "/metadata", "path": "/spec/a"},
+        {"op": "remove"},
+    ],
+)
+def test_a_json_patch_can_not_take_the_mark_away(step: dict[str, Any]) -> None:
+    steps = [{"op": "replace", "path": "/spec/revoked", "value": True}, step]
+    with pytest.raises(Misused, match=r"labels|no JSON patch"):
+        marked(RUN, json.dumps(steps).encode(), _PATCH)
+
+
+def test_a_json_patch_of_anything_else_is_sent_as_it_is() -> None:
+    """`fleet deployment restart` sends such a one."""
+    steps = [
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": "7"},
+        {"op": "add", "path": "/metadata/annotations/a~1b", "value": "c"},
+        {"op": "add", "path": "/spec/workload/labels", "value": {"a": "b"}},
+    ]
+    body = json.dumps(steps).encode()
+    assert marked(RUN, body, _PATCH) == body

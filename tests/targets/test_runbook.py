@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import preparation
 from harness.binaries import resolve_all
-from harness.engine import double_engine
-from harness.provisions import Provisions
+from harness.engine.select import double_engine
+from harness.scenario import setup as preparation
 from harness.targets.embedded import embedded
+from harness.world.shared_resources import SharedResources
 from tests.targets.elsewhere import Elsewhere, hand_over, runs_the_runbook
 
 
@@ -21,8 +21,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
     folder = tmp_path_factory.mktemp("elsewhere")
     with contextlib.ExitStack() as cleanup:
         engine = cleanup.enter_context(double_engine())
-        provisions = Provisions(resolve_all(), engine.socket, engine.name)
-        world = cleanup.enter_context(embedded(provisions, run_id="e" * 32, worker="main"))
+        shared = SharedResources(resolve_all(), engine.socket, engine.name)
+        world = cleanup.enter_context(embedded(shared, run_id="e" * 32, worker="main"))
         preparation.ensure_installed(world, folder)
         made = Elsewhere(world, engine.socket, folder / "staging.json")
         hand_over(made, folder)
@@ -30,8 +30,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
 
 
 def test_the_runbook_passes_and_leaves_nothing(elsewhere: Elsewhere) -> None:
-    said = runs_the_runbook(elsewhere, "-k", "test_enroll or test_deploy")
-    assert "2 passed" in said, said
+    said = runs_the_runbook(elsewhere, "-k", "test_enroll or test_deploy or test_update or test_observe")
+    assert "4 passed" in said, said
 
 
 def test_production_is_looked_at(elsewhere: Elsewhere) -> None:

@@ -18,7 +18,16 @@ from tests.targets.conftest import Handed
 
 pytest_plugins = ["pytester"]
 
-ARGV = (sys.executable, "-m", "pytest", "--disable-plugin-autoload", "-p", "no:cacheprovider", "-p", "harness.plugin")
+ARGV = (
+    sys.executable,
+    "-m",
+    "pytest",
+    "--disable-plugin-autoload",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "harness.pytest_plugin.plugin",
+)
 
 HANGING = """
 import pathlib, signal, subprocess
@@ -90,7 +99,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(handed: Handed, inner: py
     assert handed.devices() == {"somebodys", "left-behind"}
     before = handed.lease()
     expires = datetime.fromisoformat(before["renewTime"]).timestamp() + before["leaseDurationSeconds"] + 1
-    wait_until(time.time, "the lease has expired", timeout=10, until=lambda now: now > expires)
+    wait_until(time.time, "the lease has expired", timeout=30, until=lambda now: now > expires)
     late = passing(inner, target)
     late.assert_outcomes(passed=1)
     late.stdout.fnmatch_lines(["*the lease of*expired at*it is taken over*"])

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.process import socket_answers
+from harness.processes.spawn import python_script, socket_answers
 from harness.targets.cluster.description import Description
 from harness.targets.cluster.upstream import client, upstream
 
-SLOW = f"""#!{sys.executable}
+SLOW = """
 import os, socketserver, sys
 from http.server import BaseHTTPRequestHandler
 
@@ -58,7 +58,7 @@ def test_a_proxy_that_is_a_moment_late_is_awaited(tmp_path: Path, monkeypatch: p
             os.write(tell, b".")
         return answered
 
-    (tmp_path / "kubectl").write_text(SLOW)
+    (tmp_path / "kubectl").write_text(python_script("-c", SLOW))
     (tmp_path / "kubectl").chmod(0o700)
     module = sys.modules[upstream.__module__]
     monkeypatch.setattr(module, "inherited", lambda: {"PATH": str(tmp_path), "REFUSED": str(refused)})

@@ -19,7 +19,7 @@ from harness.targets.cluster import cluster
 from harness.targets.cluster.description import Kind
 from harness.targets.cluster.policy import RUN_LABEL
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 from tests.support.kube import Kube
 from tests.targets.conftest import Handed, documented_role, hand_over
 
@@ -166,7 +166,7 @@ def test_a_lost_lease_ends_all_writing(handed: Handed) -> None:
     with cluster("staging", str(handed.describe()), run_id=RUN, worker="main") as world:
         patch = '{"spec": {"holderIdentity": "a human"}}'
         handed.kube.kubectl("-n", handed.namespace, "patch", "lease", "fleet-test-run", "--type=merge", "-p", patch)
-        wait_until(world.problems, "the world is broken", timeout=10, until=lambda it: "lost to a human" in str(it))
+        wait_until(world.problems, "the world is broken", timeout=30, until=lambda it: "lost to a human" in str(it))
         refused = typed(world, *APPLY)
         assert "the lease on the target was lost to a human" in refused.stderr
     assert handed.lease()["holderIdentity"] == "a human"
@@ -177,7 +177,7 @@ def test_a_lease_is_renewed_and_given_back(handed: Handed) -> None:
     with cluster("staging", str(handed.describe(lease_seconds=2)), run_id=RUN, worker="main") as world:
         first = handed.lease()
         assert first["holderIdentity"].startswith(f"{RUN} (")
-        renewed = wait_until(handed.lease, "it was renewed twice", timeout=10, until=lambda it: _apart(first, it) > 2)
+        renewed = wait_until(handed.lease, "it was renewed twice", timeout=30, until=lambda it: _apart(first, it) > 2)
         assert renewed["acquireTime"] == first["acquireTime"]
         assert world.problems() == []
     assert handed.lease()["holderIdentity"] == ""

@@ -27,7 +27,7 @@ from fleet.cli.output import progress
 from fleet.contract.config import AgentConfig
 from fleet.topology.capabilities import ServerPlace
 from fleet.topology.host import LocalHost
-from fleet.topology.kube import KubeClient
+from fleet.kube.client import KubeClient
 from fleet.topology.ssh import SshHost
 
 

@@ -6,15 +6,15 @@ import json
 import zipfile
 from pathlib import Path
 
-from fleet.agent.place import Place
-from fleet.agent.upgrade.disk import DeviceDisk
-from fleet.agent.upgrade.files import replace
-from fleet.agent.upgrade.journal import Journal, Release, render
-from fleet.agent.upgrade.room import Room
-from fleet.agent.upgrade.stage import stage
+from fleet.agent.paths import AgentPaths
+from fleet.agent.upgrade.device.disk import DeviceDisk
+from fleet.agent.upgrade.device.stage import stage
+from fleet.agent.upgrade.device.version_store import VersionStore
+from fleet.agent.upgrade.protocol.journal import Journal, Release, render
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import Manifest, TrustedKeys
 from fleet.contract.wire import encode
+from fleet.process.durable import replace_file
 from tests.support.agents import TRUSTED, describe_small, signed
 
 HONEST = "import sys\nprint('fleet-agent {version}') if '--version' in sys.argv else sys.exit(0)\n"
@@ -40,15 +40,20 @@ class Device:
 
     def __init__(self, root: Path, trusted: TrustedKeys = TRUSTED) -> None:
         self.root = root
-        self.room = Room(root)
-        self.disk = DeviceDisk(Place(root))
-        for folder in (self.room.versions, self.room.incoming, self.room.link.parent, self.room.trusted_keys.parent):
+        self.store = VersionStore(root)
+        self.disk = DeviceDisk(AgentPaths(root))
+        for folder in (
+            self.store.versions,
+            self.store.incoming,
+            self.store.link.parent,
+            self.store.trusted_keys.parent,
+        ):
             folder.mkdir(parents=True, exist_ok=True)
-        self.room.trusted_keys.write_bytes(encode(trusted))
+        self.store.trusted_keys.write_bytes(encode(trusted))
 
     def download(self, path: Path, manifest: Manifest) -> Release:
         """As `fetch` leaves it."""
-        partial = self.room.partial(manifest.digest)
+        partial = self.store.partial(manifest.digest)
         partial.write_bytes(path.read_bytes())
         partial.with_suffix(".json").write_bytes(signed(manifest))
         return Release(manifest.version, manifest.digest)
@@ -56,17 +61,17 @@ class Device:
     def has(self, version: str, code: str = HONEST, fill: bytes = b"") -> Release:
         """Lay a version down, as an upgrade does."""
         release = self.download(*artifact(self.root / "built", version, code, fill))
-        stage(self.room, release)
+        stage(self.store, release)
         return release
 
     def remembers(self, journal: Journal) -> Journal:
         """Write the journal, and point the link to what is committed."""
-        replace(self.room.journal, render(journal), 0o644)
+        replace_file(self.store.journal, render(journal), 0o644)
         self.disk.point_link(journal.committed)
         return journal
 
     @property
     def linked(self) -> AgentVersion:
         """The version that the link leads to, as a file that is there."""
-        assert self.room.link.resolve(strict=True).is_file()
-        return AgentVersion(self.room.link.readlink().parent.name)
+        assert self.store.link.resolve(strict=True).is_file()
+        return AgentVersion(self.store.link.readlink().parent.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.agent.upgrade.journal import Release
+from fleet.agent.upgrade.protocol.journal import Release
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.wire import AgentTarget
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from fleet.contract.config import UpgradeRules
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentLease, AgentTarget, Heartbeat
 from fleet.operator.upgrade.decide import decide
-from fleet.operator.upgrade.view import Artifact, DeviceView, FleetView, Rules
+from fleet.operator.upgrade.view import Artifact, DeviceView, FleetView
 from tests.upgrade.releases import release
 
 OLD, NEW = release(1), release(2)
@@ -26,13 +27,13 @@ def status(
 
 
 def fleet(*views: DeviceView, **rules: float) -> FleetView:
-    return FleetView({f"pi-{n}": view for n, view in enumerate(views)}, PUBLISHED, Rules(**rules))  # pyright: ignore
+    return FleetView({f"pi-{n}": view for n, view in enumerate(views)}, PUBLISHED, UpgradeRules(**rules))  # pyright: ignore
 
 
 def one(view: DeviceView, **changes: object) -> tuple[AgentTarget | None, str]:
     """The new order, and the condition's reason."""
     decision = decide(fleet(msgspec.structs.replace(view, **changes)))["pi-0"]
-    return decision.target, decision.claim.reason if decision.claim else ""
+    return decision.target, decision.condition.reason if decision.condition else ""
 
 
 def leading(**changes: object) -> DeviceView:
@@ -41,7 +42,7 @@ def leading(**changes: object) -> DeviceView:
     return msgspec.structs.replace(view, **changes)
 
 
-def test_from_the_wish_to_the_confirmation() -> None:
+def test_from_the_order_to_the_confirmation() -> None:
     assert one(WANTS) == (ORDERED, "Ordered")
     tested = msgspec.structs.replace(WANTS, target=ORDERED, status=status(UpgradePhase.SELF_TESTED))
     granted, _ = one(tested)
@@ -49,7 +50,7 @@ def test_from_the_wish_to_the_confirmation() -> None:
     stop, _ = one(leading(beats=(BEAT,)))
     assert stop == msgspec.structs.replace(ORDERED, granted=True, stop_instance="old-1")
     soaking = leading(target=stop, beats=(BEAT,), lease=NEWS_LEASE)
-    assert one(soaking, lease_held_for=9)[0] is None
+    assert one(soaking, lease_held_for=1.9)[0] is None
     assert one(soaking, lease_held_for=10, healthy=False)[0] is None
     confirmed, _ = one(soaking, lease_held_for=10)
     assert confirmed is not None
@@ -81,7 +82,7 @@ def test_only_the_writer_is_confirmed() -> None:
     )
 
 
-def test_another_wish_is_another_attempt() -> None:
+def test_another_order_is_another_attempt() -> None:
     back, _ = one(leading(), wanted=OLD.version, order=2)
     assert back == AgentTarget(OLD.version, OLD.digest, 2, size=900, order=2)
     again, _ = one(leading(status=status(UpgradePhase.REVERTED, UpgradeReason.CANDIDATE_CRASHED)), order=2)
@@ -102,7 +103,7 @@ def test_generations_go_on_where_the_device_is() -> None:
     assert target.generation == 58
 
 
-def test_a_wish_that_is_taken_back_withdraws_what_is_under_way() -> None:
+def test_an_order_that_is_taken_back_withdraws_what_is_under_way() -> None:
     withdrawn, reason = one(leading(), wanted=None)
     assert withdrawn == msgspec.structs.replace(ORDERED, granted=True, withdrawn=True)
     assert reason == "NotWanted"
@@ -161,8 +162,8 @@ def test_after_too_many_failures_no_further_device_begins() -> None:
     assert granted_in(fleet(reverted, reverted, changed_mind, *waiting(1), abort_after=3)) == ["pi-3"]
     halted = decide(fleet(reverted, reverted, reverted, leading(beats=(BEAT,)), *waiting(1), abort_after=3, at_once=5))
     assert halted["pi-4"].target is None
-    assert halted["pi-4"].claim is not None
-    assert halted["pi-4"].claim.reason == "RolloutHalted"
+    assert halted["pi-4"].condition is not None
+    assert halted["pi-4"].condition.reason == "RolloutHalted"
     in_flight = halted["pi-3"].target
     assert in_flight is not None
     assert in_flight.stop_instance == "old-1", "those under way finish"

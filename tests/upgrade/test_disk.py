@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from fleet.agent.place import Place
+from fleet.agent.paths import AgentPaths
 from fleet.agent.upgrade.adopt import adopt
-from fleet.agent.upgrade.disk import DeviceDisk
-from fleet.agent.upgrade.journal import (
+from fleet.agent.upgrade.device.disk import DeviceDisk
+from fleet.agent.upgrade.device.retain import surplus_versions
+from fleet.agent.upgrade.protocol.journal import (
     BadJournal,
     Candidate,
     Change,
@@ -27,7 +28,6 @@ from fleet.agent.upgrade.journal import (
     apply,
     parse,
 )
-from fleet.agent.upgrade.retain import surplus_versions
 from fleet.artifacts.refusal import Refusal
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradeReason
@@ -74,16 +74,16 @@ def test_killed_before_each_change_of_the_disk_the_journal_is_old_or_new(device:
 
 @pytest.mark.parametrize("data", [b"", b"{", bytes(range(255, 100, -1)), b"{}"], ids=["empty", "cut", "bytes", "poor"])
 def test_a_journal_that_cannot_be_used_is_left_as_it_is(device: Device, journal: Journal, data: bytes) -> None:
-    device.room.journal.write_bytes(data)
+    device.store.journal.write_bytes(data)
     with pytest.raises(Refusal) as caught:
         device.disk.record(Propose(journal.committed, 1))
     assert caught.value.reason is UpgradeReason.JOURNAL_UNREADABLE
-    assert device.room.journal.read_bytes() == data
+    assert device.store.journal.read_bytes() == data
 
 
 def test_a_journal_that_cannot_be_read(device: Device) -> None:
     assert device.disk.read_journal() == BadJournal(JournalTrouble.MISSING, "there is no journal")
-    device.room.journal.mkdir()
+    device.store.journal.mkdir()
     found = device.disk.read_journal()
     assert isinstance(found, BadJournal)
     assert found.trouble is JournalTrouble.DAMAGED
@@ -134,26 +134,26 @@ def test_the_link_is_old_or_new_and_never_dangling(device: Device, journal: Jour
         device.disk.point_link(journal.committed)
         assert device.linked == "v1.0.0", "a link that was left over is no obstacle"
     assert device.linked == "v2.0.0"
-    assert not device.room.new_link.is_symlink()
+    assert not device.store.new_link.is_symlink()
 
 
 def test_the_link_leads_to_nothing_that_does_not_verify(device: Device, journal: Journal) -> None:
     new = device.has("v2.0.0")
-    device.room.artifact(new.version).write_bytes(b"")
+    device.store.artifact(new.version).write_bytes(b"")
     for expected in (UpgradeReason.CANDIDATE_DAMAGED, UpgradeReason.LINK_MISSING):
         with pytest.raises(Refusal) as caught:
             device.disk.point_link(new)
         assert caught.value.reason is expected
-        device.room.artifact(new.version).unlink(missing_ok=True)
+        device.store.artifact(new.version).unlink(missing_ok=True)
     assert device.linked == "v1.0.0"
 
 
 def test_a_file_in_the_place_of_the_link_is_not_ours(device: Device, journal: Journal) -> None:
-    device.room.link.unlink()
-    device.room.link.write_text("somebody's")
+    device.store.link.unlink()
+    device.store.link.write_text("somebody's")
     with pytest.raises(Refusal, match="no link"):
         device.disk.point_link(journal.committed)
-    assert device.room.link.read_text() == "somebody's"
+    assert device.store.link.read_text() == "somebody's"
 
 
 def many(device: Device) -> Journal:
@@ -163,7 +163,7 @@ def many(device: Device) -> Journal:
 
 
 def kept(device: Device) -> list[str]:
-    return sorted(path.name for path in device.room.versions.iterdir())
+    return sorted(path.name for path in device.store.versions.iterdir())
 
 
 def test_retention_never_goes_below_what_may_be_needed(device: Device) -> None:
@@ -180,13 +180,13 @@ def test_retention_keeps_everything_while_something_is_unclear(device: Device, w
     many(device)
     match what:
         case "journal":
-            device.room.journal.write_bytes(b"\xff")
+            device.store.journal.write_bytes(b"\xff")
         case "marker":
-            (device.room.home(AgentVersion("v5.0.0")) / "verified").write_bytes(os.urandom(20))
+            (device.store.home(AgentVersion("v5.0.0")) / "verified").write_bytes(os.urandom(20))
         case "link":
-            device.room.link.unlink()
+            device.store.link.unlink()
         case _:
-            (device.room.versions / "backup").mkdir()
+            (device.store.versions / "backup").mkdir()
     before = kept(device)
     assert device.disk.retain(0) == []
     assert kept(device) == before
@@ -194,9 +194,9 @@ def test_retention_keeps_everything_while_something_is_unclear(device: Device, w
 
 def test_a_link_to_an_old_version_keeps_it(device: Device) -> None:
     journal = many(device)
-    device.room.link.unlink()
-    device.room.link.symlink_to(device.room.artifact(AgentVersion("v4.0.0")))
-    assert surplus_versions(device.room, journal, 0) == ["v5.0.0"]
+    device.store.link.unlink()
+    device.store.link.symlink_to(device.store.artifact(AgentVersion("v4.0.0")))
+    assert surplus_versions(device.store, journal, 0) == ["v5.0.0"]
 
 
 def test_killed_while_removing_what_is_left_is_no_version(device: Device) -> None:
@@ -205,38 +205,38 @@ def test_killed_while_removing_what_is_left_is_no_version(device: Device) -> Non
     while killed_at(lambda: device.disk.retain(0), number := number + 1):
         for release in (journal.committed, journal.previous):
             assert release is not None
-            assert device.room.flaw(release) == "", f"after a kill before change {number}"
+            assert device.store.flaw(release) == "", f"after a kill before change {number}"
         for major in (4, 5):
             version = AgentVersion(f"v{major}.0.0")
-            marker = device.room.marker(version)
-            assert marker is None or device.room.flaw(Release(version, marker.digest)) == ""
+            marker = device.store.marker(version)
+            assert marker is None or device.store.flaw(Release(version, marker.digest)) == ""
     assert number > 5
     assert kept(device) == ["v1.0.0", "v2.0.0", "v3.0.0"], "and whoever comes next goes on"
 
 
 def test_adopting_gives_a_device_its_first_version_once(device: Device) -> None:
     release = device.download(*artifact(device.root / "built", "v1.0.0"))
-    assert adopt(Place(device.root), release) == release
+    assert adopt(AgentPaths(device.root), release) == release
     assert device.linked == "v1.0.0"
     other = device.download(*artifact(device.root / "built", "v2.0.0"))
-    assert adopt(Place(device.root), other) == release
-    assert parse(device.room.journal.read_bytes()) == Journal(release)
+    assert adopt(AgentPaths(device.root), other) == release
+    assert parse(device.store.journal.read_bytes()) == Journal(release)
 
 
 def test_adopting_sets_an_agent_aside_that_was_installed_plainly(device: Device) -> None:
-    device.room.link.write_text("plain")
+    device.store.link.write_text("plain")
     release = device.download(*artifact(device.root / "built", "v1.0.0"))
-    assert adopt(Place(device.root), release) == release
+    assert adopt(AgentPaths(device.root), release) == release
     assert device.linked == "v1.0.0"
-    assert device.room.link.with_name("fleet-agent.before-versions").read_text() == "plain"
+    assert device.store.link.with_name("fleet-agent.before-versions").read_text() == "plain"
 
 
 def test_adopting_does_not_overwrite_what_a_newer_agent_wrote(device: Device) -> None:
-    device.room.journal.write_text('{"type":"journal","schema":99}')
+    device.store.journal.write_text('{"type":"journal","schema":99}')
     release = device.download(*artifact(device.root / "built", "v1.0.0"))
     with pytest.raises(Refusal) as caught:
-        adopt(Place(device.root), release)
+        adopt(AgentPaths(device.root), release)
     assert caught.value.reason is UpgradeReason.STATE_TOO_NEW
-    device.room.journal.write_text("garbage")
-    assert adopt(Place(device.root), release) == release, "a damaged one is what a set-up mends"
-    assert isinstance(DeviceDisk(Place(device.root)).read_journal(), Journal)
+    device.store.journal.write_text("garbage")
+    assert adopt(AgentPaths(device.root), release) == release, "a damaged one is what a set-up mends"
+    assert isinstance(DeviceDisk(AgentPaths(device.root)).read_journal(), Journal)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.agent.upgrade.examine import self_test
-from fleet.agent.upgrade.journal import Release
+from fleet.agent.upgrade.device.examine import self_test
+from fleet.agent.upgrade.protocol.journal import Release
 from fleet.artifacts.refusal import Refusal
 from fleet.contract.errors import FleetError
 from fleet.contract.upgrade import EXIT_STATE_TOO_NEW, UpgradeReason
@@ -45,7 +45,7 @@ def examine(device: Device, release: Release, *, own: bool = True, within: float
     async def running_agent() -> bool:
         return own
 
-    asyncio.run(self_test(device.room, release, within, running_agent))
+    asyncio.run(self_test(device.store, release, within, running_agent))
 
 
 def refused(tmp_path: Path, code: str, within: float = 60) -> tuple[UpgradeReason, str]:
@@ -67,14 +67,14 @@ def ended(tmp_path: Path) -> None:
         except OSError:
             return True
 
-    wait_until(gone, f"process {pid} ended", timeout=10)
+    wait_until(gone, f"process {pid} ended", timeout=30)
 
 
 def test_an_honest_one_passes(tmp_path: Path) -> None:
     device = Device(tmp_path)
     release = device.has("v1.0.0", HONEST)
     examine(device, release)
-    assert device.room.flaw(release) == "", "it wrote nothing among its own files"
+    assert device.store.flaw(release) == "", "it wrote nothing among its own files"
 
 
 def test_one_that_hangs(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_one_that_finds_state_of_a_newer_agent(tmp_path: Path) -> None:
 def test_one_whose_file_is_gone(tmp_path: Path) -> None:
     device = Device(tmp_path)
     release = device.has("v1.0.0")
-    device.room.artifact(release.version).unlink()
+    device.store.artifact(release.version).unlink()
     with pytest.raises(Refusal) as caught:
         examine(device, release)
     assert caught.value.reason is UpgradeReason.SELF_TEST_FAILED

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from fleet.agent.upgrade.fetch import fetch
-from fleet.agent.upgrade.journal import Release
-from fleet.agent.upgrade.worker import work
+from fleet.agent.upgrade.device.fetch import fetch
+from fleet.agent.upgrade.device.worker import work
+from fleet.agent.upgrade.protocol.journal import Release
 from fleet.artifacts.catalogue import publish
 from fleet.artifacts.keys import ReleaseKey
 from fleet.artifacts.refusal import Refusal
-from fleet.blobs import Blobs
-from fleet.bus import connect
 from fleet.contract.buckets import APP_USER, chunk_subject, manifest_subject
 from fleet.contract.errors import Unreachable
 from fleet.contract.upgrade import CHUNK, Manifest, UpgradeReason
+from fleet.nats.blobs import Blobs
+from fleet.nats.bus import connect
 from tests.support.agents import built, manifest_of, signed
 from tests.support.nats import Nats
-from tests.support.tls import make_tls
 from tests.upgrade.device import Device, artifact
 
 FILL = bytes(range(256)) * (4 * CHUNK // 256)
-
-
-@pytest.fixture(scope="module")
-def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
-    root = tmp_path_factory.mktemp("nats")
-    server = Nats(root, make_tls(root))
-    server.start()
-    yield server
-    server.stop()
 
 
 class Counting(Blobs):
@@ -75,8 +65,8 @@ async def published(blobs: Blobs, path: Path, manifest: Manifest) -> Release:
 
 async def refused(device: Device, blobs: Blobs, release: Release) -> UpgradeReason:
     with pytest.raises(Refusal) as caught:
-        await fetch(blobs, device.room, release)
-    assert list(device.room.versions.iterdir()) == []
+        await fetch(blobs, device.store, release)
+    assert list(device.store.versions.iterdir()) == []
     return caught.value.reason
 
 
@@ -85,11 +75,11 @@ def test_a_built_agent_is_fetched_laid_down_and_not_fetched_again(nats: Nats, tm
 
     async def scene(blobs: Blobs, counting: Counting) -> None:
         release = await published(blobs, built("v0.1.1"), manifest_of("v0.1.1"))
-        await fetch(counting, device.room, release)
-        await work("stage", device.room, release)
-        assert device.room.flaw(release) == ""
+        await fetch(counting, device.store, release)
+        await work("stage", device.store, release)
+        assert device.store.flaw(release) == ""
         counting.asked.clear()
-        await fetch(counting, device.room, release)
+        await fetch(counting, device.store, release)
         assert counting.asked == []
 
     play(nats, scene)
@@ -103,19 +93,19 @@ def test_it_goes_on_where_it_stopped(nats: Nats, tmp_path: Path) -> None:
         release = await published(blobs, path, manifest)
         counting.breaks_at = chunk_subject(manifest.digest, 3)
         with pytest.raises(Unreachable):
-            await fetch(counting, device.room, release)
-        partial = device.room.partial(release.digest)
+            await fetch(counting, device.store, release)
+        partial = device.store.partial(release.digest)
         with partial.open("r+b") as file:  # and the last piece came to harm meanwhile
             file.seek(2 * CHUNK)
             file.write(b"harm")
         counting.breaks_at = ""
         counting.asked.clear()
-        await fetch(counting, device.room, release)
+        await fetch(counting, device.store, release)
         pieces = [subject for subject in counting.asked if ".C." in subject]
         assert pieces == [chunk_subject(manifest.digest, number) for number in range(2, len(manifest.chunks))]
         assert partial.read_bytes() == path.read_bytes()
         counting.asked.clear()
-        await fetch(counting, device.room, release)  # whoever came back after a power cut, with all of it there
+        await fetch(counting, device.store, release)  # whoever came back after a power cut, with all of it there
         assert not [subject for subject in counting.asked if ".C." in subject]
         assert partial.read_bytes() == path.read_bytes()
 
@@ -124,12 +114,12 @@ def test_it_goes_on_where_it_stopped(nats: Nats, tmp_path: Path) -> None:
 
 def test_what_was_left_of_another_download_goes(nats: Nats, tmp_path: Path) -> None:
     device = Device(tmp_path)
-    (device.room.incoming / ("0" * 64)).write_bytes(b"left")
+    (device.store.incoming / ("0" * 64)).write_bytes(b"left")
     path, manifest = artifact(tmp_path / "built", "v1.0.0")
 
     async def scene(blobs: Blobs, _: Counting) -> None:
-        await fetch(blobs, device.room, await published(blobs, path, manifest))
-        assert {file.stem for file in device.room.incoming.iterdir()} == {manifest.digest.removeprefix("sha256:")}
+        await fetch(blobs, device.store, await published(blobs, path, manifest))
+        assert {file.stem for file in device.store.incoming.iterdir()} == {manifest.digest.removeprefix("sha256:")}
 
     play(nats, scene)
 

@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.agent.upgrade.events import Workloads
-from fleet.agent.upgrade.health import Health, Illness
+from fleet.agent.upgrade.device.workload_health import Health, Illness
+from fleet.agent.upgrade.protocol.events import Workloads
 from fleet.contract.wire import DeviceState, Phase, Reason
 
 PATIENCE = 5.0
@@ -86,7 +86,7 @@ def test_a_crash_loop_counts_at_once() -> None:
         health = Health(PATIENCE, lambda workloads: told.append(workloads.healthy))
         health.see({"web": DeviceState(1, Phase.RESTARTING, Reason.CRASH_LOOP)}, busy=False)
         health.see({"web": DeviceState(1, Phase.PENDING, Reason.STARTING)}, busy=False)
-        health.say(busy=False)
+        health.emit(busy=False)
 
     asyncio.run(body())
     assert told == [False, False]

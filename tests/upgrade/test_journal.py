@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.agent.upgrade.journal import (
+from fleet.agent.upgrade.protocol.journal import (
     BadJournal,
     BadRelease,
     Candidate,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fleet.agent.upgrade.examine import environment
-from fleet.agent.upgrade.files import tree_digest
-from fleet.agent.upgrade.journal import (
+from fleet.agent.upgrade.device.examine import environment
+from fleet.agent.upgrade.device.files import tree_digest
+from fleet.agent.upgrade.protocol.journal import (
     BadJournal,
     BadRelease,
     Candidate,
@@ -58,10 +58,10 @@ class Scene:
         self.device.disk.point_link(self.new if linked else self.old)
 
     def write(self, journal: Journal) -> None:
-        self.device.room.journal.write_bytes(render(journal))
+        self.device.store.journal.write_bytes(render(journal))
 
     def damage(self, release: Release) -> None:
-        self.device.room.artifact(release.version).write_bytes(b"")
+        self.device.store.artifact(release.version).write_bytes(b"")
 
     def launch(self, *argv: str, code: int = 0) -> tuple[int, str, list[str]]:
         """Its exit status, what it became, and what it asked systemctl for."""
@@ -164,7 +164,7 @@ def test_the_committed_agent_is_restarted_after_a_hand_over(scene: Scene) -> Non
 @pytest.mark.parametrize("what", ["artefact", "marker", "folder", "digest"])
 def test_a_damaged_candidate_is_never_run(scene: Scene, what: str) -> None:
     scene.on_trial()
-    home = scene.device.room.home(scene.new.version)
+    home = scene.device.store.home(scene.new.version)
     match what:
         case "artefact":
             scene.damage(scene.new)
@@ -183,16 +183,16 @@ def test_a_damaged_candidate_is_never_run(scene: Scene, what: str) -> None:
 
 @pytest.mark.parametrize("tree", ["", "..", "../v2.0.0", "."])
 def test_a_marker_that_names_no_tree_costs_no_version(scene: Scene, tree: str) -> None:
-    marker = scene.device.room.home(scene.old.version) / "verified"
+    marker = scene.device.store.home(scene.old.version) / "verified"
     marker.write_text(json.dumps({**json.loads(marker.read_bytes()), "tree": tree}))
     assert scene.launch("run", "v1.0.0") == BECAME_OLD
-    assert scene.device.room.artifact(scene.old.version).exists()
-    assert scene.device.room.flaw(scene.new) == ""
+    assert scene.device.store.artifact(scene.old.version).exists()
+    assert scene.device.store.flaw(scene.new) == ""
 
 
 @pytest.mark.parametrize("damage", ["empty", "gone", "more"])
 def test_what_was_unpacked_is_unpacked_anew_when_it_is_damaged(scene: Scene, damage: str) -> None:
-    tree = scene.device.room.home(scene.old.version) / "fleet-agent_00000000"
+    tree = scene.device.store.home(scene.old.version) / "fleet-agent_00000000"
     module = tree / "site-packages/part/__init__.py"
     match damage:
         case "empty":
@@ -206,7 +206,7 @@ def test_what_was_unpacked_is_unpacked_anew_when_it_is_damaged(scene: Scene, dam
 
 
 def test_unpacked_by_the_file_itself_it_verifies_without_compiled_python(scene: Scene) -> None:
-    tree = scene.device.room.home(scene.old.version) / "fleet-agent_00000000"
+    tree = scene.device.store.home(scene.old.version) / "fleet-agent_00000000"
     for compiled in list(tree.rglob("__pycache__")):
         subprocess.run(["rm", "-r", str(compiled)], check=True)
     assert scene.launch("run", "v1.0.0") == BECAME_OLD
@@ -214,7 +214,7 @@ def test_unpacked_by_the_file_itself_it_verifies_without_compiled_python(scene: 
 
 
 def test_both_compute_the_same_tree_digest(scene: Scene) -> None:
-    tree = scene.device.room.home(scene.old.version) / "fleet-agent_00000000"
+    tree = scene.device.store.home(scene.old.version) / "fleet-agent_00000000"
     assert launcher._tree_digests(tree) == (tree_digest(tree, compiled=True), tree_digest(tree, compiled=False))  # pyright: ignore[reportPrivateUsage]
 
 
@@ -240,7 +240,7 @@ def test_what_was_committed_is_damaged(scene: Scene) -> None:
 )
 def test_a_journal_that_cannot_be_used(scene: Scene, data: bytes | None) -> None:
     """What the link points to if it verifies, else the newest that does; and the journal stays as it is."""
-    path = scene.device.room.journal
+    path = scene.device.store.journal
     path.unlink()
     if data is not None:
         path.write_bytes(data)
@@ -249,16 +249,16 @@ def test_a_journal_that_cannot_be_used(scene: Scene, data: bytes | None) -> None
     scene.damage(scene.old)
     assert scene.launch("boot") == (0, "", starts("v2.0.0"))
     assert scene.launch("run", "v1.0.0") == (EXIT_DONE, "", starts("v2.0.0"))
-    scene.device.room.link.unlink()
+    scene.device.store.link.unlink()
     assert scene.launch("boot") == (0, "", starts("v2.0.0"))
     assert (path.read_bytes() if path.exists() else None) == data
 
 
 def test_a_journal_of_a_newer_agent_is_left_alone(scene: Scene) -> None:
-    newer = {**json.loads(scene.device.room.journal.read_bytes()), "schema": 99}
-    scene.device.room.journal.write_text(json.dumps(newer))
+    newer = {**json.loads(scene.device.store.journal.read_bytes()), "schema": 99}
+    scene.device.store.journal.write_text(json.dumps(newer))
     assert scene.launch("boot") == (0, "", starts("v1.0.0"))
-    assert json.loads(scene.device.room.journal.read_bytes()) == newer
+    assert json.loads(scene.device.store.journal.read_bytes()) == newer
 
 
 def test_a_version_that_is_none_of_ours_makes_room(scene: Scene) -> None:
@@ -269,7 +269,7 @@ def test_where_nothing_can_be_started_the_unit_tries_again(scene: Scene) -> None
     assert scene.launch("run", "v2.0.0", code=1)[0] == 1
     for release in (scene.old, scene.new):
         scene.damage(release)
-    scene.device.room.journal.unlink()
+    scene.device.store.journal.unlink()
     assert scene.launch("boot")[0] == 1
 
 
@@ -290,7 +290,7 @@ def unwritable(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> launcher.Device
 def test_a_full_disk_keeps_the_committed_agent_running(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.on_trial()
     device = unwritable(scene, monkeypatch)
-    before = scene.device.room.journal.read_bytes()
+    before = scene.device.store.journal.read_bytes()
     how, release = launcher.run(device, "v2.0.0")
     assert (how, release) == ("start", {"version": "v1.0.0", "digest": scene.old.digest}), "an uncounted try is none"
     scene.write(replace(scene.journal, previous=scene.new))
@@ -304,7 +304,7 @@ def test_a_full_disk_keeps_the_committed_agent_running(scene: Scene, monkeypatch
 
 def test_it_starts_an_agent_as_the_examination_did(scene: Scene) -> None:
     device = launcher.Device(scene.device.root)
-    assert launcher.environment(device, "v1.0.0") == environment(scene.device.room, scene.old)
+    assert launcher.environment(device, "v1.0.0") == environment(scene.device.store, scene.old)
 
 
 def test_it_needs_nothing_but_the_standard_library() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from fleet.agent.upgrade.deadlines import Deadline
-from fleet.agent.upgrade.effects import (
+from fleet.agent.upgrade.protocol.deadlines import Deadline
+from fleet.agent.upgrade.protocol.effects import (
     Effect,
     Exit,
     Fetch,
@@ -18,7 +18,7 @@ from fleet.agent.upgrade.effects import (
     StartUnit,
     Write,
 )
-from fleet.agent.upgrade.events import (
+from fleet.agent.upgrade.protocol.events import (
     BeatHeard,
     Connected,
     Event,
@@ -39,7 +39,7 @@ from fleet.agent.upgrade.events import (
     UnitStarted,
     Workloads,
 )
-from fleet.agent.upgrade.journal import (
+from fleet.agent.upgrade.protocol.journal import (
     BadJournal,
     Candidate,
     Commit,
@@ -52,14 +52,14 @@ from fleet.agent.upgrade.journal import (
     Stage,
     apply,
 )
-from fleet.agent.upgrade.machine import Step, begin, step
-from fleet.agent.upgrade.state import Me, Phase, State
+from fleet.agent.upgrade.protocol.machine import Step, begin, step
+from fleet.agent.upgrade.protocol.state import AgentProcess, Phase, State
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
 from fleet.contract.wire import AgentTarget, Heartbeat
 from tests.upgrade.releases import release, target
 
 OLD, NEW = release(1), release(2)
-OLD_ME, NEW_ME = Me(OLD, "old-1", "boot-1"), Me(NEW, "new-1", "boot-1")
+OLD_ME, NEW_ME = AgentProcess(OLD, "old-1", "boot-1"), AgentProcess(NEW, "new-1", "boot-1")
 QUIET = Workloads(busy=False, healthy=True)
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from fleet.agent.upgrade import stage as staging
-from fleet.agent.upgrade.files import tree_digest
-from fleet.agent.upgrade.journal import Release
-from fleet.agent.upgrade.room import AGENT
-from fleet.agent.upgrade.space import check_space
-from fleet.agent.upgrade.stage import stage
+from fleet.agent.upgrade.device import stage as staging
+from fleet.agent.upgrade.device.files import tree_digest
+from fleet.agent.upgrade.device.space import check_space
+from fleet.agent.upgrade.device.stage import stage
+from fleet.agent.upgrade.device.version_store import AGENT
+from fleet.agent.upgrade.protocol.journal import Release
 from fleet.artifacts.keys import ReleaseKey
 from fleet.artifacts.verify import Refusal
 from fleet.contract.names import AgentVersion
@@ -35,21 +35,21 @@ def device(tmp_path: Path) -> Device:
 
 def refused(device: Device, release: Release) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        stage(device.room, release)
-    assert not device.room.home(release.version).exists()
-    assert not list(device.room.versions.glob(".*")), "no part of it is left"
+        stage(device.store, release)
+    assert not device.store.home(release.version).exists()
+    assert not list(device.store.versions.glob(".*")), "no part of it is left"
     return caught.value
 
 
 def test_laid_down_it_verifies_and_nothing_else_is_left(device: Device) -> None:
     release = device.has("v1.0.0")
-    home = device.room.home(release.version)
-    assert device.room.flaw(release) == ""
+    home = device.store.home(release.version)
+    assert device.store.flaw(release) == ""
     assert sorted(path.name for path in home.iterdir()) == [AGENT, f"{AGENT}_00000000", "manifest.json", "verified"]
     assert list(home.rglob("*.pyc")), "it is compiled, so that a read-only device starts as fast"
-    assert list(device.room.incoming.iterdir()) == []
-    stage(device.room, release)
-    assert device.room.flaw(release) == ""
+    assert list(device.store.incoming.iterdir()) == []
+    stage(device.store, release)
+    assert device.store.flaw(release) == ""
 
 
 @pytest.mark.parametrize("name", ["var/lib/fleet/desired.json", "var/lib/fleet/agent/journal.json"])
@@ -58,39 +58,39 @@ def test_one_that_would_not_understand_the_state_on_disk(device: Device, name: s
     path, manifest = artifact(device.root / "built", "v1.0.0")
     assert refused(device, device.download(path, manifest)).reason is UpgradeReason.STATE_TOO_NEW
     release = device.download(path, replace(manifest, state_schema=2))
-    stage(device.room, release)
-    assert device.room.flaw(release) == ""
+    stage(device.store, release)
+    assert device.store.flaw(release) == ""
     (device.root / name).write_text('{"schema":3}')
     with pytest.raises(Refusal, match="form 3"):
-        stage(device.room, release)
+        stage(device.store, release)
 
 
 @pytest.mark.parametrize("name", [AGENT, f"{AGENT}_00000000/site-packages/part/__init__.py"])
 @pytest.mark.parametrize("damage", [b"", b"something else"], ids=["empty", "other"])
 def test_a_damaged_version_is_laid_down_anew(device: Device, name: str, damage: bytes) -> None:
     release = device.has("v1.0.0")
-    (device.room.home(release.version) / name).write_bytes(damage)
-    assert "damaged" in device.room.flaw(release)
+    (device.store.home(release.version) / name).write_bytes(damage)
+    assert "damaged" in device.store.flaw(release)
     assert device.has("v1.0.0") == release
-    assert device.room.flaw(release) == ""
+    assert device.store.flaw(release) == ""
 
 
 def test_a_version_that_is_there_is_verified_by_todays_keys(device: Device) -> None:
     release = device.has("v1.0.0")
-    device.room.trusted_keys.write_bytes(encode(TrustedKeys((replace(KEY.public, revoked=True),))))
+    device.store.trusted_keys.write_bytes(encode(TrustedKeys((replace(KEY.public, revoked=True),))))
     with pytest.raises(Refusal) as caught:
-        stage(device.room, release)
+        stage(device.store, release)
     assert caught.value.reason is UpgradeReason.KEY_REVOKED
-    assert device.room.flaw(release) == "", "what runs goes on"
+    assert device.store.flaw(release) == "", "what runs goes on"
 
 
 def test_the_same_version_with_another_digest(device: Device) -> None:
     first = device.has("v1.0.0")
     other = device.download(*artifact(device.root / "other", "v1.0.0", fill=b"more"))
     with pytest.raises(Refusal) as caught:
-        stage(device.room, other)
+        stage(device.store, other)
     assert caught.value.reason is UpgradeReason.DIGEST_CONFLICT
-    assert device.room.flaw(first) == ""
+    assert device.store.flaw(first) == ""
 
 
 def test_an_order_for_another_digest_than_the_one_published(device: Device) -> None:
@@ -112,7 +112,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [truncate, flip, Path.unlink])
 def test_a_damaged_download(device: Device, damage: Callable[[Path], None]) -> None:
     release = device.download(*artifact(device.root / "built", "v1.0.0"))
-    damage(device.room.partial(release.digest))
+    damage(device.store.partial(release.digest))
     expected = UpgradeReason.ARTIFACT_MISSING if damage is Path.unlink else UpgradeReason.ARTIFACT_CORRUPT
     assert refused(device, release).reason is expected
 
@@ -135,9 +135,9 @@ def test_more_than_an_agent_can_be(device: Device, monkeypatch: pytest.MonkeyPat
 def test_signed_by_nobody_whom_the_device_trusts(device: Device) -> None:
     path, manifest = artifact(device.root / "built", "v1.0.0")
     release = device.download(path, manifest)
-    device.room.partial(release.digest).with_suffix(".json").write_bytes(signed(manifest, ReleaseKey.new()))
+    device.store.partial(release.digest).with_suffix(".json").write_bytes(signed(manifest, ReleaseKey.new()))
     assert refused(device, release).reason is UpgradeReason.KEY_UNKNOWN
-    device.room.trusted_keys.unlink()
+    device.store.trusted_keys.unlink()
     assert "trusts no release key" in refused(device, release).what
 
 
@@ -149,18 +149,18 @@ def test_killed_before_each_change_it_makes(device: Device, tmp_path: Path) -> N
     while True:
         number += 1
         device.download(path, manifest)
-        killed = killed_at(lambda: stage(device.room, new), number)
+        killed = killed_at(lambda: stage(device.store, new), number)
         kills += killed
-        assert device.room.flaw(old) == "", f"after a kill before change {number}"
-        assert device.room.marker(new.version) is None or device.room.flaw(new) == "", f"marked too early: {number}"
+        assert device.store.flaw(old) == "", f"after a kill before change {number}"
+        assert device.store.marker(new.version) is None or device.store.flaw(new) == "", f"marked too early: {number}"
         if number % 5 == 0 or not killed:
             device.download(path, manifest)
-            stage(device.room, new)
-            assert device.room.flaw(new) == "", f"a repeat after a kill before change {number}"
-            assert not list(device.room.versions.glob(".*"))
+            stage(device.store, new)
+            assert device.store.flaw(new) == "", f"a repeat after a kill before change {number}"
+            assert not list(device.store.versions.glob(".*"))
         if not killed:
             break
-        subprocess.run(["rm", "-rf", str(device.room.home(new.version))], check=True)
+        subprocess.run(["rm", "-rf", str(device.store.home(new.version))], check=True)
     assert kills > 20, "it was killed in many places"
 
 
@@ -169,13 +169,13 @@ def test_everything_is_synced_before_the_marker_and_the_name(device: Device, mon
     sync, rename = os.fsync, os.rename
 
     def fsync(handle: int) -> None:
-        told.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().relative_to(device.room.versions)}")
+        told.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().relative_to(device.store.versions)}")
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
 
     def renamed(one: os.PathLike[str], other: os.PathLike[str]) -> None:
-        told.append(f"name {Path(other).relative_to(device.room.versions)}")
+        told.append(f"name {Path(other).relative_to(device.store.versions)}")
         rename(one, other)
 
     monkeypatch.setattr(os, "rename", renamed)
@@ -183,8 +183,8 @@ def test_everything_is_synced_before_the_marker_and_the_name(device: Device, mon
     device.has("v1.0.0")
     marker, name = told.index("name .staging-v1.0.0/verified"), told.index("name v1.0.0")
     laid = {
-        path.relative_to(device.room.home(AgentVersion("v1.0.0")))
-        for path in device.room.home(AgentVersion("v1.0.0")).rglob("*")
+        path.relative_to(device.store.home(AgentVersion("v1.0.0")))
+        for path in device.store.home(AgentVersion("v1.0.0")).rglob("*")
     }
     synced = {Path(line.removeprefix("sync .staging-v1.0.0/")) for line in told[:marker]}
     assert laid - synced == {Path("verified")}
@@ -232,8 +232,8 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path) -> None:
             hog.write(b"x" * (free.f_bavail * free.f_frsize - 512 * 1024))
         staging.check_space = unchecked
         with pytest.raises(OSError, match="No space") as caught:
-            stage(device.room, release)
-        assert not list(device.room.versions.iterdir())
+            stage(device.store, release)
+        assert not list(device.store.versions.iterdir())
         return caught.value.errno or 0
 
     assert on_small_disk("size=8m", play) == errno.ENOSPC

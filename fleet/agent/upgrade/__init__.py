@@ -1,4 +1,4 @@
-"""How an agent replaces itself: `machine` decides, `journal` remembers, `disk` and `fetch` act, `runner` connects them.
+"""How an agent replaces itself: `protocol` decides, and `device` acts.
 
 `docs/upgrade.md` tells the protocol on one page.
 """

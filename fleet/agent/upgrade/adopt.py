@@ -10,27 +10,27 @@ import os
 import sys
 from pathlib import Path
 
-from fleet.agent.place import Place
-from fleet.agent.upgrade.disk import DeviceDisk
-from fleet.agent.upgrade.journal import Journal, JournalTrouble, Release
-from fleet.agent.upgrade.room import Room
-from fleet.agent.upgrade.stage import stage
+from fleet.agent.paths import AgentPaths
+from fleet.agent.upgrade.device.disk import DeviceDisk
+from fleet.agent.upgrade.device.stage import stage
+from fleet.agent.upgrade.device.version_store import VersionStore
+from fleet.agent.upgrade.protocol.journal import Journal, JournalTrouble, Release
 from fleet.artifacts.refusal import Refusal
-from fleet.console import answer, tell
 from fleet.contract.errors import FleetError
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import UpgradeReason
-from fleet.umask import tighten
+from fleet.process.console import answer, tell
+from fleet.process.umask import tighten
 
 
-def adopt(place: Place, release: Release) -> Release:
+def adopt(paths: AgentPaths, release: Release) -> Release:
     """Make a downloaded release the committed one, unless there is one; what is committed now.
 
     Raises:
         Refusal: it is not what was signed, does not fit this machine, or a newer agent wrote what is on disk.
         OSError: the disk failed; a repeat goes on.
     """
-    disk = DeviceDisk(place)
+    disk = DeviceDisk(paths)
     journal = disk.read_journal()
     if isinstance(journal, Journal):
         return journal.committed
@@ -40,19 +40,19 @@ def adopt(place: Place, release: Release) -> Release:
             f"a newer agent wrote the journal of this device: {journal.message}",
             next_step="set the device up with an agent that is as new",
         )
-    room = Room(place.root)
-    room.versions.mkdir(parents=True, exist_ok=True)
-    stage(room, release)
-    _set_aside(room)
+    store = VersionStore(paths.root)
+    store.versions.mkdir(parents=True, exist_ok=True)
+    stage(store, release)
+    _set_aside(store)
     disk.begin(Journal(release))
     disk.point_link(release)
     return release
 
 
-def _set_aside(room: Room) -> None:
+def _set_aside(store: VersionStore) -> None:
     """Move an agent that was installed as a plain file to a name of its own: its place becomes a link to a version."""
-    if room.link.is_file() and not room.link.is_symlink():
-        room.link.replace(room.link.with_name(f"{room.link.name}.before-versions"))
+    if store.link.is_file() and not store.link.is_symlink():
+        store.link.replace(store.link.with_name(f"{store.link.name}.before-versions"))
 
 
 def main() -> None:
@@ -60,8 +60,8 @@ def main() -> None:
     tighten()
     try:
         version, digest = sys.argv[1:]
-        place = Place(Path(os.environ.get("FLEET_ROOT") or "/"))
-        committed = adopt(place, Release(AgentVersion(version), Digest(digest)))
+        paths = AgentPaths(Path(os.environ.get("FLEET_ROOT") or "/"))
+        committed = adopt(paths, Release(AgentVersion(version), Digest(digest)))
     except FleetError as error:
         tell(*error.lines)  # whoever sets the device up reads it
         sys.exit(error.exit_code)

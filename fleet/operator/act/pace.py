@@ -1,4 +1,4 @@
-"""How often an object may be written: what an admin did at once, what a device says within bounds.
+"""How often an object may be written: after an admin's change at once, for a device's reports within bounds.
 
 A device decides how often it says something new. Each write of its object stays in etcd until the next compaction, so
 without a bound one device fills it, and then no object of the cluster can be written.
@@ -18,7 +18,7 @@ Key = tuple[Kind, str]
 
 
 class Urgency(IntEnum):
-    """What a write tells, the most urgent first."""
+    """What a write reports, the most urgent first."""
 
     ADMIN = 0
     """What an admin asked for. No device can cause it, so nothing bounds it."""
@@ -69,7 +69,7 @@ def _generations(status: Status) -> object:
 
 
 def essence(action: object) -> object:
-    """What a wish is about: two that differ only in times are the same."""
+    """The content of a write: two writes that differ only in times have the same."""
     match action:
         case PatchDeviceStatus(name, status):
             return name, status_essence(status)
@@ -81,10 +81,12 @@ def essence(action: object) -> object:
 
 def status_essence(status: Status) -> object:
     """A status without its times."""
-    told = [(one.type, one.status, one.reason, one.message, one.observed_generation) for one in status.conditions]
+    conditions = [(one.type, one.status, one.reason, one.message, one.observed_generation) for one in status.conditions]
     if isinstance(status, DeviceStatus):
-        return told, status.info, status.deployments
-    return told, status.observed_generation, status.matched, status.updated, status.ready, status.failed
+        workloads = [msgspec.structs.replace(one, since="") for one in status.workloads]
+        return conditions, status.info, status.deployments, workloads
+    counts = (status.matched, status.updated, status.ready, status.failed)
+    return conditions, status.observed_generation, counts, status.images, status.workload_images
 
 
 class Pace:
@@ -117,5 +119,5 @@ class Pace:
         self._paid[key, bound] = max(now, self._paid.get((key, bound), 0.0)) + seconds
 
     def forget_paid(self, now: float) -> None:
-        """Forget the objects that have all of their bounds again."""
+        """Forget the objects whose budgets are full again."""
         self._paid = {bound: until for bound, until in self._paid.items() if until > now}

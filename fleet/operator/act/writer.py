@@ -1,4 +1,4 @@
-"""The writer of Kubernetes objects: beside the passes, so that no pass waits for the API server.
+"""The writer of Kubernetes objects: a separate task, so that no pass waits for the API server.
 
 An object that cannot be written is that object's trouble: it is counted, named and tried again with back-off while the
 others go on. Only no answer at all, or an answer that asks for a pause, is everybody's.
@@ -7,19 +7,18 @@ others go on. Only no answer at all, or an answer that asks for a pause, is ever
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fleet.contract.errors import Conflict, FleetError, NotFound, NotPermitted, Unreachable
 from fleet.contract.wire import DeviceInfo
+from fleet.kube.errors import ServerError
 from fleet.operator.act.objects import InfoRefused, Objects
 from fleet.operator.act.pace import Key
-from fleet.operator.act.queue import ObjectAction, Queue, Wish
-from fleet.operator.kube import ServerError
+from fleet.operator.act.queue import ObjectAction, PendingWrite, Queue
 from fleet.operator.metrics import Metrics
 from fleet.operator.readiness import Readiness
-from fleet.operator.reconcile.actions import AddFinalizer, RemoveFinalizer
+from fleet.process.backoff import pause
 
 _AT_ONCE = 32
 """Writes on their way at the same time."""
@@ -28,20 +27,20 @@ _LONGEST_RETRY = 60.0
 _LONGEST_FORBIDDEN = 5.0
 """Seconds before what failed is tried again; a right may be given back at any moment."""
 _OUTDATED = 0.05
-"""Seconds until the watch has told what an object is now."""
+"""Seconds until the watch has delivered the present object."""
 _ALL_FAIL = 8
 """Objects that fail with none between them that is written: then it is the server."""
 _SUBJECT = "write objects"
 _TIDY = 60.0
 _SHOWN = 300
-"""Characters of an answer that are told."""
+"""Characters of an answer that a message contains."""
 
 Refusal = Callable[[str, DeviceInfo, str], None]
 """Takes a device, what it said of itself, and why that was refused."""
 
 
 class Writer:
-    """Writes what is wanted, the newest wish of each object, until it is stopped."""
+    """Writes the newest queued write of each object until it is stopped."""
 
     def __init__(
         self,
@@ -66,17 +65,27 @@ class Writer:
         self._troubled: set[Key] = set()
         self._forbidden: dict[str, set[Key]] = {}
 
-    def want(self, actions: Sequence[ObjectAction]) -> None:
-        """These writes, and no others."""
+    def key(self, action: ObjectAction) -> Key:
+        """The object that an action is about."""
+        return self._objects.key(action)
+
+    def replace(self, actions: Sequence[ObjectAction], decided: Iterable[Key]) -> None:
+        """These writes, and no others of the objects that were decided about."""
         wanted = {self._objects.key(action) for action in actions}
-        for key in [*(self._queue.wishes.keys() - wanted), *(self._queue.under_way.keys() - wanted)]:
-            self._drop(key)
+        for key in decided:
+            if key not in wanted and (key in self._queue.pending or key in self._queue.under_way):
+                self._drop(key)
         now = time.monotonic()
         for action in actions:
-            if wish := self._objects.wish(action):
-                self._queue.want(self._objects.key(action), wish, now)
+            if write := self._objects.pending_write(action):
+                self._queue.put(self._objects.key(action), write, now)
         self._forget_troubles()
-        self._metrics.writes_waiting.set(len(self._queue.wishes))
+        self._metrics.writes_waiting.set(len(self._queue.pending))
+        self._news.set()
+
+    def hold_details(self, *, held: bool) -> None:
+        """While desired states wait to be written, details of devices are not written."""
+        self._queue.hold_details(time.monotonic(), held=held)
         self._news.set()
 
     async def run(self) -> None:
@@ -86,53 +95,55 @@ class Writer:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await slots.acquire()
-                key, wish = await self._next()
-                task = tasks.create_task(self._one(key, wish))
+                key, write = await self._next()
+                task = tasks.create_task(self._one(key, write))
                 task.add_done_callback(lambda _: (slots.release(), self._news.set()))
                 if time.monotonic() - tidied > _TIDY:
                     tidied = time.monotonic()
                     self._queue.tidy(tidied)
 
-    async def _next(self) -> tuple[Key, Wish]:
+    async def _next(self) -> tuple[Key, PendingWrite]:
         while True:
             self._news.clear()
             now = time.monotonic()
             if now >= self._resume and (found := self._queue.take(now)):
                 return found
-            due = self._resume if now < self._resume else self._queue.next_due()
+            due = self._resume if now < self._resume else self._queue.next_due(now)
             try:
                 async with asyncio.timeout(None if due is None else max(0.0, due - now)):
                     await self._news.wait()
             except TimeoutError:
                 pass
 
-    async def _one(self, key: Key, wish: Wish) -> None:
-        kind = type(wish.action).__name__
+    async def _one(self, key: Key, write: PendingWrite) -> None:
+        kind = type(write.action).__name__
         try:
-            outcome = await self._write(key, wish)
+            outcome = await self._write(key, write)
         except Exception as error:
-            outcome = self._failed(key, wish, error)
-        if key not in self._queue.wishes:
+            outcome = self._failed(key, write, error)
+        if key not in self._queue.pending:
             # It may have been dropped while it was under way, and no pass need come that would see it.
             self._forget(key)
         self._metrics.actions.labels(kind, outcome).inc()
-        self._metrics.writes_waiting.set(len(self._queue.wishes))
+        self._metrics.writes_waiting.set(len(self._queue.pending))
 
-    async def _write(self, key: Key, wish: Wish) -> str:
+    async def _write(self, key: Key, write: PendingWrite) -> str:
         try:
-            size = await self._objects.write(wish)
+            size = await self._objects.write(write)
         except NotFound:
             size = 0
         except Conflict:
-            delay = _spread(_OUTDATED * 2 ** min(self._queue.failures(key), 10), _LONGEST_FORBIDDEN)
+            delay = pause(_OUTDATED, _LONGEST_FORBIDDEN, self._queue.failures(key))
             self._queue.failed(key, time.monotonic(), delay)
             return "outdated"
         if not size:
             self._queue.gave_up(key, time.monotonic())
             return "gone"
-        self._queue.wrote(key, size, time.monotonic())
-        self._went_well(key, self._objects.right(wish.action))
-        if isinstance(wish.action, AddFinalizer | RemoveFinalizer):
+        wanted = self._queue.wrote(key, size, time.monotonic())
+        self._went_well(key, self._objects.permission(write.action))
+        if not wanted:
+            self._objects.decide_again(key)
+        if self._objects.has_news():
             self._wake()
         return "done"
 
@@ -145,16 +156,16 @@ class Writer:
         if key in self._troubled:
             self._settle(key)
 
-    def _failed(self, key: Key, wish: Wish, error: Exception) -> str:
+    def _failed(self, key: Key, write: PendingWrite, error: Exception) -> str:
         now = time.monotonic()
-        delay = _spread(_FIRST_RETRY * 2 ** min(self._queue.failures(key), 10), _LONGEST_RETRY)
+        delay = pause(_FIRST_RETRY, _LONGEST_RETRY, self._queue.failures(key))
         match error:
             case Unreachable():
-                self._pause(error.what, _spread(_FIRST_RETRY * 2 ** min(self._silent, 10), _LONGEST_FORBIDDEN))
+                self._pause(error.what, pause(_FIRST_RETRY, _LONGEST_FORBIDDEN, self._silent))
                 self._silent += 1
                 delay = 0
             case NotPermitted():
-                right = self._objects.right(wish.action)
+                right = self._objects.permission(write.action)
                 self._forbidden.setdefault(right, set()).add(key)
                 self._readiness.wrong(right, error.what)
                 delay = min(delay, _LONGEST_FORBIDDEN)
@@ -164,15 +175,15 @@ class Writer:
                 self._wake()
                 return "info refused"
             case _:
-                self._trouble(key, wish, error)
+                self._trouble(key, write, error)
         self._queue.failed(key, now, delay)
         return "failed"
 
-    def _trouble(self, key: Key, wish: Wish, error: Exception) -> None:
+    def _trouble(self, key: Key, write: PendingWrite, error: Exception) -> None:
         why = error.what if isinstance(error, FleetError) else repr(error)
         self._troubled.add(key)
         self._metrics.unwritable.set(len(self._troubled))
-        self._readiness.remark(_name(key), f"cannot {self._objects.right(wish.action)}: {why[:_SHOWN]}")
+        self._readiness.remark(_name(key), f"cannot {self._objects.permission(write.action)}: {why[:_SHOWN]}")
         if isinstance(error, ServerError):
             self._failing.add(key)
             if error.pause or len(self._failing) >= _ALL_FAIL:
@@ -203,22 +214,17 @@ class Writer:
                 self._readiness.settled(right)
 
     def _forget_troubles(self) -> None:
-        """What is not wanted any more needs no right, and no telling."""
+        """An obsolete write needs no permission and no report."""
         for right in [right for right, keys in self._forbidden.items() if not keys]:
             del self._forbidden[right]
             self._readiness.settled(right)
-        wanted = self._queue.wishes.keys() | self._queue.under_way.keys()
-        for key in self._troubled - wanted:
+        pending, under_way = self._queue.pending, self._queue.under_way
+        for key in [key for key in self._troubled if key not in pending and key not in under_way]:
             self._settle(key)
-        if not wanted:
+        if not pending and not under_way:
             self._failing.clear()
             self._readiness.settled(_SUBJECT)
 
 
 def _name(key: Key) -> str:
     return f"{key[0]} {key[1]}"
-
-
-def _spread(seconds: float, longest: float) -> float:
-    limit = min(seconds, longest)
-    return random.uniform(limit / 2, limit)  # noqa: S311 - spreads attempts, hides nothing

@@ -6,28 +6,19 @@ is found again by looking. When nothing is left to do, it returns no action.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fleet.operator.reconcile.actions import Action, stage
-from fleet.operator.reconcile.deployments import reconcile_deployment
+from fleet.operator.reconcile.deployments import reconcile_deployment, reconcile_unparsed
 from fleet.operator.reconcile.devices import reconcile_device
+from fleet.operator.reconcile.guard import Guard, Trouble, raised
 from fleet.operator.reconcile.identities import admit
-from fleet.operator.reconcile.placement import place
+from fleet.operator.reconcile.placement import DevicePlacement, place_deployments
 from fleet.operator.reconcile.snapshot import Snapshot
 from fleet.operator.reconcile.upgrades import lead
 
 __all__ = ["Action", "Snapshot", "reconcile"]
 
 
-Trouble = Callable[[str, str, Exception], None]
-"""Takes the kind and the name of an object, and the error that nobody foresaw and that its handling ended with."""
-
-
-def _raised(_kind: str, _name: str, error: Exception) -> None:
-    raise error
-
-
-def reconcile(snapshot: Snapshot, trouble: Trouble = _raised) -> tuple[Action, ...]:
+def reconcile(snapshot: Snapshot, trouble: Trouble = raised) -> tuple[Action, ...]:
     """What to do, in the order in which to do it.
 
     A status tells what is true once the actions before it are done, so whoever carries them out stops at the first
@@ -36,17 +27,19 @@ def reconcile(snapshot: Snapshot, trouble: Trouble = _raised) -> tuple[Action, .
     on.
     """
     actions, admissions = admit(snapshot)
-    wanted, tallies = place(snapshot)
+    placements, tallies = place_deployments(snapshot)
     orders, upgrades = lead(snapshot)
     actions += orders
+    guard = Guard(trouble)
     for name, device in snapshot.devices.items():
-        try:
-            actions += reconcile_device(snapshot, device, admissions[name], wanted.get(name, {}), upgrades.get(name))
-        except Exception as error:
-            trouble("Device", name, error)
+        with guard.of("Device", name):
+            actions += reconcile_device(
+                snapshot, device, admissions[name], placements.get(name, DevicePlacement()), upgrades.get(name)
+            )
     for name, deployment in snapshot.deployments.items():
-        try:
+        with guard.of("FleetDeployment", name):
             actions += reconcile_deployment(deployment, tallies.get(name), snapshot.now)
-        except Exception as error:
-            trouble("FleetDeployment", name, error)
+    for name, refused in snapshot.unparsed_deployments.items():
+        with guard.of("FleetDeployment", name):
+            actions += reconcile_unparsed(refused, snapshot.now)
     return tuple(sorted(actions, key=stage))

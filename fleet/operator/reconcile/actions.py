@@ -10,10 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from fleet.contract.objects import DeploymentStatus, DeviceStatus
+from fleet.contract.objects import DeploymentStatus, DeviceStatus, Kind
 from fleet.contract.wire import AgentTarget, Desired, DesiredIndex, Identity
-
-Kind = Literal["Device", "FleetDeployment"]
 
 
 class AddFinalizer(msgspec.Struct, frozen=True):
@@ -21,6 +19,18 @@ class AddFinalizer(msgspec.Struct, frozen=True):
 
     kind: Kind
     name: str
+
+
+class CarryLabels(msgspec.Struct, frozen=True):
+    """Copy changed labels from a device's spec to its metadata (decision 037)."""
+
+    device: str
+
+
+class ClearVolumeOrders(msgspec.Struct, frozen=True):
+    """Remove the volume orders from a device's spec that have an outcome in its status."""
+
+    device: str
 
 
 class WriteIdentity(msgspec.Struct, frozen=True):
@@ -126,6 +136,8 @@ class PatchDeploymentStatus(msgspec.Struct, frozen=True):
 
 Action = (
     AddFinalizer
+    | CarryLabels
+    | ClearVolumeOrders
     | WriteIdentity
     | Kick
     | WriteDesired
@@ -142,6 +154,8 @@ Action = (
 
 ORDER: tuple[type[Action], ...] = (
     AddFinalizer,
+    CarryLabels,
+    ClearVolumeOrders,
     WriteIdentity,
     Kick,
     WriteDesired,

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fleet.contract.config import UpgradeRules
 from fleet.contract.names import AgentVersion
-from fleet.contract.objects import FINALIZER, Device, FleetDeployment
+from fleet.contract.objects import FINALIZER, DeploymentStatus, Device, FleetDeployment, Metadata
 from fleet.contract.wire import (
     AgentLease,
     AgentTarget,
@@ -18,14 +19,15 @@ from fleet.contract.wire import (
     Heartbeat,
     Identity,
 )
-from fleet.operator.upgrade.view import Artifact, Rules
+from fleet.operator.reconcile.secrets import Secrets
+from fleet.operator.upgrade.view import Artifact
 
 _SHORTEST_INTERVAL = 0.1
 _LONGEST_INTERVAL = 120.0
 """Seconds of the longest interval that is believed: whatever a device says, it is offline after three of these."""
 
 
-class Heard(msgspec.Struct, frozen=True):
+class ReceivedHeartbeat(msgspec.Struct, frozen=True):
     """A heartbeat, and when it reached us: monotonic seconds of this process, never the device's clock."""
 
     heartbeat: Heartbeat
@@ -38,7 +40,7 @@ ALTERNATIONS = 2
 
 
 class Alternation(msgspec.Struct, frozen=True):
-    """How often one boot of a device was heard again after another one, and when last (`Heard.at`)."""
+    """How often one boot of a device was heard again after another one, and when last (`ReceivedHeartbeat.at`)."""
 
     times: int
     at: float
@@ -56,6 +58,14 @@ class Refused(msgspec.Struct, frozen=True):
 
     info: DeviceInfo
     why: str
+
+
+class Unparsed(msgspec.Struct, frozen=True):
+    """An object that is there and does not parse, and why. Its `status` is that of a deployment, where it has one."""
+
+    metadata: Metadata
+    why: str
+    status: DeploymentStatus = DeploymentStatus()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -76,41 +86,54 @@ class Snapshot(msgspec.Struct, frozen=True):
     desired: Mapping[str, Mapping[str, Desired]]
     states: Mapping[str, Mapping[str, DeviceState]]
     infos: Mapping[str, DeviceInfo]
-    heard: Mapping[str, Heard]
+    heartbeats: Mapping[str, ReceivedHeartbeat]
     identities: Mapping[str, Identity]
     dropped: Mapping[str, frozenset[str]]
-    beats: Mapping[str, Mapping[str, Heard]] = {}
+    agent_heartbeats: Mapping[str, Mapping[str, ReceivedHeartbeat]] = {}
     targets: Mapping[str, AgentTarget] = {}
     grants: Mapping[str, tuple[int, float]] = {}
     """The attempt that a device was given the upgrade lock for, and since when, on `clock`."""
     leases: Mapping[str, Holding] = {}
     published: Mapping[AgentVersion, Artifact] = {}
-    rules: Rules = Rules()
+    rules: UpgradeRules = UpgradeRules()
     excused: Mapping[str, float] = {}
-    unread_devices: frozenset[str] = frozenset()
-    unread_deployments: frozenset[str] = frozenset()
-    """Objects that are there and do not parse: nothing that belongs to one is taken away."""
-    doubled: Mapping[str, Alternation] = {}
+    unparsed_devices: Mapping[str, Unparsed] = {}
+    unparsed_deployments: Mapping[str, Unparsed] = {}
+    """Of these, nothing that belongs to one is taken away."""
+    duplicates: Mapping[str, Alternation] = {}
     refused: Mapping[str, Refused] = {}
+    clocks: Mapping[str, float] = {}
+    """Devices whose clock is wrong, and by how many seconds it is ahead."""
+    silent_since: float = 0.0
+    """When something last arrived from NATS, in Unix seconds, while it is silent; 0 while it is not."""
+    trust_bundle: tuple[str, ...] = ()
+    """The ids of the certificates that devices are to trust."""
+    secrets: Secrets = {}
 
-    def is_doubled(self, device: str) -> bool:
+    def is_duplicated(self, device: str) -> bool:
         """Whether two devices beat with this one's identity."""
-        known = self.doubled.get(device)
-        return known is not None and known.times >= ALTERNATIONS and self.clock - known.at <= self.doubled_for(device)
+        known = self.duplicates.get(device)
+        return (
+            known is not None and known.times >= ALTERNATIONS and self.clock - known.at <= self.duplicate_expiry(device)
+        )
 
-    def doubled_for(self, device: str) -> float:
+    def duplicate_expiry(self, device: str) -> float:
         """How long an alternation counts, in seconds: as long as a device may be silent before it is offline."""
-        heard = self.heard[device]
+        heard = self.heartbeats[device]
         return deadline(heard, self.offline_after) - heard.at
 
+    def recent(self, device: str) -> bool:
+        """Whether the device's last heartbeat is recent enough."""
+        heard = self.heartbeats.get(device)
+        return heard is not None and deadline(heard, self.offline_after) > self.clock
+
     def online(self, device: str) -> bool:
-        """Whether the device's last heartbeat is recent enough, or its silence excused."""
-        heard = self.heard.get(device)
-        return heard is not None and deadline(heard, self.offline_after, self.excused.get(device, 0.0)) > self.clock
+        """Whether the device counts as there: its last heartbeat is recent enough, or its silence excused."""
+        return self.recent(device) or self.excused.get(device, 0.0) > self.clock
 
 
-def deadline(heard: Heard, offline_after: float, excused: float = 0.0) -> float:
-    """When a device counts as offline unless it is heard again, on the clock of `Heard.at`.
+def deadline(heard: ReceivedHeartbeat, offline_after: float, excused: float = 0.0) -> float:
+    """When a device counts as offline unless another heartbeat arrives, on the clock of `ReceivedHeartbeat.at`.
 
     `offline_after` is a number of the device's own heartbeat intervals; before `excused` its silence says nothing.
     """
@@ -124,7 +147,7 @@ def held(item: Device | FleetDeployment) -> bool:
 
 
 def deleting(item: Device | FleetDeployment) -> bool:
-    """Whether somebody asked for its deletion."""
+    """Whether its deletion was requested."""
     return item.metadata.deletion_timestamp is not None
 
 

@@ -9,10 +9,10 @@ from fleet.contract.names import AgentVersion
 from fleet.contract.objects import Device
 from fleet.contract.upgrade import UpgradeReason
 from fleet.contract.wire import Phase
-from fleet.operator.claim import Claim
+from fleet.operator.new_condition import NewCondition
 from fleet.operator.reconcile.actions import Action, WriteTarget
 from fleet.operator.reconcile.snapshot import Snapshot, deadline, deleting, held
-from fleet.operator.upgrade.decide import decide
+from fleet.operator.upgrade.decide import GRANT_EXPIRED, decide
 from fleet.operator.upgrade.view import DeviceView, FleetView
 
 _ON_THE_WAY = frozenset(
@@ -28,28 +28,30 @@ _GOOD = frozenset({UpgradeReason.CONFIRMED, UpgradeReason.ALREADY_RUNNING, Upgra
 UPGRADES_TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "Ordered": "Normal",
     "RolloutHalted": "Warning",
+    GRANT_EXPIRED: "Warning",
     **{
         reason.value: "Normal" if reason in _GOOD else "Warning"
         for reason in UpgradeReason
         if reason not in _ON_THE_WAY
     },
 }
-"""Reasons of the condition `Upgraded` that are told as an Event."""
+"""Reasons of the condition `Upgraded` that become an Event."""
 
 
-def lead(snapshot: Snapshot) -> tuple[list[Action], dict[str, Claim]]:
+def lead(snapshot: Snapshot) -> tuple[list[Action], dict[str, NewCondition]]:
     """The orders to write, and each device's condition `Upgraded`, where there is something to say."""
-    views = {name: _view(snapshot, device) for name, device in snapshot.devices.items() if held(device)}
+    views = {name: view_of(snapshot, device) for name, device in snapshot.devices.items() if held(device)}
     decisions = decide(FleetView(views, snapshot.published, snapshot.rules))
     orders: list[Action] = [
         WriteTarget(name, decision.target, views[name].target)
         for name, decision in decisions.items()
         if decision.target is not None
     ]
-    return orders, {name: decision.claim for name, decision in decisions.items() if decision.claim is not None}
+    return orders, {name: decision.condition for name, decision in decisions.items() if decision.condition is not None}
 
 
-def _view(snapshot: Snapshot, device: Device) -> DeviceView:
+def view_of(snapshot: Snapshot, device: Device) -> DeviceView:
+    """What `fleet.operator.upgrade` looks at of one device."""
     name, spec = device.metadata.name, device.spec
     info, holding = snapshot.infos.get(name), snapshot.leases.get(name)
     return DeviceView(
@@ -61,7 +63,7 @@ def _view(snapshot: Snapshot, device: Device) -> DeviceView:
         running=info.agent_version if info else None,
         beats=tuple(
             heard.heartbeat
-            for heard in snapshot.beats.get(name, {}).values()
+            for heard in snapshot.agent_heartbeats.get(name, {}).values()
             if deadline(heard, snapshot.offline_after) > snapshot.clock
         ),
         lease=holding.lease if holding else None,
@@ -82,7 +84,7 @@ def _grant_over(snapshot: Snapshot, device: str) -> bool:
 
 
 def _healthy(snapshot: Snapshot, device: str) -> bool:
-    """Whether everything that the device is told to run was reported as running, in the generation it was told."""
+    """Whether everything that the device is ordered to run was reported as running, in the ordered generation."""
     index, states = snapshot.indexes.get(device), snapshot.states.get(device, {})
     wanted = index.deployments if index else {}
     return all(

@@ -14,14 +14,15 @@ import msgspec
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
 from fleet.contract.wire import AgentTarget
-from fleet.operator.claim import Claim
-from fleet.operator.upgrade.evidence import (
+from fleet.operator.new_condition import NewCondition
+from fleet.operator.upgrade.guards import (
     answers,
     ended,
     failed,
     holds_lock,
     impostor,
     lapsed,
+    overdue,
     reported,
     to_confirm,
     to_stop,
@@ -30,6 +31,8 @@ from fleet.operator.upgrade.evidence import (
 from fleet.operator.upgrade.view import Artifact, Decision, DeviceView, FleetView
 
 CONDITION = "Upgraded"
+GRANT_EXPIRED = "GrantExpired"
+"""The reason of an attempt that held the scheduling lock too long."""
 
 
 class Standing(Enum):
@@ -68,17 +71,41 @@ def decide(fleet: FleetView) -> dict[str, Decision]:
     decisions: dict[str, Decision] = {}
     for name in sorted(fleet.devices):
         view = fleet.devices[name]
-        stand = standing(view, fleet.published)
-        may_begin = free > 0 and view.wanted not in halted
-        target = _with_number(view, _target(view, stand, fleet, may_begin=may_begin))
-        free -= target is not None and target.granted and not (view.target is not None and view.target.granted)
-        claim = _claim(view, stand, fleet, halted=view.wanted in halted)
-        decisions[name] = Decision(None if target == view.target else target, claim)
+        decision = decide_device(fleet, view, may_begin=free > 0, halted=view.wanted in halted)
+        free -= decision.target is not None and decision.target.granted and not given(view)
+        decisions[name] = decision
     return decisions
 
 
+def decide_device(fleet: FleetView, view: DeviceView, *, may_begin: bool, halted: bool) -> Decision:
+    """What one device's order and condition must be.
+
+    `may_begin` says whether there is a place for one more, `halted` that too many failed with the version it wants.
+    `fleet.devices` is not looked at.
+    """
+    stand = standing(view, fleet.published)
+    target = _with_number(view, _target(view, stand, fleet, may_begin=may_begin and not halted))
+    claim = _condition(view, stand, fleet, halted=halted)
+    return Decision(None if target == view.target else target, claim)
+
+
+def given(view: DeviceView) -> bool:
+    """Whether the device was given the scheduling lock for its present attempt."""
+    return view.target is not None and view.target.granted
+
+
+def would_begin(view: DeviceView, published: Mapping[AgentVersion, Artifact]) -> bool:
+    """Whether the device takes the scheduling lock if there is a place for it."""
+    return not given(view) and waits_for_lock(view) and standing(view, published) is Standing.LEAD
+
+
+def failure(view: DeviceView) -> AgentVersion | None:
+    """The version that the device failed with, if it did."""
+    return view.target.version if view.target and failed(view) else None
+
+
 def _halted(fleet: FleetView) -> frozenset[AgentVersion]:
-    failures = Counter(view.target.version for view in fleet.devices.values() if view.target and failed(view))
+    failures = Counter(version for view in fleet.devices.values() if (version := failure(view)))
     return frozenset(version for version, count in failures.items() if count >= fleet.rules.abort_after)
 
 
@@ -113,6 +140,9 @@ def _begin(view: DeviceView, wanted: AgentVersion, artifact: Artifact) -> AgentT
 
 
 def _lead(view: DeviceView, target: AgentTarget, soak: float, *, may_begin: bool) -> AgentTarget:
+    if overdue(view):
+        # One that comes back from wherever it was finds this, and turns back, also past the swap.
+        return msgspec.structs.replace(target, granted=False, withdrawn=True, expired=True)
     granted = not lapsed(view) if target.granted else may_begin and waits_for_lock(view)
     return msgspec.structs.replace(
         target,
@@ -122,38 +152,42 @@ def _lead(view: DeviceView, target: AgentTarget, soak: float, *, may_begin: bool
     )
 
 
-def _claim(view: DeviceView, stand: Standing, fleet: FleetView, *, halted: bool) -> Claim | None:
+def _condition(view: DeviceView, stand: Standing, fleet: FleetView, *, halted: bool) -> NewCondition | None:
     match stand:
         case Standing.UNKNOWN_VERSION:
             what = f"{view.wanted} is not published: run `fleet agent publish`"
-            return Claim(CONDITION, "False", UpgradeReason.UNKNOWN_VERSION.value, what)
+            return NewCondition(CONDITION, "False", UpgradeReason.UNKNOWN_VERSION.value, what)
         case Standing.WITHDRAW | Standing.NOTHING if view.target is None or not ended(view):
             what = "no agent version is wanted any more"
-            return Claim(CONDITION, "Unknown", "NotWanted", what) if view.target else None
+            return NewCondition(CONDITION, "Unknown", "NotWanted", what) if view.target else None
         case Standing.BEGIN:
             return _ordered(view)  # what the device reported is about an earlier order
         case Standing.LEAD if view.target and (beat := impostor(view, view.target)):
             what = f"the candidate says {beat.agent_version}, not {view.target.version}"
-            return Claim(CONDITION, "False", UpgradeReason.CANDIDATE_WRONG_VERSION.value, what)
+            return NewCondition(CONDITION, "False", UpgradeReason.CANDIDATE_WRONG_VERSION.value, what)
         case Standing.LEAD if halted and waits_for_lock(view):
             what = f"{fleet.rules.abort_after} devices failed with {view.wanted}: no further one begins"
-            return Claim(CONDITION, "False", "RolloutHalted", what)
+            return NewCondition(CONDITION, "False", "RolloutHalted", what)
         case _:
             return _as_reported(view)
 
 
-def _ordered(view: DeviceView) -> Claim:
+def _ordered(view: DeviceView) -> NewCondition:
     reason, what = ("Ordered", "waiting for the device") if view.online else ("DeviceOffline", "waiting for it")
-    return Claim(CONDITION, "False", reason, what)
+    return NewCondition(CONDITION, "False", reason, what)
 
 
-def _as_reported(view: DeviceView) -> Claim:
+def _as_reported(view: DeviceView) -> NewCondition:
     status, phase = view.status, reported(view)
+    if overdue(view) and not ended(view):
+        last = f"it was last heard of at {phase.value}" if phase is not None else "it never told of this attempt"
+        what = f"it held the upgrade lock too long, and was told to turn back; {last}"
+        return NewCondition(CONDITION, "False", GRANT_EXPIRED, what)
     if status is None or phase is None:
         return _ordered(view)
-    if view.grant_over and not phase.terminal:
-        what = f"it has held the upgrade lock too long, at {phase.value}: the others go on; order it again"
-        return Claim(CONDITION, "False", "GrantExpired", what)
+    if overdue(view) and status.reason is UpgradeReason.WITHDRAWN:
+        what = "it held the upgrade lock too long, and turned back; order it again"
+        return NewCondition(CONDITION, "False", GRANT_EXPIRED, what)
     what = f"{status.candidate}: {phase.value}" + (f": {status.message}" if status.message else "")
     reason = phase.value if status.reason is UpgradeReason.IN_PROGRESS else status.reason.value
-    return Claim(CONDITION, "True" if phase is UpgradePhase.COMMITTED else "False", reason, what)
+    return NewCondition(CONDITION, "True" if phase is UpgradePhase.COMMITTED else "False", reason, what)

@@ -1,4 +1,4 @@
-"""What the operator knows of upgrades, and what it decides: plain data.
+"""Upgrades as the operator sees them, and its decisions: plain data.
 
 Everything that decides lies in the `Device` object and in NATS, so that an operator that was just started decides as
 the one before. The exception is `Lease.held_for`, which a new operator counts anew.
@@ -10,24 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fleet.contract.config import UpgradeRules
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import UpgradeStatus
 from fleet.contract.wire import AgentLease, AgentTarget, Heartbeat
-from fleet.operator.claim import Claim
-
-
-class Rules(msgspec.Struct, frozen=True, rename="camel"):
-    """How a fleet is upgraded. Times in seconds."""
-
-    at_once: int = 1
-    """Devices that may be past the swap at the same time."""
-    abort_after: int = 3
-    """Devices that failed with a version, after which no further one begins with it."""
-    soak: float = 10
-    """How long a candidate must have been the writer, with healthy workloads, before it is confirmed."""
-
-    grant: float = 3600
-    """How long an attempt may hold the lock; after that the rollout goes on without it."""
+from fleet.operator.new_condition import NewCondition
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -58,7 +45,7 @@ class DeviceView(msgspec.Struct, frozen=True):
     healthy: bool = True
     online: bool = True
     grant_over: bool = False
-    """It has had the lock for this attempt for `Rules.grant` seconds, by the operator's clock, whatever it says."""
+    """It has had the lock for this attempt for the `grant` of the rules, by the operator's clock, whatever it says."""
     barred: bool = False
     """It is revoked or being deleted: nothing new begins."""
 
@@ -68,7 +55,7 @@ class FleetView(msgspec.Struct, frozen=True):
 
     devices: Mapping[str, DeviceView]
     published: Mapping[AgentVersion, Artifact]
-    rules: Rules = Rules()
+    rules: UpgradeRules = UpgradeRules()
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -79,4 +66,4 @@ class Decision(msgspec.Struct, frozen=True):
     """
 
     target: AgentTarget | None
-    claim: Claim | None
+    condition: NewCondition | None

@@ -9,13 +9,11 @@ import msgspec
 
 from fleet.contract.errors import FleetError, InvalidInput, NotFound, Unreachable
 from fleet.topology.capabilities import Applied, Json, Preview
-from fleet.topology.kinds import api_path
-from fleet.topology.kube import MANAGER
 from fleet.topology.kubernetes.checks import newer, refusal
 from fleet.topology.kubernetes.compare import differences
 
 if TYPE_CHECKING:
-    from fleet.topology.kube import KubeClient
+    from fleet.kube.client import KubeClient
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -29,7 +27,6 @@ class Applier:
     """Server-side apply, in two steps: plan, then carry out."""
 
     def __init__(self, kube: KubeClient) -> None:
-        """Contact nobody yet."""
         self._kube = kube
 
     def plan(self, objects: Sequence[Json]) -> list[Plan]:
@@ -85,7 +82,7 @@ class Applier:
             if newer(before, item):
                 return Preview(called, "keep", ("it is of a later release, which serves this one too",))
         try:
-            after = self._try(item, api_path(kind, name, namespace))
+            after = self._kube.put(item, dry_run=True)
         except NotFound:
             # The namespace is about to be made; what can be checked without it was.
             return Preview(called, "create")
@@ -93,11 +90,6 @@ class Applier:
             return Preview(called, "create")
         fields = differences(before, after)
         return Preview(called, "change" if fields else "keep", tuple(fields))
-
-    def _try(self, item: Json, path: str) -> Json:
-        """The object as it would be: the server judges it, and changes nothing."""
-        asked = f"{path}?fieldManager={MANAGER}&dryRun=All"
-        return self._kube.request("PATCH", asked, item, content="application/apply-patch+yaml")
 
 
 def _together(errors: Sequence[FleetError]) -> FleetError:

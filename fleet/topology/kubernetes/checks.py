@@ -6,9 +6,9 @@ import re
 
 from fleet.contract.errors import Conflict, FleetError, InvalidInput
 from fleet.contract.objects import VERSION as API
-from fleet.scores.plan import RELEASE
+from fleet.install.plan import RELEASE
+from fleet.kube.client import MANAGER
 from fleet.topology.capabilities import Json
-from fleet.topology.kube import MANAGER
 from fleet.topology.kubernetes.labels import many
 
 
@@ -50,9 +50,9 @@ def _foreign(before: Json) -> FleetError | None:
     # A namespace may well have been made for us by a cluster's admin.
     if ours or before["kind"] == "Namespace":
         return None
-    whose = ", ".join(sorted({manager for manager, _ in managers})) or "nobody known"
+    owners = ", ".join(sorted({manager for manager, _ in managers})) or "nobody known"
     return Conflict(
-        f"there is a {_called(before)} already, and it is not ours (made by: {whose})",
+        f"there is a {_called(before)} already, and it is not ours (made by: {owners})",
         next_step="rename or remove it, or install into another namespace with --namespace",
     )
 

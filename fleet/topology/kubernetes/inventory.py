@@ -14,7 +14,7 @@ from fleet.topology.capabilities import Json
 from fleet.topology.kubernetes.labels import component_of, meta
 
 if TYPE_CHECKING:
-    from fleet.topology.kube import KubeClient
+    from fleet.kube.client import KubeClient
 
 _NAME = "fleet-inventory"
 
@@ -36,7 +36,6 @@ class Inventory:
     """The list of one namespace."""
 
     def __init__(self, kube: KubeClient, namespace: str) -> None:
-        """Contact nobody yet."""
         self._kube = kube
         self._namespace = namespace
 

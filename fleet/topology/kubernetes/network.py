@@ -1,13 +1,15 @@
-"""How NATS is reached, from inside and from outside, and which doors of the pods are open to whom."""
+"""How NATS and the web page are reached, and which doors of the pods are open to whom."""
 
 from __future__ import annotations
 
 from fleet.topology.capabilities import Endpoint, Json, Service
 from fleet.topology.kubernetes.labels import meta, named, pods_of
-from fleet.topology.kubernetes.shape import Exposure, Shape
+from fleet.topology.kubernetes.shape import WEB_PORT, Exposure, Shape, WebExposure
 
 NATS = "nats"
 """The service that devices reach, and its port."""
+_WEB = "fleet-web"
+"""The name of what leads to the web page."""
 _DNS = (53, 5353)
 """OpenShift's resolver listens on the second; a policy sees the address behind a Service."""
 
@@ -33,9 +35,30 @@ def outside(service: Service, address: Endpoint, namespace: str, shape: Shape) -
         case Exposure.NODE_PORT | Exposure.LOAD_BALANCER:
             return _public_service(service, address, namespace, shape)
         case Exposure.INGRESS:
-            return _ingress(service, address, namespace, shape)
+            made = meta(_public(service), namespace, service.name)
+            return _ingress(made, address.host, named(service.name), service.name, shape.ingress_class)
         case Exposure.ROUTE:
-            return _route(service, address, namespace)
+            made = meta(_public(service), namespace, service.name)
+            return _route(made, address.host, named(service.name), service.name)
+
+
+def web_outside(shape: Shape, namespace: str) -> list[Json]:
+    """What leads from the web page's name to the operator's pod; nothing where it is reached by port-forward.
+
+    A policy of its own lets everybody in, for nobody knows from where a controller comes.
+    """
+    if shape.web_exposure is WebExposure.PORT_FORWARD:
+        return []
+    made, operator = meta(_WEB, namespace, "operator"), pods_of("operator")
+    spec: Json = {"podSelector": {"matchLabels": operator}, "policyTypes": ["Ingress"]}
+    spec["ingress"] = [{"ports": _tcp("web")}]
+    door: Json = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": made, "spec": spec}
+    inner = _service(_WEB, namespace, "operator", {"selector": operator, "ports": [_port("web", WEB_PORT)]})
+    if shape.web_exposure is WebExposure.INGRESS:
+        outer = _ingress(dict(made), shape.web_host, _WEB, "web", shape.web_ingress_class)
+    else:
+        outer = _route(made, shape.web_host, _WEB, "web")
+    return [door, inner, outer]
 
 
 def _public_service(service: Service, address: Endpoint, namespace: str, shape: Shape) -> Json:
@@ -48,31 +71,30 @@ def _public_service(service: Service, address: Endpoint, namespace: str, shape: 
     return _service(_public(service), namespace, service.name, spec)
 
 
-def _ingress(service: Service, address: Endpoint, namespace: str, shape: Shape) -> Json:
-    backend = {"service": {"name": named(service.name), "port": {"name": service.name}}}
-    made = meta(_public(service), namespace, service.name)
+def _ingress(made: Json, host: str, service: str, port: str, ingress_class: str) -> Json:
+    backend = {"service": {"name": service, "port": {"name": port}}}
     made["annotations"] = {
         # The two that hand TLS through; a controller that knows neither would want to end it.
         "nginx.ingress.kubernetes.io/ssl-passthrough": "true",
         "haproxy.org/ssl-passthrough": "true",
     }
     paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
-    spec: Json = {"rules": [{"host": address.host, "http": {"paths": paths}}], "tls": [{"hosts": [address.host]}]}
-    if shape.ingress_class:
-        spec["ingressClassName"] = shape.ingress_class
+    spec: Json = {"rules": [{"host": host, "http": {"paths": paths}}], "tls": [{"hosts": [host]}]}
+    if ingress_class:
+        spec["ingressClassName"] = ingress_class
     return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": made, "spec": spec}
 
 
-def _route(service: Service, address: Endpoint, namespace: str) -> Json:
+def _route(made: Json, host: str, service: str, port: str) -> Json:
     return {
         "apiVersion": "route.openshift.io/v1",
         "kind": "Route",
-        "metadata": meta(_public(service), namespace, service.name),
+        "metadata": made,
         "spec": {
-            "host": address.host,
-            "port": {"targetPort": service.name},
+            "host": host,
+            "port": {"targetPort": port},
             "tls": {"termination": "passthrough"},
-            "to": {"kind": "Service", "name": named(service.name), "weight": 100},
+            "to": {"kind": "Service", "name": service, "weight": 100},
             "wildcardPolicy": "None",
         },
     }

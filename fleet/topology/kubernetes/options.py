@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import get_args
 
 import msgspec
 
 from fleet.contract.errors import InvalidInput
-from fleet.topology.capabilities import Endpoint, PlaceOptions
-from fleet.topology.kubernetes.shape import Exposure, Shape, Storage
+from fleet.topology.capabilities import Endpoint
+from fleet.topology.kubernetes.shape import Exposure, PullPolicy, Replicas, Shape, Storage, WebExposure
+from fleet.topology.place_options import PlaceOptions
 from fleet.version import VERSION
 
 IMAGE = f"fleet:{VERSION}"
-NATS_IMAGE = "nats:2.15"
+NATS_IMAGE = "nats:2.15-alpine"
+_WITHOUT_WGET = re.compile(r"(.+/)?(library/)?nats(:(?!.*(alpine|linux))[^/@]*)?")
+"""NATS' own image but for its variants: it holds the server alone."""
 _ZITADEL_IMAGE, _POSTGRES_IMAGE = "zitadel/zitadel:v4.10.1", "postgres:17"
 USER = 65532
 """Of the product's image; any other does as well."""
 PORTS = {Exposure.NODE_PORT: 30422, Exposure.LOAD_BALANCER: 4222, Exposure.INGRESS: 443, Exposure.ROUTE: 443}
 """What devices connect to, where no other port is given."""
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-
-_PullPolicy = Literal["IfNotPresent", "Always", "Never"]
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -47,20 +48,78 @@ def shape_of(options: PlaceOptions, cluster: Cluster) -> Shape:
         InvalidInput: an option is of no use, alone or on this cluster.
     """
     exposure = _exposure(options.exposure, cluster)
+    web_exposure = _web_exposure(options, cluster)
+    by_ingress = {Exposure.INGRESS, WebExposure.INGRESS} & {exposure, web_exposure}
+    if options.ingress_class and not by_ingress:
+        raise InvalidInput(
+            f"--ingress-class {options.ingress_class} counts only with --exposure ingress, and it is {exposure.value}, "
+            "or with --web-exposure ingress",
+            next_step="give one of them, or leave --ingress-class out",
+        )
     return Shape(
         image=options.image or IMAGE,
-        nats_image=options.nats_image or NATS_IMAGE,
+        nats_image=nats_image(options.nats_image or NATS_IMAGE),
         zitadel_image=options.zitadel_image or _ZITADEL_IMAGE,
         postgres_image=options.postgres_image or _POSTGRES_IMAGE,
         nats_address=_address(options.nats_address, PORTS[exposure]),
         exposure=exposure,
         nats_replicas=_replicas(options.nats_replicas),
-        storage=Storage(_size(options.storage_size or "1Gi"), options.storage_class),
+        storage=Storage(_size(options.storage_size or Storage().size), options.storage_class),
         pull_secret=options.pull_secret,
         pull_policy=_pull_policy(options.pull_policy or "IfNotPresent"),
-        ingress_class=options.ingress_class,
+        ingress_class=options.ingress_class if exposure is Exposure.INGRESS else "",
         user=options.user if options.user is not None else (None if cluster.assigns_users else USER),
+        web=options.web,
+        web_host=options.web_host,
+        web_exposure=web_exposure,
+        web_ingress_class=options.ingress_class if web_exposure is WebExposure.INGRESS else "",
     )
+
+
+def nats_image(image: str) -> str:
+    """The image, in which the kubelet asks NATS how it is: nobody else can ask its monitor.
+
+    Raises:
+        InvalidInput: it is known to hold no wget.
+    """
+    if _WITHOUT_WGET.fullmatch(image):
+        raise InvalidInput(
+            f"the image {image} holds no wget, by which the kubelet asks NATS how it is",
+            next_step=f"use {NATS_IMAGE}, or another image with nats-server and wget",
+        )
+    return image
+
+
+def _web_exposure(options: PlaceOptions, cluster: Cluster) -> WebExposure:
+    """How the web page's name leads in, where it has one."""
+    word, host = options.web_exposure, options.web_host
+    if not host:
+        if word not in {"", WebExposure.PORT_FORWARD.value}:
+            raise InvalidInput(
+                f"--web-exposure {word}, and the page has no name",
+                next_step="give it with --web-host, for example --web-host fleet.example.org",
+            )
+        return WebExposure.PORT_FORWARD
+    if not options.web:
+        raise InvalidInput("--web-host counts only with --web", next_step="give --web too, or leave it out")
+    if _HOST.fullmatch(host) is None:
+        raise InvalidInput(
+            f"--web-host {host!r} is no name of a host",
+            next_step="give the name by which browsers reach the page, without a port: fleet.example.org",
+        )
+    if not word:
+        return WebExposure.ROUTE if cluster.has_routes else WebExposure.INGRESS
+    known = [way.value for way in WebExposure if way is not WebExposure.PORT_FORWARD]
+    if word not in known:
+        raise InvalidInput(
+            f"--web-exposure {word} does not lead from --web-host to the page",
+            next_step=f"use one of: {', '.join(known)}; without --web-host it is reached by port-forward",
+        )
+    if word == WebExposure.ROUTE.value and not cluster.has_routes:
+        raise InvalidInput(
+            "--web-exposure route: this cluster has no Routes, which are OpenShift's", next_step="use ingress"
+        )
+    return WebExposure(word)
 
 
 def _exposure(word: str, cluster: Cluster) -> Exposure:
@@ -84,23 +143,23 @@ def _address(word: str, default_port: int) -> Endpoint:
     number = int(port) if port.isdecimal() and port.isascii() else 0
     good = _HOST.fullmatch(host) is not None and (not separator or 0 < number < 65536)
     if not good:
-        said = f"--nats-address {word!r} is not HOST or HOST:PORT" if word else "--nats-address is missing"
+        problem = f"--nats-address {word!r} is not HOST or HOST:PORT" if word else "--nats-address is missing"
         raise InvalidInput(
-            said,
+            problem,
             next_step="give the name or IPv4 address by which devices reach NATS, for example --nats-address "
             "nats.example.org; it is written into every device's configuration",
         )
     return Endpoint(host, number or default_port)
 
 
-def _replicas(number: int) -> Literal[1, 3]:
+def _replicas(number: int) -> Replicas:
     if number == 1:
         return 1
     if number == 3:
         return 3
     raise InvalidInput(
         f"--nats-replicas {number}: NATS runs as one server or as three",
-        next_step="use 3 where the loss of a node must not be felt",
+        next_step="use 3 if the server must survive the loss of a node",
     )
 
 
@@ -116,10 +175,8 @@ def _size(word: str) -> str:
     return f"{amount}{units[unit]}"
 
 
-def _pull_policy(word: str) -> _PullPolicy:
-    for policy in get_args(_PullPolicy):
+def _pull_policy(word: str) -> PullPolicy:
+    for policy in get_args(PullPolicy):
         if word == policy:
             return policy
-    raise InvalidInput(
-        f"--pull-policy {word} is not known", next_step=f"use one of: {', '.join(get_args(_PullPolicy))}"
-    )
+    raise InvalidInput(f"--pull-policy {word} is not known", next_step=f"use one of: {', '.join(get_args(PullPolicy))}")

@@ -13,6 +13,8 @@ from fleet.topology.kubernetes.shape import Shape
 _FILES, _DATA, _TMP = "/etc/fleet", "/data", "/tmp"  # noqa: S108 - a volume of the pod's own
 DIGEST = "fleet.nationtech.io/files"
 """The annotation by which pods are replaced when their files change."""
+RENEWED = "fleet.nationtech.io/renewed"
+"""The same, where `DIGEST` is helm's or ArgoCD's: they know of no such annotation, and leave it alone."""
 _READ_BY_GROUP = 0o440
 """A Secret's files belong to root; a pod's user reads them as a member of the volumes' group."""
 CONTAINER_SECURITY: Json = {
@@ -138,8 +140,15 @@ def _scratch(number: int) -> str:
 
 
 def _probe(service: Service, path: str, *, period: int, failures: int) -> Json:
+    return {**_asked(service, path), "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures}
+
+
+def _asked(service: Service, path: str) -> Json:
+    """How the kubelet asks."""
+    if service.health_inside:
+        url = f"http://127.0.0.1:{service.health_port}{path}"
+        return {"exec": {"command": ["wget", "-q", "-O", "/dev/null", url]}}
     port = next(name for name, number in service.ports.items() if number == service.health_port)
     # The kubelet takes any certificate.
     scheme = {"scheme": "HTTPS"} if service.health_tls else {}
-    how: Json = {"httpGet": {"path": path, "port": port, **scheme}} if path else {"tcpSocket": {"port": port}}
-    return {**how, "periodSeconds": period, "timeoutSeconds": 3, "failureThreshold": failures}
+    return {"httpGet": {"path": path, "port": port, **scheme}} if path else {"tcpSocket": {"port": port}}

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fleet.contract.errors import FleetError, NotPermitted, TimedOut
+from fleet.kube.paths import api_path
 from fleet.topology.capabilities import Json, ServiceStatus
-from fleet.topology.kinds import api_path
 from fleet.topology.kubernetes.labels import component_of, is_ours, serves_us
 from fleet.topology.kubernetes.reasons import Surroundings, Why, reasons, settled
 
 if TYPE_CHECKING:
-    from fleet.topology.kube import KubeClient
+    from fleet.kube.client import KubeClient
 
 _WORKLOADS = ("StatefulSet", "Deployment")
 _INTERVAL = 0.2
@@ -26,7 +26,6 @@ class Watcher:
     """Looks at the workloads of one namespace."""
 
     def __init__(self, kube: KubeClient, namespace: str) -> None:
-        """Contact nobody yet."""
         self._kube = kube
         self._namespace = namespace
 
@@ -45,20 +44,20 @@ class Watcher:
             FleetError: what is missing cannot come.
         """
         deadline = time.monotonic() + seconds
-        told, hopeless_since = "", float("inf")
+        shown, hopeless_since = "", float("inf")
         while unready := self._unready([self._again(item) for item in workloads]):
-            said = "; ".join(f"{name}: {_sentence(whys)}" for name, whys in sorted(unready.items()))
-            if said != told:
-                progress(f"waiting: {said}")
-                told = said
+            state = "; ".join(f"{name}: {_sentence(whys)}" for name, whys in sorted(unready.items()))
+            if state != shown:
+                progress(f"waiting: {state}")
+                shown = state
             now = time.monotonic()
             hopeless = any(why.hopeless for whys in unready.values() for why in whys)
             hopeless_since = min(hopeless_since, now) if hopeless else float("inf")
             if now - hopeless_since > min(PATIENCE, seconds):
-                raise FleetError(f"not ready: {said}", next_step="mend it, then repeat; what was done stays")
+                raise FleetError(f"not ready: {state}", next_step="mend it, then repeat; what was done stays")
             if now > deadline:
                 raise TimedOut(
-                    f"not ready within {seconds:g} s: {said}",
+                    f"not ready within {seconds:g} s: {state}",
                     next_step="mend it or give it more --timeout, then repeat; what was done stays",
                 )
             time.sleep(_INTERVAL)

@@ -68,8 +68,8 @@ def _of_claim(claim: Json, warnings: Sequence[Json]) -> Iterator[Why]:
     name, phase = claim["metadata"]["name"], claim.get("status", {}).get("phase", "Pending")
     if phase == "Bound":
         return
-    told = [warning["message"] for warning in _of(warnings, "PersistentVolumeClaim", name)]
-    yield Why(f"its volume {name} is not there{_because(told)}", hopeless=bool(told))
+    messages = [warning["message"] for warning in _of(warnings, "PersistentVolumeClaim", name)]
+    yield Why(f"its volume {name} is not there{_because(messages)}", hopeless=bool(messages))
 
 
 def _of_pod(pod: Json, warnings: Sequence[Json]) -> Iterator[Why]:
@@ -81,13 +81,13 @@ def _of_pod(pod: Json, warnings: Sequence[Json]) -> Iterator[Why]:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             yield Why(f"no node takes {name}: {condition.get('message', 'no reason given')}", hopeless=True)
             return
-    told = [warning["message"] for warning in _of(warnings, "Pod", name)]
+    messages = [warning["message"] for warning in _of(warnings, "Pod", name)]
     for container in many(status, "containerStatuses"):
         if not container.get("ready"):
-            yield _of_container(name, container, told)
+            yield _of_container(name, container, messages)
 
 
-def _of_container(pod: str, container: Json, told: Sequence[str]) -> Why:
+def _of_container(pod: str, container: Json, messages: Sequence[str]) -> Why:
     state = container.get("state", {})
     waiting = state.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
@@ -102,8 +102,8 @@ def _of_container(pod: str, container: Json, told: Sequence[str]) -> Why:
         text = f"{pod} ended with code {ended.get('exitCode')}, {crashes} times: {' / '.join(words)}"
         return Why(text, hopeless=crashes > 2)
     if "running" in state:
-        return Why(f"{pod} runs, and is not ready{_because(told)}")
-    return Why(f"{pod} is being made{_because(told)}")
+        return Why(f"{pod} runs, and is not ready{_because(messages)}")
+    return Why(f"{pod} is being made{_because(messages)}")
 
 
 def _progress(workload: Json) -> str:
@@ -123,5 +123,5 @@ def _of(warnings: Sequence[Json], kind: str, name: str) -> list[Json]:
     return sorted(about, key=lambda warning: str(warning.get("lastTimestamp") or ""), reverse=True)
 
 
-def _because(told: Sequence[str]) -> str:
-    return f": {told[0]}" if told else ""
+def _because(messages: Sequence[str]) -> str:
+    return f": {messages[0]}" if messages else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fleet.topology.capabilities import Json, Service
 from fleet.topology.kubernetes.labels import MANAGED, meta, named, pods_of
-from fleet.topology.kubernetes.network import inside, outside, policy
+from fleet.topology.kubernetes.network import inside, outside, policy, web_outside
 from fleet.topology.kubernetes.pods import files_digest, filled, pod_template
 from fleet.topology.kubernetes.shape import Shape, Storage
 
@@ -23,7 +23,7 @@ def render(services: Sequence[Service], shape: Shape, namespace: str) -> tuple[J
         if service.replicas > 1:
             objects.append(_budget(service, namespace))
         objects.append(workload(service, shape, namespace, files_digest(service)))
-    return tuple(objects)
+    return (*objects, *web_outside(shape, namespace))
 
 
 def files_secret(service: Service, namespace: str) -> Json:

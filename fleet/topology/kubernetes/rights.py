@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fleet.contract.errors import NotFound, NotPermitted
+from fleet.contract.logs import LOG_READER_SECRET
+from fleet.contract.objects import SERVER_CONFIG_MAP
+from fleet.kube.paths import KINDS
+from fleet.secrets.mark import NAME as SECRETS
 from fleet.topology.capabilities import Json
-from fleet.topology.kinds import KINDS
-from fleet.topology.kubernetes.shape import Exposure, Shape
+from fleet.topology.kubernetes.labels import named
+from fleet.topology.kubernetes.shape import Exposure, Shape, WebExposure
 
 if TYPE_CHECKING:
-    from fleet.topology.kube import KubeClient
+    from fleet.kube.client import KubeClient
 
 _VERBS = ("get", "create", "patch")
 _ALWAYS = (
@@ -27,7 +32,12 @@ _ALWAYS = (
     "Deployment",
     "StatefulSet",
 )
-_EXPOSED_BY = {Exposure.INGRESS: ("Ingress",), Exposure.ROUTE: ("Route",)}
+_EXPOSED_BY = {
+    Exposure.INGRESS: "Ingress",
+    Exposure.ROUTE: "Route",
+    WebExposure.INGRESS: "Ingress",
+    WebExposure.ROUTE: "Route",
+}
 
 
 def require_rights(kube: KubeClient, namespace: str, shape: Shape) -> None:
@@ -36,8 +46,30 @@ def require_rights(kube: KubeClient, namespace: str, shape: Shape) -> None:
     Raises:
         NotPermitted: some are.
     """
-    kinds = (*_ALWAYS, *_EXPOSED_BY.get(shape.exposure, ()))
-    missing = [f"{verb} {kind}" for kind in kinds for verb in _VERBS if not _may(kube, verb, kind, namespace)]
+    leading = (_EXPOSED_BY[way] for way in (shape.exposure, shape.web_exposure) if way in _EXPOSED_BY)
+    kinds = (*_ALWAYS, *dict.fromkeys(leading))
+    _require(kube, namespace, ((verb, kind, "") for kind in kinds for verb in _VERBS))
+
+
+def require_rights_to_renew(kube: KubeClient, namespace: str) -> None:
+    """As `require_rights`, for what a rotation of a secret does: a role may name just these objects.
+
+    Raises:
+        NotPermitted: some are missing.
+    """
+    objects = [("Secret", SECRETS), ("Secret", LOG_READER_SECRET), ("ConfigMap", SERVER_CONFIG_MAP)]
+    for kind, service in (("StatefulSet", "nats"), ("Deployment", "callout"), ("Deployment", "operator")):
+        objects += [("Secret", named(service)), (kind, named(service))]
+    wanted = [(verb, *one) for one in objects for verb in ("get", "patch")]
+    wanted += [(verb, "Lease", "") for verb in ("get", "create", "patch", "delete")]
+    _require(kube, namespace, wanted)
+
+
+def _require(kube: KubeClient, namespace: str, wanted: Iterable[tuple[str, str, str]]) -> None:
+    """Verbs, kinds, and names of objects; no name means any."""
+    missing = [
+        f"{verb} {kind} {name}".rstrip() for verb, kind, name in wanted if not _may(kube, verb, kind, namespace, name)
+    ]
     if missing:
         raise NotPermitted(
             f"Kubernetes at {kube.host} does not let us do this in {namespace}: {', '.join(missing)}",
@@ -64,10 +96,10 @@ def require_storage_class(kube: KubeClient, name: str) -> None:
         )
 
 
-def _may(kube: KubeClient, verb: str, kind: str, namespace: str) -> bool:
+def _may(kube: KubeClient, verb: str, kind: str, namespace: str, name: str) -> bool:
     prefix, plural, namespaced = KINDS[kind]
     group = prefix.split("/")[1] if prefix.startswith("apis/") else ""
-    asked: Json = {"verb": verb, "resource": plural, "group": group}
+    asked: Json = {"verb": verb, "resource": plural, "group": group, "name": name}
     if namespaced:
         asked["namespace"] = namespace
     review = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from fleet.topology.capabilities import Endpoint, Endpoints, IdentityEndpoints
 
 _NATS, _ROUTES, _MONITOR, _HEALTH, _ZITADEL, _POSTGRES = 4222, 6222, 8222, 8080, 8443, 5432
+WEB_PORT = 8444
 
 
 class Exposure(Enum):
@@ -21,11 +22,50 @@ class Exposure(Enum):
     ROUTE = "route"
 
 
-class Storage(msgspec.Struct, frozen=True):
-    """The volume claim of each server of NATS. An empty class is the cluster's default one."""
+class WebExposure(Enum):
+    """How browsers reach the web page from outside. Ingress and Route hand TLS through, as with NATS."""
 
-    size: str = "1Gi"
-    storage_class: str = ""
+    PORT_FORWARD = "port-forward"
+    INGRESS = "ingress"
+    ROUTE = "route"
+
+
+def described(text: str, *, ge: int | None = None, le: int | None = None) -> msgspec.Meta:
+    """What a field is for; `values.yaml` of the chart has the same words."""
+    return msgspec.Meta(description=text, ge=ge, le=le)
+
+
+PullPolicy = Literal["IfNotPresent", "Always", "Never"]
+Replicas = Literal[1, 3]
+
+NatsImage = Annotated[str, described("An image that starts nats-server 2.10 or newer, and holds wget.")]
+NatsExposure = Annotated[Exposure, described("What leads from there to NATS.")]
+NatsReplicas = Annotated[Replicas, described("Servers of NATS; 3 survive the loss of a node.")]
+CalloutReplicas = Annotated[int, described("How many run.", ge=1, le=9)]
+ImagePull = Annotated[PullPolicy, described("When nodes pull the images.")]
+PullSecret = Annotated[
+    str, described("A Secret of type kubernetes.io/dockerconfigjson in the namespace; empty for none.")
+]
+IngressClass = Annotated[str, described("Who serves the Ingress; empty for the cluster's default.")]
+StorageSize = Annotated[str, described("The size of its volume.")]
+StorageClass = Annotated[str, described("The volume's storage class; empty for the cluster's default.")]
+PodUser = Annotated[
+    Annotated[int, msgspec.Meta(ge=1)] | None,
+    described("The user of every pod; null where the cluster assigns one, as OpenShift does."),
+]
+WebEnabled = Annotated[bool, described("Whether there is one.")]
+WebHost = Annotated[
+    str, described("The name by which browsers reach it, on port 443; empty where they do by `fleet web`.")
+]
+WebWay = Annotated[WebExposure, described("What leads from there to it.")]
+WebIngressClass = Annotated[str, described("Who serves its Ingress; empty for the cluster's default.")]
+
+
+class Storage(msgspec.Struct, frozen=True):
+    """Where each server of NATS keeps its streams."""
+
+    size: StorageSize = "1Gi"
+    storage_class: StorageClass = ""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,33 +73,29 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         image: The product's image: operator and callout.
-        nats_image: An image whose entry point is nats-server, 2.10 or newer.
         zitadel_image: For a bundled identity provider.
         postgres_image: For its database.
         nats_address: What devices connect to.
-        exposure: How that address leads to NATS.
-        nats_replicas: Servers of NATS; three survive the loss of a node.
-        callout_replicas: Callouts.
-        storage: Where NATS keeps its streams.
-        pull_secret: A Secret of type kubernetes.io/dockerconfigjson in the namespace; empty for none.
-        pull_policy: When nodes pull the images.
-        ingress_class: Who serves the Ingress; empty for the cluster's default.
-        user: The user and the volumes' group of every pod; None where the place assigns them, as OpenShift does.
+        web, web_host, web_exposure, web_ingress_class: The read-only web page.
     """
 
     image: str
-    nats_image: str
+    nats_image: NatsImage
     zitadel_image: str = ""
     postgres_image: str = ""
     nats_address: Endpoint
-    exposure: Exposure = Exposure.NODE_PORT
-    nats_replicas: Literal[1, 3] = 1
-    callout_replicas: int = 2
+    exposure: NatsExposure = Exposure.NODE_PORT
+    nats_replicas: NatsReplicas = 1
+    callout_replicas: CalloutReplicas = 2
     storage: Storage = Storage()
-    pull_secret: str = ""
-    pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
-    ingress_class: str = ""
-    user: int | None = None
+    pull_secret: PullSecret = ""
+    pull_policy: ImagePull = "IfNotPresent"
+    ingress_class: IngressClass = ""
+    user: PodUser = None
+    web: WebEnabled = False
+    web_host: WebHost = ""
+    web_exposure: WebWay = WebExposure.PORT_FORWARD
+    web_ingress_class: WebIngressClass = ""
 
 
 def endpoints(namespace: str, shape: Shape) -> Endpoints:
@@ -82,4 +118,6 @@ def endpoints(namespace: str, shape: Shape) -> Endpoints:
             zitadel=Endpoint(f"fleet-zitadel.{namespace}.svc", _ZITADEL),
             postgres=Endpoint(f"fleet-postgres.{namespace}.svc", _POSTGRES),
         ),
+        operator_web=WEB_PORT if shape.web else 0,
+        web_url=f"https://{shape.web_host}" if shape.web and shape.web_host else "",
     )

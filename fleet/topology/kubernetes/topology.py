@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
+
 from fleet.contract.errors import NotFound
+from fleet.kube.client import KubeClient, wait_for
+from fleet.secrets.chosen import chosen_store
 from fleet.secrets.kubernetes import KubernetesSecretStore
+from fleet.secrets.store import SecretStore
 from fleet.topology.capabilities import (
     Applied,
     Endpoints,
@@ -15,14 +20,15 @@ from fleet.topology.capabilities import (
     Service,
     ServiceStatus,
 )
-from fleet.topology.kube import KubeClient, wait_for
 from fleet.topology.kubernetes.apply import Applier
 from fleet.topology.kubernetes.inventory import Entry, Inventory, entry
-from fleet.topology.kubernetes.labels import component_of, is_ours
+from fleet.topology.kubernetes.labels import component_of, is_ours, other_manager
 from fleet.topology.kubernetes.options import Cluster, shape_of
+from fleet.topology.kubernetes.pods import RENEWED, files_digest
 from fleet.topology.kubernetes.readiness import Watcher
-from fleet.topology.kubernetes.render import render
-from fleet.topology.kubernetes.rights import require_rights, require_storage_class
+from fleet.topology.kubernetes.render import files_secret, render
+from fleet.topology.kubernetes.renewal import require_only_files
+from fleet.topology.kubernetes.rights import require_rights, require_rights_to_renew, require_storage_class
 from fleet.topology.kubernetes.shape import Shape, endpoints
 
 _GONE_WITHIN = 60.0
@@ -31,31 +37,38 @@ _WORKLOADS = {"StatefulSet", "Deployment"}
 
 
 class KubernetesTopology:
-    """Satisfies `ServerPlace` and `PreviewsChanges`."""
+    """Satisfies `ServerPlace`, `PreviewsChanges` and `ChecksRights`."""
 
-    def __init__(self, kube: KubeClient, request: PlaceRequest) -> None:
-        """Contact nobody yet."""
+    def __init__(self, kube: KubeClient, request: PlaceRequest, secrets: SecretStore) -> None:
         self._kube = kube
         self._request = request
         self._applier = Applier(kube)
         self._watcher = Watcher(kube, request.namespace)
         self._inventory = Inventory(kube, request.namespace)
         self._known_shape: Shape | None = None
-        self.secrets = KubernetesSecretStore(kube, request.namespace)
+        self.secrets = secrets
 
     @classmethod
     def attach(cls, environ: Mapping[str, str], request: PlaceRequest) -> KubernetesTopology:
-        """The cluster of the current kubeconfig."""
-        del environ
-        return cls(KubeClient(), request)
+        """The cluster of the current kubeconfig, and the store of secrets that the environment chooses."""
+        kube, namespace = KubeClient(), request.namespace
+        own = KubernetesSecretStore(kube, namespace)
+        return cls(kube, request, chosen_store(environ, kube, namespace, own))
 
     @property
     def _shape(self) -> Shape:
+        if self._known_shape is None and self._request.remembered:
+            self._known_shape = msgspec.json.decode(self._request.remembered, type=Shape)
         if self._known_shape is None:
             groups = self._kube.request("GET", "apis")["groups"]
             cluster = Cluster(frozenset(group["name"] for group in groups))
             self._known_shape = shape_of(self._request.options, cluster)
         return self._known_shape
+
+    @property
+    def remembered(self) -> str:
+        """As `RemembersOptions.remembered`."""
+        return msgspec.json.encode(self._shape).decode()
 
     def apply(self, objects: Sequence[Json]) -> list[Applied]:
         """As `AppliesObjects.apply`; all of them are looked at before the first is changed."""
@@ -115,6 +128,25 @@ class KubernetesTopology:
         done += self._remove(left_over)
         if left_over:
             self._inventory.write((listed | ours) - left_over)
+        return done
+
+    def require_rights_to_renew(self) -> None:
+        """As `ChecksRights.require_rights_to_renew`."""
+        require_rights_to_renew(self._kube, self._request.namespace)
+
+    def renew(self, services: Sequence[Service]) -> list[Applied]:
+        """As `RunsServices.renew`; pods that helm or ArgoCD keep are given an annotation that those leave alone."""
+        namespace = self._request.namespace
+        wanted = [item for item in render(services, self._shape, namespace) if item["kind"] in _WORKLOADS]
+        found = [self.find(item["kind"], item["metadata"]["name"], namespace) for item in wanted]
+        if not any(item and other_manager(item) for item in found):
+            require_only_files(self.preview([], services))
+            return self.run(services)
+        done = self._kube.apply([files_secret(service, namespace) for service in services])
+        for service, item in zip(services, wanted, strict=True):
+            change = {"spec": {"template": {"metadata": {"annotations": {RENEWED: files_digest(service)}}}}}
+            self._kube.patch(item["kind"], item["metadata"]["name"], namespace, change)
+        self._watcher.await_settled(wanted, self._request.timeout, self._request.progress)
         return done
 
     def services(self) -> list[ServiceStatus]:

@@ -1,4 +1,4 @@
-"""A seeded mixture of every attack, for a bounded time; what came of it is told at the end."""
+"""A seeded mixture of every attack, for a bounded time; the results are printed at the end."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from collections.abc import Sequence
 import msgspec
 
 from fleet.contract.config import AgentConfig
-from harness.devices.hostile.attacks import ATTACKS, Act
+from harness.devices.hostile.attack import Act
+from harness.devices.hostile.attacks import WORDS
+from harness.devices.hostile.floods import FLOODS
 from harness.devices.hostile.grammar import mix
-from harness.devices.hostile.line import LineEnded
+from harness.devices.hostile.pace import Pace
+from harness.devices.hostile.raw_connection import ConnectionEnded
 from harness.devices.hostile.thief import Thief
 
 _LONGEST_ACT = 8.0
 """Seconds that one attack may last."""
 _PAUSE = 0.1
-"""Seconds before the next try when nobody let us in."""
+"""Seconds before the next try after a refused login."""
+ATTACKS = WORDS | FLOODS
+"""Every attack, by name."""
 GRAMMAR = "grammar"
 """The name of what no list holds."""
+_PATIENT = 0.7
+"""The share of an assault without floods: the first flood puts the attacker in quarantine."""
 
 
 class Assault(msgspec.Struct, frozen=True, rename="camel"):
@@ -53,6 +60,8 @@ async def assault(
 ) -> Assault:
     """Attack for so many seconds, whatever the server does; each attack once, in any order, before any comes again.
 
+    Of every attack at once, the floods come last: until then he stays below what counts as one.
+
     Args:
         config: What the stolen device holds.
         seed: The same seed makes the same choices.
@@ -64,16 +73,22 @@ async def assault(
     thief = Thief(config, chance, tuple(neighbours))
     acts: dict[str, Act] = {name: attack.act for name, attack in ATTACKS.items()} | {GRAMMAR: mix}
     wanted = [name for name in acts if not only or name in only]
+    words = [name for name in wanted if name not in FLOODS]
+    patient = seconds * _PATIENT if words and len(words) < len(wanted) else 0.0
+    thief.pace = Pace() if patient else None
     started, done = time.monotonic(), Counter[str]()
     queue: list[str] = []
     while (left := seconds - (time.monotonic() - started)) > 0:
-        queue = queue or chance.sample(wanted, len(wanted))
+        if thief.pace is not None and seconds - left >= patient:
+            thief.pace, queue = None, []
+        some = words if thief.pace is not None else wanted
+        queue = queue or chance.sample(some, len(some))
         name = queue.pop()
         done[name] += 1
         try:
             async with asyncio.timeout(min(left, _LONGEST_ACT)):
                 await acts[name](thief)
-        except LineEnded:
+        except ConnectionEnded:
             await asyncio.sleep(_PAUSE)
         except TimeoutError:
             continue

@@ -6,10 +6,11 @@ import random
 
 from fleet.contract.buckets import AGENT_LEASE, DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE
 from harness.devices.hostile import lies
-from harness.devices.hostile.line import message
+from harness.devices.hostile.raw_connection import message
 from harness.devices.hostile.thief import Thief, every_subject, subject
 
 _WRITTEN = (DEVICE_STATE, DEVICE_INFO, DEVICE_HEARTBEAT, AGENT_LEASE)
+_SAID = (lies.info, lies.out_of_order, lies.state, lies.states, lies.heartbeat, lies.lease)
 _HEADERS = ("Nats-Rollup", "KV-Operation", "Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence", "Nats-TTL", "Status")
 
 
@@ -40,14 +41,14 @@ def _word(chance: random.Random) -> bytes:
 
 
 def _body(chance: random.Random) -> bytes:
-    honest = chance.choice((lies.info, lies.state, lies.heartbeat))(chance)
+    honest = chance.choice(_SAID)(chance)
     match chance.randrange(8):
         case 0:
-            return chance.randbytes(chance.choice((0, 1, 10, 1000, 70_000)))
+            return chance.randbytes(chance.choice((0, 1, 10, 1000, 4000, 16_000, 64_000)))
         case 1:
             return honest[: chance.randrange(len(honest))]
         case 2:
-            return honest + b" " * chance.choice((1, 5_000, 500_000))
+            return honest + b" " * chance.choice((1, 3_500, 4_000, 15_000, 16_300, 48_000))
         case _:
             return lies.mutated(chance, honest)
 

@@ -6,25 +6,27 @@ import json
 import random
 from typing import Any
 
-from fleet.contract.upgrade import UpgradePhase
+from fleet.contract.upgrade import UpgradePhase, UpgradeReason
 
 PHASES = tuple(phase.value for phase in UpgradePhase)
+REASONS = tuple(reason.value for reason in UpgradeReason)
+GENERATIONS = (0, 1, 2, 7, 2**31, 2**53 - 1)
 REFUSED: tuple[tuple[str, Any], ...] = (
     ("memory", 2**63 - 1),
     ("memory", -(2**63)),
     ("disk", 2**64 - 1),
     ("agentVersion", "v1.0.0-" + "a" * 200),
-    ("arch", "<" * 300_000),
+    ("arch", "<" * 15_000),
     ("os", "\u0000"),
     ("kernel", "\ud800\udfff\ufeff"),
-    ("bootId", "x" * 70_000),
+    ("bootId", "x" * 15_500),
 )
 """Fields of a device's info that Kubernetes, or etcd, may refuse."""
 
 
 def heartbeat(chance: random.Random, *, honest: bool = False, interval: float = 1) -> bytes:
     """A sign of life; with fields of any kind unless `honest`."""
-    said: dict[str, Any] = {
+    message: dict[str, Any] = {
         "type": "heartbeat",
         "agentVersion": "v0.1.0",
         "instanceId": f"i-{chance.getrandbits(32):x}",
@@ -34,13 +36,13 @@ def heartbeat(chance: random.Random, *, honest: bool = False, interval: float = 
         "at": chance.random() * 4e9,
     }
     if not honest:
-        said |= {"generation": chance.choice((0, 1, 2**53, -1)), "extra": chance.choice(ODD)}
-    return json.dumps(said).encode()
+        message |= {"generation": chance.choice((0, 1, 2**53, -1)), "extra": chance.choice(ODD)}
+    return json.dumps(message).encode()
 
 
 def info(chance: random.Random, **fields: object) -> bytes:
     """What a device says it is; always another value than before."""
-    said: dict[str, Any] = {
+    message: dict[str, Any] = {
         "type": "info",
         "agentVersion": "v0.1.0",
         "arch": "aarch64",
@@ -50,12 +52,12 @@ def info(chance: random.Random, **fields: object) -> bytes:
         "disk": chance.randrange(2**40),
         "bootId": f"{chance.random()}",
     }
-    return json.dumps(said | fields).encode()
+    return json.dumps(message | fields).encode()
 
 
 def state(chance: random.Random, **fields: object) -> bytes:
     """What became of a deployment."""
-    said: dict[str, Any] = {
+    message: dict[str, Any] = {
         "type": "state",
         "generation": chance.randrange(9),
         "phase": "Running",
@@ -63,12 +65,32 @@ def state(chance: random.Random, **fields: object) -> bytes:
         "restarts": chance.randrange(10**6),
         "at": chance.random(),
     }
-    return json.dumps(said | fields).encode()
+    return json.dumps(message | fields).encode()
 
 
-def upgrade(phase: str) -> dict[str, object]:
+def states(chance: random.Random) -> bytes:
+    """False reports about deployments that the device has not, and about some that it has."""
+    names = ("web", "app", f"x{chance.randrange(9)}", "x" * 63)
+    reported = {name: json.loads(state(chance)) for name in chance.sample(names, chance.randint(0, 4))}
+    for one in reported.values():
+        del one["type"]
+    return json.dumps({"type": "states", "states": reported}).encode()
+
+
+def lease(chance: random.Random) -> bytes:
+    """Which of its agents may write: one that there is not, of a boot that was not."""
+    message = {"type": "lease", "instanceId": f"i-{chance.randrange(5)}", "generation": chance.choice(GENERATIONS)}
+    return json.dumps(message | {"expires": chance.random() * 4e9, "bootId": chance.choice(("b", "", "c"))}).encode()
+
+
+def upgrade(phase: str, generation: int = 1, reason: str = "InProgress") -> dict[str, object]:
     """Where an upgrade is said to stand."""
-    return {"phase": phase, "generation": 1, "version": "v0.1.1", "instanceId": "i"}
+    return {"phase": phase, "generation": generation, "reason": reason, "candidate": "v0.1.1", "committed": "v0.1.1"}
+
+
+def out_of_order(chance: random.Random) -> bytes:
+    """A phase of an attempt that is not under way, or that cannot follow the one before."""
+    return info(chance, upgrade=upgrade(chance.choice(PHASES), chance.choice(GENERATIONS), chance.choice(REASONS)))
 
 
 ODD: tuple[Any, ...] = (
@@ -84,7 +106,7 @@ ODD: tuple[Any, ...] = (
         "\ud800",
         "x" * 255,
         "x" * 5000,
-        "<" * 100_000,
+        "<" * 3500,
         "💣" * 99,
     ),
     *([], [[]], {}, {"a": {}}, [None] * 1000, {str(number): number for number in range(1000)}),
@@ -94,13 +116,13 @@ ODD: tuple[Any, ...] = (
 
 def mutated(chance: random.Random, value: bytes) -> bytes:
     """The same value with some fields replaced, dropped, doubled or moved."""
-    said: dict[str, Any] = json.loads(value)
-    for name in chance.sample(sorted(said), chance.randint(1, min(3, len(said)))):
+    message: dict[str, Any] = json.loads(value)
+    for name in chance.sample(sorted(message), chance.randint(1, min(3, len(message)))):
         match chance.randrange(4):
             case 0:
-                del said[name]
+                del message[name]
             case 1:
-                said[name] = [said[name]]
+                message[name] = [message[name]]
             case _:
-                said[name] = chance.choice(ODD)
-    return json.dumps(said).encode()
+                message[name] = chance.choice(ODD)
+    return json.dumps(message).encode()

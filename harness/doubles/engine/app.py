@@ -22,7 +22,12 @@ from harness.doubles.engine.errors import Refused
 from harness.doubles.engine.events import Events, Filter
 from harness.doubles.engine.faults import Fault, Faults
 from harness.doubles.engine.images import Images, progress
-from harness.doubles.engine.records import Creation, Record
+from harness.doubles.engine.log import Wanted
+from harness.doubles.engine.manners import Manners, own_log
+from harness.doubles.engine.networks import Network, Networks
+from harness.doubles.engine.records import Creation
+from harness.doubles.engine.volumes import Volume, Volumes
+from harness.images import ARCHITECTURES
 
 API = "1.41"
 T = TypeVar("T")
@@ -32,12 +37,18 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Double:
     """One engine: its images, containers, listeners and faults."""
 
-    def __init__(self, state: Path, registry: Path) -> None:
+    def __init__(self, state: Path, registry: Path, manners: Manners) -> None:
         """Use what an earlier run left in `state`."""
-        self.events = Events()
+        self._manners = manners
+        self._state = state
+        self.events = Events(manners)
         self.faults = Faults()
         self.images = Images(state / "images", registry)
-        self.containers = Containers(state / "containers", self.images, self.events)
+        self.volumes = Volumes(state / "volumes")
+        self.networks = Networks(state / "networks", manners)
+        self.containers = Containers(
+            state / "containers", self.images, self.events, manners, self.volumes, self.networks
+        )
 
     def app(self) -> ASGIApp:
         """The server."""
@@ -48,16 +59,25 @@ class Double:
             ("GET", "/_ping", self._ping),
             ("GET", "/version", self._version),
             ("GET", "/info", self._info),
+            ("GET", "/system/df", self._usage),
             ("GET", "/events", self._events),
             ("GET", "/containers/json", self._list),
             ("POST", "/containers/create", self._create),
             ("GET", "/containers/{name}/json", self._inspect),
+            ("GET", "/libpod/containers/{name}/json", self._own_log),
             ("GET", "/containers/{name}/logs", self._logs),
             ("POST", "/containers/{name}/start", self._start),
             ("POST", "/containers/{name}/stop", self._stop),
             ("POST", "/containers/{name}/kill", self._kill),
             ("POST", "/containers/{name}/rename", self._rename),
             ("DELETE", "/containers/{name}", self._remove),
+            ("GET", "/volumes", self._list_volumes),
+            ("POST", "/volumes/create", self._volume),
+            ("DELETE", "/volumes/{name}", self._remove_volume),
+            ("POST", "/networks/create", self._make_network),
+            ("GET", "/networks", self._networks),
+            ("GET", "/networks/{name}", self._network),
+            ("DELETE", "/networks/{name}", self._remove_network),
             ("POST", "/images/load", self._load),
             ("POST", "/images/create", self._pull),
             ("GET", "/images/{name:path}/json", self._image),
@@ -67,7 +87,7 @@ class Double:
         ]
         return Starlette(
             routes=[Route(path, handler, methods=[method]) for method, path, handler in table],
-            exception_handlers={Refused: _refusal},
+            exception_handlers={Refused: self._refusal},
             lifespan=self._lifespan,
         )
 
@@ -80,13 +100,16 @@ class Double:
         return Response("OK", headers={"API-Version": API})
 
     async def _version(self, _: Request) -> Response:
-        name = {"Name": "Engine double", "Version": API}
-        return _json(
-            {"Version": API, "ApiVersion": API, "Os": "linux", "Arch": os.uname().machine, "Components": [name]}
-        )
+        name = {"Name": self._manners.engine, "Version": API}
+        architecture = ARCHITECTURES.get(os.uname().machine, os.uname().machine)
+        return _json({"Version": API, "ApiVersion": API, "Os": "linux", "Arch": architecture, "Components": [name]})
 
     async def _info(self, _: Request) -> Response:
-        return _json({"LoggingDriver": "json-file"})
+        return _json({"LoggingDriver": self._manners.logging_driver, "DockerRootDir": str(self._state)})
+
+    async def _usage(self, _: Request) -> Response:
+        volumes = [{"Name": name, "UsageData": {"Size": size}} for name, size in self.volumes.sizes().items()]
+        return _json({"LayersSize": self.images.size(), "Containers": [], "Volumes": volumes})
 
     async def _events(self, request: Request) -> Response:
         lines = self.events.listen(Filter(_filters(request)))
@@ -95,28 +118,36 @@ class Double:
     async def _list(self, request: Request) -> Response:
         everything = request.query_params.get("all", "") in {"1", "true", "True"}
         found = self.containers.list(everything=everything, filters=_filters(request))
-        return _json([_summary(record) for record in found])
+        return _json([self._manners.listed(record) for record in found])
 
     async def _create(self, request: Request) -> Response:
         record = self.containers.create(request.query_params.get("name", ""), _parse(await request.body(), Creation))
         return _json({"Id": record.id, "Warnings": []}, 201)
 
     async def _inspect(self, request: Request) -> Response:
-        record = self.containers.find(request.path_params["name"]).record
-        details: dict[str, Any] = msgspec.to_builtins(record)
-        return _json({**details, "Name": f"/{record.name}"})
+        record = self.containers.inspect(request.path_params["name"])
+        return _json({**self._manners.details(record), "Mounts": self.containers.find(record.id).mounts()})
+
+    async def _own_log(self, request: Request) -> Response:
+        if not self._manners.is_podman:
+            return Response(status_code=404)
+        return _json(own_log(self.containers.find(request.path_params["name"]).record))
 
     async def _logs(self, request: Request) -> Response:
-        text = self.containers.log(self.containers.find(request.path_params["name"]))
-        # One frame of the multiplexed stream: 1 is standard output, which holds standard error too.
-        return Response(b"\x01\0\0\0" + len(text).to_bytes(4, "big") + text if text else b"")
+        given = request.query_params
+        wanted = Wanted(
+            tail=int(given["tail"]) if given.get("tail", "all") != "all" else None,
+            since=float(given.get("since", "0")),
+            follow=given.get("follow", "") in {"1", "true"},
+        )
+        return StreamingResponse(self.containers.find(request.path_params["name"]).log.frames(wanted))
 
     async def _start(self, request: Request) -> Response:
         started = await self.containers.find(request.path_params["name"]).start()
         return Response(status_code=204 if started else 304)
 
     async def _stop(self, request: Request) -> Response:
-        grace = float(request.query_params.get("t", "10"))
+        grace = float(request.query_params["t"]) if "t" in request.query_params else None
         stopped = await self.containers.find(request.path_params["name"]).stop(grace)
         return Response(status_code=204 if stopped else 304)
 
@@ -135,6 +166,30 @@ class Double:
         await self.containers.remove(container, force=request.query_params.get("force", "") in {"1", "true"})
         return Response(status_code=204)
 
+    async def _list_volumes(self, request: Request) -> Response:
+        return _json({"Volumes": self.volumes.list(_filters(request).get("label", ())), "Warnings": []})
+
+    async def _volume(self, request: Request) -> Response:
+        return _json(self.volumes.ensure(_parse(await request.body(), Volume)), 201)
+
+    async def _remove_volume(self, request: Request) -> Response:
+        self.volumes.remove(request.path_params["name"], self.containers.records())
+        return Response(status_code=204)
+
+    async def _make_network(self, request: Request) -> Response:
+        made = self.networks.make(_parse(await request.body(), Network))
+        return _json({"Id": made.name, "Warning": ""}, 201)
+
+    async def _networks(self, request: Request) -> Response:
+        return _json(self.networks.labelled(_filters(request).get("label", ())))
+
+    async def _network(self, request: Request) -> Response:
+        return _json(self.networks.find(request.path_params["name"]))
+
+    async def _remove_network(self, request: Request) -> Response:
+        self.networks.remove(request.path_params["name"], self.containers.records())
+        return Response(status_code=204)
+
     async def _load(self, request: Request) -> Response:
         names = self.images.load(await request.body())
         return Response(progress(*({"stream": f"Loaded image: {name}\n"} for name in names)))
@@ -144,18 +199,24 @@ class Double:
         return Response(progress({"status": f"Pulled {name}"}))
 
     async def _image(self, request: Request) -> Response:
-        image = self.images.find(request.path_params["name"])
-        return _json(msgspec.to_builtins(image))
+        image = self.images.find(self._manners.own_name(request.path_params["name"]))
+        shown: dict[str, Any] = msgspec.to_builtins(image)
+        return _json({**shown, "RepoTags": [self._manners.image(tag) for tag in image.repo_tags]})
 
     async def _remove_image(self, request: Request) -> Response:
-        image = self.images.find(request.path_params["name"])
-        self.containers.refuse_if_used(image.id)
-        self.images.remove(request.path_params["name"])
+        name = self._manners.own_name(request.path_params["name"])
+        self.containers.refuse_if_used(self.images.find(name).id)
+        self.images.remove(name)
         return _json([])
 
     async def _plant(self, request: Request) -> Response:
         self.faults.add(_parse(await request.body(), Fault))
         return Response(status_code=204)
+
+    async def _refusal(self, _: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        status, body = self._manners.refusal(error)
+        return _json(body, status)
 
     async def _heal(self, _: Request) -> Response:
         self.faults.clear()
@@ -171,25 +232,13 @@ class _Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path = re.sub(r"^/v\d+\.\d+", "", scope["path"])
+            path = re.sub(r"^/v\d+(\.\d+)+", "", scope["path"])
             scope = {**scope, "path": path, "raw_path": path.encode()}
             fault = None if path.startswith("/_double/") else await self._faults.meet(scope["method"], path)
             if fault is not None:
                 await _json({"message": fault.message}, fault.status)(scope, receive, send)
                 return
         await self._inner(scope, receive, send)
-
-
-def _summary(record: Record) -> dict[str, object]:
-    return {
-        "Id": record.id,
-        "Names": [f"/{record.name}"],
-        "Image": record.config.image,
-        "ImageID": record.image,
-        "Labels": record.labels,
-        "State": record.state.status,
-        "Status": record.state.status,
-    }
 
 
 def _filters(request: Request) -> dict[str, list[str]]:
@@ -207,8 +256,3 @@ def _parse(data: bytes, kind: type[T]) -> T:
 
 def _json(content: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
-
-
-async def _refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
-    return _json({"message": error.message}, error.status)

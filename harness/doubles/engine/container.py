@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from harness.doubles.engine.errors import Refused
+from harness.doubles.engine.errors import Refused, no_program, not_running, port_taken, still_running
 from harness.doubles.engine.events import Events
 from harness.doubles.engine.health import command, watch
+from harness.doubles.engine.log import Log
+from harness.doubles.engine.manners import Manners
 from harness.doubles.engine.process import Process, Spec, StartFailed
-from harness.doubles.engine.records import Config, Health, HostConfig, Record, now
+from harness.doubles.engine.records import Config, Health, HostConfig, Mount, Record, now
+from harness.doubles.engine.volumes import Volumes
 
 _FIRST_DELAY, _LONGEST_DELAY, _SETTLED = 0.1, 60.0, 10.0
 """Seconds: Docker's restart delays double from 100 ms to a minute, and begin anew after ten seconds of life."""
 
 
+Neighbours = Callable[[Record], contextlib.AbstractAsyncContextManager[int]]
+
+
 class Container:
     """A record, and the process while there is one. `image` is what the image says where the record does not."""
 
-    def __init__(self, record: Record, image: Config, home: Path, events: Events) -> None:
-        """Nothing runs before `start`."""
+    def __init__(
+        self,
+        record: Record,
+        image: Config,
+        home: Path,
+        events: Events,
+        manners: Manners,
+        volumes: Volumes,
+        neighbours: Neighbours,
+    ) -> None:
+        """Nothing runs before `start`. `neighbours` is asked for a process in a network of the container's."""
+        self._neighbours = neighbours
+        self._volumes = volumes
         self.record = record
         self._image = image
         self._home = home
         self._events = events
+        self._manners = manners
         self._process: Process | None = None
+        self.log = Log(home / "log", lambda: self.record.state.running)
         self._tasks: list[asyncio.Task[None]] = []
         self._delay = _FIRST_DELAY
         self._changing = asyncio.Lock()
+
+    @property
+    def pid(self) -> int:
+        """Its process; 0 while there is none."""
+        return self._process.pid if self._process else 0
 
     def save(self) -> None:
         """Write the record to disk."""
@@ -56,8 +83,10 @@ class Container:
             await self._start()
             return True
 
-    async def stop(self, grace: float) -> bool:
-        """Ask it to end, and end it after `grace` seconds; False if it does not run."""
+    async def stop(self, grace: float | None) -> bool:
+        """Ask it to end, and end it after `grace` seconds, or its own; False if it does not run."""
+        own = self.record.config.stop_timeout
+        grace = grace if grace is not None else 10 if own is None else own
         async with self._changing:
             self.record.stopped = True
             if not self.record.state.running:
@@ -74,7 +103,7 @@ class Container:
             Refused: 409 it does not run.
         """
         if self._process is None:
-            raise Refused(409, f"Cannot kill container: {self.record.id}: Container {self.record.id} is not running")
+            raise not_running(self.record.id)
         self._emit("kill", signal=str(int(number)))
         self._process.send(number)
 
@@ -86,11 +115,7 @@ class Container:
         """
         async with self._changing:
             if self.record.state.running and not force:
-                raise Refused(
-                    409,
-                    f"You cannot remove a running container {self.record.id}. "
-                    "Stop the container before attempting removal or force remove",
-                )
+                raise still_running(self.record.id)
             self.record.stopped = True
             await self._end(signal.SIGKILL, 0)
             shutil.rmtree(self._home)
@@ -111,12 +136,17 @@ class Container:
     async def _start(self) -> None:
         state = self.record.state
         try:
-            self._process = await Process.start(self._spec())
+            async with self._neighbours(self.record) as pid:
+                self._process = await Process.start(msgspec.structs.replace(self._spec(), join=pid))
+                state.pid = self._process.pid
         except StartFailed as error:
             raise self._not_started(error) from error
         state.become("running")
         state.pid, state.exit_code, state.error, state.started_at = self._process.pid, 0, "", now()
-        self._tasks = [asyncio.create_task(self._attend(self._process, time.monotonic()))]
+        self._tasks = [
+            asyncio.create_task(self._attend(self._process, time.monotonic())),
+            asyncio.create_task(self.log.note()),
+        ]
         self._emit("start")
         check = self.record.config.healthcheck or self._image.healthcheck
         if check is not None and command(check):
@@ -127,21 +157,16 @@ class Container:
 
     def _not_started(self, error: StartFailed) -> Refused:
         if error.kind == "port":
-            code, status = 128, 500
-            text = (
-                f"driver failed programming external connectivity on endpoint {self.record.name}: "
-                f"Error starting userland proxy: listen tcp4 0.0.0.0:{error.port}: bind: address already in use"
-            )
+            code, refused = 128, port_taken(error.port, self.record.name)
         elif error.kind == "exec":
-            code, status = 127, 400
-            program = self._argv()[0]
-            text = f'OCI runtime create failed: exec: "{program}": executable file not found in $PATH: unknown'
+            code, refused = 127, no_program(self._argv()[0])
         else:
-            code, status, text = 128, 500, error.message
+            code, refused = 128, Refused(500, error.message)
         self.record.state.become("created" if self.record.state.status == "created" else "exited")
-        self.record.state.exit_code, self.record.state.error = code, text
+        if self._manners.tells_failed_start:
+            self.record.state.exit_code, self.record.state.error = code, refused.message
         self.save()
-        return Refused(status, text)
+        return refused
 
     async def _attend(self, process: Process, started: float) -> None:
         """Wait for the process's end, and do what the policy says."""
@@ -152,7 +177,7 @@ class Container:
         state = self.record.state
         state.exit_code, state.pid, state.finished_at = code, 0, now()
         again = self._restarts(code)
-        state.become("restarting" if again else "exited")
+        state.become(self._manners.between if again else "exited")
         if again:
             self.record.restart_count += 1
         self._emit("die", exitCode=str(code))
@@ -160,7 +185,7 @@ class Container:
         if again:
             if time.monotonic() - started >= _SETTLED:
                 self._delay = _FIRST_DELAY
-            await asyncio.sleep(self._delay)
+            await asyncio.sleep(self._delay if self._manners.pauses else 0)
             self._delay = min(2 * self._delay, _LONGEST_DELAY)
             async with self._changing:
                 if not self.record.stopped:
@@ -196,7 +221,7 @@ class Container:
         else:
             for task in tasks:
                 task.cancel()
-            if self.record.state.restarting:
+            if self.record.state.status == self._manners.between:
                 self.record.state.become("exited")
 
     def _stop_signal(self) -> signal.Signals:
@@ -211,16 +236,58 @@ class Container:
         return [*entrypoint, *(own.cmd or default)]
 
     def _spec(self) -> Spec:
-        own = self.record.config
+        own, host = self.record.config, self.record.host_config
         env = dict(entry.split("=", 1) for entry in [*(self._image.env or []), *(own.env or [])] if "=" in entry)
         return Spec(
             root=str(self._home / "root"),
             argv=self._argv(),
-            env={"PATH": os.defpath, "HOSTNAME": self.record.id[:12], **env},
+            env={"PATH": os.defpath, "HOSTNAME": own.hostname or self.record.id[:12], **self._manners.env, **env},
             folder=own.working_dir or self._image.working_dir or "/",
-            log=str(self._home / "log"),
-            ports=_published(self.record.host_config),
+            log=str(self.log.file),
+            ports=_published(host),
+            hostname=own.hostname or self.record.id[:12],
+            network=host.network_mode,
+            mounts=[
+                *(
+                    {
+                        "type": one.type,
+                        "source": self._source(one),
+                        "target": one.target,
+                        "read_only": one.read_only,
+                        "size": one.tmpfs_options.size_bytes if one.tmpfs_options else 0,
+                    }
+                    for one in host.mounts or []
+                ),
+                *(
+                    {"type": "bind", "source": one.path_on_host, "target": one.path_in_container, "read_only": False}
+                    for one in host.devices or []
+                ),
+            ],
+            shm=host.shm_size,
+            read_only=host.readonly_rootfs,
+            privileged=host.privileged,
+            cap_add=host.cap_add or [],
+            cap_drop=host.cap_drop or [],
+            security=host.security_opt or [],
+            ulimits=[(one.name, one.soft, one.hard) for one in host.ulimits or []],
+            user=own.user or self._image.user,
         )
+
+    def mounts(self) -> list[dict[str, Any]]:
+        """What is mounted, as `inspect` shows it; sources are where they lie on the host."""
+        return [
+            {
+                "Type": one.type,
+                "Name": one.source if one.type == "volume" else "",
+                "Source": "" if one.type == "tmpfs" else self._source(one),
+                "Destination": one.target,
+                "RW": not one.read_only,
+            }
+            for one in self.record.host_config.mounts or []
+        ]
+
+    def _source(self, mount: Mount) -> str:
+        return str(self._volumes.data(mount.source)) if mount.type == "volume" else mount.source
 
     def _emit(self, action: str, **attributes: str) -> None:
         self._events.emit(action, self.record, **attributes)

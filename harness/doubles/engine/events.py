@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
+from harness.doubles.engine.manners import Manners
 from harness.doubles.engine.records import Record
 
 
@@ -18,7 +19,7 @@ def label_fits(labels: Mapping[str, str], wanted: str) -> bool:
 
 
 class Filter:
-    """What a listener wants to hear: values of one name are alternatives, labels must all fit."""
+    """The filter of a listener: values of one name are alternatives, all labels must match."""
 
     def __init__(self, filters: Mapping[str, Sequence[str]]) -> None:
         """Take the decoded `filters` parameter."""
@@ -38,12 +39,14 @@ class Filter:
 class Events:
     """Everybody who listens."""
 
-    def __init__(self) -> None:
-        """Nobody yet."""
+    def __init__(self, manners: Manners) -> None:
+        """Begin without listeners."""
+        self._manners = manners
         self._listeners: dict[asyncio.Queue[bytes], Filter] = {}
 
     def emit(self, action: str, record: Record, **attributes: str) -> None:
         """Tell all who want to hear it."""
+        action = self._manners.event(action)
         seen = time.time_ns()
         line = msgspec.json.encode(
             {

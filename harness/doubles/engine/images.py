@@ -13,9 +13,10 @@ from typing import IO, cast
 
 import msgspec
 
-from harness.doubles.engine.errors import Refused, no_such_image
+from harness.doubles.engine.errors import Refused, no_reference, no_such_image
 from harness.doubles.engine.records import Config
-from harness.tars import extract
+from harness.doubles.engine.volumes import size_of
+from harness.images.tars import extract
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
@@ -36,10 +37,14 @@ class Image(msgspec.Struct, frozen=True, rename="pascal"):
     id: str
     repo_tags: list[str]
     config: Config
+    os: str = ""
+    architecture: str = ""
 
 
 class _ImageFile(msgspec.Struct, frozen=True):
     config: Config = Config()
+    os: str = ""
+    architecture: str = ""
 
 
 class Images:
@@ -58,13 +63,17 @@ class Images:
             Refused: 404 there is none; 400 the name cannot be one.
         """
         if not _REFERENCE.fullmatch(name):
-            raise Refused(400, "invalid reference format")
+            raise no_reference()
         wanted = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
         for file in self._folder.glob("*/image.json"):
             image = msgspec.json.decode(file.read_bytes(), type=Image)
             if wanted in image.repo_tags or name in {image.id, image.id.removeprefix("sha256:")}:
                 return image
         raise no_such_image(name)
+
+    def size(self) -> int:
+        """The bytes of all of them."""
+        return size_of(self._folder)
 
     def root(self, image: Image) -> Path:
         """The unpacked file system; for copying, not for running in."""
@@ -122,7 +131,8 @@ class Images:
             null.parent.mkdir(exist_ok=True)
             null.touch()
         # An image's configuration repeats the container's shape (OCI image specification, `config`).
-        image = Image(f"sha256:{digest}", names, msgspec.json.decode(config, type=_ImageFile).config)
+        file = msgspec.json.decode(config, type=_ImageFile)
+        image = Image(f"sha256:{digest}", names, file.config, file.os, file.architecture)
         (home / "image.json").write_bytes(msgspec.json.encode(image))
         return names
 

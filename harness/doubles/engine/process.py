@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from harness.process import die_with
+from harness.processes.spawn import die_with
 
 _SHIM = Path(__file__).with_name("shim.py")
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """What the shim is told first."""
+    """The first message to the shim."""
 
     root: str
     argv: list[str]
@@ -26,6 +26,19 @@ class Spec(msgspec.Struct, frozen=True):
     folder: str
     log: str
     ports: list[dict[str, int | str]]
+    hostname: str
+    network: str
+    mounts: list[dict[str, Any]]
+    shm: int
+    read_only: bool
+    privileged: bool
+    cap_add: list[str]
+    cap_drop: list[str]
+    security: list[str]
+    ulimits: list[tuple[str, int, int]]
+    user: str
+    join: int = 0
+    """A process whose network namespace it has; 0 for a new one."""
 
 
 class StartFailed(Exception):  # noqa: N818 - an outcome
@@ -74,11 +87,13 @@ class Process:
         )
         process = cls(shim)
         process._write(msgspec.json.encode(spec))
-        said = await process._read()
-        if "started" not in said:
+        message = await process._read()
+        if "started" not in message:
             await shim.wait()
-            raise StartFailed(said.get("failed", "shim"), said.get("message", "the shim died"), said.get("port", 0))
-        process.pid = said["started"]
+            raise StartFailed(
+                message.get("failed", "shim"), message.get("message", "the shim died"), message.get("port", 0)
+            )
+        process.pid = message["started"]
         process._reader = asyncio.create_task(process._listen())
         return process
 
@@ -108,15 +123,16 @@ class Process:
         return msgspec.json.decode(line) if line else {}
 
     async def _listen(self) -> None:
-        while said := await self._read():
-            if "checked" in said and self._checks:
+        code = 137
+        while message := await self._read():
+            if "checked" in message and self._checks:
                 answer = self._checks.pop(0)
                 if not answer.done():
-                    answer.set_result(Checked(said["checked"], said["output"]))
-            elif "ended" in said:
-                self._code.set_result(said["ended"])
-        if not self._code.done():
-            self._code.set_result(137)
+                    answer.set_result(Checked(message["checked"], message["output"]))
+            elif "ended" in message:
+                code = message["ended"]
         assert self._shim.stdin
         self._shim.stdin.close()
+        # The shim holds the published ports until it ends: a container has not ended before they are free.
         await self._shim.wait()
+        self._code.set_result(code)

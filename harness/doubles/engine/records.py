@@ -35,6 +35,9 @@ class Config(msgspec.Struct, frozen=True, rename="pascal"):
     labels: dict[str, str] | None = None
     working_dir: str = ""
     stop_signal: str = ""
+    stop_timeout: int | None = None
+    user: str = ""
+    hostname: str = ""
     healthcheck: HealthCheck | None = None
     exposed_ports: dict[str, dict[str, str]] | None = None
 
@@ -60,18 +63,84 @@ class LogConfig(msgspec.Struct, frozen=True, rename="pascal"):
     config: dict[str, str] | None = None
 
 
+class TmpfsOptions(msgspec.Struct, frozen=True, rename="pascal"):
+    """Of a mount of memory."""
+
+    size_bytes: int = 0
+
+
+class Mount(msgspec.Struct, frozen=True, rename="pascal"):
+    """A mount as it was asked for."""
+
+    type: str
+    target: str
+    source: str = ""
+    read_only: bool = False
+    tmpfs_options: TmpfsOptions | None = None
+
+
+class Ulimit(msgspec.Struct, frozen=True, rename="pascal"):
+    """A limit of each process."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class Device(msgspec.Struct, frozen=True, rename="pascal"):
+    """A device node of the host."""
+
+    path_on_host: str
+    path_in_container: str
+    cgroup_permissions: str = "rwm"
+
+
 class HostConfig(msgspec.Struct, frozen=True, rename="pascal"):
-    """`HostConfig`, as far as it is honoured."""
+    """`HostConfig`, as far as it is honoured; limits of memory, processors and processes are only shown."""
 
     port_bindings: dict[str, list[Binding] | None] | None = None
     restart_policy: RestartPolicy = RestartPolicy()
     log_config: LogConfig = LogConfig()
+    network_mode: str = "default"
+    extra_hosts: list[str] | None = None
+    dns: list[str] | None = None
+    mounts: list[Mount] | None = None
+    memory: int = 0
+    nano_cpus: int = 0
+    pids_limit: int | None = None
+    ulimits: list[Ulimit] | None = None
+    shm_size: int = 64 * 2**20
+    readonly_rootfs: bool = False
+    privileged: bool = False
+    cap_add: list[str] | None = None
+    cap_drop: list[str] | None = None
+    security_opt: list[str] | None = None
+    devices: list[Device] | None = None
+
+
+class IpamConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    """The address that a container asks for."""
+
+    ipv4_address: str = msgspec.field(default="", name="IPv4Address")
+
+
+class Endpoint(msgspec.Struct, frozen=True, rename="pascal"):
+    """Where a container is in a network."""
+
+    ipam_config: IpamConfig | None = msgspec.field(default=None, name="IPAMConfig")
+
+
+class NetworkingConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    """The networks that were made which a container is in, by name."""
+
+    endpoints_config: dict[str, Endpoint | None] | None = None
 
 
 class Creation(Config, frozen=True, rename="pascal"):
     """The body of `POST /containers/create`."""
 
     host_config: HostConfig = HostConfig()
+    networking_config: NetworkingConfig = NetworkingConfig()
 
 
 class HealthLog(msgspec.Struct, frozen=True, rename="pascal"):
@@ -115,7 +184,7 @@ class State(msgspec.Struct, rename="pascal", omit_defaults=False):
 
 
 class Record(msgspec.Struct, rename="pascal"):
-    """One container on disk. `stopped` says that somebody asked it to stop, so that no policy starts it again."""
+    """One container on disk. `stopped` means that a client stopped it, so that no policy starts it again."""
 
     id: str
     name: str
@@ -126,6 +195,24 @@ class Record(msgspec.Struct, rename="pascal"):
     state: State = msgspec.field(default_factory=State)
     restart_count: int = 0
     stopped: bool = False
+    networking_config: NetworkingConfig = NetworkingConfig()
+    joined: dict[str, str] = {}
+    """The ids of the networks in which it was started, by name."""
+
+    @property
+    def networks(self) -> dict[str, Endpoint]:
+        """The networks that it is in."""
+        return {name: one or Endpoint() for name, one in (self.networking_config.endpoints_config or {}).items()}
+
+    def address(self, network: str) -> str:
+        """The address that it asks for in a network; empty for none."""
+        config = self.networks.get(network, Endpoint()).ipam_config
+        return config.ipv4_address if config else ""
+
+    @property
+    def volumes(self) -> frozenset[str]:
+        """The volumes that it was made with."""
+        return frozenset(one.source for one in self.host_config.mounts or () if one.type == "volume")
 
     @property
     def labels(self) -> dict[str, str]:

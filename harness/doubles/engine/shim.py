@@ -23,6 +23,9 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+sys.path.insert(0, os.path.dirname(__file__))
+import confine
+
 _NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
 _PR_SET_PDEATHSIG = 1
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -40,23 +43,23 @@ def main() -> None:
     try:
         ports = _bind(spec["ports"])
         output = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        _isolate()
+        _isolate(spec)
     except _Failed as error:
         _say(**error.said)
         return
-    keeper, said = _start(spec, output)
-    _say(**said)
-    if "started" in said:
+    keeper, message = _start(spec, output)
+    _say(**message)
+    if "started" in message:
         for listener, port in ports:
             if listener.type == socket.SOCK_STREAM:
                 threading.Thread(target=_relay, args=(listener, port), daemon=True).start()
-        _serve(spec, said["started"], keeper)
+        _serve(spec, message["started"], keeper)
 
 
 class _Failed(Exception):  # noqa: N818 - an outcome, told to the engine
-    def __init__(self, **said: Any) -> None:  # noqa: ANN401 - becomes JSON
-        super().__init__(said)
-        self.said = said
+    def __init__(self, **message: Any) -> None:  # noqa: ANN401 - becomes JSON
+        super().__init__(message)
+        self.said = message
 
 
 def _say(**message: Any) -> None:  # noqa: ANN401 - becomes JSON
@@ -99,23 +102,40 @@ def _unshare(flags: int) -> None:
         raise _Failed(failed="namespaces", message=f"the engine double needs root or user namespaces: {cause}")
 
 
-def _isolate() -> None:
-    """Enter a new network namespace; without root, also a user namespace in which we are root."""
+def _join(pid: int, *, user: bool) -> bool:
+    """Enter the network namespace of a process, and the user namespace that it is of; False if it has just ended."""
+    try:
+        spaces = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in (["user"] if user else []) + ["net"]]
+    except OSError:
+        return False
+    for space in spaces:
+        if _libc.setns(space, 0) != 0:
+            cause = os.strerror(ctypes.get_errno())
+            raise _Failed(failed="namespaces", message=f"the network of another container cannot be entered: {cause}")
+        os.close(space)
+    return True
+
+
+def _isolate(spec: Spec) -> None:
+    """Enter namespaces of the container's own; without root, also a user namespace in which we are root."""
     uid, gid = os.geteuid(), os.getegid()
-    _unshare(_NEWNET | (0 if uid == 0 else _NEWUSER))
-    if uid != 0:
+    joined = spec["join"] and _join(spec["join"], user=uid != 0)
+    network = 0 if joined or spec["network"] == "host" else _NEWNET
+    _unshare(network | confine.NEWNS | confine.NEWUTS | (0 if uid == 0 or joined else _NEWUSER))
+    if uid != 0 and not joined:
         for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
-            with open(f"/proc/self/{name}", "w") as file:  # noqa: PTH123 - pathlib would double the start-up time
+            with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
+    try:
+        confine.furnish(spec)
+    except OSError as error:
+        raise _Failed(failed="mount", message=str(error)) from error
+    if not network:
+        return
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16sH14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
-
-
-def _enter(spec: Spec) -> None:
-    os.chroot(spec["root"])
-    os.chdir(spec["folder"])
 
 
 def _start(spec: Spec, output: int) -> tuple[int, dict[str, Any]]:
@@ -129,8 +149,8 @@ def _start(spec: Spec, output: int) -> tuple[int, dict[str, Any]]:
         _die_with_parent()
         os._exit(_keep(spec, output, writer))
     os.close(writer)
-    with os.fdopen(reader) as said:
-        return keeper, json.loads(said.readline())
+    with os.fdopen(reader) as stream:
+        return keeper, json.loads(stream.readline())
 
 
 def _keep(spec: Spec, output: int, writer: int) -> int:
@@ -138,7 +158,8 @@ def _keep(spec: Spec, output: int, writer: int) -> int:
 
     def prepare() -> None:
         _die_with_parent()
-        _enter(spec)
+        confine.mount_processes(spec)
+        confine.enter(spec)
 
     try:
         _unshare(_NEWPID)
@@ -171,7 +192,7 @@ def _serve(spec: Spec, process: int, keeper: int) -> None:
         readable, _, _ = select.select([0, ended], [], [])
         if ended in readable:
             _say(ended=os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1]))
-            return
+            os._exit(0)  # at once: the engine waits for it
         data = os.read(0, 65536)
         if not data:
             return
@@ -201,7 +222,7 @@ def _check(spec: Spec, argv: list[str], limit: float) -> None:
             stderr=subprocess.STDOUT,
             timeout=limit,
             check=False,
-            preexec_fn=lambda: _enter(spec),
+            preexec_fn=lambda: confine.enter(spec),
         )
         _say(checked=done.returncode, output=done.stdout.decode(errors="replace")[:4096])
     except subprocess.TimeoutExpired:

@@ -23,21 +23,21 @@ _SUB = {"active": "running", "activating": "auto-restart", "failed": "failed", "
 
 def main(argv: list[str]) -> int:
     """Play one command line."""
-    said = _parser().parse_intermixed_args(argv)
+    options = _parser().parse_intermixed_args(argv)
     systemd = Systemd(Path(os.environ["FLEET_ROOT"]), Path(os.environ["FLEET_WORLD"]), dict(os.environ))
     try:
-        if said.verb == "daemon-reload":
+        if options.verb == "daemon-reload":
             systemd.daemon_reload()
             return 0
-        if said.verb == "list-units":
-            return _list(systemd, said)
-        units = [unit for word in said.units for unit in _named(systemd, word)]
-        return max((_one(systemd, unit, said) for unit in units), default=1)
+        if options.verb == "list-units":
+            return _list(systemd, options)
+        units = [unit for word in options.units for unit in _named(systemd, word)]
+        return max((_one(systemd, unit, options) for unit in units), default=0)
     except Refused as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.code
     except (HarnessError, AssertionError) as error:
-        print(f"Failed to {said.verb}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"Failed to {options.verb}: {error}", file=sys.stderr)  # noqa: T201
         return 1
 
 
@@ -66,24 +66,24 @@ def _named(systemd: Systemd, word: str) -> list[str]:
     return [unit for unit in systemd.known() if fnmatch(unit, name)] if "*" in word else [name]
 
 
-def _one(systemd: Systemd, unit: str, said: argparse.Namespace) -> int:
-    if said.verb in {"is-active", "is-failed", "status", "is-enabled", "show"}:
-        return _ask(systemd, unit, said)
+def _one(systemd: Systemd, unit: str, options: argparse.Namespace) -> int:
+    if options.verb in {"is-active", "is-failed", "status", "is-enabled", "show"}:
+        return _ask(systemd, unit, options)
     acts = {
         "enable": lambda: systemd.enable(unit),
         "disable": lambda: systemd.disable(unit),
-        "start": lambda: systemd.start(unit, wait=not said.no_block),
-        "stop": lambda: systemd.stop(unit, wait=not said.no_block),
+        "start": lambda: systemd.start(unit, wait=not options.no_block),
+        "stop": lambda: systemd.stop(unit, wait=not options.no_block),
         "restart": lambda: systemd.restart(unit),
         "reset-failed": lambda: systemd.reset_failed(unit),
-        "kill": lambda: systemd.kill(unit, _signal(said.signal), alone=said.kill_whom == "main"),
+        "kill": lambda: systemd.kill(unit, _signal(options.signal), alone=options.kill_whom == "main"),
     }
-    if said.verb not in acts:
-        raise Refused(1, f"Unknown command verb '{said.verb}' (systemctl double).")
-    acts[said.verb]()
-    if said.now and said.verb == "enable":
+    if options.verb not in acts:
+        raise Refused(1, f"Unknown command verb '{options.verb}' (systemctl double).")
+    acts[options.verb]()
+    if options.now and options.verb == "enable":
         systemd.start(unit)
-    elif said.now and said.verb == "disable":
+    elif options.now and options.verb == "disable":
         systemd.stop(unit)
     return 0
 
@@ -94,27 +94,27 @@ def _signal(word: str) -> signal.Signals:
     return signal.Signals[word if word.startswith("SIG") else f"SIG{word}"]
 
 
-def _ask(systemd: Systemd, unit: str, said: argparse.Namespace) -> int:
+def _ask(systemd: Systemd, unit: str, options: argparse.Namespace) -> int:
     exists = systemd.exists(unit)
     state = systemd.state(unit) if exists else "inactive"
-    if said.verb == "is-enabled":
+    if options.verb == "is-enabled":
         answer, code = ("enabled", 0) if unit in systemd.enabled() else ("disabled", 1)
-    elif said.verb == "is-failed":
+    elif options.verb == "is-failed":
         answer, code = state, 0 if state == "failed" else 1
-    elif said.verb == "show":
-        answer, code = _shown(systemd, unit, state, said), 0
-    elif said.verb == "status":
+    elif options.verb == "show":
+        answer, code = _shown(systemd, unit, state, options), 0
+    elif options.verb == "status":
         if not exists:
             raise Refused(4, f"Unit {unit} could not be found.")
         answer, code = f"{unit}\n     Active: {state}", 0 if state == "active" else 3
     else:
         answer, code = state, 0 if state == "active" else 3
-    if not said.quiet:
+    if not options.quiet:
         print(answer)  # noqa: T201
     return code
 
 
-def _shown(systemd: Systemd, unit: str, state: str, said: argparse.Namespace) -> str:
+def _shown(systemd: Systemd, unit: str, state: str, options: argparse.Namespace) -> str:
     status = systemd.status(unit)
     last = status.exits[-1].code if status and status.exits else 0
     known = {
@@ -127,16 +127,16 @@ def _shown(systemd: Systemd, unit: str, state: str, said: argparse.Namespace) ->
         "ExecMainStatus": abs(last),
         "Result": (status.result if status else "") or "success",
     }
-    wanted = [name for word in said.property for name in word.split(",")] or list(known)
-    return "\n".join(str(known[name]) if said.value else f"{name}={known[name]}" for name in wanted if name in known)
+    wanted = [name for word in options.property for name in word.split(",")] or list(known)
+    return "\n".join(str(known[name]) if options.value else f"{name}={known[name]}" for name in wanted if name in known)
 
 
-def _list(systemd: Systemd, said: argparse.Namespace) -> int:
+def _list(systemd: Systemd, options: argparse.Namespace) -> int:
     for unit in systemd.known():
         state = systemd.state(unit)
-        shown = state != "inactive" or said.all or "inactive" in said.state.split(",")
-        named = not said.units or any(fnmatch(unit, pattern) for pattern in said.units)
-        if shown and named and (not said.state or state in said.state.split(",")):
+        shown = state != "inactive" or options.all or "inactive" in options.state.split(",")
+        named = not options.units or any(fnmatch(unit, pattern) for pattern in options.units)
+        if shown and named and (not options.state or state in options.state.split(",")):
             print(f"{unit} loaded {state} {_SUB[state]} {unit}")  # noqa: T201
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from harness.doubles.systemctl.units import Unit, template, valid_name
-from harness.parts import PartSpec, PartStatus, Request, ask, put, remove, specs, statuses, tell
+from harness.processes.spec import ComponentSpec, ComponentStatus, Request, ask, put, remove, specs, statuses, tell
 from harness.wait import wait_until
 
 UNITS = "etc/systemd/system"
@@ -41,7 +41,7 @@ class Systemd:
         self._world = world
         self._env = {key: env[key] for key in _KEPT if key in env}
 
-    def part_name(self, unit: str) -> str:
+    def component_name(self, unit: str) -> str:
         """What the world calls a unit of this device: `agent-pi-1` for `fleet-agent.service`."""
         return f"{unit.removesuffix('.service').removeprefix('fleet-')}-{self._root.name}"
 
@@ -72,8 +72,8 @@ class Systemd:
         """Nothing runs, nothing is remembered of the boot before; start what is enabled, and wait for it."""
         self.daemon_reload()
         for unit in self.known():
-            remove(self._world, self.part_name(unit))
-        ask(self._world, "look", timeout=_STOP)
+            remove(self._world, self.component_name(unit))
+        ask(self._world, "reconcile", timeout=_STOP)
         for unit in self.enabled():
             self.start(unit)
 
@@ -82,12 +82,12 @@ class Systemd:
         loaded = self._loaded(unit, "start")
         if self.state(unit) == "active":
             return
-        spec = loaded.part(self._root, self.part_name(unit), self._env)
+        spec = loaded.component(self._root, self.component_name(unit), self._env)
         if loaded.last("Service", "Type") == "exec" and not os.access(spec.argv[0], os.X_OK):
             raise Refused(1, f"Job for {unit} failed because the control process exited with error code.")
         before = self._starts(unit)
         put(self._world, spec)
-        ask(self._world, "look")
+        ask(self._world, "reconcile")
         if self._starts(unit) == before:  # the same specification as before, but it had ended
             ask(self._world, "restart", spec.name)
         if loaded.oneshot and wait:
@@ -101,10 +101,10 @@ class Systemd:
     def stop(self, unit: str, *, wait: bool = True) -> None:
         """End it, and wait until it has ended."""
         self._loaded(unit, "stop")
-        spec = specs(self._world).get(self.part_name(unit))
+        spec = specs(self._world).get(self.component_name(unit))
         if spec is not None:
             put(self._world, replace(spec, run=False))
-            tell(self._world, Request("look", wait=wait), timeout=_STOP)
+            tell(self._world, Request("reconcile", wait=wait), timeout=_STOP)
 
     def restart(self, unit: str) -> None:
         """Stop, and start as it is loaded."""
@@ -115,17 +115,17 @@ class Systemd:
         """Send a signal to every process of it, or to the main one alone."""
         if not self.running(unit):
             raise Refused(1, f"Failed to kill unit {unit}: Unit {unit} not loaded.")
-        tell(self._world, Request("signal", self.part_name(unit), number, alone))
+        tell(self._world, Request("signal", self.component_name(unit), number, alone))
 
     def reset_failed(self, unit: str) -> None:
         """Forget that it failed, and how often it was started."""
         if not self.running(unit):
-            remove(self._world, self.part_name(unit))
-            ask(self._world, "look")
+            remove(self._world, self.component_name(unit))
+            ask(self._world, "reconcile")
 
-    def status(self, unit: str) -> PartStatus | None:
+    def status(self, unit: str) -> ComponentStatus | None:
         """What the supervisor knows of it; None: it was never started."""
-        return statuses(self._world).get(self.part_name(unit))
+        return statuses(self._world).get(self.component_name(unit))
 
     def running(self, unit: str) -> bool:
         """Whether its process runs."""
@@ -134,7 +134,7 @@ class Systemd:
 
     def state(self, unit: str) -> str:
         """`active`, `activating`, `failed` or `inactive`, as `is-active` prints it."""
-        status, spec = self.status(unit), specs(self._world).get(self.part_name(unit))
+        status, spec = self.status(unit), specs(self._world).get(self.component_name(unit))
         if status is None or spec is None:
             return "inactive"
         loaded = self._loaded(unit, "show")
@@ -152,10 +152,10 @@ class Systemd:
 
     def known(self) -> list[str]:
         """The units that were started since the device was made."""
-        return sorted(_unit_name(spec, self._root.name) for spec in self.parts())
+        return sorted(_unit_name(spec, self._root.name) for spec in self.components())
 
-    def parts(self) -> list[PartSpec]:
-        """The parts of the world that play this device's units."""
+    def components(self) -> list[ComponentSpec]:
+        """The components of the world that play this device's units."""
         return [spec for spec in specs(self._world).values() if spec.env.get("FLEET_ROOT") == str(self._root)]
 
     def _starts(self, unit: str) -> int:
@@ -184,5 +184,5 @@ class Systemd:
         return Unit(unit, loaded.read_text())
 
 
-def _unit_name(spec: PartSpec, device: str) -> str:
+def _unit_name(spec: ComponentSpec, device: str) -> str:
     return f"fleet-{spec.name.removesuffix(f'-{device}')}.service"

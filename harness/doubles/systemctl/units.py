@@ -1,4 +1,4 @@
-"""systemd unit files, as far as an agent's units need: parsed, and turned into a part of the world.
+"""systemd unit files, as far as an agent's units need: parsed, and turned into a component of the world.
 
 Directives follow systemd.unit(5), systemd.service(5), systemd.kill(5) and systemd.exec(5). What restricts or describes
 a service is ignored; what would change how it runs, and is not played, is refused rather than ignored.
@@ -13,7 +13,7 @@ import signal
 from pathlib import Path
 
 from harness.errors import Misused
-from harness.parts import KillMode, PartSpec, Restart
+from harness.processes.spec import ComponentSpec, KillMode, Restart
 
 _RESTARTS: dict[str, Restart] = {"no": "no", "always": "always", "on-failure": "on-failure"}
 _KILLS: dict[str, KillMode] = {"control-group": "group", "mixed": "mixed", "process": "process"}
@@ -67,8 +67,8 @@ class Unit:
         """Whether it counts as active after its process has ended well."""
         return self.last("Service", "RemainAfterExit") in _YES
 
-    def part(self, device_root: Path, name: str, env: dict[str, str]) -> PartSpec:
-        """The part that plays this unit on a device.
+    def component(self, device_root: Path, name: str, env: dict[str, str]) -> ComponentSpec:
+        """The component that plays this unit on a device.
 
         Raises:
             Misused: it uses what is not played, or has no ExecStart.
@@ -81,11 +81,12 @@ class Unit:
         pause = seconds(self.last("Service", "RestartSec", "100ms"))
         folder = self.last("Service", "WorkingDirectory")
         window = seconds(self.last("Unit", "StartLimitIntervalSec", "10s"))
-        return PartSpec(
+        return ComponentSpec(
             name=name,
             argv=tuple(argv),
             side="product",
             env={**env, **self._environment()},
+            inherits=False,
             cwd=str(device_root / folder.lstrip("/")) if folder else "",
             restart=_RESTARTS[self.last("Service", "Restart", "no")],
             pause=pause,

@@ -11,7 +11,7 @@ an instance of its own with its own keys, users and administrators; any other ho
 Files, all mode 0600: `DIR/<domain>/state.json` (replaced whole at every change, so that nothing answered is lost with
 the process), `DIR/<domain>/admin.pat` (the machine administrator's access token), `DIR/<domain>/admin.password` (the
 human administrator `admin@fleet.<domain>`, who approves device codes at `GET/POST /device`: form fields `user_code`,
-`login_name`, `password`, `action=allow|deny`).
+`login_name`, `password`, `action=allow|deny`; and signs in to applications at `GET/POST /oauth/v2/authorize`).
 
 Control, with the first domain's access token as bearer, never itself slowed or failed:
 
@@ -24,6 +24,6 @@ Control, with the first domain's access token as bearer, never itself slowed or 
 | `DELETE /_double/keys/inactive` | withdraws INACTIVE web keys from the key set |
 | `GET /_double/calls` | how often each `METHOD path` was called since the start |
 
-What it does not play: the authorization-code flow and its pages, refresh tokens, v2 APIs, gRPC, more than one
+What it does not play: the authorization-code flow without PKCE, refresh tokens, v2 APIs, gRPC, more than one
 organisation, and any permission but "administrator or not".
 """

@@ -13,7 +13,7 @@ from harness.doubles.zitadel.modes import Modes
 from harness.doubles.zitadel.serve import DOMAINS
 from harness.doubles.zitadel.store import ADMIN_LOGIN, Store
 from harness.errors import HarnessError, Misused
-from harness.serving import listen, server
+from harness.processes.asgi import listen, server
 
 
 def main(argv: list[str] | None = None) -> int:

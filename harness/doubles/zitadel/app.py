@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from harness.doubles.zitadel import control, device, grants, metadata, oidc, projects, users
+from harness.doubles.zitadel import authorize, control, device, grants, metadata, oidc, projects, users
 from harness.doubles.zitadel.call import Call, Handler, endpoint, http_date
 from harness.doubles.zitadel.guard import require_admin
 from harness.doubles.zitadel.modes import Fault, Modes
@@ -35,6 +35,8 @@ _OPEN: list[tuple[str, str, Handler]] = [
     ("POST", "/oauth/v2/introspect", oidc.introspect),
     ("POST", "/oauth/v2/device_authorization", device.authorize),
     ("GET POST", "/oidc/v1/userinfo", oidc.userinfo),
+    ("GET", "/oauth/v2/authorize", authorize.page),
+    ("POST", "/oauth/v2/authorize", authorize.decide),
     ("GET", "/device", device.page),
     ("POST", "/device", device.decide),
 ]
@@ -79,7 +81,7 @@ class Double:
     """The application. `modes` may be set from outside by whoever runs it in its own process."""
 
     def __init__(self, store: Store, audit: Audit = to_stderr, modes: Modes | None = None) -> None:
-        """`audit` hears of every call, without secrets: no bodies, no queries, no headers. `modes` to begin with."""
+        """`audit` gets every call, without secrets: no bodies, queries or headers. `modes` are the first ones."""
         self.store, self.audit = store, audit
         self._initial = modes or Modes()
         self.modes = replace(self._initial)

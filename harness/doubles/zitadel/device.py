@@ -20,7 +20,7 @@ GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, hence no words; RFC 8628 section 6.1 proposes them."""
 _KEPT_AFTER_EXPIRY = 3600
-"""Seconds for which an expired code is still told from an unknown one."""
+"""Seconds for which an expired code still differs from an unknown one."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Device login</title>
@@ -99,7 +99,7 @@ async def page(call: Call) -> Response:
 
 
 async def decide(call: Call) -> Response:
-    """`POST /device`: the person's answer. Wrong names, passwords and codes are not told apart in the status."""
+    """`POST /device`: the person's answer. Wrong names, passwords and codes have the same status."""
     form = await call.form()
     typed, login = form.get("user_code", "").strip().upper(), form.get("login_name", "").strip()
     code = next((code for code in call.instance.device_codes.values() if code.user_code == typed), None)
@@ -116,8 +116,8 @@ async def decide(call: Call) -> Response:
     call.caller = user
     call.instance.touch(code)
     await call.save()
-    said = "Allowed. You can close this page." if allowed else "Denied. Nothing was granted."
-    return HTMLResponse(_PAGE.format(message=said, form=""))
+    message = "Allowed. You can close this page." if allowed else "Denied. Nothing was granted."
+    return HTMLResponse(_PAGE.format(message=message, form=""))
 
 
 def _page(message: str, code: str, login: str = "", status: int = 200) -> Response:

@@ -1,4 +1,4 @@
-"""Who may call the management API, and the small shapes that its answers share."""
+"""Authorization of the management API, and the small types that its answers share."""
 
 from __future__ import annotations
 

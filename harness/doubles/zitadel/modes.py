@@ -43,7 +43,8 @@ class Modes(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     `latency` delays every call. `lag` is how long a new user, key, grant, project, role or application stays unseen,
     and a removed user listed.
     `clock_offset` moves the double's clock, in tokens and in the Date header. `slow_down` is how many polls of
-    the device flow are still answered so.
+    the device flow are still answered so. `claims` are put into every token in the place of its own: what a foreign or
+    faulty issuer might sign.
     """
 
     latency: Duration = 0
@@ -56,6 +57,7 @@ class Modes(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     device_lifetime: Annotated[int, msgspec.Meta(ge=1)] = 300
     slow_down: Annotated[int, msgspec.Meta(ge=0)] = 0
     faults: list[Fault] = []
+    claims: dict[str, str | float | list[str]] = {}
 
     def take_fault(self, path: str) -> Fault | None:
         """The fault that meets this call, counted."""

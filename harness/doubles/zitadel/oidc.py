@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 from starlette.responses import JSONResponse, Response
 
-from harness.doubles.zitadel import crypto, tokens
+from harness.doubles.zitadel import authorize, crypto, tokens
 from harness.doubles.zitadel.assertion import user_of
 from harness.doubles.zitadel.call import Call
 from harness.doubles.zitadel.device import GRANT as DEVICE_GRANT
@@ -37,7 +37,7 @@ async def discovery(call: Call) -> Json:
         "end_session_endpoint": f"{issuer}/oidc/v1/end_session",
         "device_authorization_endpoint": f"{issuer}/oauth/v2/device_authorization",
         "jwks_uri": f"{issuer}/oauth/v2/keys",
-        "grant_types_supported": ["authorization_code", JWT_PROFILE_GRANT, DEVICE_GRANT],
+        "grant_types_supported": [authorize.GRANT, JWT_PROFILE_GRANT, DEVICE_GRANT],
         "response_types_supported": ["code", "id_token", "id_token token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
@@ -54,7 +54,7 @@ async def keys(call: Call) -> Response:
 
 
 async def token(call: Call) -> Json:
-    """`/oauth/v2/token`: the JWT profile (RFC 7523) and the device flow (RFC 8628)."""
+    """`/oauth/v2/token`: the JWT profile (RFC 7523), the device flow (RFC 8628) and the code flow (RFC 6749)."""
     form = await call.form() if call.request.method == "POST" else {}
     grant = form.get("grant_type", "")
     if not grant:
@@ -63,6 +63,8 @@ async def token(call: Call) -> Json:
         return await _jwt_profile(call, form)
     if grant == DEVICE_GRANT:
         return await device_token(call, form)
+    if grant == authorize.GRANT:
+        return await authorize.exchange(call, form)
     raise OAuthError("unsupported_grant_type", f"{grant[:100]} not supported")
 
 

@@ -116,6 +116,7 @@ class AddOidcApp(msgspec.Struct, rename="camel"):
 
     name: Text = ""
     grant_types: tuple[str, ...] = ()
+    redirect_uris: tuple[str, ...] = ()
     app_type: str = "OIDC_APP_TYPE_WEB"
     auth_method_type: str = "OIDC_AUTH_METHOD_TYPE_BASIC"
     access_token_type: str = "OIDC_TOKEN_TYPE_BEARER"  # noqa: S105
@@ -130,6 +131,7 @@ async def add_oidc_app(call: Call) -> Json:
     secret = "" if asked.auth_method_type == "OIDC_AUTH_METHOD_TYPE_NONE" else crypto.new_secret()
     app = _new_app(call, project, asked.name, secret)
     app.grant_types = asked.grant_types
+    app.redirect_uris = asked.redirect_uris
     app.token_type = _TOKEN_TYPES[asked.access_token_type]
     app.role_assertion = asked.access_token_role_assertion
     app.settings = {"oidcConfig": {"clientId": app.client_id, **msgspec.to_builtins(asked)}}

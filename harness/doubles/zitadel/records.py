@@ -87,6 +87,7 @@ class App(Record, kw_only=True):
     grant_types: tuple[str, ...] = ()
     token_type: str = BEARER
     role_assertion: bool = False
+    redirect_uris: tuple[str, ...] = ()
     settings: dict[str, object] = {}
     visible: float = 0
 
@@ -136,6 +137,17 @@ class DeviceCode(Record, kw_only=True):
     user: str = ""
 
 
+class AuthorizationCode(Record, kw_only=True):
+    """What a signed-in browser brings back (RFC 6749, section 4.1.2); its id is the code."""
+
+    client: str
+    user: str
+    scopes: tuple[str, ...]
+    redirect_uri: str
+    challenge: str
+    expires: float
+
+
 class Instance(msgspec.Struct, kw_only=True):
     """One tenant: what a Host name stands for. `secret` is the key of its opaque tokens (Fernet)."""
 
@@ -154,6 +166,7 @@ class Instance(msgspec.Struct, kw_only=True):
     grants: dict[str, Grant] = {}
     tokens: dict[str, Token] = {}
     device_codes: dict[str, DeviceCode] = {}
+    authorization_codes: dict[str, AuthorizationCode] = {}
 
     def new_id(self) -> str:
         """A decimal id of 18 digits that grows with time, also across restarts."""

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.doubles.zitadel.app import Audit, Double, to_stderr
 from harness.doubles.zitadel.store import ADMIN_LOGIN, Store, write_secret
-from harness.serving import serving
+from harness.processes.asgi import serving
 
 DOMAINS = ("localhost", "127.0.0.1")
 

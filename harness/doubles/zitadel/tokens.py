@@ -80,7 +80,7 @@ async def _jwt(call: Call, token: Token, app: App | None) -> str:
         del claims["aud"]
     if app is None or app.role_assertion:
         claims |= role_claims(call, token, app)
-    return crypto.sign(claims, await _active_key(call))
+    return crypto.sign(claims | call.modes.claims, await _active_key(call))
 
 
 def _opaque(call: Call, token: Token) -> str:

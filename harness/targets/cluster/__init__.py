@@ -17,24 +17,24 @@ from typing import IO
 import httpx
 import msgspec
 
-from harness import folders
 from harness.devices.lab import Lab, Pool, prepare_login
 from harness.devices.process import ProcessDevice
-from harness.engine import FoundEngine, engine
+from harness.engine.select import FoundEngine, engine
 from harness.errors import Misused
-from harness.parts import write_atomic
 from harness.probes.kube import KubeProbe
-from harness.targets.cluster import marks, preflight
+from harness.processes.spec import write_atomic
+from harness.targets.cluster import preflight, run_label
 from harness.targets.cluster.description import Description, Kind, describe
 from harness.targets.cluster.guard import guarded
 from harness.targets.cluster.lease import leased
 from harness.targets.cluster.person import Person, sign_in
-from harness.targets.cluster.pods import PodParts
+from harness.targets.cluster.pods import PodComponents
 from harness.targets.cluster.policy import Rules
 from harness.targets.cluster.upstream import client, upstream
 from harness.targets.embedded import remove_containers
-from harness.targets.local import LocalParts, inherited
-from harness.world import World
+from harness.targets.local import LocalComponents, inherited
+from harness.world import folders
+from harness.world.world import World
 
 _log = logging.getLogger("fleet.cluster")
 
@@ -106,8 +106,8 @@ def _to_write(place: _Place) -> Generator[_Opened]:
         token = sign_in(description, env, place.root)
         env["FLEET_ADMIN_TOKEN_FILE"] = str(token)
         prepare_login(description.lab, place.root / "home")
-        remove = partial(marks.remove, http, namespace, run_id, env, place.root)
-        if marks.claim(http, namespace, run_id):
+        remove = partial(run_label.remove, http, namespace, run_id, env, place.root)
+        if run_label.claim(http, namespace, run_id):
             _log.warning("removed what a run before this one left: %s", ", ".join(remove()))
         cleanup.callback(remove)
         yield _Opened(env, token, lease.unfit, description.lab)
@@ -118,7 +118,7 @@ def _world(kind: Kind, place: _Place, opened: _Opened, lock: IO[bytes]) -> Gener
     description, root, lab = place.description, place.root, opened.lab
     with contextlib.ExitStack() as cleanup:
         found = cleanup.enter_context(engine()) if lab.processes else FoundEngine("", "each device's own")
-        local = LocalParts(root, lock, found.socket)
+        local = LocalComponents(root, lock, found.socket)
         cleanup.callback(local.close)
         local.await_ready([])
         kube = KubeProbe(Path(opened.env["KUBECONFIG"]), description.namespace)
@@ -133,9 +133,9 @@ def _world(kind: Kind, place: _Place, opened: _Opened, lock: IO[bytes]) -> Gener
             env=opened.env,
             namespace=description.namespace,
             identity=Person(description.issuer, description.issuer_ca, opened.token, description.approve_command),
-            parts=PodParts(kube, local, lambda: _problems(description, opened.unfit), ours=False),
+            components=PodComponents(kube, local, lambda: _problems(description, opened.unfit), ours=False),
             engine=found.name,
-            make_device=pool.lend,
+            make_device=pool.acquire,
             device_kinds=lab.kinds,
             visited=True,
             secret=lambda name: kube.secret("fleet-secrets", name) or "",

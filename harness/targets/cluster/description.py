@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 
+from fleet.contract.errors import InvalidInput
+from fleet.contract.written import Written, nearest
 from harness.devices.lab import Lab
+from harness.devices.lab_file import PATHS, anchored
 from harness.errors import TargetUnavailable
 
 Kind = Literal["staging", "production"]
@@ -63,13 +66,15 @@ def describe(kind: Kind, file: str, environ: Mapping[str, str] = os.environ) -> 
         TargetUnavailable: something is missing, unreadable or of the wrong form; the message lists all of it.
     """
     prefix = f"FLEET_{kind.upper()}_"
-    given = _from_file(Path(file)) if file else {}
+    written = _from_file(Path(file)) if file else None
+    given = cast("dict[str, Any]", anchored(written.value, Path(file).parent, _PATHS)) if written else {}
     simple = [field for field in Description.__struct_fields__ if field not in {"lab", "approve_command"}]
     for field in simple:
         if value := environ.get(prefix + field.upper()):
             given[field] = value
-    problems = _missing(kind, given, prefix)
-    found = None if problems else _typed(given, problems)
+    problems = _unknown(environ, prefix, simple) + _missing(kind, given, prefix)
+    of_variables = [field for field in simple if environ.get(prefix + field.upper())]
+    found = None if problems else _typed(given, problems, written, of_variables)
     problems += _unreadable(given, found)
     if problems or found is None:
         listed = "\n".join(f"  - {problem}" for problem in problems)
@@ -80,33 +85,26 @@ def describe(kind: Kind, file: str, environ: Mapping[str, str] = os.environ) -> 
     return found
 
 
-def _from_file(file: Path) -> dict[str, Any]:
-    load = msgspec.json.decode if file.suffix == ".json" else msgspec.yaml.decode
+def _from_file(file: Path) -> Written:
     try:
-        found = load(file.read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
+        written = Written(file.read_bytes(), f"the description {file}", next_step=_SEE)
+        written.check(Description)
+    except OSError as error:
         raise TargetUnavailable(f"the description {file} cannot be read: {error}", next_step=_SEE) from error
-    if not isinstance(found, dict):
+    except InvalidInput as error:
+        raise TargetUnavailable("\n".join([error.what, *error.more]), next_step=_SEE) from error
+    if not isinstance(written.value, dict):
         raise TargetUnavailable(f"the description {file} holds no fields", next_step=_SEE)
-    return _anchored(found, file.parent)  # pyright: ignore[reportUnknownArgumentType]
+    return written
 
 
-def _anchored(given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Paths that a file names are meant beside it, wherever the tests are started."""
-
-    def at(value: object) -> object:
-        return str(folder.absolute() / Path(value).expanduser()) if isinstance(value, str) and value else value
-
-    def walk(value: object, name: str = "") -> object:
-        if isinstance(value, dict):
-            items: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
-            return {key: walk(it, key) for key, it in items.items()}
-        return at(value) if name in _PATHS else value
-
-    return {key: walk(value, key) for key, value in given.items()}
+_PATHS = ("kubeconfig", "issuer_ca", "admin_token_file", *PATHS)
 
 
-_PATHS = ("kubeconfig", "issuer_ca", "admin_token_file", "key", "known_hosts")
+def _unknown(environ: Mapping[str, str], prefix: str, fields: list[str]) -> list[str]:
+    known = [prefix + field.upper() for field in fields]
+    strange = sorted(name for name in environ if name.startswith(prefix) and name not in known)
+    return [f"{name}: no such variable; did you mean {nearest(name, known)}?" for name in strange]
 
 
 def _missing(kind: Kind, given: Mapping[str, Any], prefix: str) -> list[str]:
@@ -120,18 +118,34 @@ def _missing(kind: Kind, given: Mapping[str, Any], prefix: str) -> list[str]:
     return problems
 
 
-def _typed(given: Mapping[str, Any], problems: list[str]) -> Description | None:
-    try:
+def _typed(
+    given: Mapping[str, Any], problems: list[str], written: Written | None, of_variables: Sequence[str]
+) -> Description | None:
+    def convert(value: object) -> Description:
         # Not strict: a variable is text, also where a number is meant.
-        return msgspec.convert(given, Description, strict=False, dec_hook=lambda _, value: Path(value))
+        return msgspec.convert(value, Description, strict=False, dec_hook=lambda _, value: Path(value))
+
+    try:
+        return convert(given)
     except msgspec.ValidationError as error:
-        place = _PLACE.search(str(error))
-        problems.append(f"{place['place'] if place else 'it'}: {_PLACE.sub('', str(error))}")
+        found = _PLACE.search(str(error))
+        place = found["place"] if found else "it"
+        problem = ""
+        if written is not None and place.partition(".")[0] not in of_variables:
+            problem = written.problem(lambda value: convert({**given, **cast("dict[str, Any]", value)}))
+        problems.append(problem or f"{place}: {_PLACE.sub('', str(error))}")
         return None
 
 
 def _unreadable(given: Mapping[str, Any], found: Description | None) -> list[str]:
-    named = {field: Path(str(given[field])) for field in _PATHS if given.get(field)}
+    named = {field: Path(path) for field in _PATHS if isinstance(path := given.get(field), str) and path}
     for board, address in (found.lab.boards if found else {}).items():
         named |= {f"lab.boards.{board}.key": address.key, f"lab.boards.{board}.known_hosts": address.known_hosts}
-    return [f"{field}: {path} cannot be read" for field, path in named.items() if not os.access(path, os.R_OK)]
+    return [f"{field}: {path} cannot be read" for field, path in named.items() if not _readable(path)]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return os.access(path, os.R_OK)
+    except ValueError:
+        return False  # a path with a NUL in it

@@ -1,4 +1,4 @@
-"""The door between a run and a cluster that is only visited: everything of ours goes through it.
+"""The proxy between a run and a shared cluster: all requests of the run pass through it.
 
 The fleet command, kubectl and the harness' own probes get a kubeconfig of this door, on 127.0.0.1 and with a token of
 its own. It asks `policy` about each request, marks what is made, and writes down what it refused.
@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from harness.errors import Misused
-from harness.parts import write_atomic
-from harness.serving import serving
+from harness.processes.asgi import serving
+from harness.processes.spec import write_atomic
 from harness.targets.certificates import Authority
 from harness.targets.cluster import policy
 from harness.targets.cluster.policy import Forbidden, Rules, Target, Verdict
@@ -111,7 +111,7 @@ async def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
 
 @contextlib.contextmanager
 def guarded(socket: Path, rules: Rules, unfit: Callable[[], str], folder: Path) -> Generator[Path]:
-    """The door while the `with` lasts; yields the kubeconfig that leads through it."""
+    """Runs the proxy during the `with`; yields the kubeconfig for it."""
     authority = Authority(folder / "guard")
     guard = Guard(socket, rules, unfit)
     kubeconfig = folder / "guard" / "kubeconfig"

@@ -70,7 +70,7 @@ class Lease:
             TargetUnavailable: another run has it; the message says who, since when and until when.
         """
         while True:
-            seen = self._look()
+            seen = self._read()
             if seen is not None and not seen.free:
                 raise TargetUnavailable(
                     f"the target is in use by {seen.holder}, since {seen.since:%Y-%m-%d %H:%M:%S} UTC",
@@ -100,7 +100,7 @@ class Lease:
             return f"the lease on the target could not be renewed for {self._seconds} s, so another run may have it"
         return ""
 
-    def _look(self) -> Seen | None:
+    def _read(self) -> Seen | None:
         answer = self._http.get(f"{self._path}/{NAME}")
         if answer.status_code == 404:
             return None
@@ -114,7 +114,7 @@ class Lease:
         )
 
     def _put(self, before: Json | None) -> bool:
-        """Write it with ourselves as its holder; False when somebody else was faster."""
+        """Write the lease with this run as its holder; False if another run was faster."""
         asked = time.monotonic()
         now = f"{_now(self._http.get('/version')):%Y-%m-%dT%H:%M:%S.%fZ}"
         self._since = self._since or now
@@ -148,7 +148,7 @@ class Lease:
     def _renew(self) -> None:
         if self._put(self._item):
             return
-        seen = self._look()
+        seen = self._read()
         if seen is None or seen.holder != self._holder:
             self._lost = f"the lease on the target was lost to {seen.holder if seen else 'whoever deleted it'}"
             _log.error(self._lost)

@@ -1,4 +1,4 @@
-"""The identity provider of a cluster that is only visited: somebody at the terminal, or a program, signs in there."""
+"""The identity provider of a shared cluster: a person at the terminal, or a program, signs in there."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.commands import run
 from harness.errors import Misused, TargetUnavailable
+from harness.scenario.command import run
 from harness.targets.cluster.description import Description
 
 _SIGN_IN = 300.0

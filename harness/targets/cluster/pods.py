@@ -1,4 +1,4 @@
-"""The parts of a fleet server that runs as pods: looked at; ended only in a cluster of our own."""
+"""The components of a fleet server that runs as pods: looked at; ended only in a cluster of our own."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.errors import HarnessError, Misused, TargetUnavailable
-from harness.parts import Event, PartStatus
 from harness.probes.kube import KubeProbe
-from harness.targets.local import LocalParts
+from harness.processes.spec import ComponentStatus, Event
+from harness.targets.local import LocalComponents
 from harness.targets.node import workloads
 
 Json = dict[str, Any]
 
 
-class PodParts:
-    """Satisfies `Parts`: the server's pods, and beside them whatever of the run's agents lives on this machine."""
+class PodComponents:
+    """Satisfies `Components`: the server's pods, and beside them whatever of the run's agents lives on this machine."""
 
-    def __init__(self, kube: KubeProbe, local: LocalParts, unfit: Callable[[], list[str]], *, ours: bool) -> None:
+    def __init__(self, kube: KubeProbe, local: LocalComponents, unfit: Callable[[], list[str]], *, ours: bool) -> None:
         """`unfit` says what else is wrong with the target: its issuer, our lease. `ours` lets pods be deleted."""
         self._kube = kube
         self._ours = ours
         self._local = local
         self._unfit = unfit
 
-    def statuses(self) -> Mapping[str, PartStatus]:
-        """As `Parts.statuses`; a process id of another machine says nothing, so a pod's is 1."""
+    def statuses(self) -> Mapping[str, ComponentStatus]:
+        """As `Components.statuses`; a process id of another machine says nothing, so a pod's is 1."""
         found = {name: workloads.status_of(name, pods, 1) for name, pods in self._pods().items()}
         return {**found, **self._local.statuses()}
 
     def kill(self, name: str) -> None:
-        """As `Parts.kill`: deletes a part's pods without grace, and its controller makes new ones."""
+        """As `Components.kill`: deletes a component's pods without grace, and its controller makes new ones."""
         if not self._ours or name in self._local.statuses():
             self._own("end", name).kill(name)
             return
@@ -41,26 +41,26 @@ class PodParts:
             self._kube.delete(f"{self._path}/{pod['metadata']['name']}?gracePeriodSeconds=0")
 
     def stop(self, name: str) -> None:
-        """As `Parts.stop`: of agents on this machine only, and so are the next three."""
+        """As `Components.stop`: of agents on this machine only, and so are the next three."""
         self._own("stop", name).stop(name)
 
     def start(self, name: str) -> None:
-        """As `Parts.start`."""
+        """As `Components.start`."""
         self._own("start", name).start(name)
 
     def pause(self, name: str) -> None:
-        """As `Parts.pause`."""
+        """As `Components.pause`."""
         self._own("freeze", name).pause(name)
 
     def resume(self, name: str) -> None:
-        """As `Parts.resume`."""
+        """As `Components.resume`."""
         self._own("unfreeze", name).resume(name)
 
     def fetch(self, name: str, path: str) -> list[str]:
-        """As `Parts.fetch`: of every ready pod, by way of the API server.
+        """As `Components.fetch`: of every ready pod, by way of the API server.
 
         Raises:
-            TargetUnavailable: the part is no pod.
+            TargetUnavailable: the component is no pod.
         """
         pods = [pod for pod in self._pods().get(name, []) if workloads.is_ready(pod)]
         if not pods:
@@ -69,7 +69,7 @@ class PodParts:
         return [self._kube.text(page) or "" for page in pages]
 
     def problems(self, since: float) -> list[str]:
-        """As `Parts.problems`."""
+        """As `Components.problems`."""
         found = [*self._unfit(), *self._local.problems(since)]
         try:
             found += [
@@ -80,18 +80,18 @@ class PodParts:
         return found
 
     def product_deaths(self, since: float) -> list[str]:
-        """As `Parts.product_deaths`; the cluster's clock and ours must agree for it."""
+        """As `Components.product_deaths`; the cluster's clock and ours must agree for it."""
         begin = datetime.datetime.fromtimestamp(time.time() - time.monotonic() + since, datetime.UTC)
         pods = [pod for name, own in self._pods().items() if workloads.side_of(name) == "product" for pod in own]
         return workloads.deaths(pods, begin) + self._local.product_deaths(since)
 
     def history(self, since: float) -> list[Event]:
-        """As `Parts.history`."""
+        """As `Components.history`."""
         return self._local.history(since)
 
-    def record(self, what: str, part: str) -> None:
-        """As `Parts.record`."""
-        self._local.record(what, part)
+    def record(self, what: str, component: str) -> None:
+        """As `Components.record`."""
+        self._local.record(what, component)
 
     def _pods(self) -> Mapping[str, list[Json]]:
         return workloads.by_part((self._kube.get(self._path) or {}).get("items", []))
@@ -100,7 +100,7 @@ class PodParts:
     def _path(self) -> str:
         return f"/api/v1/namespaces/{self._kube.namespace}/pods"
 
-    def _own(self, verb: str, name: str) -> LocalParts:
+    def _own(self, verb: str, name: str) -> LocalComponents:
         if name not in self._local.statuses():
             raise Misused(f"cannot {verb} {name}, which is a pod", next_step="mark the test `embedded`")
         return self._local

@@ -23,8 +23,10 @@ RUN_LABEL = f"{GROUP}/test-run"
 _LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DOORS = frozenset({"exec", "attach", "portforward", "proxy"})
 """Subresources by which a look may change things."""
-_PAGE = re.compile(r"/api/v1/namespaces/[^/]+/pods/[^/]+/proxy/(metrics|connz|readyz|healthz)")
+_PAGE = re.compile(r"/api/v1/namespaces/[^/]+/pods/[^/]+/proxy/(metrics|readyz|healthz)")
 """What a pod of ours tells about itself."""
+_WHO = re.compile(r"/apis/authentication\.k8s\.io/v1(alpha1|beta1)?/selfsubjectreviews")
+"""The identity of the login; the request is a POST, and changes nothing."""
 
 
 class Verdict(Enum):
@@ -35,7 +37,7 @@ class Verdict(Enum):
     MARK = "mark"
     """It makes an object, which gets the mark."""
     OWN = "own"
-    """It is sent if the object bears our mark, or if there is none yet."""
+    """Sent if the object has the run's mark, or does not exist."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -68,6 +70,8 @@ def judge(rules: Rules, method: str, path: str) -> tuple[Verdict, Target]:
         if _DOORS & set(words) and not _PAGE.fullmatch(path):
             raise Forbidden(f"{words[-1]} may be more than a look")
         return Verdict.SEND, target
+    if method == "POST" and _WHO.fullmatch(path):
+        return Verdict.SEND, target
     if not rules.run_id:
         raise Forbidden("this run may only look, and this would change something")
     if target.plural not in {DEVICES, DEPLOYMENTS}:
@@ -89,23 +93,22 @@ def check_owner(rules: Rules, target: Target, held: Json | None) -> None:
         return
     owner = held["metadata"].get("labels", {}).get(RUN_LABEL)
     if owner != rules.run_id:
-        whose = f"the run {owner}" if owner else "somebody who is no test run"
-        raise Forbidden(f"{target.plural}/{target.name} was made by {whose}, and this is the run {rules.run_id}")
+        maker = f"the run {owner}" if owner else "somebody who is no test run"
+        raise Forbidden(f"{target.plural}/{target.name} was made by {maker}, and this is the run {rules.run_id}")
 
 
 def marked(rules: Rules, body: bytes, kind: str) -> bytes:
     """The body of a request with our mark.
 
     Raises:
-        Misused: it cannot be marked: it is neither JSON nor YAML, or a JSON patch of metadata.
+        Misused: it cannot be marked: it is neither JSON nor YAML, or a JSON patch of labels.
     """
     try:
         value: Any = msgspec.yaml.decode(body)
     except msgspec.DecodeError as error:
         raise Misused(f"the body cannot be marked: {error}", next_step="send JSON or YAML") from error
-    if kind.startswith("application/json-patch"):  # RFC 6902; it leaves the mark of an object that is ours
-        if b"/metadata" in body:
-            raise Misused("a JSON patch may take the run's labels away", next_step="send a merge patch")
+    if kind.startswith("application/json-patch"):
+        _keeps_labels(value)
         return body
     if not isinstance(value, dict):
         raise Misused("the body cannot be marked: it is no object", next_step="send one object")
@@ -113,6 +116,25 @@ def marked(rules: Rules, body: bytes, kind: str) -> bytes:
     metadata: Json = item.get("metadata") or {}
     labels: Json = metadata.get("labels") or {}
     return msgspec.json.encode({**item, "metadata": {**metadata, "labels": {**labels, RUN_LABEL: rules.run_id}}})
+
+
+class _Operation(msgspec.Struct):
+    """A step of a JSON patch (RFC 6902); both places are JSON pointers (RFC 6901)."""
+
+    path: str
+    from_: str = msgspec.field(default="/", name="from")
+
+
+def _keeps_labels(patch: object) -> None:
+    """An object that is ours bears our mark in its labels: no step may reach those, nor what they are in."""
+    try:
+        operations = msgspec.convert(patch, list[_Operation])
+    except msgspec.ValidationError as error:
+        raise Misused(f"the body is no JSON patch: {error}", next_step="send one, or a merge patch") from error
+    for one in operations:
+        for place in (one.path, one.from_):
+            if place in {"", "/metadata"} or f"{place}/".startswith("/metadata/labels/"):
+                raise Misused("a JSON patch may take the run's labels away", next_step="send a merge patch")
 
 
 def _target(rules: Rules, words: list[str]) -> Target:

@@ -1,4 +1,4 @@
-"""What a run needs of a cluster that is only visited: looked at before anything is changed, and told all at once."""
+"""What a run needs of a shared cluster: checked before anything is changed, and reported in one message."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from harness.errors import PartDied, PartNotReady, TargetUnavailable
-from harness.process import running, socket_answers, tail
+from harness.errors import ComponentDied, ComponentNotReady, TargetUnavailable
+from harness.processes.spawn import running, socket_answers, tail
 from harness.targets.cluster.description import Description
 from harness.targets.local import inherited
 
@@ -38,7 +38,7 @@ def upstream(description: Description, folder: Path) -> Generator[Path]:
         try:
             ready, env = partial(socket_answers, socket), {**inherited(), **home}
             cleanup.enter_context(running(argv, name="kubectl proxy", log=log, ready=ready, env=env))
-        except (PartDied, PartNotReady) as error:
+        except (ComponentDied, ComponentNotReady) as error:
             raise TargetUnavailable(
                 f"the kubeconfig {description.kubeconfig} cannot be used:\n{tail(log)}",
                 next_step="kubectl config get-contexts shows what it holds",
@@ -54,7 +54,7 @@ def client(socket: Path) -> httpx.Client:
 
 
 def _check(socket: Path, description: Description) -> None:
-    """Whether anybody answers, and takes us for somebody."""
+    """Whether the server answers, and accepts the login."""
     try:
         with client(socket) as http:
             answer = http.get(f"/api/v1/namespaces/{description.namespace}/configmaps?limit=1")

@@ -1,4 +1,4 @@
-"""Certificates, and a token for everybody who speaks to the API server: written before anything starts."""
+"""Certificates, and a token for each client of the API server: written before anything starts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from harness.parts import write_atomic
+from harness.processes.spec import write_atomic
 from harness.targets.certificates import Authority, token_keys
 from harness.targets.control_plane import render_kubeconfig
-from harness.targets.node.plan import FIRST_SERVICE, SITE_ADDRESS, Plan
+from harness.targets.node.plan import BRIDGE_ADDRESS, FIRST_SERVICE, Plan
 
 CONTROLLER_MANAGER = "kube-controller-manager"
 SCHEDULER = "kube-scheduler"
@@ -33,10 +33,10 @@ class Files(msgspec.Struct, frozen=True):
 
 
 def prepare(plan: Plan) -> Files:
-    """Write them below the site's folder, and the kubelets' below each machine's."""
+    """Write them below the cluster's folder, and the kubelets' below each machine's."""
     folder = plan.root / "kubernetes"
     authority = Authority(plan.root / "tls")
-    addresses = ("127.0.0.1", SITE_ADDRESS, FIRST_SERVICE)
+    addresses = ("127.0.0.1", BRIDGE_ADDRESS, FIRST_SERVICE)
     server = authority.issue("kube-apiserver", hosts=("localhost", *_SERVER_NAMES, *addresses))
     users = {
         "admin": ("admin", _MASTERS),

@@ -1,4 +1,4 @@
-"""Containers of a site as processes: found by their control groups, which the outside sees too, and signalled."""
+"""Containers of a cluster as processes: found by their control groups, which the outside sees too, and signalled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness import cgroups
+from harness.processes import cgroups
 from harness.targets.node.plan import Plan
 
 Json = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The daemons as parts: their flags and configuration files. Why each flag is there: the Kubernetes reference pages."""
+"""The daemons as components: their flags and configuration files. The Kubernetes reference pages explain each flag."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import msgspec
 
-from harness.parts import PartSpec, put, write_atomic
-from harness.process import python_script
+from harness.processes.spawn import python_script
+from harness.processes.spec import ComponentSpec, put, write_atomic
 from harness.targets.node.access import CONTROLLER_MANAGER, DNS, PROXY, SCHEDULER, VOLUMES, Files, kubeconfig
 from harness.targets.node.plan import (
     ALL_PODS,
     API_PORT,
+    BRIDGE_ADDRESS,
     DOMAIN,
     KUBELET_PORT,
     SERVICES,
-    SITE_ADDRESS,
     STORAGE_CLASS,
     Machine,
     Plan,
@@ -38,7 +38,7 @@ _GO = {"GOGC": "400"}
 
 
 def put_first(plan: Plan, files: Files) -> None:
-    """Write the parts that need no API server: itself, the machines, and their containerd."""
+    """Write the components that need no API server: itself, the machines, and their containerd."""
     for spec in (_etcd(plan), _api_server(plan, files), *(_machine(plan, machine) for machine in plan.machines)):
         put(plan.root, spec)
     for machine in plan.machines:
@@ -47,7 +47,7 @@ def put_first(plan: Plan, files: Files) -> None:
 
 
 def put_rest(plan: Plan, files: Files) -> None:
-    """Write the parts that would only wait, ever longer, for an API server that is not there yet."""
+    """Write the components that would only wait, ever longer, for an API server that is not there yet."""
     roles = plan.binaries["kuberoles"]
     volumes = (str(kubeconfig(plan, VOLUMES)), str(plan.root / "volumes"))
     for spec in (
@@ -62,7 +62,7 @@ def put_rest(plan: Plan, files: Files) -> None:
             put(plan.of(machine), spec)
 
 
-def _etcd(plan: Plan) -> PartSpec:
+def _etcd(plan: Plan) -> ComponentSpec:
     argv = (
         str(plan.binaries["etcd"]),
         f"--data-dir={plan.root}/etcd",
@@ -75,15 +75,15 @@ def _etcd(plan: Plan) -> PartSpec:
         "--unsafe-no-fsync",
         "--log-level=warn",
     )
-    return PartSpec("etcd", argv, "world", ready=f"{_ETCD}/readyz")
+    return ComponentSpec("etcd", argv, "world", ready=f"{_ETCD}/readyz")
 
 
-def _api_server(plan: Plan, files: Files) -> PartSpec:
+def _api_server(plan: Plan, files: Files) -> ComponentSpec:
     argv = (
         str(plan.binaries["kube-apiserver"]),
         f"--etcd-servers={_ETCD}",
         f"--secure-port={API_PORT}",
-        f"--advertise-address={SITE_ADDRESS}",
+        f"--advertise-address={BRIDGE_ADDRESS}",
         f"--tls-cert-file={files.server[0]}",
         f"--tls-private-key-file={files.server[1]}",
         f"--token-auth-file={files.tokens}",
@@ -103,10 +103,10 @@ def _api_server(plan: Plan, files: Files) -> PartSpec:
         f"--default-unreachable-toleration-seconds={_TOLERATION}",
         "--profiling=false",
     )
-    return PartSpec("kube-apiserver", argv, "world", env=_GO, ready=f"https://127.0.0.1:{API_PORT}/readyz")
+    return ComponentSpec("kube-apiserver", argv, "world", env=_GO, ready=f"https://127.0.0.1:{API_PORT}/readyz")
 
 
-def _controller_manager(plan: Plan, files: Files, roles: Path) -> PartSpec:
+def _controller_manager(plan: Plan, files: Files, roles: Path) -> ComponentSpec:
     argv = (
         str(roles),
         CONTROLLER_MANAGER,
@@ -118,12 +118,12 @@ def _controller_manager(plan: Plan, files: Files, roles: Path) -> PartSpec:
         "--kube-api-qps=300",
         "--kube-api-burst=500",
     )
-    return PartSpec(CONTROLLER_MANAGER, argv, "world", env=_GO, ready="https://127.0.0.1:10257/healthz")
+    return ComponentSpec(CONTROLLER_MANAGER, argv, "world", env=_GO, ready="https://127.0.0.1:10257/healthz")
 
 
-def _scheduler(plan: Plan, roles: Path) -> PartSpec:
+def _scheduler(plan: Plan, roles: Path) -> ComponentSpec:
     argv = (str(roles), SCHEDULER, *_alone(plan, SCHEDULER))
-    return PartSpec(SCHEDULER, argv, "world", env=_GO, ready="https://127.0.0.1:10259/healthz")
+    return ComponentSpec(SCHEDULER, argv, "world", env=_GO, ready="https://127.0.0.1:10259/healthz")
 
 
 def _alone(plan: Plan, name: str) -> tuple[str, ...]:
@@ -135,10 +135,10 @@ def _alone(plan: Plan, name: str) -> tuple[str, ...]:
     )
 
 
-def _dns(plan: Plan) -> PartSpec:
+def _dns(plan: Plan) -> ComponentSpec:
     file = plan.root / "kubernetes" / "Corefile"
     text = f"""{DOMAIN}:53 {{
-    bind {SITE_ADDRESS}
+    bind {BRIDGE_ADDRESS}
     ready 127.0.0.1:8181
     errors
     cache 5
@@ -149,19 +149,19 @@ def _dns(plan: Plan) -> PartSpec:
 """
     write_atomic(file, text.encode())
     argv = (str(plan.binaries[DNS]), "-conf", str(file))
-    return PartSpec(DNS, argv, "world", ready="http://127.0.0.1:8181/ready")
+    return ComponentSpec(DNS, argv, "world", ready="http://127.0.0.1:8181/ready")
 
 
-def _machine(plan: Plan, machine: Machine) -> PartSpec:
+def _machine(plan: Plan, machine: Machine) -> ComponentSpec:
     spec = _python(machine.name, "harness.targets.node.machine", str(plan.root), machine.name)
     return msgspec.structs.replace(spec, ready=f"tcp://{machine.address}:{KUBELET_PORT}")
 
 
-def _python(name: str, module: str, *arguments: str) -> PartSpec:
-    return PartSpec(name, (sys.executable, "-m", module, *arguments), "world")
+def _python(name: str, module: str, *arguments: str) -> ComponentSpec:
+    return ComponentSpec(name, (sys.executable, "-m", module, *arguments), "world")
 
 
-def _containerd(plan: Plan, machine: Machine) -> PartSpec:
+def _containerd(plan: Plan, machine: Machine) -> ComponentSpec:
     root = plan.of(machine)
     runc = "plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc"
     config = f"""version = 2
@@ -192,10 +192,10 @@ conf_dir = "{root}/cni"
 """
     write_atomic(root / "containerd.toml", config.encode())
     argv = ("containerd", "--config", f"{root}/containerd.toml")
-    return PartSpec("containerd", argv, "world")
+    return ComponentSpec("containerd", argv, "world")
 
 
-def _kubelet(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
+def _kubelet(plan: Plan, machine: Machine, roles: Path) -> ComponentSpec:
     root, name = plan.of(machine), f"kubelet-{machine.name}"
     config: Json = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -236,7 +236,7 @@ def _kubelet(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
         "maxPods": 200,
         "featureGates": {"KubeletCrashLoopBackOffMax": True},
         "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
-        "clusterDNS": [SITE_ADDRESS],
+        "clusterDNS": [BRIDGE_ADDRESS],
         "clusterDomain": DOMAIN,
     }
     argv = (
@@ -249,10 +249,10 @@ def _kubelet(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
         f"--hostname-override={machine.name}",
         f"--node-ip={machine.address}",
     )
-    return PartSpec("kubelet", argv, "world", env=_GO, ready="http://127.0.0.1:10248/healthz")
+    return ComponentSpec("kubelet", argv, "world", env=_GO, ready="http://127.0.0.1:10248/healthz")
 
 
-def _proxy(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
+def _proxy(plan: Plan, machine: Machine, roles: Path) -> ComponentSpec:
     config: Json = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -265,7 +265,7 @@ def _proxy(plan: Plan, machine: Machine, roles: Path) -> PartSpec:
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }
     argv = (str(roles), PROXY, f"--config={_json(plan.of(machine) / 'kube-proxy.json', config)}")
-    return PartSpec(PROXY, argv, "world", env=_GO, ready="http://127.0.0.1:10256/healthz")
+    return ComponentSpec(PROXY, argv, "world", env=_GO, ready="http://127.0.0.1:10256/healthz")
 
 
 def _write_cni(root: Path, machine: Machine, node_ports: tuple[int, ...]) -> None:

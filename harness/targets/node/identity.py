@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.probes.kube import KubeProbe
-from harness.process import http_answers
+from harness.processes.spawn import http_answers
 from harness.targets.certificates import Authority
 from harness.targets.identity import ZITADEL, ZitadelDouble
 from harness.wait import wait_until

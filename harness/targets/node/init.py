@@ -35,12 +35,12 @@ def be_init(root: Path, alive: int, forwards: Sequence[Forward] = ()) -> None:
     """Run the supervisor of `root` as the only child that matters; never returns.
 
     Args:
-        root: The folder with the parts.
+        root: The folder with the components.
         alive: Reads end-of-file once the parent has ended.
         forwards: What to forward meanwhile.
     """
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "harness.supervisor", str(root)],
+        [sys.executable, "-m", "harness.processes.supervisor", str(root)],
         stdin=subprocess.PIPE,
         env={**os.environ, "FLEET_WORLD": str(root)},
         start_new_session=True,

@@ -1,4 +1,4 @@
-"""What process 1 finds and makes in its new namespaces: mounts, a network, and then its parts."""
+"""What process 1 finds and makes in its new namespaces: mounts, a network, and then its components."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness import cgroups
+from harness.processes import cgroups
 from harness.targets.node import network
 from harness.targets.node.init import Forward, be_init
 from harness.targets.node.namespaces import BIND, NODEV, NOEXEC, NOSUID, PRIVATE, RECURSIVE, SHARED, mount
-from harness.targets.node.plan import SITE_ADDRESS, Machine, Plan
+from harness.targets.node.plan import BRIDGE_ADDRESS, Machine, Plan
 
 _FRESH = ("/run", "/var/lib", "/var/log", "/dev/shm")  # noqa: S108 - each becomes a memory file system of the inside
 """What daemons write at fixed places ends with the namespace."""
@@ -27,10 +27,10 @@ _SYSCTLS = {
 """The whole kernel's, and the kubelet insists on these values; it is shown files that hold them already."""
 
 
-def run_site(plan: Plan, alive: int, forwards: Sequence[Forward]) -> None:
-    """Process 1 of a site; never returns."""
-    _mount_all(plan.root, plan.cgroup, {plan.cgroup: SITE_ADDRESS})
-    network.make_site(plan)
+def run_control_plane(plan: Plan, alive: int, forwards: Sequence[Forward]) -> None:
+    """Process 1 of a cluster; never returns."""
+    _mount_all(plan.root, plan.cgroup, {plan.cgroup: BRIDGE_ADDRESS})
+    network.make_bridge(plan)
     be_init(plan.root, alive, forwards)
 
 
@@ -58,7 +58,7 @@ def _mount_all(root: Path, name: str, hosts: Mapping[str, str]) -> None:
     socket.sethostname(name)
     lines = ["127.0.0.1 localhost", *(f"{address} {host}" for host, address in hosts.items())]
     _show(root / "etc" / "hosts", "\n".join([*lines, ""]), "/etc/hosts")
-    _show(root / "etc" / "resolv.conf", f"nameserver {SITE_ADDRESS}\n", "/etc/resolv.conf")
+    _show(root / "etc" / "resolv.conf", f"nameserver {BRIDGE_ADDRESS}\n", "/etc/resolv.conf")
 
 
 def _own_hierarchies() -> list[str]:

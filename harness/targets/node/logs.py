@@ -1,4 +1,4 @@
-"""`python -m harness.targets.node.logs SITE WORLD NAMESPACE...`: what pods say, as a log per part in a world's folder.
+"""`python -m harness.targets.node.logs SITE WORLD NAMESPACE...`: pods' output, as a log per component in a world.
 
 The kubelet deletes a pod's log with the pod, and a report needs the last words of just those.
 """
@@ -19,16 +19,16 @@ _BETWEEN_LOOKS = 0.2
 
 
 class Follower:
-    """Copies what is new at each look."""
+    """Copies what is new at each poll."""
 
-    def __init__(self, site: Path, logs: Path, namespaces: list[str]) -> None:
-        """Nothing is read before the first look. A part's log is called as its container."""
-        self._folders = [load(site).of(machine) / "pod-logs" for machine in load(site).machines]
+    def __init__(self, node_cluster: Path, logs: Path, namespaces: list[str]) -> None:
+        """Nothing is read before the first poll. A component's log is called as its container."""
+        self._folders = [load(node_cluster).of(machine) / "pod-logs" for machine in load(node_cluster).machines]
         self._logs = logs
         self._namespaces = namespaces
         self._read: dict[Path, int] = defaultdict(int)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Copy the whole lines that were added."""
         for folder in self._folders:
             for namespace in self._namespaces:
@@ -49,11 +49,11 @@ class Follower:
                 target.write(b"".join(_LINE.sub(b"", line) for line in whole.splitlines(keepends=True)))
 
 
-def main(site: Path, world: Path, namespaces: list[str]) -> None:
+def main(node_cluster: Path, world: Path, namespaces: list[str]) -> None:
     """Look for ever."""
-    follower = Follower(site, world / "logs", namespaces)
+    follower = Follower(node_cluster, world / "logs", namespaces)
     while True:
-        follower.look()
+        follower.poll()
         time.sleep(_BETWEEN_LOOKS)
 
 

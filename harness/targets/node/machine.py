@@ -1,6 +1,6 @@
-"""`python -m harness.targets.node.machine ROOT NAME`: a machine of a site, in namespaces of its own.
+"""`python -m harness.targets.node.machine ROOT NAME`: a machine of a cluster, in namespaces of its own.
 
-A part of the site, so that it can be switched off (killed) and on again like any other.
+A component of the cluster, so that it can be switched off (killed) and on again like any other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from harness import cgroups
+from harness.processes import cgroups
 from harness.targets.node import inside, network
 from harness.targets.node.namespaces import start_first_process
 from harness.targets.node.plan import load

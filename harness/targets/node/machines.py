@@ -1,4 +1,4 @@
-"""Satisfies `harness.world.Machines`: the power switches of a site's machines, from any process."""
+"""Satisfies `harness.world.world.Machines`: the power switches of a cluster's machines, from any process."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from harness.errors import Misused, PartNotReady
+from harness.errors import ComponentNotReady, Misused
 from harness.images.server import Archive
-from harness.parts import ask, put, specs, statuses
 from harness.probes.kube import KubeProbe
+from harness.processes.spec import ask, put, specs, statuses
+from harness.targets.node.node_cluster import import_image, ready_nodes
 from harness.targets.node.plan import Plan
-from harness.targets.node.site import import_image, ready_nodes
 from harness.wait import WaitTimeout, wait_until
 
 _READY_WITHIN = 60.0
 
 
-class SiteMachines:
-    """Of one site; `kube` looks as its admin."""
+class NodeClusterMachines:
+    """Of one cluster; `kube` looks as its admin."""
 
     def __init__(self, plan: Plan, kube: KubeProbe) -> None:
         """Nothing is switched yet."""
@@ -48,7 +48,7 @@ class SiteMachines:
         """Start it again; returns once Kubernetes calls its node ready.
 
         Raises:
-            PartNotReady: it is not, in time.
+            ComponentNotReady: it is not, in time.
         """
         self._want(name, run=True)
         wait = f"{name} runs and is ready"
@@ -57,14 +57,14 @@ class SiteMachines:
             wait_until(lambda: statuses(self._plan.root)[name].ready, wait, timeout=_READY_WITHIN)
             wait_until(lambda: ready_nodes(self._kube), wait, timeout=_READY_WITHIN, until=lambda ready: name in ready)
         except WaitTimeout as error:
-            raise PartNotReady(str(error), next_step=f"see {self._plan.root}/machines/{name}/logs") from error
+            raise ComponentNotReady(str(error), next_step=f"see {self._plan.root}/machines/{name}/logs") from error
 
     def _want(self, name: str, *, run: bool) -> None:
         if name not in self.names:
             raise Misused(f"there is no machine {name!r}", next_step=f"use one of {', '.join(self.names)}")
         root = self._plan.root
         put(root, replace(specs(root)[name], run=run, grace=0))
-        ask(root, "look")
+        ask(root, "reconcile")
 
 
 def _failure(argv: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness import cgroups
+from harness.processes import cgroups
 
 _NEW_PID = 0x20000000
 _NEW_REST = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x40000000

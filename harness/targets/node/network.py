@@ -5,16 +5,16 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from harness.targets.node.plan import SITE_ADDRESS, Machine, Plan
+from harness.targets.node.plan import BRIDGE_ADDRESS, Machine, Plan
 
 _BRIDGE = "site"
 
 
-def make_site(plan: Plan) -> None:
-    """The bridge, and the way to each machine's pods; called in the site's network namespace."""
+def make_bridge(plan: Plan) -> None:
+    """The bridge, and the way to each machine's pods; called in the cluster's network namespace."""
     _ip("link", "set", "lo", "up")
     _ip("link", "add", _BRIDGE, "type", "bridge", "forward_delay", "0")
-    _ip("address", "add", f"{SITE_ADDRESS}/24", "dev", _BRIDGE)
+    _ip("address", "add", f"{BRIDGE_ADDRESS}/24", "dev", _BRIDGE)
     _ip("link", "set", _BRIDGE, "up")
     for machine in plan.machines:
         _ip("route", "add", machine.pods, "via", machine.address)
@@ -22,7 +22,7 @@ def make_site(plan: Plan) -> None:
 
 
 def connect(machine: Machine) -> None:
-    """Plug a machine's `eth0` into the bridge; called in the site by the parent of the machine's process 1."""
+    """Plug a machine's `eth0` into the bridge; called in the cluster by the parent of the machine's process 1."""
     link = f"to-{machine.name}"
     # The link of a machine that was killed lives until the last process in its namespace is gone.
     subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)  # noqa: S607
@@ -40,7 +40,7 @@ def make_machine(plan: Plan, machine: Machine) -> None:
         if other != machine:
             _ip("route", "add", other.pods, "via", other.address)
     # Service addresses need a route before they are translated.
-    _ip("route", "add", "default", "via", SITE_ADDRESS)
+    _ip("route", "add", "default", "via", BRIDGE_ADDRESS)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     Path("/proc/sys/net/ipv4/icmp_ratelimit").write_text("0")
 

@@ -14,7 +14,7 @@ import msgspec
 
 from harness.errors import PortTaken
 
-SITE_ADDRESS: Final = "198.51.100.1"
+BRIDGE_ADDRESS: Final = "198.51.100.1"
 """Of the control plane, and of the names of services."""
 API_PORT: Final = 6443
 SERVICES: Final = "198.19.0.0/20"
@@ -28,7 +28,7 @@ _MOST = 3
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """One machine of the site: `n1`, `n2` or `n3`."""
+    """One machine of the cluster: `n1`, `n2` or `n3`."""
 
     number: int
 
@@ -39,7 +39,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def address(self) -> str:
-        """On the site's bridge."""
+        """On the cluster's bridge."""
         return f"198.51.100.{10 + self.number}"
 
     @property
@@ -49,7 +49,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A site.
+    """A cluster.
 
     Attributes:
         root: Its folder, which the inside sees too.
@@ -70,7 +70,7 @@ class Plan(msgspec.Struct, frozen=True):
     pause: str
 
     def of(self, machine: Machine) -> Path:
-        """A machine's own folder: `parts`, `status`, `logs` and the data of its daemons."""
+        """A machine's own folder: `components`, `status`, `logs` and the data of its daemons."""
         return self.root / "machines" / machine.name
 
     def containerd(self, machine: Machine) -> Path:
@@ -80,10 +80,10 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def api_url(self) -> str:
         """The API server, inside."""
-        return f"https://{SITE_ADDRESS}:{API_PORT}"
+        return f"https://{BRIDGE_ADDRESS}:{API_PORT}"
 
     def take_node_port(self) -> int:
-        """A node port that nobody else of the site has, in any process; it is taken for the site's life.
+        """A node port that no other process of the cluster has; it is taken for the cluster's life.
 
         Raises:
             PortTaken: all are.
@@ -92,10 +92,10 @@ class Plan(msgspec.Struct, frozen=True):
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self.root / f"port-{port}", os.O_CREAT | os.O_EXCL, 0o600))
                 return port
-        raise PortTaken("every node port of the site is taken", next_step="use fewer workers")
+        raise PortTaken("every node port of the cluster is taken", next_step="use fewer workers")
 
     def save(self) -> None:
-        """For the keeper and what it starts."""
+        """For the reaper and what it starts."""
         (self.root / "plan.json").write_bytes(msgspec.json.encode(self, enc_hook=str))
 
 
@@ -106,7 +106,7 @@ def machines(count: int) -> tuple[Machine, ...]:
         ValueError: there are between one and three.
     """
     if not 1 <= count <= _MOST:
-        raise ValueError(f"a site has 1 to {_MOST} machines, not {count}")
+        raise ValueError(f"a cluster has 1 to {_MOST} machines, not {count}")
     return tuple(Machine(number) for number in range(1, count + 1))
 
 

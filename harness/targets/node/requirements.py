@@ -1,4 +1,4 @@
-"""What a machine must have for a node target, checked before anything starts and told in one message."""
+"""What a machine must have for a node target, checked before anything starts and reported in one message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from harness.errors import TargetUnavailable
-from harness.search_path import missing_packages, search_path
+from harness.processes.search_path import missing_packages, search_path
 
 _PACKAGES = {
     "containerd": "containerd",
@@ -23,7 +23,7 @@ _COVERED = ("/run", "/var/run", "/var/lib", "/var/log", "/proc", "/sys", "/dev")
 
 
 def check(root: Path) -> None:
-    """Whether a site may live in `root`.
+    """Whether a cluster may live in `root`.
 
     Raises:
         TargetUnavailable: the message lists everything that is missing.

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from fleet.process.user_folders import user_cache
 from harness.errors import HarnessError
 from harness.images.server import Archive
-from harness.process import running, socket_answers
-from harness.search_path import search_path
-from images.layers import digest_of, file_digest, user_cache, whole
+from harness.processes.search_path import search_path
+from harness.processes.spawn import running, socket_answers
+from images.layers import digest_of, file_digest, whole
 
 _KEPT = 3
 """Sets of images; a fleet server's takes 260 MB."""
@@ -60,10 +61,10 @@ def ctr(socket: Path, *arguments: str) -> list[str]:
     return ["ctr", "--connect-timeout=2s", "--timeout=120s", f"--address={socket}", "--namespace=k8s.io", *arguments]
 
 
-def refused(archive: Archive, who: str, said: str, log: Path) -> HarnessError:
+def refused(archive: Archive, who: str, problem: str, log: Path) -> HarnessError:
     """The error when a containerd does not take an image."""
     return HarnessError(
-        f"{who} does not take {archive.image} from {archive.path}: {said}",
+        f"{who} does not take {archive.image} from {archive.path}: {problem}",
         next_step=f"is it a docker archive? see {log}",
     )
 

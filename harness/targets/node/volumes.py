@@ -1,7 +1,7 @@
 """`python -m harness.targets.node.volumes KUBECONFIG FOLDER`: a folder for every claim of the default storage class.
 
-Kubernetes' own provisioner of folders has a path of its own, `/tmp/hostpath_pv`, which several sites would share. The
-folder is visible on every machine of a site, like a disk of a network: data survives the loss of a machine.
+Kubernetes' own provisioner uses one path, `/tmp/hostpath_pv`, which several clusters would share. This
+folder is visible on every machine of a cluster, like a disk of a network: data survives the loss of a machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 _CLAIMS = "/api/v1/persistentvolumeclaims"
 _VOLUMES = "/api/v1/persistentvolumes"
-_BETWEEN_LOOKS = 0.25
+_INTERVAL = 0.25
 
 
 def unserved(claims: Sequence[Json], volumes: Sequence[Json]) -> list[Json]:
@@ -63,8 +63,8 @@ def volume_for(claim: Json, folder: Path) -> Json:
     }
 
 
-def look(kube: KubeProbe, folder: Path) -> None:
-    """Serve what is unserved, remove what nobody claims."""
+def bind_claims(kube: KubeProbe, folder: Path) -> None:
+    """Bind pending claims, and remove unclaimed volumes."""
     claims, volumes = _items(kube, _CLAIMS), _items(kube, _VOLUMES)
     for claim in unserved(claims, volumes):
         own = folder / claim["metadata"]["uid"]
@@ -85,12 +85,12 @@ def _items(kube: KubeProbe, path: str) -> list[Json]:
 
 
 def main(kubeconfig: Path, folder: Path) -> None:
-    """Look for ever; an API server that is away is asked again."""
+    """Bind claims until this process ends; an API server that is away is asked again."""
     kube = KubeProbe(kubeconfig, "default")
     while True:
         with contextlib.suppress(Unanswered):
-            look(kube, folder)
-        time.sleep(_BETWEEN_LOOKS)
+            bind_claims(kube, folder)
+        time.sleep(_INTERVAL)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What pods say of themselves, as parts: pure functions over the objects of Kubernetes."""
+"""What pods say of themselves, as components: pure functions over the objects of Kubernetes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.parts import Event, PartStatus, Side
+from harness.errors import TargetUnavailable
+from harness.processes.spec import ComponentStatus, Event, Side
 
 Json = dict[str, Any]
 
@@ -16,7 +17,7 @@ _PRODUCT = ("callout", "operator")
 
 
 def by_part(pods: Sequence[Json]) -> Mapping[str, list[Json]]:
-    """Pods by the part that they are of; those on their way out last."""
+    """Pods by the component that they are of; those on their way out last."""
     found: dict[str, list[Json]] = defaultdict(list)
     for pod in sorted(pods, key=lambda it: ("deletionTimestamp" in it["metadata"], it["metadata"]["name"])):
         labels: dict[str, str] = pod["metadata"].get("labels", {})
@@ -33,16 +34,16 @@ def is_ready(pod: Json) -> bool:
     )
 
 
-def status_of(name: str, pods: Sequence[Json], pid: int | None) -> PartStatus:
-    """A part with several pods is ready when one of them is; its starts are those of all its containers."""
+def status_of(name: str, pods: Sequence[Json], pid: int | None) -> ComponentStatus:
+    """A component with several pods is ready when one of them is; its starts are those of all its containers."""
     restarts = sum(it["restartCount"] for pod in pods for it in pod["status"].get("containerStatuses", []))
     ready = any(map(is_ready, pods))
     why = "" if ready else "; ".join(_why_not(pod) for pod in pods)
-    return PartStatus(name, side_of(name), pid, restarts + len(pods), unready=why)
+    return ComponentStatus(name, side_of(name), pid, restarts + len(pods), unready=why)
 
 
 def side_of(name: str) -> Side:
-    """Whose failure it is when the part ends."""
+    """Whose failure it is when the component ends."""
     return "product" if name in _PRODUCT else "world"
 
 
@@ -53,8 +54,8 @@ def deaths(pods: Sequence[Json], since: datetime.datetime) -> list[str]:
         for container in pod["status"].get("containerStatuses", []):
             ended = container.get("lastState", {}).get("terminated")
             if ended and datetime.datetime.fromisoformat(ended["finishedAt"]) >= since:
-                said = f"{ended.get('reason', 'no reason')}, exit code {ended.get('exitCode')}"
-                found.append(f"{pod['metadata']['name']}/{container['name']} ended ({said})")
+                cause = f"{ended.get('reason', 'no reason')}, exit code {ended.get('exitCode')}"
+                found.append(f"{pod['metadata']['name']}/{container['name']} ended ({cause})")
     return found
 
 
@@ -75,9 +76,17 @@ def event_of(item: Json, offset: float) -> Event | None:
 
 
 def health_port(pod: Json) -> int:
-    """The port on which a pod of ours tells how it is: that of its readiness probe."""
+    """The port on which a pod of ours tells how it is: that of its readiness probe.
+
+    Raises:
+        TargetUnavailable: it tells nobody outside, as NATS does.
+    """
     container = pod["spec"]["containers"][0]
-    port = container["readinessProbe"]["httpGet"]["port"]
+    asked = container["readinessProbe"].get("httpGet")
+    if asked is None:
+        name = pod["metadata"]["name"]
+        raise TargetUnavailable(f"{name} answers inside its own pod alone", next_step="ask it in another way")
+    port = asked["port"]
     named = {it["name"]: it["containerPort"] for it in container.get("ports", [])}
     return int(named.get(port, port))
 
@@ -85,6 +94,6 @@ def health_port(pod: Json) -> int:
 def _why_not(pod: Json) -> str:
     name, status = pod["metadata"]["name"], pod["status"]
     waiting = [it["state"]["waiting"] for it in status.get("containerStatuses", []) if "waiting" in it["state"]]
-    said = [f"{it.get('reason', '')} {it.get('message', '')}".strip() for it in waiting]
-    said += [it["message"] for it in status.get("conditions", []) if it["status"] == "False" and it.get("message")]
-    return f"{name} is {status.get('phase', 'new')}, not ready" + (f" ({said[0]})" if said else "")
+    messages = [f"{it.get('reason', '')} {it.get('message', '')}".strip() for it in waiting]
+    messages += [it["message"] for it in status.get("conditions", []) if it["status"] == "False" and it.get("message")]
+    return f"{name} is {status.get('phase', 'new')}, not ready" + (f" ({messages[0]})" if messages else "")

@@ -6,25 +6,25 @@ import contextlib
 from collections.abc import Generator
 from pathlib import Path
 
-from harness import folders
 from harness.binaries import NAMES, NODE_NAMES, resolve_all
 from harness.binaries.build import Progress
 from harness.devices.process import ProcessDevice
 from harness.errors import Misused
 from harness.images import server as images
-from harness.parts import PartSpec, put, specs
 from harness.probes.kube import KubeProbe
-from harness.provisions import Provisions
+from harness.processes.rwlock import RwLock
+from harness.processes.spec import ComponentSpec, put, specs
 from harness.targets.embedded import NAMESPACE, remove_containers
 from harness.targets.identity import ZitadelDouble
-from harness.targets.local import LocalParts, inherited, kept_world, write_env
+from harness.targets.local import LocalComponents, inherited, kept_world, write_env
 from harness.targets.node import identity
-from harness.targets.node.machines import SiteMachines
-from harness.targets.node.parts import NodeParts
+from harness.targets.node.components import NodeComponents
+from harness.targets.node.machines import NodeClusterMachines
+from harness.targets.node.node_cluster import node_cluster
 from harness.targets.node.plan import Plan, load
-from harness.targets.node.site import site
-from harness.turns import Turns
-from harness.world import World
+from harness.world import folders
+from harness.world.shared_resources import SharedResources
+from harness.world.world import World
 
 _LOGS = "pod-logs"
 _POD_USER = "1000730000"
@@ -32,8 +32,8 @@ _POD_USER = "1000730000"
 
 
 @contextlib.contextmanager
-def site_for(argument: str, progress: Progress, *, keep: bool) -> Generator[Path]:
-    """The folder of a site with the images of a fleet server, for all worlds of a run.
+def cluster_for(argument: str, progress: Progress, *, keep: bool) -> Generator[Path]:
+    """The folder of a cluster with the images of a fleet server, for all worlds of a run.
 
     Raises:
         Misused: `argument` is no number of machines.
@@ -43,20 +43,20 @@ def site_for(argument: str, progress: Progress, *, keep: bool) -> Generator[Path
         raise Misused(f"node:{argument} is no number of machines", next_step="use node, node:2 or node:3")
     binaries = resolve_all((*NAMES, *NODE_NAMES), progress=progress)
     loaded = [images.product(), images.nats(), images.zitadel_double()]
-    with site(binaries, images.pause(), count=int(argument or 1), images=loaded, keep=keep) as made:
+    with node_cluster(binaries, images.pause(), count=int(argument or 1), images=loaded, keep=keep) as made:
         yield made.plan.root
 
 
 @contextlib.contextmanager
-def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
-    """A world in the site of `provisions`, with namespaces, an identity provider and devices of its own.
+def node_world(shared: SharedResources, *, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
+    """A world in the cluster of `shared`, with namespaces, an identity provider and devices of its own.
 
     Raises:
         HarnessError: it did not come up; nothing is left of it.
     """
-    if provisions.site is None:
-        raise Misused("no site was prepared", next_step="this is a defect of the harness")
-    plan = load(provisions.site)
+    if shared.node_cluster is None:
+        raise Misused("no cluster was prepared", next_step="this is a defect of the harness")
+    plan = load(shared.node_cluster)
     folders.sweep(remove_containers)
     root, lock = folders.create()
     with contextlib.ExitStack() as cleanup:
@@ -68,15 +68,15 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
         namespaces = (namespace, f"{namespace}-identity")
         _follow_logs(root, plan, namespaces)
         _show_daemons(root, plan)
-        local = LocalParts(root, lock, provisions.engine)
+        local = LocalComponents(root, lock, shared.engine)
         cleanup.callback(local.detach if keep else local.close)
         local.await_ready([_LOGS])
         kubeconfig = plan.root / "kubernetes" / "outside.kubeconfig"
         kube = cleanup.enter_context(contextlib.closing(KubeProbe(kubeconfig, namespace)))
-        turns = cleanup.enter_context(contextlib.closing(Turns(plan.root)))
-        turns.take()
+        turns = cleanup.enter_context(contextlib.closing(RwLock(plan.root)))
+        turns.acquire()
         zitadel = identity.start(kube, namespaces[1], images.zitadel_double().image, plan.take_node_port(), root)
-        turns.give_back()
+        turns.release()
         env = _operator_env(root, plan, kubeconfig, namespace, zitadel)
         device_env = {name: value for name, value in env.items() if name in inherited()}
         world = World(
@@ -87,14 +87,14 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
             env=env,
             namespace=namespace,
             identity=zitadel,
-            parts=NodeParts(plan, local, kube, namespaces),
-            engine=provisions.engine_name,
+            components=NodeComponents(plan, local, kube, namespaces),
+            engine=shared.engine_name,
             turns=turns,
-            make_device=lambda name: ProcessDevice(root, name, device_env, provisions.engine),
+            make_device=lambda name: ProcessDevice(root, name, device_env, shared.engine),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",
-            machines=SiteMachines(plan, kube),
+            machines=NodeClusterMachines(plan, kube),
             how_to_enter=kept_world(
-                worker, root, ("harness.supervisor", root), ("harness.targets.node.keeper", plan.root)
+                worker, root, ("harness.processes.supervisor", root), ("harness.targets.node.reaper", plan.root)
             ),
         )
         cleanup.callback(world.close)
@@ -104,11 +104,11 @@ def node_world(provisions: Provisions, *, run_id: str, worker: str, keep: bool =
 def _follow_logs(root: Path, plan: Plan, namespaces: tuple[str, ...]) -> None:
     argv = ("python", "-m", "harness.targets.node.logs", str(plan.root), str(root), *namespaces)
     (root / "logs").mkdir()
-    put(root, PartSpec(_LOGS, argv, "world"))
+    put(root, ComponentSpec(_LOGS, argv, "world"))
 
 
 def _show_daemons(root: Path, plan: Plan) -> None:
-    """The logs of the site's own servers beside those of the world, where a report looks for them."""
+    """The logs of the cluster's own servers and of the world, in the folder that a report reads."""
     homes = {"node": plan.root, **{f"node-{machine.name}": plan.of(machine) for machine in plan.machines}}
     for prefix, home in homes.items():
         for name in specs(home):

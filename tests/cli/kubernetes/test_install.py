@@ -171,6 +171,14 @@ def test_bad_options_are_refused_before_anything_is_contacted(
         ((*good, "--exposure", "route"), "this cluster has no Routes"),
         ((*good, "--nats-replicas", "2"), "as one server or as three"),
         ((*good, "--storage-size", "much"), "--storage-size much is not a size"),
+        ((*good, "--ingress-class", "nginx"), "--ingress-class nginx counts only with --exposure ingress"),
+        ((*good, "--web-host", "fleet.example.org"), "--web-host counts only with --web"),
+        ((*good, "--web", "--web-exposure", "ingress"), "the page has no name"),
+        ((*good, "--web", "--web-host", "https://x"), "is no name of a host"),
+        ((*good, "--web", "--web-host", "x", "--web-exposure", "magic"), "use one of: ingress, route"),
+        ((*good, "--web", "--web-host", "x", "--web-exposure", "route"), "this cluster has no Routes"),
+        ((*good, "--zitadel-image", "x"), "--bundled-identity is not given"),
+        ((*good, "--admin-oidc-client-id", "1"), "only one of them"),
         ((*good, "--pull-policy", "Sometimes"), "IfNotPresent, Always, Never"),
     ):
         answer = fleet(*install_words(idp), *words)

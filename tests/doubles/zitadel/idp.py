@@ -24,7 +24,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from fleet.contract.config import FleetDeviceAuth, MachineKey
-from fleet.tokens import scopes
+from fleet.identity.tokens import scopes
 from harness.doubles.zitadel.app import Audit
 from harness.doubles.zitadel.modes import Modes
 from harness.doubles.zitadel.serve import Running, running

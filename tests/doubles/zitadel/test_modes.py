@@ -52,13 +52,13 @@ def test_only_the_main_admin_controls(double: Idp, device: Device, method: str, 
 
 
 def test_latency_delays_but_not_the_control(double: Idp) -> None:
-    double.set(latency=0.2)
+    double.set(latency=2)
     started = time.monotonic()
     double.http.get("/.well-known/openid-configuration")
-    assert time.monotonic() - started >= 0.2
+    assert time.monotonic() - started >= 2
     started = time.monotonic()
     _control(double, "GET", "/modes")
-    assert time.monotonic() - started < 0.2
+    assert time.monotonic() - started < 2
 
 
 def test_a_fault_meets_the_path_as_often_as_told(double: Idp, device: Device) -> None:
@@ -89,7 +89,7 @@ def test_a_new_grant_lags_and_its_role_is_missing(double: Idp) -> None:
     double.made(f"/users/{late.user}/grants", {"projectId": project, "roleKeys": ["device"]})
     role = f"urn:zitadel:iam:org:project:{project}:roles"
     assert role not in payload(late.ask())
-    wait_until(lambda: list(payload(late.ask())), "the grant shows", timeout=5, until=lambda names: role in names)
+    wait_until(lambda: list(payload(late.ask())), "the grant shows", timeout=30, until=lambda names: role in names)
 
 
 def test_searches_lag_but_a_second_creation_is_refused_at_once(double: Idp) -> None:
@@ -115,6 +115,15 @@ def test_the_lifetime_of_tokens_is_a_mode(double: Idp, device: Device) -> None:
     double.set(tokenLifetime=7)
     claims = payload(device.ask())
     assert claims["exp"] - claims["iat"] == 7
+
+
+def test_what_a_faulty_issuer_would_sign_is_a_mode(double: Idp, device: Device) -> None:
+    double.set(claims={"aud": ["somebody-else"], "exp": 1})
+    forged = payload(device.ask())
+    assert (forged["aud"], forged["exp"]) == (["somebody-else"], 1)
+    assert forged["sub"] == device.user, "what is not named is as ever"
+    double.set(claims={})
+    assert payload(device.ask())["exp"] > 1
 
 
 def test_web_keys_rotate_through_their_states(double: Idp, device: Device) -> None:

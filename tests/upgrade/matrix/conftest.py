@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fleet.contract.names import AgentVersion
-from harness.preparation import ensure_installed
-from harness.world import World
+from harness.scenario.setup import ensure_installed
+from harness.world.world import World
 from tests.upgrade.matrix.lab import NEW, NEWER, OLD, Lab
 from tests.upgrade.matrix.shelf import publish_all, publish_one, stage_all
 

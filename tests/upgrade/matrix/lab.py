@@ -13,27 +13,28 @@ from typing import Any
 import msgspec
 
 from fleet.agent.grant import ask
-from fleet.agent.upgrade.journal import Journal, Release
-from fleet.bus import Login, connect
+from fleet.agent.upgrade.protocol.journal import Journal, Release
 from fleet.contract.buckets import AGENT_TARGET, DEVICE_HEARTBEAT, DEVICE_STATE, chunk_subject, manifest_subject
 from fleet.contract.config import AgentConfig, UpgradeLimits, load_config, render_config
 from fleet.contract.names import AgentVersion, DeviceId
 from fleet.contract.objects import API_VERSION, DEPLOYMENTS, DEVICES, Condition, Device
 from fleet.contract.permissions import inbox_prefix
+from fleet.contract.states import state_of
 from fleet.contract.upgrade import Manifest, UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentTarget, Heartbeat, Phase
+from fleet.install.first_agent import BOOT_UNIT, LAUNCHER_PATH, TEMPLATE, TEMPLATE_PATH
+from fleet.install.setup import UNIT_PATH
 from fleet.launcher import launcher
-from fleet.scores.first_agent import BOOT_UNIT, LAUNCHER_PATH, TEMPLATE, TEMPLATE_PATH
-from fleet.scores.setup import UNIT_PATH
+from fleet.nats.bus import Login, connect
 from harness.devices.process import ProcessDevice
-from harness.engine_client import EngineClient
+from harness.engine.client import EngineClient
 from harness.images import IMAGE
-from harness.parts import PartStatus, statuses
-from harness.preparation import is_online, names_for, type_one
 from harness.probes.engine import EngineProbe
-from harness.scenario import Command
+from harness.processes.spec import ComponentStatus, statuses
+from harness.scenario.command_line import Command
+from harness.scenario.setup import is_online, names_for, type_one
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 from tests.upgrade.device import Device as Disk
 from tests.upgrade.matrix.watch import Watch
 
@@ -74,8 +75,8 @@ class Lab:
         config = load_config(self.folder / f"{self.name}.json", AgentConfig)
         tuned = msgspec.structs.replace(config, upgrade=msgspec.structs.replace(LIMITS, **limits), resync_interval=5)
         for version in (committed, *present):
-            shutil.copytree(shelf / version, self.disk.room.home(version), symlinks=True)
-        marker = self.disk.room.marker(committed)
+            shutil.copytree(shelf / version, self.disk.store.home(version), symlinks=True)
+        marker = self.disk.store.marker(committed)
         assert marker is not None
         self.disk.remembers(Journal(Release(committed, marker.digest)))
         self.host.write("/etc/fleet/agent.json", render_config(tuned))
@@ -105,8 +106,8 @@ class Lab:
         """As `fleet device upgrade --to [--keep]`, without the time that the command takes to start."""
         self.order_number += 1
         spec = {"agentVersion": str(version), "agentOrder": self.order_number, "agentVersionsKept": kept}
-        wish = {"spec": spec}
-        self.world.kube.patch(self.world.kube.path(DEVICES, self.name), wish)
+        patch = {"spec": spec}
+        self.world.kube.patch(self.world.kube.path(DEVICES, self.name), patch)
 
     # What one sees.
 
@@ -235,7 +236,7 @@ class Lab:
 
     def starts(self, version: str) -> int:
         """How often its process was started."""
-        return self.parts()[version].starts
+        return self.components()[version].starts
 
     def kill_container(self, name: str) -> None:
         """What a bug in a workload does."""
@@ -281,9 +282,9 @@ class Lab:
 
     def units(self) -> list[str]:
         """The versions whose processes run now."""
-        return sorted(version for version, part in self.parts().items() if part.pid is not None)
+        return sorted(version for version, component in self.components().items() if component.pid is not None)
 
-    def parts(self) -> Mapping[str, PartStatus]:
+    def components(self) -> Mapping[str, ComponentStatus]:
         ours = f"-{self.name}"
         return {
             name.removeprefix("agent@").removesuffix(ours): status
@@ -297,8 +298,8 @@ class Lab:
         assert self.host.run(words).code == 0
 
     def pid(self, version: str) -> int:
-        part = self.parts().get(version)
-        return (part.pid if part else None) or 0
+        component = self.components().get(version)
+        return (component.pid if component else None) or 0
 
     def journal(self) -> Journal:
         found = self.disk.disk.read_journal()
@@ -319,10 +320,10 @@ class Lab:
 
     def await_failure(self, name: str) -> None:
         """Wait until a workload is seen to fail, and for longer than the agent's patience."""
-        key = f"{self.name}.{self.name}-{name}"
+        deployment = f"{self.name}-{name}"
         ill = {Phase.FAILED, Phase.UNHEALTHY, Phase.RESTARTING}
         wait_until(
-            lambda: self.world.nats.get(DEVICE_STATE, key),
+            lambda: state_of(self.world.nats.get(DEVICE_STATE, self.name), deployment),
             f"{name} fails on {self.name}",
             timeout=30,
             until=lambda state: state is not None and state.phase in ill,
@@ -388,7 +389,7 @@ class Lab:
             after = {name: facts for name, facts in self.containers().items() if name in self.before}
             assert after == self.before, "(c) a workload was touched"
         for release in (journal.committed, journal.previous):
-            flaw = self.disk.room.flaw(release) if release else ""
+            flaw = self.disk.store.flaw(release) if release else ""
             assert not flaw, f"(d) {release}: {flaw}"
         assert str(journal.committed.version) in running, f"(d) {journal.committed.version} is committed, {running} run"
         assert self.disk.linked == journal.committed.version, "(d) the link is not at what is committed"

@@ -27,21 +27,22 @@ class Row(msgspec.Struct, frozen=True):
 
 def _rows() -> tuple[Row, ...]:
     lines = (HERE / "rows.txt").read_text().splitlines()
-    parts = [line.split("|") for line in lines if line and not line.startswith("#")]
-    return tuple(Row(int(number), fault.strip(), expected.strip()) for number, fault, expected in parts)
+    components = [line.split("|") for line in lines if line and not line.startswith("#")]
+    return tuple(Row(int(number), fault.strip(), expected.strip()) for number, fault, expected in components)
 
 
 ROWS = _rows()
+_SWEEP = "unsynced writes at a machine's power cut: [the sweep](power-cuts.md)"
 REMAINDER: Mapping[int, str] = {
-    5: "unsynced writes need a machine's power cut",
-    6: "unsynced writes need a machine's power cut",
-    8: "unsynced writes need a machine's power cut",
-    9: "unsynced writes need a machine's power cut",
-    33: "conmon in the agent's control group needs podman on a machine, with both cgroup managers",
-    34: "a clock that is wrong from the machine's start needs a machine",
+    5: _SWEEP,
+    6: _SWEEP,
+    8: f"{_SWEEP}, which has not hit just this moment",
+    9: _SWEEP,
+    33: "conmon with both cgroup managers: on a virtual machine, `e2e/test_machine_faults.py`",
+    34: "a clock that is wrong from the machine's start: on a virtual machine, `e2e/test_machine_faults.py`",
     46: "a package manager at work needs a machine",
 }
-"""What a test here cannot show of a row."""
+"""What a test here cannot show of a row, and what shows it."""
 
 
 def row_tests() -> dict[int, list[str]]:

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.agent.upgrade.stage import stage
+from fleet.agent.upgrade.device.stage import stage
 from fleet.artifacts.catalogue import publish
-from fleet.bus import Login, connect
 from fleet.contract.names import AgentVersion
-from harness.world import World
+from fleet.nats.bus import Login, connect
+from harness.world.world import World
 from tests.support.agents import built, manifest_of, signed
 from tests.upgrade.device import Device as Disk
 
@@ -20,8 +20,8 @@ def stage_all(root: Path, versions: Sequence[AgentVersion]) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     disk = Disk(root)
     for version in versions:
-        stage(disk.room, disk.download(built(version), manifest_of(version)))
-    return disk.room.versions
+        stage(disk.store, disk.download(built(version), manifest_of(version)))
+    return disk.store.versions
 
 
 def publish_all(world: World, versions: Sequence[AgentVersion]) -> None:

@@ -14,7 +14,7 @@ from fleet.contract.objects import API_VERSION, DEVICES
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentTarget, DeviceInfo, Heartbeat
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 from tests.upgrade.device import artifact
 from tests.upgrade.matrix.conftest import NEW, NEWER, OLD, MakeLab, Publish
 from tests.upgrade.matrix.faulty import CRASHES, faulty, slow_engine
@@ -49,7 +49,7 @@ def test_row_02_workload_unhealthy_before(lab: MakeLab) -> None:
     device.await_failure("sick")
     device.order(NEW)
     device.ends(REFUSED, UpgradeReason.WORKLOAD_UNHEALTHY)
-    assert not device.disk.room.home(NEW).exists(), "something was staged"
+    assert not device.disk.store.home(NEW).exists(), "something was staged"
     device.judge()
 
 
@@ -108,7 +108,7 @@ def test_row_35_two_upgrades_queued(lab: MakeLab, fleet_world: World) -> None:
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.runs(NEWER)
     assert '"reason": "Superseded"' in device.log(OLD), "nobody said what became of the first"
-    assert NEW not in device.parts(), "the first was begun all the same"
+    assert NEW not in device.components(), "the first was begun all the same"
     device.judge()
 
 
@@ -125,18 +125,18 @@ def test_row_36_37_38_rolling_back(lab: MakeLab) -> None:
     device.order(NEW)
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.runs(NEW)
-    device.disk.room.artifact(OLD).write_bytes(b"")
+    device.disk.store.artifact(OLD).write_bytes(b"")
     device.order(OLD)
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.runs(OLD)
-    assert not device.disk.room.flaw(device.journal().committed), "it was not fetched anew"
+    assert not device.disk.store.flaw(device.journal().committed), "it was not fetched anew"
     device.judge()
 
 
 def test_row_43_same_version_with_another_digest(lab: MakeLab) -> None:
     device = lab(NEW)
-    marker = device.disk.room.home(NEW) / "verified"
-    told = device.disk.room.marker(NEW)
+    marker = device.disk.store.home(NEW) / "verified"
+    told = device.disk.store.marker(NEW)
     assert told is not None
     marker.write_bytes(msgspec.json.encode(msgspec.structs.replace(told, digest="sha256:" + "3" * 64)))
     device.order(NEW)

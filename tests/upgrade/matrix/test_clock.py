@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
-from fleet.scores.first_agent import TEMPLATE, TEMPLATE_PATH
+from fleet.install.first_agent import TEMPLATE, TEMPLATE_PATH
 from harness.errors import HarnessError
 from tests.upgrade.matrix.conftest import NEW, OLD, MakeLab
 from tests.upgrade.matrix.lab import Lab

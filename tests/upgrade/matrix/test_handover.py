@@ -12,7 +12,7 @@ from fleet.contract.upgrade import EXIT_DONE, UpgradePhase, UpgradeReason
 from fleet.contract.wire import Container, Desired, DesiredIndex
 from harness.images import IMAGE
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 from tests.upgrade.matrix.conftest import NEW, OLD, MakeLab
 from tests.upgrade.matrix.lab import Lab
 
@@ -71,7 +71,7 @@ def test_row_26_and_30_stop_twice_and_a_clean_exit(lab: MakeLab, fleet_world: Wo
     device.order(NEW)
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.runs(NEW)
-    old = device.parts()[OLD]
+    old = device.components()[OLD]
     assert (old.result, old.exits[-1].code, old.starts) == ("success", EXIT_DONE, 1), "30: it was started again"
     before, target = device.journal(), device.target
     assert target is not None
@@ -80,7 +80,7 @@ def test_row_26_and_30_stop_twice_and_a_clean_exit(lab: MakeLab, fleet_world: Wo
     device.order(NEW)
     device.ends(COMMITTED, UpgradeReason.ALREADY_RUNNING)
     assert device.journal().committed == before.committed
-    assert device.parts()[OLD].starts == 1
+    assert device.components()[OLD].starts == 1
     device.judge()
 
 
@@ -154,7 +154,7 @@ def test_row_32_both_agents_see_the_same_change(lab: MakeLab, fleet_world: World
 
 
 def test_row_33_agent_unit_stopped(lab: MakeLab) -> None:
-    """What the engine runs is not the agent's; conmon in its own control group needs a machine with podman."""
+    """What the engine runs is not the agent's; podman's conmon: `e2e/test_machine_faults.py`."""
     device = lab()
     assert device.host.run(["systemctl", "stop", f"fleet-agent@{OLD}.service"]).code == 0
     assert device.units() == []

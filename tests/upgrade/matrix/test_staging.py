@@ -45,10 +45,10 @@ def test_row_04_kill_during_download(lab: MakeLab) -> None:
 def test_row_05_power_loss_while_extracting(lab: MakeLab) -> None:
     device = lab()
     device.order(NEW)
-    staging = device.disk.room.staging(NEW)
+    staging = device.disk.store.staging(NEW)
     wait_until(staging.exists, "it is being laid down", timeout=60, interval=0.005)
     device.host.power_off()
-    assert device.disk.room.marker(NEW) is None, "marked before it was whole"
+    assert device.disk.store.marker(NEW) is None, "marked before it was whole"
     device.host.power_on()
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.judge(silence=None)
@@ -60,12 +60,12 @@ def test_row_06_power_loss_between_stage_and_swap(lab: MakeLab) -> None:
     device.order(NEW)
     device.phase("testing")
     device.host.power_off()
-    with device.disk.room.artifact(NEW).open("r+b") as file:
+    with device.disk.store.artifact(NEW).open("r+b") as file:
         file.seek(5000)
         file.write(b"\xff" * 8)
     device.host.power_on()
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
-    assert not device.disk.room.flaw(device.journal().committed)
+    assert not device.disk.store.flaw(device.journal().committed)
     device.judge(silence=None)
 
 
@@ -83,10 +83,10 @@ def small_disk(folder: Path, options: str) -> Generator[None]:
 @pytest.mark.parametrize("options", ["size=1m", "size=100m,nr_inodes=8"])
 def test_row_11_disk_or_inodes_full(lab: MakeLab, options: str) -> None:
     device = lab()
-    with small_disk(device.disk.room.incoming, options):
+    with small_disk(device.disk.store.incoming, options):
         device.order(NEW)
         device.ends(REFUSED, UpgradeReason.NO_SPACE)
-        left = sum(path.stat().st_size for path in device.disk.room.incoming.iterdir())
+        left = sum(path.stat().st_size for path in device.disk.store.incoming.iterdir())
         assert left < 2**20, "a partial download is left"
     assert device.units() == [OLD]
     device.judge()
@@ -97,14 +97,14 @@ def test_row_12_disk_full_writing_state(lab: MakeLab) -> None:
     device = lab(NEW)
     device.order(NEW)
     device.phase("testing")
-    draft = device.disk.room.journal.with_name(".journal.json.new")
+    draft = device.disk.store.journal.with_name(".journal.json.new")
     # What a full disk does to the very file: the write fails, and the old journal stands.
-    subprocess.run(["chattr", "+i", device.disk.room.folder], check=True)
+    subprocess.run(["chattr", "+i", device.disk.store.folder], check=True)
     try:
         device.logged(OLD, "journal not written")
         assert device.units() == [OLD]
     finally:
-        subprocess.run(["chattr", "-i", device.disk.room.folder], check=True)
+        subprocess.run(["chattr", "-i", device.disk.store.folder], check=True)
     assert not draft.exists()
     assert device.journal().committed.version == OLD
     device.order(NEWER)
@@ -197,47 +197,47 @@ def test_row_41_retention_by_order(lab: MakeLab) -> None:
     device = upgraded(lab)
     device.order(NEWER)
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
-    assert device.disk.room.home(OLD).exists(), "nobody ordered it to go"
+    assert device.disk.store.home(OLD).exists(), "nobody ordered it to go"
     device.world.kube.patch(device.world.kube.path(DEVICES, device.name), {"spec": {"agentVersionsKept": 1}})
-    wait_until(lambda: device.disk.room.home(OLD).exists(), f"{OLD} is removed", timeout=60, until=lambda it: not it)
-    assert device.disk.room.home(NEW).exists()
-    assert device.disk.room.home(NEWER).exists()
+    wait_until(lambda: device.disk.store.home(OLD).exists(), f"{OLD} is removed", timeout=60, until=lambda it: not it)
+    assert device.disk.store.home(NEW).exists()
+    assert device.disk.store.home(NEWER).exists()
     device.judge()
 
 
 def test_row_41_retention_under_disk_pressure(lab: MakeLab) -> None:
     """Only with an order to keep a number; then even one of these goes, for want of space, before a refusal."""
     device = lab(NEWER)
-    room = device.disk.room
+    store = device.disk.store
     device.host.power_off()
     copy = device.folder / "copy"
-    shutil.copytree(room.folder, copy, symlinks=True)
-    with small_disk(room.folder, "size=1g"):
-        shutil.copytree(copy, room.folder, symlinks=True, dirs_exist_ok=True)
-        state = os.statvfs(room.folder)
+    shutil.copytree(store.folder, copy, symlinks=True)
+    with small_disk(store.folder, "size=1g"):
+        shutil.copytree(copy, store.folder, symlinks=True, dirs_exist_ok=True)
+        state = os.statvfs(store.folder)
         used = (state.f_blocks - state.f_bfree) * state.f_frsize
-        download = room.artifact(NEWER).stat().st_size
+        download = store.artifact(NEWER).stat().st_size
         size = used + download + 6 * 2**20  # as much as is to stay free, and not enough to unpack it
-        subprocess.run(["mount", "-o", f"remount,size={size}", room.folder], check=True)
+        subprocess.run(["mount", "-o", f"remount,size={size}", store.folder], check=True)
         device.host.power_on()
         device.order(NEW)
         device.ends(REFUSED, UpgradeReason.NO_SPACE)
-        assert room.home(NEWER).exists(), "nobody ordered it to go"
+        assert store.home(NEWER).exists(), "nobody ordered it to go"
         device.order(NEW, kept=1)
         device.ends(COMMITTED, UpgradeReason.CONFIRMED)
-        assert not room.home(NEWER).exists()
+        assert not store.home(NEWER).exists()
         device.judge(silence=None)
         device.host.power_off()
 
 
 def test_row_42_retention_with_an_unreadable_marker(lab: MakeLab) -> None:
     device = upgraded(lab)
-    (device.disk.room.home(NEWER) / "verified").write_bytes(b"\xff\xfe")
-    device.disk.room.link.unlink()
-    device.disk.room.link.symlink_to("/nowhere")
+    (device.disk.store.home(NEWER) / "verified").write_bytes(b"\xff\xfe")
+    device.disk.store.link.unlink()
+    device.disk.store.link.symlink_to("/nowhere")
     with contextlib.suppress(Exception):
         assert device.disk.disk.retain(0) == []
-    assert device.disk.room.home(NEWER).exists()
-    assert device.disk.room.home(OLD).exists()
+    assert device.disk.store.home(NEWER).exists()
+    assert device.disk.store.home(OLD).exists()
     device.disk.disk.point_link(device.journal().committed)
     device.judge()

@@ -55,13 +55,13 @@ def test_row_39_desired_state_newer_than_the_version(lab: MakeLab) -> None:
 
 def test_row_39_journal_newer_than_the_version(lab: MakeLab) -> None:
     device = lab()
-    path = device.disk.room.journal
+    path = device.disk.store.journal
     before, newer = path.read_bytes(), raise_form(path)
     device.order(NEW)
     device.ends(REFUSED, UpgradeReason.STATE_TOO_NEW)
     is_untouched(device)
     assert path.read_bytes() == newer, "the newer journal was overwritten"
-    assert not device.disk.room.home(NEW).exists(), "it was fetched all the same"
+    assert not device.disk.store.home(NEW).exists(), "it was fetched all the same"
     path.write_bytes(before)
     device.order(NEW)
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)

@@ -11,7 +11,7 @@ import pytest
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
 from harness.wait import wait_until
-from harness.world import World
+from harness.world.world import World
 from tests.upgrade.matrix.conftest import NEW, OLD, MakeLab, Publish
 from tests.upgrade.matrix.faulty import CRASHES, SILENT, faulty
 
@@ -23,13 +23,13 @@ COMMITTED, REVERTED = UpgradePhase.COMMITTED, UpgradePhase.REVERTED
 def test_row_07_power_loss_before_the_rename(lab: MakeLab) -> None:
     device = lab(NEW)
     device.host.power_off()
-    device.disk.room.new_link.symlink_to("/nowhere")
+    device.disk.store.new_link.symlink_to("/nowhere")
     device.host.power_on()
     device.await_online()
     assert device.units() == [OLD]
     device.order(NEW)
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
-    assert not device.disk.room.new_link.is_symlink(), "the left-over link is still there"
+    assert not device.disk.store.new_link.is_symlink(), "the left-over link is still there"
     device.judge(silence=None)
 
 
@@ -40,8 +40,8 @@ def test_row_08_power_loss_before_the_folder_is_on_disk(lab: MakeLab) -> None:
     device.reports(UpgradePhase.STARTING)
     device.host.power_off()
     assert device.disk.linked in {OLD, NEW}
-    device.disk.room.link.unlink()
-    device.disk.room.link.symlink_to(f"../../../var/lib/fleet/agent/versions/{OLD}/fleet-agent")
+    device.disk.store.link.unlink()
+    device.disk.store.link.symlink_to(f"../../../var/lib/fleet/agent/versions/{OLD}/fleet-agent")
     device.host.power_on()
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.judge(silence=None)
@@ -71,7 +71,7 @@ def test_row_10_zero_length_after_a_crash(lab: MakeLab) -> None:
     device.order(NEW)
     device.ends(COMMITTED, UpgradeReason.CONFIRMED)
     device.host.power_off()
-    device.disk.room.artifact(NEW).write_bytes(b"")
+    device.disk.store.artifact(NEW).write_bytes(b"")
     device.host.power_on()
     device.runs(OLD)
     outcome = device.journal().outcome
@@ -87,7 +87,7 @@ def test_row_17_version_removed_before_the_swap(lab: MakeLab) -> None:
     device.order(NEW)
     device.phase("testing")
     device.wait_for_tested()
-    device.disk.room.home(NEW).rename(device.disk.room.folder / "moved-away")
+    device.disk.store.home(NEW).rename(device.disk.store.folder / "moved-away")
     device.ends(REVERTED, UpgradeReason.LINK_MISSING)
     assert device.units() == [OLD]
     device.judge()
@@ -181,12 +181,12 @@ def test_row_29_old_agent_killed_early(lab: MakeLab) -> None:
 def test_row_46_package_manager_touches_the_link(lab: MakeLab) -> None:
     """A file of somebody else where the link was: it is not overwritten, and the agent that runs goes on."""
     device = lab(NEW)
-    device.disk.room.link.unlink()
-    device.disk.room.link.write_bytes(b"#!/bin/sh\n# of a package\n")
+    device.disk.store.link.unlink()
+    device.disk.store.link.write_bytes(b"#!/bin/sh\n# of a package\n")
     device.order(NEW)
     device.ends(REVERTED, UpgradeReason.LINK_MISSING)
-    assert device.disk.room.link.read_bytes() == b"#!/bin/sh\n# of a package\n"
+    assert device.disk.store.link.read_bytes() == b"#!/bin/sh\n# of a package\n"
     assert device.units() == [OLD]
-    device.disk.room.link.unlink()
+    device.disk.store.link.unlink()
     device.disk.disk.point_link(device.journal().committed)
     device.judge()

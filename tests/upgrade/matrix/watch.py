@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from fleet.bus import BadEntry, Bus, Change, Deleted, Entry, Login, connect
 from fleet.contract.buckets import AGENT_LEASE, DEVICE_HEARTBEAT, DEVICE_INFO
 from fleet.contract.wire import AgentLease, DeviceInfo, Heartbeat, T
-from harness.world import World
+from fleet.nats.bus import BadEntry, Bus, Change, Deleted, Entry, Login, connect
+from harness.world.world import World
 
 
 class Beat(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from fleet.agent.upgrade.effects import (
+from fleet.agent.upgrade.protocol.effects import (
     Effect,
     Exit,
     Fetch,
@@ -18,7 +18,7 @@ from fleet.agent.upgrade.effects import (
     StopOthers,
     StopUnit,
 )
-from fleet.agent.upgrade.journal import Commit, Journal, Stage
+from fleet.agent.upgrade.protocol.journal import Commit, Journal, Stage
 from fleet.contract.wire import AgentLease
 from tests.upgrade.model import launcher
 from tests.upgrade.model.base import Base, Label, Move
@@ -247,7 +247,7 @@ class Agents:
         lease = self._base.leases[lease_number] if lease_number != NONE else None
         mine = lease is not None and lease.instance_id == facts.instance
         if proc.wants_lease:
-            boot = self._machines.states[proc.state].me.boot_id
+            boot = self._machines.states[proc.state].process.boot_id
             dead = proc.wants_lease == 2 and lease is not None and lease.boot_id == boot
             if lease is None or mine or dead or not self._base.switches.lease:
                 kinds.append(("lease", 0))
@@ -269,7 +269,7 @@ class Agents:
         if kind == "lock":
             changed[LOCK] = version
         elif kind == "lease":
-            me = self._machines.states[self._machines.procs[after.proc].state].me
+            me = self._machines.states[self._machines.procs[after.proc].state].process
             changed[LEASE] = self._base.leases.number(AgentLease(me.instance, 0, 0, me.boot_id))
         elif kind == "beat" and argument != world[LATE_BEAT]:
             changed[PROVEN] = self._base.proven(world, argument)

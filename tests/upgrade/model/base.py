@@ -6,8 +6,8 @@ from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
-from fleet.agent.upgrade import retain
-from fleet.agent.upgrade.journal import Change, CountAttempt, apply
+from fleet.agent.upgrade.device import retain
+from fleet.agent.upgrade.protocol.journal import Change, CountAttempt, apply
 from fleet.contract.wire import AgentLease
 from tests.upgrade.model import launcher
 from tests.upgrade.model.process import ANOTHER, After, Processes

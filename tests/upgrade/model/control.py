@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from fleet.contract.config import UpgradeRules
+from fleet.contract.wire import AgentTarget
 from fleet.operator.upgrade.decide import decide
-from fleet.operator.upgrade.view import Artifact, DeviceView, FleetView, Rules
+from fleet.operator.upgrade.view import Artifact, DeviceView, FleetView
 from tests.upgrade.model.base import Base, Label, Move
 from tests.upgrade.model.world import (
     BUDGET,
     CONFIRMED,
+    DESIRED,
+    GRANT,
     HEARD0,
     HEARD1,
     INFO,
@@ -24,25 +28,25 @@ from tests.upgrade.model.world import (
     RELEASES,
     TARGET,
     VERSIONS_KEPT,
-    WISH,
     ZOMBIE,
+    Desired,
     Nature,
     Pace,
     Unit,
-    Wish,
+    Violation,
     World,
     replaced,
 )
 
 WANTED = {
-    Wish.SECOND: (RELEASES[1].version, 1),
-    Wish.FIRST_AGAIN: (RELEASES[0].version, 2),
-    Wish.SECOND_AGAIN: (RELEASES[1].version, 2),
-    Wish.NOTHING: (None, 2),
+    Desired.SECOND: (RELEASES[1].version, 1),
+    Desired.FIRST_AGAIN: (RELEASES[0].version, 2),
+    Desired.SECOND_AGAIN: (RELEASES[1].version, 2),
+    Desired.NOTHING: (None, 2),
 }
 _PUBLISHED = {one.version: Artifact(one.digest, 1) for one in RELEASES}
 # A soak may be as short as one likes: that it takes longer is one of the timings that are explored anyway.
-_RULES = Rules(soak=0)
+_RULES = UpgradeRules(soak=0)
 
 
 class Control:
@@ -102,7 +106,7 @@ class Control:
         """The order that the operator wants, by number."""
         writes = self._base.machines.procs[world[P1]].engine
         healthy = not (writes and world[NATURE] == Nature.MAKES_SICK)
-        key = (world[TARGET], world[INFO], world[LEASE], world[HEARD0], world[HEARD1], world[WISH], healthy)
+        key = (*(world[at] for at in (TARGET, INFO, LEASE, HEARD0, HEARD1, DESIRED, GRANT)), healthy)
         found = self._decided.get(key)
         if found is None:
             found = self._decided[key] = self._decide(world, healthy=healthy)
@@ -110,7 +114,7 @@ class Control:
 
     def _decide(self, world: World, *, healthy: bool) -> int:
         machines = self._base.machines
-        wanted, order = WANTED[Wish(world[WISH])]
+        wanted, order = WANTED[Desired(world[DESIRED])]
         target = world[TARGET]
         view = DeviceView(
             wanted=wanted,
@@ -121,6 +125,7 @@ class Control:
             beats=tuple(machines.beats[world[at]] for at in (HEARD0, HEARD1) if world[at] != NONE),
             lease=self._base.leases[world[LEASE]] if world[LEASE] != NONE else None,
             healthy=healthy,
+            grant_over=target != NONE and world[GRANT] == machines.targets[target].generation,
         )
         new = decide(FleetView({"pi": view}, _PUBLISHED, _RULES))["pi"].target
         return target if new is None else machines.targets.number(new)
@@ -128,6 +133,8 @@ class Control:
     def _write(self, world: World, wanted: int, who: str, found: list[Move]) -> None:
         target = self._base.machines.targets[wanted]
         label: Label = (who, target)
+        if world[TARGET] != NONE:
+            self._judge_expired(self._base.machines.targets[world[TARGET]], target)
         written = list(world)
         written[TARGET] = wanted
         if target.confirmed:
@@ -138,6 +145,32 @@ class Control:
             written[LATE_TARGET] = world[TARGET]
             late = self._base.spent(tuple(written), budget._replace(delays=budget.delays - 1))
             found.append(Move((*label, "; the order before is delayed"), late, fault=True))
+
+    @staticmethod
+    def _judge_expired(before: AgentTarget, after: AgentTarget) -> None:
+        """What held the lock too long is over, also for an operator that does not know of it any more.
+
+        Raises:
+            Violation: it is not.
+        """
+        if before.expired and before.generation == after.generation and (after.granted or not after.expired):
+            raise Violation("(g) what held the lock too long is given it again")
+        if before.expired and before.order == after.order and before.generation != after.generation:
+            raise Violation("(g) what held the lock too long begins again, and nobody ordered it")
+
+    def check(self, world: World) -> None:
+        """What must hold once the operator has nothing to write.
+
+        Raises:
+            Violation: it does not.
+        """
+        if world[GRANT] == NONE or not (world[NET] and world[OPERATOR]) or self.decision(world) != world[TARGET]:
+            return
+        target = self._base.machines.targets[world[TARGET]]
+        status = self._base.machines.statuses[world[INFO]] if world[INFO] != NONE else None
+        over = status is not None and status.generation == target.generation and status.phase.terminal
+        if world[GRANT] == target.generation and not over and not target.withdrawn:
+            raise Violation("(g) the lock was held too long, and the device is not told to turn back")
 
     def lands(self, world: World, found: list[Move]) -> None:
         """A write that a former operator sent before it died."""

@@ -8,7 +8,9 @@ from tests.upgrade.model.control import Control
 from tests.upgrade.model.world import (
     BOOT,
     BUDGET,
+    DESIRED,
     DISK,
+    GRANT,
     HEARD0,
     HEARD1,
     INFO,
@@ -22,13 +24,12 @@ from tests.upgrade.model.world import (
     P1,
     PROVEN,
     TARGET,
-    WISH,
     ZOMBIE,
     Budget,
+    Desired,
     Disk,
     Files,
     Unit,
-    Wish,
     World,
     replaced,
 )
@@ -69,8 +70,10 @@ class Faults:
             found.append(Move(("NATS goes away",), down, fault=True))
         if budget.changes_of_mind and world[TARGET] != NONE:
             spent = self._base.spent(world, budget._replace(changes_of_mind=budget.changes_of_mind - 1))
-            wishes = (Wish.FIRST_AGAIN, Wish.SECOND_AGAIN, Wish.NOTHING)
-            found.extend(Move(("the admin wants", one.name), replaced(spent, WISH, one), fault=True) for one in wishes)
+            desired = (Desired.FIRST_AGAIN, Desired.SECOND_AGAIN, Desired.NOTHING)
+            found.extend(
+                Move(("the admin wants", one.name), replaced(spent, DESIRED, one), fault=True) for one in desired
+            )
         if budget.operator_ends and world[OPERATOR]:
             ended = self._base.spent(self._without_operator(world), budget._replace(operator_ends=0))
             found.append(Move(("the operator is gone for good",), replaced(ended, OPERATOR, 0), fault=True))
@@ -82,6 +85,12 @@ class Faults:
             rotten = self._base.disks.number(disk._replace(files=Files.DAMAGED, files_kept=Files.DAMAGED))
             spent = self._base.spent(replaced(world, DISK, rotten), budget._replace(rot=0))
             found.append(Move(("the file of 1 rots",), spent, fault=True))
+        if budget.grants and world[TARGET] != NONE and world[OPERATOR]:
+            target = self._base.machines.targets[world[TARGET]]
+            if target.granted:
+                spent = self._base.spent(world, budget._replace(grants=budget.grants - 1))
+                over = replaced(spent, GRANT, target.generation)
+                found.append(Move(("the grant of attempt", target.generation, "is over"), over, fault=True))
         if budget.tampers and world[LOCK] != NONE:
             spent = self._base.spent(replaced(world, LOCK, NONE), budget._replace(tampers=0))
             found.append(Move(("somebody removes the lock's file",), spent, fault=True))
@@ -100,7 +109,7 @@ class Faults:
 
     def _operator_crashes(self, world: World, spent: World, found: list[Move]) -> None:
         restarted = self._without_operator(spent)
-        if (spent[HEARD0], spent[HEARD1]) != (NONE, NONE):
+        if restarted != spent:
             found.append(Move(("the operator restarts",), restarted, fault=True))
         wanted = self._control.decision(world)
         if world[NET] and wanted != world[TARGET]:
@@ -112,6 +121,7 @@ class Faults:
     def _without_operator(world: World) -> World:
         changed = list(world)
         changed[HEARD0] = changed[HEARD1] = NONE
+        changed[GRANT] = NONE  # it is counted anew
         return tuple(changed)
 
     def _left(self, disk: int) -> tuple[tuple[Disk, int, int], ...]:

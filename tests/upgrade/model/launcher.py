@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleet.agent.upgrade.journal import (
+from fleet.agent.upgrade.protocol.journal import (
     CountAttempt,
     FallBack,
     Journal,

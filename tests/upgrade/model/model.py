@@ -6,8 +6,8 @@ what holds here holds for every timing.
 
 from __future__ import annotations
 
-from fleet.agent.upgrade.journal import Commit, HandOver, Journal, Propose, apply
-from fleet.agent.upgrade.state import Phase
+from fleet.agent.upgrade.protocol.journal import Commit, HandOver, Journal, Propose, apply
+from fleet.agent.upgrade.protocol.state import Phase
 from fleet.contract.wire import AgentTarget
 from tests.upgrade.model import launcher
 from tests.upgrade.model.agents import Agents
@@ -18,6 +18,7 @@ from tests.upgrade.model.world import (
     ACTIVE,
     BOOT,
     BUDGET,
+    DESIRED,
     DISK,
     INFO,
     NATURE,
@@ -33,8 +34,8 @@ from tests.upgrade.model.world import (
     STARTS1,
     TARGET,
     VERSIONS_KEPT,
-    WISH,
     Budget,
+    Desired,
     Disk,
     Files,
     Nature,
@@ -42,7 +43,6 @@ from tests.upgrade.model.world import (
     Switches,
     Unit,
     Violation,
-    Wish,
     World,
 )
 
@@ -69,7 +69,11 @@ class Model:
         number = self.base.machines.journals.number(journal)
         marked = Files.MARKED
         world[DISK] = self.base.disks.number(Disk(number, number, 1, 1, marked, marked))
-        world[P0], world[P1], world[WISH] = self.base.machines.off, self.base.machines.launch, Wish.FIRST_AGAIN
+        world[P0], world[P1], world[DESIRED] = (
+            self.base.machines.off,
+            self.base.machines.launch,
+            Desired.FIRST_AGAIN,
+        )
         order = AgentTarget(RELEASES[1].version, RELEASES[1].digest, 1, size=1, order=1, versions_kept=VERSIONS_KEPT)
         world[TARGET] = self.base.machines.targets.number(order)
         return tuple(world)
@@ -84,7 +88,7 @@ class Model:
         world[DISK] = base.disks.number(Disk(journal, journal))
         world[BUDGET], world[NATURE] = base.budgets.number(budget), nature
         world[BOOT] = world[STARTS0] = world[STARTS1] = world[PROVEN] = 0
-        world[NET], world[OPERATOR], world[WISH] = 1, 1, Wish.SECOND
+        world[NET], world[OPERATOR], world[DESIRED] = 1, 1, Desired.SECOND
         return tuple(world)
 
     def moves(self, world: World) -> list[Move]:
@@ -122,6 +126,7 @@ class Model:
                 wrong = self._disks[world[DISK]] = self._wrong_disk(self.base.disks[world[DISK]])
         if wrong:
             raise Violation(wrong)
+        self._control.check(world)
 
     def _wrong_pair(self, first_number: int, second_number: int) -> str:
         first, second = self.base.machines.procs[first_number], self.base.machines.procs[second_number]
@@ -153,12 +158,17 @@ class Model:
         phase = machines.states[running[0].state].phase
         if not world[OPERATOR]:
             return phase in _WAITS_FOR_THE_OPERATOR
-        return phase is Phase.SERVING and (world[WISH] == Wish.NOTHING or self._told(world))
+        return phase is Phase.SERVING and (world[DESIRED] == Desired.NOTHING or self._told(world))
 
     def _told(self, world: World) -> bool:
-        if world[TARGET] == NONE or world[INFO] == NONE:
+        if world[TARGET] == NONE:
             return False
         target = self.base.machines.targets[world[TARGET]]
+        wanted = (target.version, target.order) == WANTED[Desired(world[DESIRED])]
+        if target.expired:
+            # The operator says how it ended: an agent that was killed since may know nothing of the attempt.
+            return wanted
+        if target.withdrawn or world[INFO] == NONE:
+            return False
         status = self.base.machines.statuses[world[INFO]]
-        wanted = (target.version, target.order) == WANTED[Wish(world[WISH])] and not target.withdrawn
         return wanted and status.generation == target.generation and status.phase.terminal

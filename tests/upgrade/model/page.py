@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.agent.upgrade.deadlines import Deadline
-from fleet.agent.upgrade.state import Phase
-from fleet.agent.upgrade.table import ROWS, Row
+from fleet.agent.upgrade.protocol.deadlines import Deadline
+from fleet.agent.upgrade.protocol.state import Phase
+from fleet.agent.upgrade.protocol.table import ROWS, Row
 from tests.upgrade.model.explore import Found
 from tests.upgrade.model.slices import Slice
 

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from fleet.agent.upgrade.absorb import READS_JOURNAL
-from fleet.agent.upgrade.deadlines import Deadline
-from fleet.agent.upgrade.effects import (
+from fleet.agent.upgrade.protocol.deadlines import Deadline
+from fleet.agent.upgrade.protocol.effects import (
     Arm,
     DropJob,
     Effect,
@@ -21,7 +20,7 @@ from fleet.agent.upgrade.effects import (
     TakeLock,
     Write,
 )
-from fleet.agent.upgrade.events import (
+from fleet.agent.upgrade.protocol.events import (
     BeatHeard,
     Connected,
     Disconnected,
@@ -45,11 +44,12 @@ from fleet.agent.upgrade.events import (
     UnitStopped,
     Workloads,
 )
-from fleet.agent.upgrade.guards import attempt
-from fleet.agent.upgrade.journal import Journal, Propose
-from fleet.agent.upgrade.machine import begin, step
-from fleet.agent.upgrade.outward import beats_as, status
-from fleet.agent.upgrade.state import Me, Phase, State
+from fleet.agent.upgrade.protocol.guards import attempt
+from fleet.agent.upgrade.protocol.journal import Journal, Propose
+from fleet.agent.upgrade.protocol.machine import begin, step
+from fleet.agent.upgrade.protocol.reporting import beats_as, status
+from fleet.agent.upgrade.protocol.state import AgentProcess, Phase, State
+from fleet.agent.upgrade.protocol.update import READS_JOURNAL
 from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason, UpgradeStatus
 from fleet.contract.wire import AgentTarget, Heartbeat
@@ -114,7 +114,7 @@ class Processes:
         """A process that was just started."""
         found = self._begun.get((version, start, boot, journal))
         if found is None:
-            me = Me(RELEASES[version], f"{version}.{start}", f"boot-{boot}")
+            me = AgentProcess(RELEASES[version], f"{version}.{start}", f"boot-{boot}")
             state, effects = begin(me, self.journals[journal])
             proc = _queued(Proc(Unit.RUN, self.states.number(state)), effects)
             found = self._begun[version, start, boot, journal] = self.procs.number(proc)
@@ -187,8 +187,8 @@ class Processes:
         found = self._beats.get((number, lies))
         if found is None:
             state = self.states[number]
-            version = ANOTHER if lies else state.me.release.version
-            beat = Heartbeat(version, state.me.instance, state.me.boot_id, 1, 10, generation=beats_as(state))
+            version = ANOTHER if lies else state.process.release.version
+            beat = Heartbeat(version, state.process.instance, state.process.boot_id, 1, 10, generation=beats_as(state))
             found = self._beats[number, lies] = self.beats.number(beat)
         return found
 
@@ -206,7 +206,7 @@ class Processes:
         assert isinstance(state.journal, Journal)
         return Facts(
             unit=proc.unit,
-            instance=state.me.instance,
+            instance=state.process.instance,
             phase=state.phase,
             connected=state.connected,
             leased=state.leased,

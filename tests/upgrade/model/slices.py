@@ -42,5 +42,10 @@ SLICES = (
     Slice("a file that rots, and a crash", Budget(rot=1, crashes=1)),
     Slice("a file that rots, and a crash in a rollback", Budget(rot=1, crashes=1), rollback=True),
     Slice("a full disk, and a crash", Budget(full=1, crashes=1)),
+    Slice("a grant that ends, and a crash", Budget(grants=1, crashes=1)),
+    Slice("a grant that ends, and messages of any pace", Budget(grants=1), pace=Pace.ANY),
+    Slice("a grant that ends, and another order", Budget(grants=1, changes_of_mind=1)),
+    Slice("a grant that ends, and a late message", Budget(grants=1, delays=1)),
+    Slice("a grant that ends, and a bad candidate", Budget(grants=1), BAD),
     Slice("the lock's file removed", Budget(tampers=1), pace=Pace.ANY),
 )

@@ -4,8 +4,9 @@ Oracles, in every state: (a) an agent runs or is about to, and a launcher become
 writer, that the operator confirmed before it commits, and no hand-over to a candidate that was not heard; (d) committed
 version and rollback target are whole after any power cut; (e) what is reported as the end is durable, and from
 everywhere an end with a reason is reached. (f) what is done to the disk leaves, done once more, what it left at first;
-and as a crash comes after every effect, all of them are carried out again. (c), containers, is the matrix's: no process
-here touches one but through its open door.
+and as a crash comes after every effect, all of them are carried out again. (g) an attempt that held the scheduling lock
+too long is told to turn back, and is not begun again unless somebody orders it. (c), containers, is the matrix's: no
+process here touches one but through its open door.
 """
 
 from __future__ import annotations

@@ -8,15 +8,27 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from fleet.agent.upgrade import absorb, guards, journal, machine, retain, table
-from fleet.agent.upgrade.deadlines import Deadline
-from fleet.agent.upgrade.effects import Write
-from fleet.agent.upgrade.journal import Candidate, Change, CountAttempt, FallBack, HandOver, Journal, Stage, StepDown
-from fleet.agent.upgrade.state import Phase, State
+from fleet.agent.upgrade.device import retain
+from fleet.agent.upgrade.protocol import guards, journal, machine, table
+from fleet.agent.upgrade.protocol import update as absorb
+from fleet.agent.upgrade.protocol.deadlines import Deadline
+from fleet.agent.upgrade.protocol.effects import Write
+from fleet.agent.upgrade.protocol.journal import (
+    Candidate,
+    Change,
+    CountAttempt,
+    FallBack,
+    HandOver,
+    Journal,
+    Stage,
+    StepDown,
+)
+from fleet.agent.upgrade.protocol.state import Phase, State
 from fleet.contract.names import AgentVersion
 from fleet.contract.wire import AgentTarget, Heartbeat
-from fleet.operator.upgrade import evidence
-from fleet.operator.upgrade.view import DeviceView
+from fleet.operator.upgrade import decide
+from fleet.operator.upgrade import guards as operator_guards
+from fleet.operator.upgrade.view import Artifact, DeviceView
 from tests.upgrade.model import base, launcher
 from tests.upgrade.model.slices import Slice
 from tests.upgrade.model.world import Budget, Nature, Pace, Switches
@@ -124,6 +136,17 @@ staged = journal._staged  # pyright: ignore[reportPrivateUsage]
 fallen_back = journal._fallen_back  # pyright: ignore[reportPrivateUsage]
 
 
+answers = operator_guards.answers
+
+
+def only_what_is_wanted(target: AgentTarget, view: DeviceView, artifact: Artifact | None) -> bool:
+    return not target.withdrawn and answers(target, view, artifact)
+
+
+def by_the_clock_alone(view: DeviceView) -> bool:
+    return view.grant_over
+
+
 class Guard(NamedTuple):
     """A guard, how it is taken away, where that is felt, and what is found then."""
 
@@ -164,13 +187,13 @@ GUARDS = (
     ),
     Guard(
         "a heartbeat names its version",
-        function(evidence, proof=any_version),
+        function(operator_guards, proof=any_version),
         felt(Nature.SAYS_ANOTHER_VERSION),
         "hands over to a candidate that was not heard",
     ),
     Guard(
         "a heartbeat names its boot",
-        function(evidence, _same_boot=always),
+        function(operator_guards, _same_boot=always),
         felt(pace=Pace.ANY, crashes=1),
         "hands over to a candidate that was not heard",
     ),
@@ -214,6 +237,24 @@ GUARDS = (
         function(base, apply=applied_anyhow),
         felt(rot=1, crashes=1),
         "(f) what is done twice",
+    ),
+    Guard(
+        "an attempt that held the lock too long is told to turn back",
+        both(function(operator_guards, overdue=never), function(decide, overdue=never)),
+        felt(grants=1),
+        "(g) the lock was held too long",
+    ),
+    Guard(
+        "an attempt that held the lock too long is not ordered again",
+        function(decide, answers=only_what_is_wanted),
+        felt(grants=1),
+        "(g) what held the lock too long begins again",
+    ),
+    Guard(
+        "that it held the lock too long is written down",
+        both(function(operator_guards, overdue=by_the_clock_alone), function(decide, overdue=by_the_clock_alone)),
+        felt(grants=1, crashes=1),
+        "(g) what held the lock too long is given it again",
     ),
     Guard("a candidate waits for the lease", in_the_switches, felt(tampers=1), "(b) two agents", Switches(lease=False)),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fleet.agent.upgrade.state import Phase
-from fleet.agent.upgrade.table import ROWS
+from fleet.agent.upgrade.protocol.state import Phase
+from fleet.agent.upgrade.protocol.table import ROWS
 from tests.upgrade.model.page import PAGE, diagram, replaced
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
-from fleet.agent.upgrade.deadlines import Deadline
-from fleet.agent.upgrade.effects import Effect
-from fleet.agent.upgrade.journal import Change, Release
+from fleet.agent.upgrade.protocol.deadlines import Deadline
+from fleet.agent.upgrade.protocol.effects import Effect
+from fleet.agent.upgrade.protocol.journal import Change, Release
 from tests.upgrade.releases import release
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Nature(IntEnum):
     """At every start once it was handed over: it has run until then."""
 
 
-class Wish(IntEnum):
+class Desired(IntEnum):
     """What the admin ordered last."""
 
     SECOND = 0
@@ -142,6 +142,8 @@ class Budget(NamedTuple):
     """The second version's file changes on disk."""
     full: int = 0
     """The journal cannot be written, or a version not be laid down, once."""
+    grants: int = 0
+    """The time that an attempt may hold the lock is over, by the operator's clock."""
     tampers: int = 0
     """Somebody removes the lock's file."""
 
@@ -176,7 +178,7 @@ NONE = -1
 World = tuple[int, ...]
 # Places in a world. The first two, and the two of heartbeats and of starts, are by version.
 P0, P1, LOCK, DISK, TARGET, LATE_TARGET, LEASE, INFO, HEARD0, HEARD1, LATE_BEAT, LATE_REPORT = range(12)
-BOOT, STARTS0, STARTS1, NET, ZOMBIE, OPERATOR, WISH, BUDGET, NATURE, PROVEN, CONFIRMED, SIZE = range(12, 24)
+BOOT, STARTS0, STARTS1, NET, ZOMBIE, OPERATOR, DESIRED, BUDGET, NATURE, PROVEN, CONFIRMED, GRANT, SIZE = range(12, 25)
 
 
 def replaced(world: World, place: int, value: int) -> World:

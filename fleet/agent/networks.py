@@ -1,0 +1,117 @@
+"""The network of a pod: its containers have addresses of their own there, which they know each other by."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Mapping, Sequence
+
+import msgspec
+
+from fleet.agent.answers import EngineRefused, parse
+from fleet.agent.engine import Engine, filters
+from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL
+from fleet.contract.owner import Owner
+
+_FIRST = 2
+"""The first address that a container gets; engines take the one before it for themselves."""
+_GONE = 404
+_IN_USE = ("active endpoints", "being used")
+"""How engines refuse to remove a network that a container is in."""
+
+
+class _Range(msgspec.Struct, frozen=True, rename="pascal"):
+    subnet: str = ""
+
+
+class _Ipam(msgspec.Struct, frozen=True, rename="pascal"):
+    config: list[_Range] | None = None
+
+
+class Network(msgspec.Struct, frozen=True, rename="pascal"):
+    """A network."""
+
+    id: str = ""
+    name: str = ""
+    labels: dict[str, str] | None = None
+    ipam: _Ipam = msgspec.field(default=_Ipam(), name="IPAM")
+
+    @property
+    def subnet(self) -> str:
+        """The first of its ranges, as `10.89.0.0/24`; empty for none."""
+        return self.ipam.config[0].subnet if self.ipam.config else ""
+
+
+class NoRoom(Exception):  # noqa: N818 - carries an answer
+    """A network has too few addresses."""
+
+
+async def ensure_network(engine: Engine, name: str, labels: Mapping[str, str]) -> Network:
+    """The network of the name: the one that is there, or a new one, in which addresses can be given.
+
+    Engines give no address by hand in a network whose range they chose (moby, `validateEndpointSettings`): so the range
+    that the engine chooses is asked for.
+
+    Raises:
+        EngineDown: the engine does not answer.
+        EngineRefused: it has no room for another network.
+    """
+    found = await _find(engine, name)
+    if found is not None:
+        return found
+    draft = f"{name}.draft"
+    await remove_network(engine, draft)  # of an agent that was ended here
+    chosen = await _made(engine, draft, labels, {})
+    await remove_network(engine, draft)
+    return await _made(engine, name, labels, {"Config": [{"Subnet": chosen.subnet}]})
+
+
+async def clear_networks(engine: Engine, owner: Owner, used: Collection[str]) -> None:
+    """Remove the networks that an owner's agent made, but those of the deployments that are `used`.
+
+    An agent may have been ended after it removed a pod's containers. Engines have room for about thirty networks.
+    """
+    query = {"filters": filters(label=[f"{DEVICE_LABEL}={owner.device}"])}
+    answer = await engine.call("GET", "/networks", "list networks", query)
+    for one in parse(answer, list[Network]):
+        labels = one.labels or {}
+        if labels.get(SERVER_LABEL) == owner.server and labels.get(DEPLOYMENT_LABEL, "") not in used:
+            await remove_network(engine, one.name)
+
+
+async def remove_network(engine: Engine, name: str) -> None:
+    """Remove a network; one that a container is still in stays, and none is fine."""
+    try:
+        await engine.call("DELETE", f"/networks/{name}", f"remove network {name}", good=(200, 204, _GONE))
+    except EngineRefused as error:
+        if not any(words in error.what for words in _IN_USE):
+            raise
+
+
+def addresses(network: Network, names: Sequence[str]) -> dict[str, str]:
+    """The address of each container of a pod, by its place among their names.
+
+    Raises:
+        NoRoom: the network has too few.
+    """
+    try:
+        subnet = ipaddress.ip_network(network.subnet)
+    except ValueError as error:
+        raise NoRoom(f"the engine's network has no range of addresses ({error})") from error
+    if subnet.num_addresses < len(names) + _FIRST + 1:
+        raise NoRoom(f"{subnet} has too few addresses for {len(names)} containers")
+    return {name: str(subnet[_FIRST + place]) for place, name in enumerate(names)}
+
+
+async def _find(engine: Engine, name: str) -> Network | None:
+    answer = await engine.call("GET", f"/networks/{name}", f"look at network {name}", good=(200, _GONE))
+    return None if answer.is_error else parse(answer, Network)
+
+
+async def _made(engine: Engine, name: str, labels: Mapping[str, str], ranges: Mapping[str, object]) -> Network:
+    body = {"Name": name, "CheckDuplicate": True, "Labels": labels, **({"IPAM": ranges} if ranges else {})}
+    doing = f"create network {name}"
+    await engine.call("POST", "/networks/create", doing, body=msgspec.json.encode(body), good=(200, 201))
+    made = await _find(engine, name)
+    if made is None:
+        raise EngineRefused(doing, _GONE, "it went at once")
+    return made

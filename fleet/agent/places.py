@@ -1,0 +1,81 @@
+"""Where a deployment's own things are on the device: its files, its volumes, and the network of a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from fleet.agent.creation import Where
+from fleet.agent.engine import Engine
+from fleet.agent.networks import NoRoom, addresses, ensure_network
+from fleet.agent.problems import Problem
+from fleet.agent.reconcile import Start
+from fleet.agent.volumes import ensure_volume
+from fleet.agent.workload_files import WorkloadFiles
+from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL, container_name, network_name
+from fleet.contract.mounts import MountType
+from fleet.contract.owner import Owner
+from fleet.contract.pod import Member
+from fleet.contract.wire import Container, Reason
+
+
+class Places:
+    """The places of one device's deployments."""
+
+    def __init__(self, engine: Engine, owner: Owner, files: WorkloadFiles, root: Path) -> None:
+        """`root` is what the device's paths begin with."""
+        self._engine = engine
+        self._owner = owner
+        self._device = owner.device
+        self._files = files
+        self._root = root
+
+    async def of(self, deployment: str, workload: Container) -> Where:
+        """The paths of the workload's data; the network of a pod is made if it does not exist.
+
+        Raises:
+            NoRoom: that network has too few addresses, or is not ours.
+        """
+        files, in_memory = self._files.of(deployment, workload)
+        prefix = f"{container_name(self._device, deployment)}-"
+        where = Where(str(self._root), prefix, str(files), str(in_memory))
+        if not isinstance(workload, Member) or not workload.peers:
+            return where
+        name = network_name(self._device, deployment)
+        network = await ensure_network(self._engine, name, self.labels(deployment))
+        if not self.is_ours(network.labels, deployment):
+            raise NoRoom(f"the network {name} on the device is not of this fleet's making")
+        given = addresses(network, workload.peers)
+        return msgspec.structs.replace(where, network=name, network_id=network.id, addresses=given)
+
+    def labels(self, deployment: str) -> dict[str, str]:
+        """What a deployment's containers, volumes and network are known by."""
+        return {DEVICE_LABEL: self._device, SERVER_LABEL: self._owner.server, DEPLOYMENT_LABEL: deployment}
+
+    def is_ours(self, labels: Mapping[str, str] | None, deployment: str) -> bool:
+        """Whether something with these labels is the deployment's."""
+        return self.labels(deployment).items() <= (labels or {}).items()
+
+    async def make_volumes(self, deployment: str, workload: Container, where: Where) -> Problem | None:
+        """Make the volumes that it mounts; one that somebody else has made is a problem."""
+        for mount in workload.mounts:
+            if mount.type is MountType.VOLUME:
+                name = where.volume(mount.source)
+                found = await ensure_volume(self._engine, name, self.labels(deployment))
+                if not self.is_ours(found, deployment):
+                    return Problem(Reason.NOT_ALLOWED, f"the volume {name} on the device is not of this fleet's making")
+        return None
+
+    async def has_gone(self, deployment: str, action: Start) -> bool:
+        """Whether a container that does not run was made for a network that is gone: it starts in no other one.
+
+        `docker network prune` takes the network of a pod of which no container runs, and the engine gives the next one
+        another range.
+        """
+        workload, (network, address) = action.workload, action.place
+        if not isinstance(workload, Member) or not address:
+            return False
+        where = await self.of(deployment, workload)
+        return where.addresses.get(workload.name) != address or network not in {"", where.network_id}

@@ -1,0 +1,142 @@
+"""The device's sealing key at work: what is sealed for it is opened by a process of its own (`fleet.agent.unseal`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from fleet.agent.child import call
+from fleet.agent.desired_state import Deployment, DesiredState
+from fleet.agent.problems import Problem
+from fleet.agent.unseal import Answer, Ask, Opened
+from fleet.contract.errors import FleetError
+from fleet.contract.parsing import NOT_JSON
+from fleet.contract.pod import Member, SentPod
+from fleet.contract.sealed import Contents, RegistryLogin, Sealed
+from fleet.contract.wire import Container, Reason
+from fleet.contract.workload import Container2
+
+_MODULE = "fleet.agent.unseal"
+_WITHIN = 60.0
+"""Seconds for the process, on a small board that is busy."""
+
+
+class Unopened(FleetError):  # noqa: N818 - reads as what it is
+    """What is sealed could not be opened, or there is no key to open it with."""
+
+
+class Sealing:
+    """Opens what is sealed for one device."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        """Read nothing yet; the key at `path` is made when it is first needed."""
+        self._ask = Ask(str(path), str(device))  # a `DeviceId` is no text to msgspec
+        self._one = asyncio.Lock()
+
+    async def key(self) -> str:
+        """The public half of the device's key.
+
+        Raises:
+            Unopened: there is none, and none can be made.
+        """
+        return (await self._answer({}, contents=False)).key
+
+    async def filled(self, deployment: str, workload: Container, sealed: Sealed | None) -> Container:
+        """A workload with the values of its environment variables in their places; a secret.
+
+        Raises:
+            Unopened: they do not open.
+        """
+        if not workload.secret_env:
+            return workload
+        env = (await self.contents(deployment, workload, sealed)).env
+        if missing := sorted(workload.secret_env.keys() - env.keys()):
+            raise _unopened(f"what is sealed for {deployment} has no {', '.join(missing)}")
+        return msgspec.structs.replace(workload, env={**workload.env, **env}, secret_env={})
+
+    async def login(self, deployment: str, workload: Container, sealed: Sealed | None) -> RegistryLogin | None:
+        """How to log in at the registry of a workload's image; None for an image that everybody may fetch.
+
+        Raises:
+            Unopened: the login does not open.
+        """
+        return (await self.contents(deployment, workload, sealed)).login if workload.image_pull_secret else None
+
+    async def contents(self, deployment: str, workload: Container, sealed: Sealed | None) -> Contents:
+        """What is sealed for a container; a secret.
+
+        Raises:
+            Unopened: it does not open.
+        """
+        if sealed is None:
+            raise _unopened(f"nothing is sealed for {deployment}, which takes secrets")
+        opened = (await self._answer({deployment: sealed}, contents=True)).opened[deployment]
+        if opened.contents is None:
+            raise _unopened(opened.problem)
+        if isinstance(workload, Member):
+            return opened.contents.containers.get(workload.name, Contents())
+        return opened.contents
+
+    async def noted(self, desired_state: DesiredState, known: DesiredState) -> DesiredState:
+        """The desired deployments, each with the digest of its secrets; secrets of `known` ones are not opened again.
+
+        What does not open becomes a problem beside the workload that is known, so that it goes on.
+        """
+        before = {name: one for name, one in known.items() if one.sealed is not None}
+        new = {
+            name: desired.sealed
+            for name, desired in desired_state.items()
+            if desired.sealed is not None and not desired.problem and not _is_same(desired, before.get(name))
+        }
+        found: Mapping[str, Opened] = {}
+        if new:
+            try:
+                found = (await self._answer(new, contents=False)).opened
+            except Unopened as error:
+                found = dict.fromkeys(new, Opened(problem=error.what))
+        return {name: _noted(desired, found.get(name), known.get(name)) for name, desired in desired_state.items()}
+
+    async def _answer(self, sealed: Mapping[str, Sealed], *, contents: bool) -> Answer:
+        ask = msgspec.structs.replace(self._ask, sealed=dict(sealed), contents=contents)
+        async with self._one:  # a device has little memory
+            try:
+                _, data = await call(_MODULE, stdin=msgspec.json.encode(ask), within=_WITHIN)
+                answer = msgspec.json.decode(data, type=Answer)
+            except TimeoutError:
+                raise _unopened("the process that opens secrets did not end in time") from None
+            except (*NOT_JSON, OSError) as error:
+                raise _unopened(f"the process that opens secrets failed ({type(error).__name__})") from None
+        if answer.problem:
+            raise _unopened(answer.problem)
+        return answer
+
+
+def _unopened(why: str) -> Unopened:
+    return Unopened(why, next_step="see the agent's log on the device")
+
+
+def _is_same(desired: Deployment, known: Deployment | None) -> bool:
+    return known is not None and known.sealed == desired.sealed
+
+
+def _noted(desired: Deployment, opened: Opened | None, known: Deployment | None) -> Deployment:
+    if opened is not None and opened.problem:
+        problem = Problem(Reason.SECRETS_NOT_OPENED, opened.problem)
+        before = known or Deployment(0)
+        return msgspec.structs.replace(desired, workload=before.workload, problem=problem, sealed=before.sealed)
+    if desired.sealed is None or desired.problem:
+        return desired
+    was = known.workload if known else None
+    match desired.workload:
+        case Container2():
+            digest = opened.digest if opened else was.secrets_digest if isinstance(was, Container2) else ""
+            noted = msgspec.structs.replace(desired.workload, secrets_digest=digest)
+        case SentPod():
+            digests = opened.digests if opened else was.secrets_digests if isinstance(was, SentPod) else {}
+            noted = msgspec.structs.replace(desired.workload, secrets_digests=digests)
+        case _:
+            return desired
+    return msgspec.structs.replace(desired, workload=noted)

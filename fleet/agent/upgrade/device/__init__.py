@@ -1,0 +1,1 @@
+"""What an agent's upgrade does on the device: its disk, its units, its download, and its connection."""

@@ -1,0 +1,107 @@
+"""The engine's volumes: those of a deployment are made for it, outlive it, and go by an admin's order alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from fleet.agent.answers import Details, Listed, parse
+from fleet.agent.engine import Engine, filters
+from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL, VOLUME_LABEL, container_name
+from fleet.contract.owner import Owner
+from fleet.contract.volumes import VolumeOrder
+
+_IN_USE, _GONE = 409, 404
+
+
+class Volume(msgspec.Struct, frozen=True, rename="pascal"):
+    """A volume. The time of its creation is what the engine says of it, which may not be so."""
+
+    name: str
+    labels: dict[str, str] | None = None
+    created_at: str = ""
+
+    @property
+    def id(self) -> str:
+        """What tells it from another one that is made under its name later.
+
+        Without a label it is the time. docker 20.10 moves that with each file that comes or goes at the volume's top,
+        so such an order may be refused; it never removes another volume.
+        """
+        return (self.labels or {}).get(VOLUME_LABEL) or self.created_at
+
+
+class _Volumes(msgspec.Struct, frozen=True, rename="pascal"):
+    volumes: list[Volume] | None = None
+
+
+class OwnVolume(msgspec.Struct, frozen=True):
+    """A volume that was made for a deployment: its name there, whose it is, and how the engine has it."""
+
+    name: str
+    deployment: str
+    owner: Owner
+    engine: Volume
+
+
+async def ensure_volume(engine: Engine, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Make a volume if none has the name, with an id; returns the labels of the existing one."""
+    body = msgspec.json.encode({"Name": name, "Labels": {**labels, VOLUME_LABEL: secrets.token_hex(8)}})
+    answer = await engine.call("POST", "/volumes/create", f"create volume {name}", body=body, good=(200, 201))
+    return parse(answer, Volume).labels or {}
+
+
+async def volumes_with(engine: Engine, label: str) -> list[Volume]:
+    """Every volume with the label (`key=value`)."""
+    answer = await engine.call("GET", "/volumes", "list volumes", {"filters": filters(label=[label])})
+    return parse(answer, _Volumes).volumes or []
+
+
+async def remove_volume(engine: Engine, name: str) -> bool:
+    """Remove a volume; none is fine. False, and it stays, while a container was made with it."""
+    answer = await engine.call("DELETE", f"/volumes/{name}", f"remove volume {name}", good=(200, 204, _GONE, _IN_USE))
+    return answer.status_code != _IN_USE
+
+
+async def users_of(engine: Engine, name: str) -> list[Listed]:
+    """The containers that were made with a volume, whosever they are, and whether they run or not."""
+    query = {"all": "1", "filters": filters(volume=[name])}
+    return parse(await engine.call("GET", "/containers/json", f"list who uses volume {name}", query), list[Listed])
+
+
+async def volumes_of(engine: Engine, owners: Iterable[Owner]) -> list[OwnVolume]:
+    """The volumes that were made for deployments of these identities."""
+    return [
+        found
+        for owner in owners
+        for one in await volumes_with(engine, f"{DEVICE_LABEL}={owner.device}")
+        if (found := _owned(one, owner)) is not None
+    ]
+
+
+def _owned(one: Volume, owner: Owner) -> OwnVolume | None:
+    labels, mine = one.labels or {}, {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server}
+    deployment = labels.get(DEPLOYMENT_LABEL)
+    if not deployment or not mine.items() <= labels.items():
+        return None
+    return OwnVolume(one.name.removeprefix(f"{container_name(owner.device, deployment)}-"), deployment, owner, one)
+
+
+def ordered(order: VolumeOrder, there: Sequence[OwnVolume], present: Owner) -> OwnVolume | None:
+    """The volume that an order is about, among those that are there; None if it is gone, whatever has its name now."""
+    for one in there:
+        former = "" if one.owner == present else one.owner.text
+        if (one.deployment, one.name, one.engine.id, former) == (order.deployment, order.name, order.id, order.former):
+            return one
+    return None
+
+
+def mounted(containers: Collection[Details]) -> dict[str, int]:
+    """How many of the containers have each volume mounted, by its name in the engine."""
+    counts: dict[str, int] = {}
+    for one in containers:
+        for name in {mount.name for mount in one.mounts or () if mount.type == "volume"}:
+            counts[name] = counts.get(name, 0) + 1
+    return counts

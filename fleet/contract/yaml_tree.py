@@ -1,0 +1,128 @@
+"""YAML as people write it for Kubernetes: one document of texts, numbers, booleans, lists and objects; its lines."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import yaml
+
+from fleet.contract.tree import Object, Path
+
+MAX_NODES = 100_000
+"""Values of a document once each alias is replaced by what it stands for."""
+_MERGE = "tag:yaml.org,2002:merge"
+_DATE = "tag:yaml.org,2002:timestamp"
+
+
+class NotYaml(Exception):  # noqa: N818 - never leaves the contract
+    """What is wrong with a document, in words."""
+
+
+class _Loader(yaml.SafeLoader):
+    """A date is a text, as Kubernetes has it."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML declares it so
+        first: [(tag, pattern) for tag, pattern in known if tag != _DATE]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_yaml(text: str, depth: int) -> object:
+    """The only document in `text`.
+
+    Raises:
+        NotYaml: there is none or more than one, it does not parse, or it is larger or deeper than is sensible.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return None if node is None else _Tree(loader).plain(node, depth)
+    except yaml.MarkedYAMLError as error:
+        if error.context == "expected a single document in the stream":
+            raise NotYaml("it holds several documents, and one is taken") from error
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        raise NotYaml(f"{error.problem or error.context}{line}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise NotYaml(str(error)) from error
+
+
+def line_of(text: str, path: Path) -> int:
+    """The line, from 1, of what is at `path`, or of the last part of it that is there; 0 for a text without lines."""
+    try:
+        node = _Loader(text).get_single_node()
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return 0
+    line = 0
+    for part in path:
+        found = _child(node, part)
+        if found is None:
+            break
+        line, node = found
+    return line
+
+
+def _child(node: Any, part: str | int) -> tuple[int, Any] | None:  # noqa: ANN401 - PyYAML's nodes have no types
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        one = node.value[part]
+        return one.start_mark.line + 1, one
+    if isinstance(node, yaml.MappingNode):
+        # The last one, for that is the one too many where a name stands twice.
+        for key, value in reversed(node.value):
+            if key.value == part:
+                return key.start_mark.line + 1, value
+    return None
+
+
+class _Tree:
+    """Plain values of a document's nodes."""
+
+    def __init__(self, loader: _Loader) -> None:
+        self._loader, self._left = loader, MAX_NODES
+
+    def plain(self, node: Any, depth: int) -> object:  # noqa: ANN401 - PyYAML's nodes have no types
+        self._left -= 1
+        if self._left < 0:
+            raise NotYaml(f"it has more than {MAX_NODES} values, once each alias stands for its own")
+        if depth < 0:
+            raise NotYaml(f"it is nested too deep (line {node.start_mark.line + 1})")
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(one, depth - 1) for one in node.value]
+        if isinstance(node, yaml.MappingNode):
+            return self._object(node, depth)
+        return self._scalar(node)
+
+    def _object(self, node: Any, depth: int) -> Object:  # noqa: ANN401
+        pairs: list[tuple[str, Any]] = []
+        merged: list[tuple[str, Any]] = []
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                merged += self._merged(value, depth)
+            else:
+                pairs.append((self._name(key), self.plain(value, depth - 1)))
+        own = {name for name, _ in pairs}
+        return Object.of([*pairs, *((name, value) for name, value in dict(merged).items() if name not in own)])
+
+    def _merged(self, node: Any, depth: int) -> list[tuple[str, Any]]:  # noqa: ANN401
+        found = self.plain(node, depth - 1)
+        # The first of several wins (YAML's merge key).
+        several = reversed(cast("list[object]", found)) if isinstance(found, list) else [found]
+        pairs: list[tuple[str, Any]] = []
+        for one in several:
+            if not isinstance(one, Object):
+                raise NotYaml(f"what << names is no object (line {node.start_mark.line + 1})")
+            pairs += one.items()
+        return pairs
+
+    def _name(self, key: Any) -> str:  # noqa: ANN401
+        if not isinstance(key, yaml.ScalarNode) or not isinstance(found := self._scalar(key), str):
+            raise NotYaml(f"a name is a text: put it in quotes (line {key.start_mark.line + 1})")
+        return found
+
+    def _scalar(self, node: Any) -> object:  # noqa: ANN401
+        value = cast("object", self._loader.construct_object(node))
+        if isinstance(value, float) and not math.isfinite(value):
+            raise NotYaml(f"{node.value} is no finite number (line {node.start_mark.line + 1})")
+        if not isinstance(value, str | int | float | bool | None):
+            raise NotYaml(f"{node.tag} is not taken (line {node.start_mark.line + 1})")
+        return value

@@ -1,0 +1,51 @@
+"""The result of a check: one sentence, and what to do next if something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+import msgspec
+
+from fleet.contract.errors import FleetError
+
+
+class State(Enum):
+    """The state of a component."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One check and its result."""
+
+    check: str
+    state: State
+    says: str
+    next: str = ""
+
+
+class Worrying(FleetError):  # noqa: N818 - a check says so of what works today, and will not for long
+    """It works, but somebody should act."""
+
+
+def lines(findings: Sequence[Finding]) -> list[str]:
+    """The findings for a person: one line for each, and one for what to do next."""
+    width = max(len(one.check) for one in findings)
+    shown: list[str] = []
+    for one in findings:
+        shown.append(f"{one.check:<{width}}  {one.state.value:<7}  {one.says}")
+        shown += [f"{'':<{width}}  next: {one.next}"] if one.next else []
+    return shown
+
+
+def found(name: str, check: Callable[[], str]) -> Finding:
+    """Run one check; `check` returns what is well, or raises a `FleetError`."""
+    try:
+        return Finding(name, State.OK, check())
+    except Worrying as error:
+        return Finding(name, State.WARNING, error.what, error.next_step)
+    except FleetError as error:
+        return Finding(name, State.FAILED, error.what, error.next_step)

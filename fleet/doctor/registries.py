@@ -1,0 +1,148 @@
+"""The registries of deployments: whether they answer here, and accept the login of the pull secret."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httpx
+
+from fleet.contract.errors import InvalidInput, NotFound, NotPermitted
+from fleet.contract.image import DOCKER_HUB, HUB_ADDRESS, registry_of
+from fleet.contract.logins import login_ends, registry_login
+from fleet.contract.objects import FleetDeployment
+from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, SEALABLE_LABEL, RegistryLogin
+from fleet.doctor.findings import Worrying
+
+if TYPE_CHECKING:
+    from fleet.kube.client import KubeClient
+    from fleet.topology.capabilities import Json
+
+_WITHIN = 10.0
+_SOON = 7 * 86_400
+"""A login that ends within so many seconds is a warning."""
+
+
+def check_registries(kube: KubeClient, namespace: str, deployments: Sequence[FleetDeployment], now: float) -> str:
+    """Check that the registry of each deployment answers and accepts its login; `now` is Unix seconds.
+
+    Raises:
+        FleetError: a login is missing, has ended, or is refused; the worst is named.
+        Worrying: a login ends soon, or a registry does not answer from here.
+    """
+    wanted = sorted(
+        {
+            (registry_of(part.image), part.image_pull_secret)
+            for one in deployments
+            for part in one.spec.workload.parts.values()
+        }
+    )
+    if not wanted:
+        return "no deployment names an image"
+    worries: list[Worrying] = []
+    for registry, secret in wanted:
+        try:
+            _look(registry, _login(kube, namespace, registry, secret) if secret else None, now)
+        except Worrying as error:
+            worries.append(error)
+    if worries:
+        raise Worrying("; ".join(one.what for one in worries), next_step=worries[0].next_step)
+    return f"answering: {', '.join(dict.fromkeys(registry for registry, _ in wanted))}"
+
+
+def _login(kube: KubeClient, namespace: str, registry: str, name: str) -> RegistryLogin:
+    try:
+        found = kube.find("Secret", name, namespace)
+    except NotPermitted as error:
+        raise Worrying(
+            f"you may not read the Secret {name}, so its login is not checked", next_step=error.next_step
+        ) from error
+    if found is None:
+        raise NotFound(
+            f"there is no Secret {name}, which a deployment names for its image",
+            next_step=f"kubectl create secret docker-registry {name} --docker-server={registry} …",
+        )
+    return login_of(found, registry)
+
+
+def login_of(secret: Json, registry: str) -> RegistryLogin:
+    """The login in a Secret as Kubernetes has it.
+
+    Raises:
+        FleetError: there is none, or it cannot be sent to devices.
+    """
+    name = secret["metadata"]["name"]
+    labels: Mapping[str, str] = secret["metadata"].get("labels") or {}
+    if labels.get(SEALABLE_LABEL) != "true":
+        raise InvalidInput(
+            f"the Secret {name} is not marked as one that devices may have",
+            next_step=f"kubectl label secret {name} {SEALABLE_LABEL}=true",
+        )
+    if secret.get("type") != DOCKER_CONFIG_TYPE:
+        raise InvalidInput(
+            f"the Secret {name} is of the type {secret.get('type')}, not {DOCKER_CONFIG_TYPE}",
+            next_step="make it with `kubectl create secret docker-registry`",
+        )
+    data: Mapping[str, str] = secret.get("data") or {}
+    return registry_login(base64.b64decode(data.get(DOCKER_CONFIG_KEY, "")), registry, name)
+
+
+def _look(registry: str, login: RegistryLogin | None, now: float) -> None:
+    worry = judge_end(login, now) if login else None
+    answer = _asked(registry, None)
+    challenge = answer.headers.get("www-authenticate", "").lower()
+    if login is not None and answer.status_code == HTTPStatus.UNAUTHORIZED and challenge.startswith("basic"):
+        answer = _asked(registry, login)
+        if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            raise NotPermitted(
+                f"the registry {registry} refuses the login of the Secret {login.secret}",
+                next_step="put the present password into that Secret; devices take it within seconds",
+            )
+    if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status_code == HTTPStatus.NOT_FOUND:
+        raise Worrying(
+            f"the registry {registry} answers {answer.status_code}", next_step="is it well, and is it a registry?"
+        )
+    if worry is not None:
+        raise worry
+
+
+def judge_end(login: RegistryLogin, now: float) -> Worrying | None:
+    """The warning about a login that ends soon; empty if there is none.
+
+    Raises:
+        NotPermitted: it has ended.
+    """
+    ends = login_ends(login)
+    if ends is None or ends - now > _SOON:
+        return None
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(ends))
+    step = "renew it there before: devices that must fetch an image after that are refused"
+    login_name = f"the login of the Secret {login.secret} at {login.server}"
+    if ends <= now:
+        raise NotPermitted(
+            f"{login_name} has ended on {when}", next_step="renew it: no device can fetch an image with it"
+        )
+    return Worrying(f"{login_name} ends on {when}", next_step=step)
+
+
+def _asked(registry: str, login: RegistryLogin | None) -> httpx.Response:
+    """The registry's answer without a login (OCI distribution specification, "Determining Support")."""
+    auth = (login.username, login.password) if login else None
+    address = HUB_ADDRESS if registry == DOCKER_HUB else registry
+    try:
+        return httpx.get(f"https://{address}/v2/", auth=auth, timeout=_WITHIN)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        why = str(error) or type(error).__name__
+        if "certificate" in why.lower():
+            raise Worrying(
+                f"the certificate of the registry {registry} is not trusted here: {why}",
+                next_step=f"devices need its authority at /etc/docker/certs.d/{registry}/ca.crt, or "
+                f"/etc/containers/certs.d/{registry}/ca.crt; here, SSL_CERT_FILE names it",
+            ) from error
+        raise Worrying(
+            f"the registry {registry} does not answer from here: {why}",
+            next_step="is its name right, and can devices reach it? `fleet device show` has what they say",
+        ) from error

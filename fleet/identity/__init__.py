@@ -1,0 +1,1 @@
+"""The identity provider: its address, the tokens of devices and admins, and Zitadel's management API."""

@@ -1,0 +1,1 @@
+"""How we reach a Kubernetes API server: kubeconfig files, connections, and the paths of objects."""

@@ -1,0 +1,69 @@
+"""The header block of a NATS message, parsed so that no byte of it can end or mislead a reader.
+
+A device writes header blocks, and a stream keeps them as they are. nats-py 2.16 takes the first line of such a block
+for a word of the server: a stored `NATS/1.0 503` ends a read, and a stored `NATS/1.0 100 Idle` with a
+`Nats-Consumer-Stalled` makes the client publish to a subject that the device chose. Bytes that are no UTF-8 end its
+read loop. The form of the block is that of NATS ADR-4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
+
+STATUS = "Status"
+DESCRIPTION = "Description"
+_VERSION = b"NATS/1.0"
+_FROM_STREAM = "Nats-Stream"
+"""The server adds it behind the headers of a message that it took out of a stream (NATS ADR-31)."""
+_DELIVERED = b"$JS.ACK."
+"""How the reply subject of a message begins that a consumer delivers."""
+
+
+class Delivery(NamedTuple):
+    """A received message. `size` is its bytes with subject and headers; `data` is None for one that deletes a key."""
+
+    subject: bytes
+    reply: bytes
+    data: bytes | None
+    size: int
+
+
+def text(raw: bytes) -> str:
+    """The bytes as text; those that are no UTF-8 become escapes, which no valid name contains."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def parse_headers(block: bytes, reply: bytes) -> dict[str, str]:
+    """The headers by name, and the server's status as `Status` and `Description`.
+
+    The last header of a name counts: what the server adds stands behind what a sender wrote. A status counts only when
+    the server wrote it, so never in a message that came out of a stream.
+
+    Args:
+        block: The header block, from `NATS/1.0` to the empty line.
+        reply: The message's reply subject.
+    """
+    first, _, rest = block.partition(b"\r\n")
+    headers: dict[str, str] = {}
+    for line in rest.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon and name and not any(byte in b" \t" for byte in name):
+            headers[text(name)] = text(value).strip()
+    headers.pop(STATUS, None)
+    headers.pop(DESCRIPTION, None)
+    if _FROM_STREAM in headers or reply.startswith(_DELIVERED):
+        return headers
+    status, _, description = first.removeprefix(_VERSION).strip().partition(b" ")
+    if status.isdigit():
+        headers[STATUS] = text(status)
+        if description:
+            headers[DESCRIPTION] = text(description).strip()
+    return headers
+
+
+def deletes(headers: Mapping[str, str] | None) -> bool:
+    """Whether a message takes a key out of its bucket (NATS ADR-8)."""
+    return headers is not None and headers.get(KV_OP) in {KV_DEL, KV_PURGE}

@@ -1,0 +1,54 @@
+"""A device's one value of states, where the operator changes it: an entry goes, or one of an earlier agent comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+from fleet.contract.buckets import DEVICE_STATE
+from fleet.contract.errors import Conflict
+from fleet.contract.states import DeviceStates, Entries, fitted
+from fleet.nats.bus import Bus, Entry
+
+Edit = Callable[[Entries], object]
+"""Changes a device's entries in place."""
+
+
+class States:
+    """The values, each changed by one at a time, and never over what its device wrote meanwhile."""
+
+    def __init__(self, app: Bus) -> None:
+        self._kv = app.kv(DEVICE_STATE)
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def change(self, device: str, edit: Edit) -> int:
+        """Edit a device's value; the revision that it has then.
+
+        Raises:
+            FleetError: NATS did not acknowledge it.
+        """
+        async with self._changing[device]:
+            while True:
+                try:
+                    return await self._changed(device, edit)
+                except Conflict:
+                    # The device reported in between.
+                    continue
+
+    async def _changed(self, device: str, edit: Edit) -> int:
+        found = await self._kv.get(device)
+        before = found.value.states if isinstance(found, Entry) else Entries()
+        after = dict(before)
+        edit(after)
+        if found is not None and after == before:
+            return found.revision
+        value = fitted(DeviceStates(after))
+        if found is None:
+            # A deleted key has a revision, too: `create` writes over it.
+            return await self._kv.create(device, value)
+        return await self._kv.update(device, value, revision=found.revision)
+
+    def forget(self, device: str) -> None:
+        """A device is gone."""
+        self._changing.pop(device, None)

@@ -1,0 +1,158 @@
+"""A deployment counted over its devices, and what there is to say of those that do not run it as they should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+
+import msgspec
+
+from fleet.contract.objects import RunningImage
+from fleet.contract.wire import WELL, Desired, DeviceState, Phase
+from fleet.operator.reconcile.secrets import SecretProblem
+
+NAMED = 5
+"""Devices that a condition names; the others are a number."""
+_WORDS = 200
+"""Characters of what one device says."""
+Image = tuple[str, ...]
+"""All that is known of which image runs: its id, then digests; nothing where nothing is known."""
+
+
+class Share(Enum):
+    """What a device adds to the counts of a deployment."""
+
+    READY = "ready"
+    FAILING = "failing"
+    WAITING = "waiting"
+    """It does not run it yet, and has not failed."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a deployment stands on one device.
+
+    `updated` says that the device is told to run it, `troubled` that it runs and somebody should know why it says what
+    it says, `away` that it ran when it was last heard.
+    """
+
+    share: Share
+    updated: bool = True
+    reason: str = ""
+    message: str = ""
+    troubled: bool = False
+    away: bool = False
+    image: Image = ()
+
+
+def begun(new: Desired, state: DeviceState | None, *, online: bool) -> Outcome:
+    """The outcome on a device that is ordered to run `new`."""
+    if state is None or not new.is_told_by(state):
+        return Outcome(Share.WAITING, reason="NotReported" if online else "Offline")
+    reason, message = state.reason.value, state.message[:_WORDS]
+    if state.phase is Phase.RUNNING:
+        image = (state.image_id, *state.image_digests) if state.image_id else ()
+        return Outcome(
+            Share.READY, reason=reason, message=message, troubled=reason not in WELL, away=not online, image=image
+        )
+    if state.phase is Phase.PENDING:
+        return Outcome(Share.WAITING, reason=reason if online else "Offline", message=message)
+    return Outcome(Share.FAILING, reason=reason, message=message)
+
+
+def held_back(*, online: bool, why: str = "") -> Outcome:
+    """The outcome on a device whose turn comes later; `why` is a further reason to wait."""
+    return Outcome(Share.WAITING, updated=False, reason=why or ("NotBegun" if online else "Offline"))
+
+
+class DeviceSummary(msgspec.Struct, frozen=True):
+    """Devices of one kind: the first ones by name, and how many there are. `reason` is that of the first."""
+
+    count: int = 0
+    first: tuple[str, ...] = ()
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """The names, and how many more there are."""
+        more = self.count - len(self.first)
+        return "; ".join([*self.first, f"and {more} more"] if more else self.first)
+
+
+def named(count: int, first: Iterable[tuple[str, str, str]]) -> DeviceSummary:
+    """So many of something, of which the first have these names, reasons and messages."""
+    devices = tuple(first)
+    texts = tuple(f"{name}: {reason}: {message}".rstrip(": ") for name, reason, message in devices)
+    return DeviceSummary(count, texts, devices[0][1] if devices else "")
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What a deployment's status is made of. `oversized` is its size in bytes when that is too much to send.
+
+    `problem` says why its secrets cannot be sealed.
+    """
+
+    matched: int = 0
+    updated: int = 0
+    ready: int = 0
+    oversized: int = 0
+    failing: DeviceSummary = DeviceSummary()
+    waiting: DeviceSummary = DeviceSummary()
+    troubled: DeviceSummary = DeviceSummary()
+    away: int = 0
+    images: Mapping[Image, int] = {}
+    """How many devices run each."""
+    problem: SecretProblem | None = None
+
+    @property
+    def failed(self) -> int:
+        """Devices on which it does not run."""
+        return self.failing.count
+
+
+def tallied(outcomes: Mapping[str, Outcome], problem: SecretProblem | None = None) -> Tally:
+    """The tally of devices, given in the order of names."""
+    found = list(outcomes.items())
+    images: dict[Image, int] = {}
+    for _, one in found:
+        if one.image:
+            images[one.image] = images.get(one.image, 0) + 1
+    return Tally(
+        matched=len(found),
+        updated=sum(one.updated for _, one in found),
+        ready=sum(one.share is Share.READY for _, one in found),
+        failing=_named([(name, one) for name, one in found if one.share is Share.FAILING]),
+        waiting=_named([(name, one) for name, one in found if one.share is Share.WAITING]),
+        troubled=_named([(name, one) for name, one in found if one.troubled]),
+        away=sum(one.away for _, one in found),
+        images=images,
+        problem=problem,
+    )
+
+
+def _named(found: list[tuple[str, Outcome]]) -> DeviceSummary:
+    return named(len(found), ((name, one.reason, one.message) for name, one in found[:NAMED]))
+
+
+def same_images(images: Mapping[Image, int]) -> list[RunningImage]:
+    """How many devices run each image, the most frequent first.
+
+    Two are the same when they share an id or a digest: machines of two architectures have different ids of what one
+    digest names.
+    """
+    groups: dict[str, list[Image]] = {}
+    for known in sorted(images):
+        shared = {id(groups[name]): groups[name] for name in known if name in groups}
+        together = [one for group in shared.values() for one in group] + [known]
+        groups |= {name: together for one in together for name in one}
+    found = {id(group): group for group in groups.values()}
+    running = [_together(group, images) for group in found.values()]
+    return sorted(running, key=lambda one: (-one.devices, one.image))
+
+
+def _together(group: list[Image], images: Mapping[Image, int]) -> RunningImage:
+    first = max(group, key=lambda known: (len(known) > 1, images[known]))
+    return RunningImage(known_as(*first), sum(images[known] for known in group))
+
+
+def known_as(image_id: str, *digests: str) -> str:
+    """The image as people read it: with a digest of the registry if there is one."""
+    return digests[0] if digests else image_id

@@ -1,0 +1,63 @@
+"""How many sessions one device may hold: a few, for each costs the NATS server memory, and a listing of it time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+MAX_SESSIONS = 8
+"""Of one device: an agent has one, an upgrade two, and some may be lost without NATS knowing it yet."""
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One connection of one NATS server."""
+
+    server: str
+    cid: int
+
+
+class SessionLimit:
+    """The sessions of every device, the oldest first."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[Session, None]] = {}
+        self._ending: dict[Session, str] = {}
+
+    def begun(self, device: str, session: Session) -> list[Session]:
+        """A session began; returns those to end. The oldest go, for among them are those that were lost."""
+        held = self._held.setdefault(device, {})
+        held[session] = None
+        surplus = list(held)[: max(0, len(held) - MAX_SESSIONS)]
+        for one in surplus:
+            del held[one]
+            self._ending[one] = device
+        return surplus
+
+    def ended(self, device: str, session: Session) -> None:
+        """A session ended."""
+        self._ending.pop(session, None)
+        held = self._held.get(device, {})
+        held.pop(session, None)
+        if not held:
+            self._held.pop(device, None)
+
+    def known(self) -> frozenset[tuple[str, Session]]:
+        """Every session, with its device; also those that are to end."""
+        held = ((device, session) for device, sessions in self._held.items() for session in sessions)
+        return frozenset((*held, *((device, session) for session, device in self._ending.items())))
+
+    def recounted(self, before: frozenset[tuple[str, Session]], found: Iterable[tuple[str, Session]]) -> list[Session]:
+        """NATS listed every session; returns those to end. An event may have been missed, by us or by NATS.
+
+        Args:
+            before: What was `known` before NATS was asked: of these, what it does not list has ended.
+            found: What it lists, the oldest first. Among it may be what is to end and has not ended yet.
+        """
+        listed = list(found)
+        for device, session in before - frozenset(listed):
+            self.ended(device, session)
+        known = self.known()
+        again = [session for _, session in listed if session in self._ending]
+        new = [(device, session) for device, session in listed if (device, session) not in known]
+        return [*again, *(old for device, session in new for old in self.begun(device, session))]

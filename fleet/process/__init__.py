@@ -1,0 +1,1 @@
+"""What every process of ours needs: logs, what it prints, health pages, TLS contexts, file permissions, and retries."""

@@ -1,0 +1,50 @@
+"""Files that a power cut leaves whole, as they were or as they shall be.
+
+The launcher has a copy of its own, since it imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+def replace_file(path: Path, data: bytes, mode: int, *, shared: bool = False) -> None:
+    """Put `data` at `path`; after it returns, a power cut does not lose it.
+
+    The data is written beside the file and synced, the file renamed and its folder synced.
+
+    Args:
+        path: The file, in a folder that is there.
+        data: What it holds then.
+        mode: Its permissions.
+        shared: Whether others may write it at the same moment. The draft then has a name of its own, and a power cut
+            may leave it.
+
+    Raises:
+        OSError: it could not be written; what was there still is.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new" if shared else f".{path.name}.new")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Have what a file or folder holds written to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

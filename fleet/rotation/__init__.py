@@ -1,0 +1,1 @@
+"""Secrets renewed while the fleet works: docs/decisions/045-rotation.md."""

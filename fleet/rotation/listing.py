@@ -1,0 +1,134 @@
+"""What is told of a secret: never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from fleet.contract.machine_keys import DEVICE_KEY
+from fleet.contract.objects import ENROLLED_AT
+from fleet.contract.release_keys import RELEASE_KEY
+from fleet.rotation.catalogue import Secret
+from fleet.rotation.decide import Apply, Goal, decide
+from fleet.rotation.look import DEVICE, InUse
+from fleet.secrets.store import Kept
+from fleet.topology.capabilities import Json
+
+
+class Listed(msgspec.Struct, frozen=True, rename="camel"):
+    """One secret. Ids name versions; `in_use` says which one each part uses, as far as parts tell.
+
+    `devices` says since when each of them has its machine key.
+    """
+
+    name: str
+    what: str
+    used_by: str
+    id: str
+    next_id: str
+    previous_id: str
+    made: datetime | None
+    expires: datetime | None
+    due: datetime | None
+    state: str
+    in_use: dict[str, str]
+    rotates: bool
+    devices: dict[str, datetime | None] = {}
+
+
+def listed(secret: Secret, kept: Kept, in_use: InUse, now: datetime, expires: datetime | None = None) -> Listed:
+    """What is told of it at a time; `expires` is when its certificate ends.
+
+    Raises:
+        InvalidInput: a value in the store is damaged.
+    """
+    versions = secret.versions(kept)
+    due = secret.due(kept.made, expires)
+    return Listed(
+        secret.name,
+        secret.what,
+        secret.used_by,
+        versions.current,
+        versions.next,
+        versions.previous,
+        kept.made,
+        expires,
+        due,
+        _state(secret, kept, in_use, due is not None and due <= now),
+        dict(secret.seen(kept, in_use).used) if secret.rotation else {},
+        secret.rotation is not None,
+    )
+
+
+def key_since(device: Json) -> datetime | None:
+    """Since when a `Device` has its machine key, by its enrollment or a later rotation; None where it does not say."""
+    metadata: Json = device["metadata"]
+    renewed: int = device["spec"].get("tokensAfter") or 0
+    try:
+        enrolled = datetime.fromisoformat(metadata.get("annotations", {}).get(ENROLLED_AT, ""))
+    except ValueError:
+        enrolled = None
+    return max((one for one in (enrolled, renewed and datetime.fromtimestamp(renewed, UTC)) if one), default=None)
+
+
+def device_keys(in_use: InUse, since: Mapping[str, datetime | None]) -> Listed:
+    """The machine keys of all devices, and `since` when each has its own. The oldest one counts."""
+    devices = sum(name.startswith(DEVICE) for name in in_use.trusting)
+    state = f"rotating: {', '.join(in_use.renewing)}" if in_use.renewing else "current"
+    if in_use.silent:
+        state = f"unknown: {'; '.join(in_use.silent)}"
+    return Listed(
+        DEVICE_KEY,
+        "machine keys of devices",
+        f"{devices} devices, the identity provider",
+        "-",
+        "",
+        "",
+        min((one for one in since.values() if one), default=None),
+        None,
+        None,
+        state,
+        {},
+        True,
+        dict(since),
+    )
+
+
+def release_key(in_use: InUse) -> Listed:
+    """Which list of release keys devices have; the keys themselves are their owner's."""
+    held = {name: one for name, one in in_use.release_keys.items() if one is None or one.digest}
+    last = max((*in_use.offered, *(one.number for one in held.values() if one)), default=0)
+    behind = [name for name, one in sorted(held.items()) if in_use.offered and (one is None or one.number < last)]
+    state = f"rotating: {', '.join(behind)}" if behind else "current"
+    if in_use.silent:
+        state = f"unknown: {'; '.join(in_use.silent)}"
+    return Listed(
+        RELEASE_KEY,
+        "signs agents; its owner keeps it",
+        f"{len(held)} devices",
+        f"list {last}",
+        "",
+        "",
+        None,
+        None,
+        None,
+        state,
+        {name: f"list {one.number}, {one.digest}" for name, one in sorted(held.items()) if one},
+        True,
+    )
+
+
+def _state(secret: Secret, kept: Kept, in_use: InUse, due: bool) -> str:
+    if secret.rotation is None:
+        return secret.why_not
+    seen = secret.seen(kept, in_use)
+    if kept.next is not None:
+        return "rotating: the new version is not used yet"
+    if kept.previous is not None:
+        return "rotating: the old version is still honoured"
+    step = decide(seen, Goal.FORWARD, begin=False)
+    if isinstance(step, Apply):
+        return f"unfinished: {'; '.join(step.blockers)}"
+    return "due" if due else "current"

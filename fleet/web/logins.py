@@ -1,0 +1,141 @@
+"""Sign-ins under way: each bound to the browser that began it, by a cookie; its device code stays here."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from fleet.contract.errors import FleetError, TimedOut, Unreachable
+from fleet.web.provider import Authorization, Provider
+
+log = structlog.get_logger()
+
+COOKIE = "__Host-fleet-login"
+_BYTES = 32
+_MOST = 50
+"""Sign-ins under way at once; another is refused until one of them ends."""
+_LOST = 30.0
+"""Seconds for which a browser that lost the answer on its way may ask again what came of its sign-in."""
+_LONGEST_PAUSE = 30.0
+"""Seconds between two questions whether a code was approved, while the provider does not answer."""
+_CODE_LASTS = 600.0
+"""Seconds for a sign-in at the provider's own page."""
+
+
+class Login(msgspec.Struct):
+    """One sign-in. `token` is a secret, `error` what ended it; while both are empty it is under way.
+
+    `opened` is the session that came of it: its cookie, a secret, and its end in Unix seconds.
+    """
+
+    asked: Authorization | None
+    began: float
+    lasts: float
+    state: str = ""
+    nonce: str = ""
+    verifier: str = ""
+    token: str = ""
+    error: FleetError | None = None
+    opened: tuple[str, float] | None = None
+    task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return "Login(...)"
+
+
+class Logins:
+    """All of them."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """There are none. `now` is monotonic, in seconds."""
+        self._provider = provider
+        self._now = now
+        self._sleep = sleep
+        self._under_way: dict[str, Login] = {}
+
+    async def close(self) -> None:
+        """End them all."""
+        for cookie in tuple(self._under_way):
+            self.forget(cookie)
+
+    async def begin_device(self) -> tuple[str, Login]:
+        """Ask for a code, and for its approval from then on; returns the cookie, a secret.
+
+        Raises:
+            FleetError: as `Provider.begin_device`.
+        """
+        asked = await self._provider.begin_device()
+        login = Login(asked, self._now(), asked.expires_in)
+        login.task = asyncio.create_task(self._poll(login, asked), name="device login")
+        return self._kept(login), login
+
+    def begin_code(self) -> tuple[str, Login]:
+        """Prepare a sign-in at the provider's own page; returns the cookie, a secret."""
+        login = Login(
+            None,
+            self._now(),
+            _CODE_LASTS,
+            state=secrets.token_urlsafe(_BYTES),
+            nonce=secrets.token_urlsafe(_BYTES),
+            verifier=secrets.token_urlsafe(_BYTES),
+        )
+        return self._kept(login), login
+
+    def find(self, cookie: str | None) -> Login | None:
+        """The sign-in of a cookie."""
+        found = self._under_way.get(cookie) if cookie else None
+        return found if found is not None and found.began + found.lasts + _CODE_LASTS > self._now() else None
+
+    def forget_soon(self, cookie: str | None) -> None:
+        """It is done, and its browser may not have heard so."""
+        asyncio.get_running_loop().call_later(_LOST, self.forget, cookie)
+
+    def forget(self, cookie: str | None) -> None:
+        """It is done, or given up."""
+        login = self._under_way.pop(cookie, None) if cookie else None
+        if login is not None and login.task is not None:
+            login.task.cancel()
+
+    def _kept(self, login: Login) -> str:
+        self._make_room()
+        cookie = secrets.token_urlsafe(_BYTES)
+        self._under_way[cookie] = login
+        return cookie
+
+    def _make_room(self) -> None:
+        for cookie, one in tuple(self._under_way.items()):
+            if one.began + one.lasts <= self._now() or (one.opened and len(self._under_way) >= _MOST):
+                self.forget(cookie)
+        # Nobody has to sign in to begin one. The oldest goes, or a few requests would keep everybody out for minutes.
+        if len(self._under_way) >= _MOST:
+            self.forget(next(iter(self._under_way)))
+
+    async def _poll(self, login: Login, asked: Authorization) -> None:
+        interval, deadline = max(1.0, asked.interval), self._now() + asked.expires_in
+        pause = interval
+        while True:
+            await self._sleep(max(0.0, min(pause, deadline - self._now())))
+            try:
+                login.token, interval = await self._provider.poll_device(asked, interval)
+                pause = interval
+            except Unreachable as error:
+                log.warning("the sign-in waits", why=error.what)
+                # RFC 8628, section 3.5, asks for that. It is over with the next answer: somebody waits.
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            except FleetError as error:
+                login.error = error
+            if login.token or login.error:
+                return
+            if self._now() >= deadline:
+                login.error = TimedOut("nobody approved the code before it expired", next_step="sign in again")
+                return

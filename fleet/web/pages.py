@@ -1,0 +1,119 @@
+"""Screens as markup. Everything that is put into a template is escaped by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from fleet.contract.errors import FleetError, NotFound, Unreachable
+from fleet.web.store import Store
+from fleet.web.views.commands import for_server
+from fleet.web.views.deployments import deployment_row, deployment_screen
+from fleet.web.views.device import device_screen
+from fleet.web.views.due import due
+from fleet.web.views.history import Event, events_of, history
+from fleet.web.views.now import now
+from fleet.web.views.rollouts import rollouts
+
+_LINES = 12
+"""Changes that the first screen and a device's screen show."""
+_PAST = 20
+"""Happenings and events that a screen shows."""
+_KEPT = 64
+"""Screens that are kept as they were last, for all pages that show them."""
+
+
+class Pages:
+    """Renders what is known."""
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        """`namespace` is the server's."""
+        self._store = store
+        self._namespace = namespace
+        self._kept: dict[str, tuple[int, str]] = {}
+        folder = Path(__file__).parent / "templates"
+        self._templates = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+        self._templates.filters["sentence"] = sentence
+
+    def page(self, template: str, **values: object) -> str:
+        """A whole page."""
+        return self._templates.get_template(f"{template}.html").render(namespace=self._namespace, **values)
+
+    def screen(self, kind: str, name: str = "") -> str:
+        """The main part of a screen, the same text as long as nothing changed.
+
+        Raises:
+            NotFound: there is no such device or deployment.
+        """
+        key, version = f"{kind}/{name}", self._store.version
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == version:
+            return kept[1]
+        text = self._screen(kind, name)
+        self._kept.pop(key, None)
+        self._kept[key] = (version, text)
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return text
+
+    def _screen(self, kind: str, name: str) -> str:
+        known = self._store
+        template = self._templates.get_template(f"_{kind}.html")
+        match kind:
+            case "now":
+                unwell = [(known.devices[name], known.summaries[name]) for name in sorted(known.troubled)]
+                shown = now(
+                    (len(known.summaries), known.online),
+                    [summary for _, summary in unwell],
+                    rollouts(known.deployments.values(), unwell, known.workloads, self._namespace),
+                    known.sources.missing,
+                    known.tail.since(0, _LINES)[0][::-1],
+                    due(known.certificates, known.secret_ages, known.now(), self._namespace),
+                    self._namespace,
+                )
+                return template.render(now=shown, complete=known.complete, commands=for_server(self._namespace))
+            case "device":
+                return template.render(device=self._device(name), events=self._events("Device", name))
+            case "deployments":
+                rows = [deployment_row(one) for one in known.deployments.values()]
+                rows.sort(key=lambda one: (one.state == "ready", one.name))
+                return template.render(rows=rows, complete=known.complete)
+            case "deployment":
+                item = known.deployments.get(name)
+                if item is None:
+                    raise self._missing(f"deployment {name}", "see the list of deployments")
+                workloads = {device: known.workloads(device) for device in known.devices}
+                shown = deployment_screen(
+                    item, known.devices.values(), workloads, known.revisions.get(name, ()), self._namespace
+                )
+                return template.render(deployment=shown, events=self._events("FleetDeployment", name))
+            case _:
+                return template.render()
+
+    def _events(self, kind: str, name: str) -> tuple[Event, ...]:
+        return events_of(self._store.events, kind, name, _PAST)
+
+    def _missing(self, what: str, next_step: str) -> FleetError:
+        """What is not known may exist for as long as Kubernetes has not been read once."""
+        if self._store.complete:
+            return NotFound(f"there is no {what}", next_step=next_step)
+        return Unreachable(f"Kubernetes has not been read yet, so {what} is not known", next_step="try again soon")
+
+    def _device(self, name: str) -> object:
+        known = self._store
+        device = known.devices.get(name)
+        if device is None:
+            raise self._missing(f"device {name}", "see the list of devices")
+        said = known.workloads(name)
+        seen = list(known.tail.of(name, _LINES))
+        past = history(device, said, seen, known.seen_since, _PAST)
+        return device_screen(device, known.summaries[name], said, known.info(name), past, self._namespace)
+
+
+def sentence(text: str) -> Markup:
+    """A sentence of ours as markup: a capital first, a mark last, and what stands between backticks as code."""
+    whole = f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}"
+    parts = (str(escape(part)) for part in whole.split("`"))
+    return Markup("".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts)))  # noqa: S704

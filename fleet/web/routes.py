@@ -1,0 +1,190 @@
+"""The routes of the page. All but signing in and out are GET, and none writes anything of the fleet.
+
+`tests/web/test_routes.py` lists every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from fleet.contract.errors import FleetError, NotFound
+from fleet.web.guard import Guard
+from fleet.web.pages import Pages
+from fleet.web.sessions import COOKIE, Session, Sessions
+from fleet.web.signin import SignIn
+from fleet.web.store import Store
+from fleet.web.streams import Feed, RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
+
+STATIC = Path(__file__).parent / "static"
+_SCREENS = {"now": "Now", "devices": "Devices", "deployments": "Deployments", "tail": "Tail"}
+_WAYS_ON = (("/devices", "All devices"), ("/deployments", "All deployments"))
+"""Where to go on from an object that is not there."""
+_TAIL_BEGINS = 200
+"""Lines that a new tail begins with."""
+
+Shown = Callable[[Request, Session], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Static(StaticFiles):
+    """Our own files; a browser asks each time whether they are still the same."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+class Routes:
+    """Answers requests of people who are signed in."""
+
+    def __init__(self, store: Store, pages: Pages, sessions: Sessions, streams: Streams) -> None:
+        """Show what is known."""
+        self._store = store
+        self._pages = pages
+        self._sessions = sessions
+        self._streams = streams
+
+    def application(self, sign_in: SignIn) -> Starlette:
+        """The whole application."""
+        routes = [
+            Route("/", self._only_viewers(self._now)),
+            Route("/devices", self._only_viewers(self._list_of("devices", "devices.js"))),
+            Route("/devices.json", self._only_viewers(self._rows)),
+            Route("/devices/{name}", self._only_viewers(self._one("device", "/devices"))),
+            Route("/deployments", self._only_viewers(self._list_of("deployments"))),
+            Route("/deployments/{name}", self._only_viewers(self._one("deployment", "/deployments"))),
+            Route("/tail", self._only_viewers(self._list_of("tail", "tail.js"))),
+            Route("/events/{kind}", self._only_viewers(self._events)),
+            Route("/events/{kind}/{name}", self._only_viewers(self._events)),
+            *sign_in.routes(),
+            Mount("/static", _Static(directory=STATIC)),
+        ]
+        handlers = {HTTPException: self._http_error, FleetError: self._fleet_error}
+        return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers)
+
+    def _only_viewers(self, show: Shown) -> Handler:
+        async def checked(request: Request) -> Response:
+            session = self._sessions.find(request.cookies.get(COOKIE))
+            if session is not None:
+                return await show(request, session)
+            if "text/html" not in request.headers.get("accept", ""):
+                return PlainTextResponse("sign in first\n", status_code=401)
+            return RedirectResponse("/sign-in", status_code=303)
+
+        return checked
+
+    async def _now(self, request: Request, session: Session) -> Response:
+        return await self._list_of("now")(request, session)
+
+    def _list_of(self, kind: str, extra: str = "") -> Shown:
+        async def show(_: Request, session: Session) -> Response:
+            here = "/" if kind == "now" else f"/{kind}"
+            return self._page(session, _SCREENS[kind], here, kind, f"/events/{kind}", extra)
+
+        return show
+
+    def _one(self, kind: str, here: str) -> Shown:
+        async def show(request: Request, session: Session) -> Response:
+            name = request.path_params["name"]
+            return self._page(session, name, here, kind, f"/events/{kind}/{name}", name=name)
+
+        return show
+
+    def _page(
+        self, session: Session, title: str, here: str, kind: str, events: str, extra: str = "", *, name: str = ""
+    ) -> Response:
+        main = self._pages.screen(kind, name)
+        if kind == "devices":  # what changes from here on is new to this page
+            events = f"{events}?after={self._streams.epoch}-{self._store.version}"
+        text = self._pages.page(
+            "screen",
+            title=title,
+            here=here,
+            events=events,
+            beat=self._streams.beat,
+            extra=extra,
+            main=main,
+            session=session,
+        )
+        return HTMLResponse(text)
+
+    async def _rows(self, _: Request, __: Session) -> Response:
+        rows = [self._store.summaries[name].row for name in sorted(self._store.summaries)]
+        return Response(msgspec.json.encode({"rows": rows}), media_type="application/json")
+
+    async def _events(self, request: Request, session: Session) -> Response:
+        kind, name = request.path_params["kind"], request.path_params.get("name", "")
+        feed, number = self._feed(kind, name, request)
+        # A proxy that gathers what passes through would hold news back (nginx: X-Accel-Buffering).
+        headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":  # it has no body, so it must not take the place of a stream
+            return Response(headers=headers, media_type="text/event-stream")
+        self._streams.admit(session)
+        stream = self._streams.run(session, feed, number)
+        return _Stream(stream, lambda: self._streams.leave(session), headers)
+
+    def _feed(self, kind: str, name: str, request: Request) -> tuple[Feed, Callable[[], int]]:
+        known = self._store
+        last = request.headers.get("last-event-id") or request.query_params.get("after", "")
+        if kind == "tail" and not name:
+            begin = self._streams.seen(last, max(0, known.tail.last - _TAIL_BEGINS))
+            return TailFeed(known, begin), lambda: known.tail.last
+        if kind == "devices" and not name:
+            return RowsFeed(known, self._streams.seen(last, 0)), lambda: known.version
+        if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment"} and name):
+            self._pages.screen(kind, name)  # refused now, not in the midst of a stream
+            return ScreenFeed(lambda: self._screen(kind, name)), lambda: known.version
+        raise HTTPException(404)
+
+    def _screen(self, kind: str, name: str) -> str:
+        try:
+            return self._pages.screen(kind, name)
+        except NotFound as error:
+            return self._pages.page("_gone", error=error)
+
+    async def _http_error(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        what = {404: "there is no such page", 405: "this page only shows"}.get(status, "this cannot be answered")
+        return self._told(request, FleetError(what, next_step="begin at the first screen"), status)
+
+    async def _fleet_error(self, request: Request, error: Exception) -> Response:
+        known = error if isinstance(error, FleetError) else FleetError("not foreseen", next_step="see the log")
+        status = 429 if isinstance(known, TooMany) else 404 if isinstance(known, NotFound) else 503
+        return self._told(request, known, status)
+
+    def _told(self, request: Request, error: FleetError, status: int) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse(f"{error.what}: {error.next_step}\n", status_code=status)
+        title = "Not found" if status == HTTPStatus.NOT_FOUND else "This did not work"
+        href, to = next(
+            (one for one in _WAYS_ON if request.url.path.startswith(f"{one[0]}/")), ("/", "What is wrong now")
+        )
+        text = self._pages.page("message", title=title, error=error, href=href, text=to)
+        return HTMLResponse(text, status_code=status)
+
+
+class _Stream(StreamingResponse):
+    """A stream of events that is counted until it is over, however that comes about."""
+
+    def __init__(self, stream: object, left: Callable[[], None], headers: dict[str, str]) -> None:
+        super().__init__(stream, media_type="text/event-stream", headers=headers)  # type: ignore[arg-type]
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: object, send: object) -> None:
+        try:
+            await super().__call__(scope, receive, send)  # type: ignore[arg-type]
+        finally:
+            self._left()

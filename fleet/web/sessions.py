@@ -1,0 +1,62 @@
+"""Who is signed in: kept in memory, by the digest of a random cookie; no token is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+
+COOKIE = "__Host-fleet-session"
+"""The prefix has browsers demand `Secure`, the path `/` and no domain (RFC 6265bis, section 4.1.3.2)."""
+_MOST = 1_000
+"""Sessions at the same time; the one that ends first gives way."""
+_BYTES = 32
+
+
+class Session(msgspec.Struct, frozen=True):
+    """Somebody who signed in. `expires` is Unix seconds: when the token does. `id` is for logs, and opens nothing."""
+
+    id: str
+    subject: str
+    name: str
+    expires: float
+
+
+class Sessions:
+    """All that are open."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """There are none. `now` is in Unix seconds."""
+        self._now = now
+        self._open: dict[str, Session] = {}
+
+    def begin(self, subject: str, name: str, expires: float) -> tuple[str, Session]:
+        """A session until `expires`; returns its cookie, a secret."""
+        cookie = secrets.token_urlsafe(_BYTES)
+        key = _key(cookie)
+        self._open = {known: one for known, one in self._open.items() if one.expires > self._now()}
+        if len(self._open) >= _MOST:
+            del self._open[min(self._open, key=lambda known: self._open[known].expires)]
+        self._open[key] = Session(key[:12], subject, name, expires)
+        return cookie, self._open[key]
+
+    def find(self, cookie: str | None) -> Session | None:
+        """The session of a cookie, if it is open."""
+        found = self._open.get(_key(cookie)) if cookie else None
+        return found if found is not None and found.expires > self._now() else None
+
+    def end(self, cookie: str | None) -> None:
+        """Sign out."""
+        if cookie:
+            self._open.pop(_key(cookie), None)
+
+    def is_open(self, session: Session) -> bool:
+        """Whether it still is: not ended, not over."""
+        return session.expires > self._now() and session in self._open.values()
+
+
+def _key(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode(errors="replace")).hexdigest()

@@ -1,0 +1,202 @@
+"""Signing in and out: by a code that is approved elsewhere, or at the provider's own page."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import time
+
+import segno
+import structlog
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from fleet.contract.config import VIEWER_ROLE, WebPage
+from fleet.contract.errors import FleetError, NotPermitted, Unreachable
+from fleet.contract.printable import one_line
+from fleet.web import logins, sessions
+from fleet.web.logins import Login, Logins
+from fleet.web.pages import Pages
+from fleet.web.provider import Provider
+from fleet.web.sessions import Sessions
+from fleet.web.source import PROVIDER, Sources
+from fleet.web.viewer import Viewers
+
+log = structlog.get_logger()
+
+_RETURN = "/sign-in/return"
+
+
+class SignIn:
+    """The routes that anybody may ask for."""
+
+    def __init__(
+        self, page: WebPage, pages: Pages, own: Sessions, viewers: Viewers, provider: Provider, sources: Sources
+    ) -> None:
+        """People sign in at the provider, `viewers` judge what it says of them, and `own` remembers."""
+        self._config = page
+        self._pages = pages
+        self._sessions = own
+        self._viewers = viewers
+        self._provider = provider
+        self._sources = sources
+        self.logins = Logins(provider)
+
+    def routes(self) -> list[Route]:
+        """Those of signing in and out."""
+        found = [
+            Route("/sign-in", self._page),
+            Route("/sign-in/qr.svg", self._picture),
+            Route("/sign-in/device", self._begin_device, methods=["POST"]),
+            Route("/sign-in/check", self._check, methods=["POST"]),
+            Route("/sign-out", self._sign_out, methods=["POST"]),
+        ]
+        if self._config.client_id:
+            found += [Route("/sign-in/provider", self._to_provider), Route(_RETURN, self._back)]
+        return found
+
+    async def _page(self, request: Request) -> Response:
+        cookie = request.cookies.get(logins.COOKIE)
+        if "again" in request.query_params:
+            self.logins.forget(cookie)
+        login = self.logins.find(cookie)
+        if login is not None and login.error is not None:
+            self.logins.forget(cookie)
+            return self._shown(request, None, login.error)
+        return self._shown(request, login, None)
+
+    async def _picture(self, request: Request) -> Response:
+        login = self.logins.find(request.cookies.get(logins.COOKIE))
+        if login is None or login.asked is None:
+            return Response(status_code=404)
+        picture = io.BytesIO()
+        code = segno.make(_address(login), error="m", micro=False)
+        code.save(picture, kind="svg", scale=4, border=3, xmldecl=False)
+        return Response(picture.getvalue(), media_type="image/svg+xml")
+
+    async def _begin_device(self, request: Request) -> Response:
+        self.logins.forget(request.cookies.get(logins.COOKIE))
+        try:
+            cookie, _ = await self.logins.begin_device()
+        except FleetError as error:
+            self._provider_said(error)
+            return self._shown(request, None, error, status=503)
+        self._provider_said(None)
+        response = RedirectResponse("/sign-in", status_code=303)
+        _set(response, logins.COOKIE, cookie, "strict")
+        return response
+
+    async def _check(self, request: Request) -> Response:
+        """Whether the code was approved; who has it then, has a session."""
+        cookie = request.cookies.get(logins.COOKIE)
+        login = self.logins.find(cookie)
+        by_script = "text/html" not in request.headers.get("accept", "")
+        if login is None or login.error is not None:
+            return JSONResponse({"state": "failed"}) if by_script else RedirectResponse("/sign-in", status_code=303)
+        if not login.token:
+            return JSONResponse({"state": "waiting"}) if by_script else RedirectResponse("/sign-in", status_code=303)
+        try:
+            login.opened = login.opened or await self._open(login.token)
+        except FleetError as error:
+            login.error = error
+            return JSONResponse({"state": "failed"}) if by_script else RedirectResponse("/sign-in", status_code=303)
+        self.logins.forget_soon(cookie)
+        response = JSONResponse({"state": "done"}) if by_script else RedirectResponse("/", status_code=303)
+        self._signed_in(response, login.opened)
+        return response
+
+    async def _to_provider(self, request: Request) -> Response:
+        self.logins.forget(request.cookies.get(logins.COOKIE))
+        cookie, login = self.logins.begin_code()
+        try:
+            url = await self._provider.authorize_url(_return_address(request), login.state, login.nonce, login.verifier)
+        except FleetError as error:
+            self.logins.forget(cookie)
+            self._provider_said(error)
+            return self._shown(request, None, error, status=503)
+        response = RedirectResponse(url, status_code=303)
+        # The provider's page sends the browser back from another site, where a strict cookie would stay behind.
+        _set(response, logins.COOKIE, cookie, "lax")
+        return response
+
+    async def _back(self, request: Request) -> Response:
+        cookie = request.cookies.get(logins.COOKIE)
+        login = self.logins.find(cookie)
+        self.logins.forget(cookie)
+        asked = request.query_params
+        try:
+            if login is None or not login.state or not secrets.compare_digest(login.state, asked.get("state", "")):
+                raise NotPermitted("this sign-in was not begun in this browser", next_step="sign in again")
+            if error := asked.get("error"):
+                said = one_line(f"{error} {asked.get('error_description', '')}".strip())[:200]
+                raise NotPermitted(f"the identity provider refused: {said}", next_step="sign in again")
+            token = await self._provider.exchange(asked.get("code", ""), _return_address(request), login.verifier)
+            opened = await self._open(token)
+        except FleetError as error:
+            return self._shown(request, None, error, status=403)
+        # A page in between: a redirect that another site began would not carry the strict cookie.
+        response = HTMLResponse(self._pages.page("signed_in"))
+        self._signed_in(response, opened)
+        return response
+
+    async def _sign_out(self, request: Request) -> Response:
+        self._sessions.end(request.cookies.get(sessions.COOKIE))
+        response = RedirectResponse("/sign-in", status_code=303)
+        for name in (sessions.COOKIE, logins.COOKIE):
+            response.delete_cookie(name, path="/", secure=True, httponly=True, samesite="strict")
+        # What a browser may have kept of the screens goes, too.
+        response.headers["Clear-Site-Data"] = '"cache"'
+        return response
+
+    async def _open(self, token: str) -> tuple[str, float]:
+        claims = await self._viewers.admit(token)
+        cookie, session = self._sessions.begin(claims.subject, claims.subject, claims.expires)
+        log.info("signed in", subject=session.subject, session=session.id)
+        return cookie, session.expires
+
+    def _signed_in(self, response: Response, opened: tuple[str, float]) -> None:
+        cookie, expires = opened
+        _set(response, sessions.COOKIE, cookie, "strict", max(1, int(expires - time.time())))
+        response.delete_cookie(logins.COOKIE, path="/", secure=True, httponly=True, samesite="strict")
+
+    def _provider_said(self, error: FleetError | None) -> None:
+        if isinstance(error, Unreachable):
+            self._sources.away(PROVIDER, error.what)
+        elif error is None:
+            self._sources.back(PROVIDER)
+
+    def _shown(self, request: Request, login: Login | None, error: FleetError | None, status: int = 200) -> Response:
+        asked = login.asked if login is not None else None
+        text = self._pages.page(
+            "sign_in",
+            title="Sign in",
+            error=error,
+            code=one_line(asked.user_code) if asked else "",
+            address=one_line(asked.verification_uri) if asked else "",
+            where=_address(login) if login is not None and asked else "",
+            until=time.time() + (login.began + login.lasts - time.monotonic()) if login is not None else 0,
+            host=request.headers.get("host", ""),
+            client=self._config.cli_client_id,
+            issuer=self._config.issuer,
+            role=VIEWER_ROLE,
+            by_page=bool(self._config.client_id),
+        )
+        return HTMLResponse(text, status_code=status)
+
+
+def _address(login: Login) -> str:
+    """Where the code is approved; only an address of the web is made a link."""
+    if login.asked is None:
+        return ""
+    address = login.asked.verification_uri_complete or login.asked.verification_uri
+    return address if address.startswith(("https://", "http://")) else ""
+
+
+def _return_address(request: Request) -> str:
+    return f"https://{request.headers.get('host', '')}{_RETURN}"
+
+
+def _set(response: Response, name: str, value: str, same_site: str, lasts: int | None = None) -> None:
+    same = "strict" if same_site == "strict" else "lax"
+    response.set_cookie(name, value, max_age=lasts, path="/", secure=True, httponly=True, samesite=same)

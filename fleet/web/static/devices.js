@@ -1,0 +1,179 @@
+// The list of devices: all rows are kept here, and only those in sight are in the document.
+
+import { listeners, times } from "/static/live.js";
+
+const HEIGHT = 36; // pixels of a row, as in the style sheet
+const BEYOND = 10; // rows above and below those in sight
+const [NAME, ONLINE, REASON, SINCE, VERSION, UPGRADED, DEPLOYMENTS, TROUBLE, LABELS] = Array(9).keys();
+const WIDE = new Set([REASON, SINCE, VERSION, UPGRADED, DEPLOYMENTS, LABELS]);
+const STATES = { yes: "online", no: "offline", unknown: "unknown", revoked: "revoked" };
+const scroll = document.getElementById("scroll");
+const body = document.getElementById("body");
+const table = document.getElementById("rows");
+const q = document.getElementById("q");
+const shown = document.getElementById("show");
+const count = document.getElementById("count");
+const none = document.getElementById("none");
+const rows = new Map(); // by name: the row, and the text that is searched
+let order = [];
+let found = [];
+let drawn = "";
+let early = [];
+
+function put(row) {
+  const text = [row[NAME], STATES[row[ONLINE]], row[REASON], row[VERSION], row[UPGRADED], row[TROUBLE], row[LABELS]];
+  rows.set(row[NAME], { row, text: text.join("\n").toLowerCase() });
+}
+
+function wanted(one, words, show) {
+  const { row, text } = one;
+  if (show === "trouble" && !row[TROUBLE]) return false;
+  if (show === "online" && row[ONLINE] !== "yes") return false;
+  if (show === "offline" && row[ONLINE] !== "no" && row[ONLINE] !== "unknown") return false;
+  if (show === "revoked" && row[ONLINE] !== "revoked") return false;
+  return words.every((word) => text.includes(word));
+}
+
+function sort() {
+  // Those in trouble first, then by name.
+  order = [...rows.values()].sort((a, b) => {
+    const wrong = Boolean(b.row[TROUBLE]) - Boolean(a.row[TROUBLE]);
+    return wrong || (a.row[NAME] < b.row[NAME] ? -1 : 1);
+  });
+}
+
+export function filter() {
+  const words = q.value.toLowerCase().split(/\s+/).filter(Boolean);
+  found = order.filter((one) => wanted(one, words, shown.value));
+  count.textContent = `${found.length} of ${order.length} devices`;
+  none.hidden = found.length > 0;
+  none.textContent = order.length ? "No device matches the filter." : "There are no devices yet: fleet device enroll brings the first one in.";
+  table.setAttribute("aria-rowcount", String(found.length + 1));
+  drawn = "";
+  draw();
+}
+
+function cell(row, column) {
+  const td = document.createElement("td");
+  if (WIDE.has(column)) td.className = "wide";
+  if (column === NAME) {
+    const link = document.createElement("a");
+    link.href = `/devices/${encodeURIComponent(row[NAME])}`;
+    link.textContent = row[NAME];
+    link.id = `row-${row[NAME]}`;
+    link.title = row[NAME];
+    td.append(link);
+  } else if (column === ONLINE) {
+    const state = document.createElement("span");
+    state.className = `state ${row[ONLINE]}`;
+    state.textContent = STATES[row[ONLINE]];
+    td.append(state);
+  } else if (column === SINCE) {
+    const time = document.createElement("time");
+    time.dateTime = row[SINCE];
+    td.append(time);
+  } else {
+    td.textContent = row[column];
+    td.title = row[column];
+  }
+  return td;
+}
+
+function space(rowsOf) {
+  // One cell: further ones would make columns of their own where the screen is narrow, and most columns are hidden.
+  const tr = document.createElement("tr");
+  tr.className = "space";
+  tr.setAttribute("aria-hidden", "true");
+  const td = document.createElement("td");
+  td.style.height = `${rowsOf * HEIGHT}px`;
+  tr.append(td);
+  return tr;
+}
+
+function draw() {
+  const first = Math.max(0, Math.floor(scroll.scrollTop / HEIGHT) - BEYOND);
+  const last = Math.min(found.length, Math.ceil((scroll.scrollTop + scroll.clientHeight) / HEIGHT) + BEYOND);
+  if (drawn === `${first}-${last}`) return;
+  drawn = `${first}-${last}`;
+  const focused = body.contains(document.activeElement) ? document.activeElement.id : "";
+  const all = [space(first)];
+  for (let number = first; number < last; number++) {
+    const tr = document.createElement("tr");
+    const { row } = found[number];
+    tr.setAttribute("aria-rowindex", String(number + 2));
+    if (row[TROUBLE]) tr.className = "bad-row";
+    for (let column = 0; column < 9; column++) tr.append(cell(row, column));
+    all.push(tr);
+  }
+  all.push(space(found.length - last));
+  body.replaceChildren(...all);
+  times(body);
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
+function change({ rows: changed, gone }) {
+  let moved = gone.length > 0;
+  for (const name of gone) rows.delete(name);
+  for (const row of changed) {
+    const before = rows.get(row[NAME]);
+    moved = moved || !before || Boolean(before.row[TROUBLE]) !== Boolean(row[TROUBLE]);
+    if (before) {
+      put(row);
+      Object.assign(before, rows.get(row[NAME]));
+      rows.set(row[NAME], before);
+    } else put(row);
+  }
+  if (moved) sort();
+  filter();
+}
+
+function remember() {
+  const query = new URLSearchParams();
+  if (q.value) query.set("q", q.value);
+  if (shown.value) query.set("show", shown.value);
+  history.replaceState(null, "", query.size ? `/devices?${query}` : "/devices");
+}
+
+const asked = new URLSearchParams(location.search);
+q.value = asked.get("q") ?? "";
+shown.value = asked.get("show") ?? "";
+if (shown.selectedIndex < 0) shown.value = "";
+for (const input of [q, shown]) {
+  input.addEventListener("input", () => {
+    scroll.scrollTop = 0;
+    remember();
+    filter();
+  });
+}
+document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
+scroll.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
+addEventListener("resize", draw);
+scroll.addEventListener("keydown", (event) => {
+  // Up and down walk over the names, also those that are not in the document yet.
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const at = found.findIndex((one) => `row-${one.row[NAME]}` === document.activeElement.id);
+  if (!step || (at < 0 && document.activeElement !== scroll)) return;
+  const next = found[at < 0 ? Math.floor(scroll.scrollTop / HEIGHT) : at + step];
+  if (!next) return;
+  event.preventDefault();
+  const top = found.indexOf(next) * HEIGHT;
+  if (top < scroll.scrollTop || top > scroll.scrollTop + scroll.clientHeight - 3 * HEIGHT) {
+    scroll.scrollTop = Math.max(0, top - scroll.clientHeight / 2);
+  }
+  draw();
+  document.getElementById(`row-${next.row[NAME]}`)?.focus({ preventScroll: true });
+});
+
+listeners.rows = (news) => (early ? early.push(news) : change(news));
+fetch("/devices.json")
+  .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(String(answer.status)))))
+  .then((all) => {
+    for (const row of all.rows) put(row);
+    for (const news of early) change(news);
+    early = null;
+    sort();
+    filter();
+  })
+  .catch((error) => {
+    count.textContent = `the list cannot be had (${error.message}): reload the page`;
+  });

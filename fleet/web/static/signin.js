@@ -1,0 +1,20 @@
+// Asks the server whether the code was approved; the server asks the provider, at the provider's pace.
+
+const waiting = document.getElementById("waiting");
+const until = waiting.querySelector("time");
+until.textContent = new Date(Number(until.dataset.at) * 1000).toLocaleTimeString();
+
+async function check() {
+  try {
+    // A connection that hangs is given up, or nobody would ever ask again.
+    const signal = AbortSignal.timeout(10000);
+    const answer = await fetch("/sign-in/check", { method: "POST", headers: { accept: "application/json" }, signal });
+    const { state } = await answer.json();
+    if (state === "done") return location.replace("/");
+    if (state === "failed") return location.replace("/sign-in");
+  } catch {
+    waiting.textContent = "This page's server does not answer; it is asked again.";
+  }
+  setTimeout(check, 2000);
+}
+setTimeout(check, 1000);

@@ -1,0 +1,195 @@
+"""Server-sent events: one stream a page, of which each has its own pace and its own bounds.
+
+A stream keeps no queue of events. It keeps what its page has seen, and asks what is new when the page can take it: a
+page that does not read costs the memory of one answer, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+import msgspec
+
+from fleet.contract.errors import FleetError
+from fleet.web.sessions import Session, Sessions
+from fleet.web.store import Store
+
+_BEAT = 15.0
+"""Seconds after which a silent stream says that it lives: proxies cut what is silent for a minute."""
+_GATHER = 0.03
+"""Seconds in which changes that come together are gathered."""
+_APART = 0.2
+"""Seconds between two answers to one page."""
+_LOOK = 1.0
+"""Seconds after which it is looked whether the session is still open."""
+_LINES = 300
+"""Lines that one answer to a tail holds; more are left out, and counted."""
+_PER_SESSION = 20
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+class TooMany(FleetError):  # noqa: N818 - reads as what it is
+    """No further page is kept up to date."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event of a stream."""
+
+    name: str
+    data: str
+
+
+class Feed(Protocol):
+    """What one page has seen, and what is new to it."""
+
+    def news(self) -> list[Event]:
+        """What is new since the last call."""
+        ...
+
+
+class ScreenFeed:
+    """A screen as markup, sent when it is another."""
+
+    def __init__(self, render: Callable[[], str]) -> None:
+        """The page has what it was loaded with, and gets it once more: it may be older than the stream."""
+        self._render = render
+        self._sent = ""
+
+    def news(self) -> list[Event]:
+        """See `Feed`."""
+        text = self._render()
+        if text == self._sent:
+            return []
+        self._sent = text
+        return [Event("screen", text)]
+
+
+class RowsFeed:
+    """The rows of the devices that changed."""
+
+    def __init__(self, store: Store, seen: int) -> None:
+        """The page has all rows as they were at the version `seen`."""
+        self._store = store
+        self._seen = seen
+
+    def news(self) -> list[Event]:
+        """See `Feed`."""
+        rows, gone = self._store.rows_since(self._seen)
+        self._seen = self._store.version
+        if not (rows or gone):
+            return []
+        return [Event("rows", msgspec.json.encode({"rows": rows, "gone": gone}).decode())]
+
+
+class TailFeed:
+    """The lines that came, and how many were left out."""
+
+    def __init__(self, store: Store, seen: int) -> None:
+        """The page has every line up to the number `seen`."""
+        self._tail = store.tail
+        self._seen = seen
+
+    def news(self) -> list[Event]:
+        """See `Feed`."""
+        lines, dropped = self._tail.since(self._seen, _LINES)
+        self._seen = self._tail.last
+        if not (lines or dropped):
+            return []
+        return [Event("lines", msgspec.json.encode({"lines": lines, "dropped": dropped}).decode())]
+
+
+class Streams:
+    """All that are open."""
+
+    def __init__(self, store: Store, sessions: Sessions, most: int) -> None:
+        """At most `most` at the same time."""
+        self._store = store
+        self._sessions = sessions
+        self._most = most
+        self._of: dict[str, int] = {}
+        self.beat = _BEAT
+        """See there. The page is told, too: one that hears nothing for longer knows that it is not up to date."""
+        self.ending = asyncio.Event()
+        self.epoch = f"{time.time_ns():x}"
+        """Of this process: versions of another one mean nothing."""
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return sum(self._of.values())
+
+    def admit(self, session: Session) -> None:
+        """Count one more.
+
+        Raises:
+            TooMany: it would be one too many.
+        """
+        if self._of.get(session.id, 0) >= _PER_SESSION:
+            raise TooMany(f"{_PER_SESSION} pages of this sign-in are kept up to date", next_step="close one of them")
+        if self.open >= self._most:
+            raise TooMany(f"{self._most} pages are kept up to date already", next_step="try again later")
+        self._of[session.id] = self._of.get(session.id, 0) + 1
+
+    def leave(self, session: Session) -> None:
+        """One is over."""
+        self._of[session.id] -= 1
+        if not self._of[session.id]:
+            del self._of[session.id]
+
+    def seen(self, last_id: str, otherwise: int) -> int:
+        """The number in the id of the last event that a page had; `otherwise` where it is none of ours."""
+        epoch, _, number = last_id.partition("-")
+        return int(number) if epoch == self.epoch and _NUMBER.fullmatch(number) else otherwise
+
+    async def run(self, session: Session, feed: Feed, number: Callable[[], int]) -> AsyncGenerator[bytes]:
+        """The events of one page until its session ends; `number` goes into their ids."""
+        wake = asyncio.Event()
+        forget = self._store.listen(wake.set)
+        standing, said = "", time.monotonic()
+        try:
+            yield b"retry: 2000\n\n"
+            while self._sessions.is_open(session) and not self.ending.is_set():
+                wake.clear()
+                events = feed.news()
+                now = standing_of(self._store)
+                if now != standing:
+                    events.append(Event("standing", now))
+                    standing = now
+                if events:
+                    said = time.monotonic()
+                    yield b"".join(_encoded(one, f"{self.epoch}-{number()}") for one in events)
+                    await asyncio.sleep(_APART)
+                elif time.monotonic() - said >= self.beat:
+                    said = time.monotonic()
+                    # A comment, for whoever reads along, and an event, for a browser tells a page of no comment.
+                    yield b": still here\n" + _encoded(Event("beat", "."), f"{self.epoch}-{number()}")
+                await self._until(wake, session)
+            if not self.ending.is_set():
+                yield _encoded(Event("end", "your session has ended"), f"{self.epoch}-{number()}")
+        finally:
+            forget()
+
+    async def _until(self, wake: asyncio.Event, session: Session) -> None:
+        """Wait until something changed, it is time for a comment, or it is time to look at the session."""
+        left = max(0.0, min(_LOOK, self.beat, session.expires - time.time()))
+        try:
+            async with asyncio.timeout(left):
+                await wake.wait()
+            await asyncio.sleep(_GATHER)
+        except TimeoutError:
+            pass
+
+
+def standing_of(store: Store) -> str:
+    """Which sources do not answer, and since when, as JSON."""
+    return msgspec.json.encode(store.sources.missing).decode()
+
+
+def _encoded(event: Event, number: str) -> bytes:
+    """An event as it travels (HTML standard, "Server-sent events"): each line of the data by itself."""
+    data = "".join(f"data: {line}\n" for line in event.data.split("\n"))
+    return f"id: {number}\nevent: {event.name}\n{data}\n".encode()

@@ -1,0 +1,68 @@
+"""The exact command for each next step, to copy; `tests/web/test_commands.py` has the command line parse them."""
+
+from __future__ import annotations
+
+from fleet.contract.config import DEFAULT_NAMESPACE
+from fleet.contract.names import DeploymentName
+from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP
+from fleet.contract.wire import Reason
+
+_REPLACE = "fleet device enroll --device-id {name} --out {name}.json --replace"
+_SHOW = "fleet device show {name}"
+_LOGS = "fleet device logs {name} --deployment {workload}"
+_BY_REASON = {
+    "NoSubject": "fleet device enroll --device-id {name} --out {name}.json",
+    "SubjectTaken": _REPLACE,
+    "Revoked": _REPLACE,
+    "TwoDevicesBeat": _REPLACE,
+    "NeverSeen": "fleet device setup --config {name}.json",
+    "Flooding": "fleet device release {name}",
+    "NatsSilent": "fleet server status",
+    "NotYetSeen": "fleet server status",
+}
+"""What helps more than a look at the device, by reason."""
+_LOGGED = frozenset({Reason.CRASH_LOOP.value, Reason.EXITED.value, Reason.HEALTH_CHECK_FAILED.value})
+"""Reasons of a workload of which its log says more."""
+
+
+def tells_more(workload: str, reason: str) -> bool:
+    """Whether a workload's log says more of it; of a name that no command would take there is none."""
+    return reason in _LOGGED and DeploymentName.grammar.fullmatch(workload) is not None
+
+
+def for_device(name: str, reasons: tuple[str, ...], namespace: str, unwell: tuple[str, ...] = ()) -> list[str]:
+    """What to type about a device, the most helpful first; `unwell` are its workloads whose logs say more."""
+    wanted = [_BY_REASON[reason].format(name=name) for reason in reasons if reason in _BY_REASON]
+    wanted += [_LOGS.format(name=name, workload=workload) for workload in unwell]
+    wanted += [_SHOW.format(name=name)]
+    return [*_within(wanted, namespace), f"kubectl describe {DEVICES}.{GROUP} {name} -n {namespace}"]
+
+
+def for_deployment(name: str, namespace: str, *, unwell: str = "", may_go_back: bool = False) -> list[str]:
+    """What to type about a deployment, the most helpful first.
+
+    `unwell` is a device on which its log says more, and `may_go_back` is whether a former revision is kept.
+    """
+    wanted = [_LOGS.format(name=unwell, workload=name)] if unwell else []
+    wanted += [f"fleet deployment show {name}"]
+    if may_go_back:
+        wanted += [f"fleet deployment history {name}", f"fleet deployment rollback {name} --dry-run"]
+    return [*_within(wanted, namespace), f"kubectl describe {DEPLOYMENTS}.{GROUP} {name} -n {namespace}"]
+
+
+def for_server(namespace: str) -> list[str]:
+    """What to type about the server."""
+    return _within(["fleet server status"], namespace)
+
+
+def for_secret(name: str, namespace: str) -> str:
+    """What renews a secret."""
+    return _within([f"fleet secrets rotate {name}"], namespace)[0]
+
+
+def _within(commands: list[str], namespace: str) -> list[str]:
+    """Each once, and in the namespace that is meant."""
+    where = "" if namespace == DEFAULT_NAMESPACE else f" --namespace {namespace}"
+    return [
+        f"{command}{'' if command.startswith('fleet device setup') else where}" for command in dict.fromkeys(commands)
+    ]

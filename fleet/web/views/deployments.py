@@ -1,0 +1,236 @@
+"""The list of deployments, and one of them with its devices by state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from fleet.contract.labels import labels_of
+from fleet.contract.objects import Device, StrategyType, WorkloadStatus
+from fleet.contract.printable import one_line, shortened
+from fleet.contract.wire import Phase
+from fleet.web.messages import RevisionSummary
+from fleet.web.seen import Deployment, condition
+from fleet.web.views.commands import for_deployment, tells_more
+from fleet.web.views.device import Shown
+
+_SHOWN = 50
+"""Devices of one state that are named."""
+_UNTOLD = "Unknown"
+_ORDER = {Phase.FAILED.value: 0, Phase.UNHEALTHY.value: 1, Phase.RESTARTING.value: 2, Phase.RUNNING.value: 9}
+_BETWEEN = 5
+"""Where states stand that are in no order, those that fail being the first."""
+_GENERATIONS, _IMAGES = 10, 4
+"""Generations that are shown, and images of each."""
+_NAMED = 6
+"""Devices of a batch that are named."""
+_EVERYWHERE = "every device"
+
+
+class DeploymentRow(msgspec.Struct, frozen=True):
+    """A deployment in the list. The counts are None while they are of an earlier generation."""
+
+    name: str
+    images: str
+    generation: int
+    selector: str
+    matched: int | None
+    updated: int | None
+    ready: int | None
+    failed: int | None
+    state: str
+    reason: str
+    since: str
+
+
+class DeviceState(msgspec.Struct, frozen=True):
+    """How one device stands with the deployment."""
+
+    device: str
+    reason: str
+    message: str
+    generation: int
+
+
+class ByState(msgspec.Struct, frozen=True):
+    """The devices in one state."""
+
+    state: str
+    count: int
+    devices: tuple[DeviceState, ...]
+    more: int
+    bad: bool
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """One generation of the deployment, as far as devices run it; `states` are counts, those that fail first."""
+
+    generation: int
+    wanted: bool
+    devices: int
+    states: tuple[tuple[str, int], ...]
+    images: tuple[str, ...]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """How far a rolling change has come, in devices.
+
+    `under_way` were told to run it and do not yet, of at most `size` at once; `devices` are those of them that said
+    what keeps them. `to_come` were not told yet, which takes `batches` more.
+    """
+
+    size: int
+    ready: int
+    under_way: int
+    devices: tuple[str, ...]
+    to_come: int
+    batches: int
+
+
+class DeploymentScreen(msgspec.Struct, frozen=True):
+    """The whole screen."""
+
+    row: DeploymentRow
+    strategy: str
+    observed: int
+    conditions: tuple[Shown, ...]
+    running: tuple[tuple[str, int], ...]
+    batch: Batch | None
+    generations: tuple[Generation, ...]
+    revisions: tuple[RevisionSummary, ...]
+    states: tuple[ByState, ...]
+    commands: tuple[str, ...]
+
+
+def deployment_row(item: Deployment) -> DeploymentRow:
+    """One line of the list."""
+    ready, status = condition(item, "Ready"), item.status
+    counts = (status.matched, status.updated, status.ready, status.failed) if item.current else (None, None, None, None)
+    state = (
+        {"True": "ready", "False": "not ready"}.get(ready.status, "unknown") if ready and item.current else "unknown"
+    )
+    return DeploymentRow(
+        item.metadata.name,
+        one_line(", ".join(item.spec.workload.images)),
+        item.metadata.generation,
+        shortened(one_line(str(item.spec.selector))) or _EVERYWHERE,
+        *counts,
+        state,
+        one_line(ready.reason) if ready and item.current else "NotYetSeen",
+        ready.last_transition_time if ready else item.metadata.creation_timestamp,
+    )
+
+
+def deployment_screen(
+    item: Deployment,
+    devices: Iterable[Device],
+    workloads: Mapping[str, Sequence[WorkloadStatus]],
+    revisions: Sequence[RevisionSummary],
+    namespace: str,
+) -> DeploymentScreen:
+    """The screen; `workloads` are what each device said last, by the device's name."""
+    states = tuple(_states(item, devices, workloads))
+    return DeploymentScreen(
+        row=deployment_row(item),
+        strategy=str(item.spec.strategy),
+        observed=item.status.observed_generation,
+        conditions=tuple(
+            Shown(one.type, one.status, one_line(one.reason), one_line(one.message), one.last_transition_time)
+            for one in item.status.conditions
+        ),
+        running=tuple((one_line(one.image), one.devices) for one in item.status.images) if item.current else (),
+        batch=_batch(item, states),
+        generations=tuple(_generations(item, workloads.values())),
+        revisions=tuple(map(_summary, revisions)),
+        states=states,
+        commands=tuple(
+            for_deployment(item.metadata.name, namespace, unwell=_unwell(item, states), may_go_back=len(revisions) > 1)
+        ),
+    )
+
+
+def _unwell(item: Deployment, states: Sequence[ByState]) -> str:
+    """The first device on which the log says more; empty where there is none."""
+    shown = (one for state in states for one in state.devices)
+    return next((one.device for one in shown if tells_more(item.metadata.name, one.reason)), "")
+
+
+def _summary(one: RevisionSummary) -> RevisionSummary:
+    """A revision as it is shown: its texts, which anybody may have written, as what they are."""
+    return msgspec.structs.replace(
+        one,
+        by=one_line(one.by),
+        command=one_line(one.command),
+        images=one_line(one.images),
+        selector=one_line(one.selector) or _EVERYWHERE,
+        changed=tuple(map(one_line, one.changed)),
+    )
+
+
+def _batch(item: Deployment, states: Sequence[ByState]) -> Batch | None:
+    """The batch that is under way; None where there are none, all is done, or the counts are of an earlier change."""
+    status, strategy = item.status, item.spec.strategy
+    under_way, to_come = status.updated - status.ready, status.matched - status.updated
+    if strategy.type is not StrategyType.ROLLING or not item.current or max(under_way, to_come) <= 0:
+        return None
+    named = [
+        one.device
+        for state in states
+        if state.state != Phase.RUNNING.value
+        for one in state.devices
+        if one.generation == item.metadata.generation
+    ]
+    size = strategy.max_unavailable
+    return Batch(size, status.ready, max(0, under_way), tuple(named[:_NAMED]), max(0, to_come), -(-to_come // size))
+
+
+def _states(
+    item: Deployment, devices: Iterable[Device], workloads: Mapping[str, Sequence[WorkloadStatus]]
+) -> Iterable[ByState]:
+    """Devices by state, those that fail first."""
+    found: dict[str, list[DeviceState]] = {}
+    selector = item.spec.selector
+    for device in devices:
+        if not device.spec.revoked and selector.selects(labels_of(device)):
+            state, shown = _state(item, device, workloads.get(device.metadata.name, ()))
+            found.setdefault(state, []).append(shown)
+    for state in sorted(found, key=lambda one: (_ORDER.get(one, _BETWEEN), one)):
+        members = sorted(found[state], key=lambda one: one.device)
+        yield ByState(
+            state,
+            len(members),
+            tuple(members[:_SHOWN]),
+            max(0, len(members) - _SHOWN),
+            _ORDER.get(state, _BETWEEN) < _BETWEEN,
+        )
+
+
+def _generations(item: Deployment, workloads: Iterable[Sequence[WorkloadStatus]]) -> Iterable[Generation]:
+    """What devices run of the deployment by generation, the newest first; the one that is wanted is always there."""
+    found: dict[int, list[WorkloadStatus]] = {item.metadata.generation: []}
+    for said in workloads:
+        for one in said:
+            if one.name == item.metadata.name:
+                found.setdefault(one.generation, []).append(one)
+    for generation in sorted(found, reverse=True)[:_GENERATIONS]:
+        running = found[generation]
+        phases = Counter(one_line(one.phase) or _UNTOLD for one in running)
+        states = tuple(sorted(phases.items(), key=lambda one: (_ORDER.get(one[0], _BETWEEN), one[0])))
+        images = sorted({one_line(one.image) for one in running if one.image})
+        wanted = generation == item.metadata.generation
+        yield Generation(generation, wanted, len(running), states, tuple(images[:_IMAGES]))
+
+
+def _state(item: Deployment, device: Device, said: Sequence[WorkloadStatus]) -> tuple[str, DeviceState]:
+    name = device.metadata.name
+    known = next((one for one in said if one.name == item.metadata.name), None)
+    if known is None or known.generation != item.metadata.generation:
+        online = condition(device, "Online")
+        away = online is None or online.status != "True"
+        reason = (online.reason if online else "NotYetSeen") if away else "NotBegun" if known else "NotReported"
+        message = f"it runs generation {known.generation}" if known else ""
+        return Phase.PENDING.value, DeviceState(name, one_line(reason), message, known.generation if known else 0)
+    shown = DeviceState(name, one_line(known.reason), one_line(known.message), known.generation)
+    return one_line(known.phase) or _UNTOLD, shown

@@ -1,0 +1,109 @@
+"""The first screen: what is wrong now, since when, which rollouts are under way, and what changed last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from fleet.contract.printable import one_line
+from fleet.web.source import Source
+from fleet.web.tail import Line
+from fleet.web.views.commands import for_device, tells_more
+from fleet.web.views.due import Due
+from fleet.web.views.rollouts import Rollout
+from fleet.web.views.row import Summary
+from fleet.web.views.trouble import Trouble
+
+_SHOWN = 12
+"""Devices of a group that are named; the list of devices has them all."""
+_GROUPS = 60
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A device of a group."""
+
+    name: str
+    about: str
+    message: str
+    since: str
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Devices with one reason at one site, the newest first. `more` are not named; `command` is for the newest."""
+
+    reason: str
+    site: str
+    means: str
+    next_step: str
+    count: int
+    newest: str
+    members: tuple[Member, ...]
+    more: int
+    command: str
+
+
+class Now(msgspec.Struct, frozen=True):
+    """The whole screen."""
+
+    missing: tuple[Source, ...]
+    devices: int
+    online: int
+    troubled: int
+    groups: tuple[Group, ...]
+    hidden_groups: int
+    rollouts: tuple[Rollout, ...]
+    changes: tuple[Line, ...]
+    due: tuple[Due, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.missing or self.groups or self.rollouts or self.due)
+
+
+def now(
+    fleet: tuple[int, int],
+    troubled: Sequence[Summary],
+    rollouts: tuple[Rollout, ...],
+    missing: tuple[Source, ...],
+    changes: Sequence[Line],
+    ending: tuple[Due, ...],
+    namespace: str,
+) -> Now:
+    """The screen. `fleet` is how many devices there are, and are online; `troubled` are those with troubles."""
+    groups = _groups(troubled, namespace)
+    return Now(
+        missing=missing,
+        devices=fleet[0],
+        online=fleet[1],
+        troubled=len(troubled),
+        groups=tuple(groups[:_GROUPS]),
+        hidden_groups=max(0, len(groups) - _GROUPS),
+        rollouts=rollouts,
+        changes=tuple(changes),
+        due=ending,
+    )
+
+
+def _groups(troubled: Iterable[Summary], namespace: str) -> list[Group]:
+    """One for each reason and site, those with the newest trouble first."""
+    found: dict[tuple[str, str], list[tuple[Summary, Trouble]]] = {}
+    for one in troubled:
+        for trouble in one.troubles:
+            found.setdefault((trouble.reason, one.site), []).append((one, trouble))
+    groups = [_group(reason, site, members, namespace) for (reason, site), members in found.items()]
+    return sorted(groups, key=lambda one: (one.newest, one.count), reverse=True)
+
+
+def _group(reason: str, site: str, members: list[tuple[Summary, Trouble]], namespace: str) -> Group:
+    ordered = sorted(members, key=lambda one: one[1].since, reverse=True)
+    first = ordered[0][1]
+    named = tuple(
+        Member(one.row.name, trouble.about, one_line(trouble.message), trouble.since)
+        for one, trouble in ordered[:_SHOWN]
+    )
+    more = len(members) - len(named)
+    logs = (first.workload,) if tells_more(first.workload, reason) else ()
+    command = for_device(ordered[0][0].row.name, (reason,), namespace, logs)[0]
+    return Group(one_line(reason), site, first.means, first.next_step, len(members), first.since, named, more, command)

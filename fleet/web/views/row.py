@@ -1,0 +1,65 @@
+"""A device in one row, with the columns that `kubectl get devices` has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fleet.contract.labels import labels_of
+from fleet.contract.objects import Device, WorkloadStatus
+from fleet.contract.printable import one_line
+from fleet.web.seen import condition
+from fleet.web.views.trouble import Trouble, device_troubles
+
+COLUMNS = ("Name", "Online", "Reason", "Since", "Version", "Upgraded", "Deployments", "Trouble", "Labels")
+"""The heads of the table, in the order in which it has them."""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """One device, as it travels to the page. `online` is yes, no, unknown or revoked."""
+
+    name: str
+    online: str
+    reason: str
+    since: str
+    version: str
+    upgraded: str
+    deployments: int
+    trouble: str
+    labels: str
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What the lists need to know of a device; made anew when it changes, and only then."""
+
+    row: Row
+    troubles: tuple[Trouble, ...]
+    site: str
+
+
+def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
+    """A device's row and troubles; `workloads` are those that it said last."""
+    online, upgraded = condition(device, "Online"), condition(device, "Upgraded")
+    labels = labels_of(device)
+    troubles = device_troubles(device, workloads)
+    info = device.status.info
+    row = Row(
+        name=device.metadata.name,
+        online=_online(device),
+        reason=one_line(online.reason) if online else "NotYetSeen",
+        since=online.last_transition_time if online else device.metadata.creation_timestamp,
+        version=str(info.agent_version) if info else "",
+        upgraded=one_line(upgraded.reason) if upgraded else "",
+        deployments=device.status.deployments,
+        trouble=one_line(", ".join(dict.fromkeys(one.reason for one in troubles))),
+        labels=",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+    )
+    return Summary(row, troubles, labels.get("site", ""))
+
+
+def _online(device: Device) -> str:
+    if device.spec.revoked:
+        return "revoked"
+    known = condition(device, "Online")
+    return {"True": "yes", "False": "no"}.get(known.status if known else "", "unknown")

@@ -1,0 +1,100 @@
+"""What is wrong with a device, each with its reason, since when, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from fleet.cli.reasons import DEVICES, UPGRADES, WORKLOADS, Table
+from fleet.contract.objects import Condition, Device, WorkloadStatus
+from fleet.contract.upgrade import UpgradePhase
+from fleet.web.seen import condition
+
+_LOGS = ": `fleet device logs ID --deployment NAME`"
+"""Ends advice in words; the page offers the command itself, with the names in their places."""
+_UNTOLD = "the server is newer than this page, and knows more of it"
+_WAY = {
+    "Enrolled": ("False", "enrolment"),
+    "Quarantined": ("True", "quarantine"),
+    "DuplicateIdentity": ("True", "identity"),
+    "ClockDiffers": ("True", "clock"),
+    "InfoAccepted": ("False", "report"),
+}
+"""Conditions that are trouble at a status, and what they are about."""
+_FAILED_UPGRADES = frozenset(
+    {UpgradePhase.REVERTED.value, UpgradePhase.REFUSED.value, "GrantExpired", "RolloutHalted", "DeviceOffline"}
+)
+_UNDER_WAY = frozenset({phase.value for phase in UpgradePhase if not phase.terminal}) | {
+    "Ordered",
+    "InProgress",
+    "WaitingForLock",
+    "WaitingForReconciles",
+    "WaitingForHealth",
+    "ControlPlaneUnreachable",
+    "NotYetSeen",
+    "DeviceOffline",
+}
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """One thing that is wrong. `about` is what the trouble is with; `since` is RFC 3339.
+
+    `workload` is the name of the workload that it is with, empty for all else.
+    """
+
+    about: str
+    reason: str
+    message: str
+    since: str
+    means: str
+    next_step: str
+    workload: str = ""
+
+
+def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tuple[Trouble, ...]:
+    """Everything that is wrong with a device, what keeps it from being heard first."""
+    if device.spec.revoked:
+        return ()
+    found = [*_connection(device), *(_of(DEVICES, about, known) for about, known in _wrong(device))]
+    found += [_workload(one) for one in workloads if one.troubled]
+    upgraded = condition(device, "Upgraded")
+    if upgraded is not None and upgrade_failed(upgraded):
+        found.append(_of(UPGRADES, "agent upgrade", upgraded))
+    return tuple(found)
+
+
+def upgrade_failed(upgraded: Condition) -> bool:
+    """Whether an upgrade of the agent came to an end that somebody should look at."""
+    if upgraded.status == "True" or upgraded.reason in _UNDER_WAY:
+        return False
+    return upgraded.reason in _FAILED_UPGRADES or upgraded.reason not in {"NotWanted", "Withdrawn", "Superseded"}
+
+
+def _connection(device: Device) -> list[Trouble]:
+    online = condition(device, "Online")
+    if online is None:
+        created = device.metadata.creation_timestamp
+        online = Condition("Online", "Unknown", "NotYetSeen", "the operator has said nothing of it yet", created)
+    return [] if online.status == "True" else [_of(DEVICES, "connection", online)]
+
+
+def _wrong(device: Device) -> list[tuple[str, Condition]]:
+    return [
+        (_WAY[known.type][1], known)
+        for known in device.status.conditions
+        if known.type in _WAY and known.status == _WAY[known.type][0]
+    ]
+
+
+def _of(table: Table, about: str, known: Condition) -> Trouble:
+    advice = table.get(known.reason)
+    means, step = (advice.means, advice.next_step) if advice else (_UNTOLD, "read the message")
+    return Trouble(about, known.reason, known.message, known.last_transition_time, means, step)
+
+
+def _workload(one: WorkloadStatus) -> Trouble:
+    advice = WORKLOADS.get(one.reason)
+    means, step = (advice.means, advice.next_step) if advice else (_UNTOLD, "read the message")
+    about = f"workload {one.name}"
+    return Trouble(about, one.reason, one.message, one.since, means, step.removesuffix(_LOGS), one.name)

@@ -1,0 +1,73 @@
+"""Named volumes: folders with labels, which outlive containers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from harness.doubles.engine.errors import no_such_volume, volume_in_use
+from harness.doubles.engine.events import label_fits
+from harness.doubles.engine.records import Record, now
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of the files below a folder."""
+    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file() and not one.is_symlink())
+
+
+class Volume(msgspec.Struct, rename="pascal"):
+    """A volume, as the API shows it."""
+
+    name: str
+    labels: dict[str, str] | None = None
+    driver: str = "local"
+    mountpoint: str = ""
+    created_at: str = ""
+
+
+class Volumes:
+    """Everything below `folder`: `<name>/{volume.json,_data/}`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use what earlier runs left there."""
+        self._folder = folder
+
+    def data(self, name: str) -> Path:
+        """Where a volume's content is."""
+        return self._folder / name / "_data"
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each volume's files."""
+        return {one.name: size_of(one / "_data") for one in self._folder.glob("*")}
+
+    def list(self, labels: Iterable[str]) -> list[Volume]:
+        """Those with each of the labels (`key` or `key=value`)."""
+        files = sorted(self._folder.glob("*/volume.json"))
+        found = [msgspec.json.decode(file.read_bytes(), type=Volume) for file in files]
+        return [one for one in found if all(label_fits(one.labels or {}, label) for label in labels)]
+
+    def ensure(self, wanted: Volume) -> Volume:
+        """The volume of the name: the one that is there, with its own labels, or a new one."""
+        file = self._folder / wanted.name / "volume.json"
+        if file.exists():
+            return msgspec.json.decode(file.read_bytes(), type=Volume)
+        self.data(wanted.name).mkdir(parents=True)
+        wanted.mountpoint = str(self.data(wanted.name))
+        wanted.created_at = now()
+        file.write_bytes(msgspec.json.encode(wanted))
+        return wanted
+
+    def remove(self, name: str, records: Iterable[Record]) -> None:
+        """Remove one with its content.
+
+        Raises:
+            Refused: 404 there is none; 409 a container was made with it, whether it runs or not.
+        """
+        if not (self._folder / name / "volume.json").exists():
+            raise no_such_volume(name)
+        if users := [one.id for one in records if name in one.volumes]:
+            raise volume_in_use(name, users)
+        shutil.rmtree(self._folder / name)

@@ -1,0 +1,1 @@
+"""Local processes that a run starts, supervises and ends."""

@@ -1,0 +1,1 @@
+"""Rules that hold behind the runbook: no operator types them, and each must break a test when it is broken."""

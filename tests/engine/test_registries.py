@@ -1,0 +1,276 @@
+"""Images from registries, on real engines: with a login, without one, and from registries that fail in their ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.agent import engine as client
+from fleet.agent.answers import EngineRefused
+from fleet.agent.engine import Engine
+from fleet.agent.paths import AgentPaths
+from fleet.agent.problems import Problem
+from fleet.agent.pulls import AT_ONCE, OF_ONE_REGISTRY
+from fleet.agent.reconcile import Run
+from fleet.agent.sealing import Sealing
+from fleet.agent.workloads import Workloads
+from fleet.contract.containers import DEVICE_LABEL
+from fleet.contract.owner import Owner
+from fleet.contract.sealed import Contents, RegistryLogin, Sealed
+from fleet.contract.wire import Container2, Reason
+from fleet.sealing.box import seal
+from harness.engine.client import EngineClient
+from harness.engine.select import own_engine, podman_engine
+from harness.images import IMAGE
+from harness.targets.certificates import Authority
+from tests.engine.lab import Lab
+from tests.engine.registries import PrivateRegistry, private_registry, scripted_registry
+from tests.support.waiting import eventually
+
+DEPLOYMENT = "web"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module", params=["docker", "podman"])
+def trusting(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str]:
+    """The socket of an engine that trusts the private authority."""
+    kind = own_engine if request.param == "docker" else podman_engine
+    with kind(trusts=authority.certificate) as found:
+        yield found.socket
+
+
+@pytest.fixture(scope="module")
+def host(trusting: str) -> str:
+    """Where the registries listen: dockerd checks no certificate at 127.0.0.0/8 (dockerd, "Insecure registries")."""
+    with contextlib.closing(EngineClient(trusting)) as raw:
+        if "podman" in raw.version().lower():
+            return "127.0.0.1"
+        return raw.call("GET", "/networks/bridge").json()["IPAM"]["Config"][0]["Gateway"]
+
+
+@pytest.fixture(scope="module")
+def registry(host: str, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
+    with private_registry(tmp_path_factory.mktemp("registry"), host, authority) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def scripted(host: str, authority: Authority) -> Iterator[str]:
+    with scripted_registry(host, authority) as found:
+        yield found
+
+
+@pytest.fixture
+def lab(trusting: str) -> Iterator[Lab]:
+    with contextlib.closing(Lab(trusting)) as lab:
+        yield lab
+
+
+def repository() -> str:
+    return f"private/{secrets.token_hex(4)}"
+
+
+def test_an_image_is_fetched_with_the_login(lab: Lab, registry: PrivateRegistry) -> None:
+    image = registry.push(repository())
+
+    async def body(engine: Engine) -> None:
+        assert not await engine.has_image(image)
+        await engine.pull(image, "", registry.login())
+        assert await engine.has_image(image)
+
+    lab.run(body)
+
+
+@pytest.mark.parametrize("password", ["", "wrong"])
+def test_without_the_login_nothing_is_fetched(lab: Lab, registry: PrivateRegistry, password: str) -> None:
+    image = registry.push(repository())
+
+    async def body(engine: Engine) -> None:
+        with pytest.raises(EngineRefused) as refused:
+            await engine.pull(image, "", registry.login(password) if password else None)
+        assert refused.value.problem.reason is Reason.REGISTRY_REFUSED, refused.value.what
+        assert not await engine.has_image(image)
+
+    lab.run(body)
+
+
+def test_an_image_that_the_registry_does_not_have(lab: Lab, registry: PrivateRegistry) -> None:
+    async def body(engine: Engine) -> None:
+        with pytest.raises(EngineRefused) as refused:
+            await engine.pull(f"{registry.address}/private/none:1", "", registry.login())
+        assert refused.value.problem.reason is Reason.IMAGE_NOT_FOUND, refused.value.what
+
+    lab.run(body)
+
+
+def test_a_registry_whose_authority_the_engine_does_not_trust(
+    lab: Lab, host: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    foreign = Authority(tmp_path_factory.mktemp("foreign"))
+
+    async def body(engine: Engine, address: str, login: RegistryLogin) -> None:
+        with pytest.raises(EngineRefused, match="certificate") as refused:
+            await engine.pull(f"{address}/private/app:1", "", login)
+        assert refused.value.problem.reason is Reason.REGISTRY_UNAVAILABLE, refused.value.what
+
+    with private_registry(tmp_path, host, foreign) as registry:
+        lab.run(lambda engine: body(engine, registry.address, registry.login()))
+
+
+REASONS = {
+    "unauthorized": Reason.REGISTRY_REFUSED,
+    "denied": Reason.REGISTRY_REFUSED,
+    "manifest_unknown": Reason.IMAGE_NOT_FOUND,
+    "toomanyrequests": Reason.REGISTRY_BUSY,
+    "unknown": Reason.REGISTRY_UNAVAILABLE,
+    "unavailable": Reason.REGISTRY_UNAVAILABLE,
+    "cut": Reason.REGISTRY_UNAVAILABLE,
+    "other": Reason.REGISTRY_UNAVAILABLE,
+    "silent": Reason.REGISTRY_UNAVAILABLE,
+    "stalls": Reason.REGISTRY_UNAVAILABLE,
+}
+
+
+class Device:
+    """The hands of an agent on an engine: its own folder, and a container of ours that runs."""
+
+    def __init__(self, engine: Engine, lab: Lab, root: Path) -> None:
+        self._engine = engine
+        self._device = f"pi-{lab.mark}"
+        place = AgentPaths(root)
+        self._sealing = Sealing(place.sealing_key, self._device)
+        self.said: list[str] = []
+        self._hands = Workloads(engine, Owner(self._device, "here"), place, self._sealing)
+
+    async def order(
+        self, image: str, login: RegistryLogin | None = None, instead_of: str = "", deployment: str = DEPLOYMENT
+    ) -> Problem | None:
+        """Run an image, in the place of a container."""
+        sealed = None
+        if login is not None:
+            key = await self._sealing.key()
+            sealed = Sealed(key, "1", seal(Contents(login=login), key, self._device, deployment))
+        name = "registry" if login else ""
+        workload = Container2(image=image, command=("sleep", "1000000"), image_pull_secret=name)
+        action = Run(workload, (instead_of,) if instead_of else (), instead_of, sealed)
+        return await self._hands.carry_out(deployment, action, lambda _, how_far: self.said.append(how_far))
+
+    async def running(self) -> dict[str, str]:
+        """The device's containers that run, and since when."""
+        found = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
+        return {one.id: one.state.started_at for one in found if one.state.status == "running"}
+
+    async def remove(self) -> None:
+        for one in await self._engine.containers(f"{DEVICE_LABEL}={self._device}"):
+            await self._engine.remove(one.id)
+
+
+@contextlib.asynccontextmanager
+async def device(engine: Engine, lab: Lab, root: Path) -> AsyncGenerator[tuple[Device, str]]:
+    """A device with a container of ours that runs; it is removed after."""
+    made = Device(engine, lab, root)
+    try:
+        assert await made.order(IMAGE) is None
+        (running,) = await made.running()
+        yield made, running
+    finally:
+        await made.remove()
+
+
+@pytest.mark.parametrize("script", REASONS)
+def test_a_registry_that_fails_leaves_what_runs(
+    lab: Lab, scripted: str, tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if script in {"silent", "stalls"}:
+        monkeypatch.setattr(client, "_PULL_SILENCE", 1.0)
+
+    async def body(engine: Engine) -> None:
+        async with device(engine, lab, tmp_path) as (made, running):
+            before = await made.running()
+            problem = await made.order(f"{scripted}/{script}/app:1", instead_of=running)
+            assert problem is not None
+            assert problem.reason is REASONS[script], problem.message
+            assert f"{scripted}/{script}/app:1" in problem.message
+            assert await made.running() == before
+
+    lab.run(body)
+
+
+def test_a_pull_says_how_far_it_is(lab: Lab, scripted: str, tmp_path: Path) -> None:
+    async def body(engine: Engine) -> None:
+        async with device(engine, lab, tmp_path) as (made, running):
+            assert await made.order(f"{scripted}/slow/app:1", instead_of=running) is None
+            assert any(re.match(r"fetched 0\.[1-9] of 1\.0 MiB", one) for one in made.said), made.said
+
+    lab.run(body)
+
+
+def test_registries_that_say_nothing_delay_no_other_workload(lab: Lab, scripted: str, tmp_path: Path) -> None:
+    async def body(engine: Engine) -> None:
+        async with device(engine, lab, tmp_path) as (made, _):
+            names = [f"slow-{number}" for number in range(AT_ONCE + 1)]
+            pulls = [asyncio.create_task(made.order(f"{scripted}/silent/{one}:1", deployment=one)) for one in names]
+            turn = "waits for its turn: other images are fetched"
+            await eventually(lambda: made.said.count(turn) == len(names) - OF_ONE_REGISTRY, "the others wait")
+            assert await made.order(IMAGE, deployment="other") is None
+            assert len(await made.running()) == 2
+            for pull in pulls:
+                pull.cancel()
+            await asyncio.gather(*pulls, return_exceptions=True)
+
+    lab.run(body)
+
+
+def test_the_agents_login_replaces_what_runs(lab: Lab, registry: PrivateRegistry, tmp_path: Path) -> None:
+    """With none and with a wrong one, the reason says which login it was; what ran goes on until the right one."""
+    image = registry.push(repository())
+
+    async def body(engine: Engine) -> None:
+        async with device(engine, lab, tmp_path) as (made, running):
+            before = await made.running()
+            ended = registry.login("e30.eyJleHAiOjF9.c2ln")  # {"exp":1}
+            for login, said in (
+                (None, "asked without a login"),
+                (registry.login("wrong"), "the Secret registry"),
+                (ended, "which has ended on 1970-01-01 00:00 UTC"),
+            ):
+                problem = await made.order(image, login, running)
+                assert problem is not None
+                assert problem.reason is Reason.REGISTRY_REFUSED, problem.message
+                assert said in problem.message
+                assert "wrong" not in problem.message
+                assert await made.running() == before
+            assert await made.order(image, registry.login(), running) is None
+            (after,) = await made.running()
+            assert after != running
+
+    lab.run(body)
+
+
+def test_a_login_is_asked_for_only_when_something_must_be_pulled(
+    lab: Lab, registry: PrivateRegistry, tmp_path: Path
+) -> None:
+    """With the image there, neither a registry that is away nor a login that went bad matters."""
+    name = repository()
+    image = registry.push(name)
+
+    async def body(engine: Engine) -> None:
+        async with device(engine, lab, tmp_path) as (made, running):
+            assert await made.order(image, registry.login(), running) is None
+            (first,) = await made.running()
+            asked = registry.asked_for(name)
+            assert asked, "the log of the registry does not show the pull"
+            assert await made.order(image, registry.login("wrong"), first) is None
+            assert registry.asked_for(name) == asked
+
+    lab.run(body)

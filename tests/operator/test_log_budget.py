@@ -1,0 +1,76 @@
+"""However often somebody outside repeats what is logged, the log stays short, and says how much it left out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, cast
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from structlog.testing import capture_logs
+
+import fleet.nats.bus
+from fleet.operator.metrics import Metrics
+from fleet.operator.sessions import Sessions
+from fleet.operator.skipped_keys import SkippedKeys
+from fleet.process.log_budget import MOST, WINDOW, Sampler
+
+
+def test_the_first_of_a_window_are_told_and_the_next_window_says_how_many_were_not() -> None:
+    sampler = Sampler()
+    assert [sampler.take("a", 5.0) for _ in range(MOST)] == [0] * MOST
+    assert [sampler.take("a", 6.0) for _ in range(7)] == [None] * 7
+    assert sampler.take("b", 6.0) == 0, "another kind has a window of its own"
+    assert sampler.take("a", 5.0 + WINDOW) == 7
+    assert sampler.take("a", 5.0 + WINDOW) == 0
+
+
+def test_kinds_without_end_are_not_kept_for_ever() -> None:
+    sampler = Sampler()
+    told = [sampler.take(number, 0.0) for number in range(50_000)]
+    assert told == [0] * 50_000
+
+
+def test_a_device_that_is_strange_in_another_way_each_time_does_not_fill_the_log() -> None:
+    metrics = Metrics()
+    skipped = SkippedKeys(metrics)
+    with capture_logs() as logs:
+        for number in range(5_000):
+            skipped.note("device-info", "pi-3", f"'v{number}' is not a valid agent version")
+    assert len(logs) == MOST
+    assert metrics.registry.get_sample_value("fleet_operator_skipped_keys_total", {"place": "device-info"}) == 5_000
+
+
+class Bus:
+    """Stands for the connection to the system account: whoever subscribes is called by the test."""
+
+    def __init__(self) -> None:
+        self.client = self
+        self.taken: dict[str, Any] = {}
+
+    async def subscribe(self, subject: str, *, cb: object) -> None:
+        self.taken[subject] = cb
+
+    async def publish(self, subject: str, data: bytes, *, reply: str) -> None:
+        """A kick, which nobody answers."""
+
+    def new_inbox(self) -> str:
+        return "_INBOX.x"
+
+
+def test_a_device_that_begins_sessions_without_end_does_not_fill_the_log() -> None:
+    bus = Bus()
+    sessions = Sessions(cast("fleet.nats.bus.Bus", bus), lambda: None, lambda _: None)
+
+    async def run() -> None:
+        await sessions.guard(lambda device: device == "pi-4", lambda _: None)
+        (began,) = (taken for subject, taken in bus.taken.items() if subject.endswith(".CONNECT"))
+        for cid in range(3_000):
+            for device in ("pi-3", "pi-4"):
+                event = {"server": {"id": "S"}, "client": {"id": cid, "user": device}}
+                await began(Msg(cast("Client", None), data=json.dumps(event).encode()))
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert len(logs) == 2 * MOST

@@ -1,0 +1,107 @@
+"""One device holds a few sessions at most, whatever it opens; a neighbour's is not among those that are ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from fleet.operator.session_limit import MAX_SESSIONS, Session, SessionLimit
+from harness.devices.hostile.raw_connection import RawConnection
+from tests.operator.test_sessions import enrolled
+from tests.support.callout_stand_in import callout_stand_in
+from tests.support.operator import Operator
+from tests.support.waiting import eventually
+
+Name = Callable[[str], str]
+
+
+def sessions(*cids: int) -> list[Session]:
+    return [Session("S", cid) for cid in cids]
+
+
+def test_the_oldest_sessions_of_a_device_go_when_there_are_too_many() -> None:
+    limit = SessionLimit()
+    surplus = [limit.begun("pi-3", one) for one in sessions(*range(MAX_SESSIONS + 2))]
+    assert surplus == [[]] * MAX_SESSIONS + [sessions(0), sessions(1)]
+    assert limit.begun("pi-1", Session("S", 99)) == [], "each device has its own"
+
+
+def test_a_session_that_ended_makes_room() -> None:
+    limit = SessionLimit()
+    for one in sessions(*range(MAX_SESSIONS)):
+        limit.begun("pi-3", one)
+    limit.ended("pi-3", Session("S", 5))
+    assert limit.begun("pi-3", Session("S", 50)) == []
+    assert limit.begun("pi-3", Session("S", 51)) == sessions(0)
+
+
+def test_a_count_finds_what_nobody_told_of() -> None:
+    limit = SessionLimit()
+    for one in sessions(1, 2, 3):
+        limit.begun("pi-3", one)
+    before = limit.known()
+    limit.begun("pi-3", Session("S", 100))  # while NATS was asked
+    found = [("pi-3", one) for one in sessions(2, *range(10, 20))]
+    ended = limit.recounted(before, found)
+    assert not {Session("S", 1), Session("S", 3)} & set(ended), "they are gone already"
+    assert len({one for device, one in limit.known() if device == "pi-3"} - set(ended)) == MAX_SESSIONS
+    assert len(ended) == 12 - MAX_SESSIONS
+
+
+def test_a_session_that_is_being_ended_when_it_is_listed_takes_nobodys_place() -> None:
+    limit = SessionLimit()
+    for one in sessions(*range(MAX_SESSIONS + 2)):
+        limit.begun("pi-3", one)
+    listed = [("pi-3", one) for one in sessions(*range(MAX_SESSIONS + 2))]
+    for _ in range(2):
+        assert limit.recounted(limit.known(), listed) == sessions(0, 1), "they are ended once more, and no others"
+    assert limit.recounted(limit.known(), listed[2:]) == []
+    assert limit.begun("pi-3", Session("S", 50)) == sessions(2)
+
+
+@asynccontextmanager
+async def held(operator: Operator, device: str, number: int) -> AsyncGenerator[list[RawConnection]]:
+    """So many sessions that do not come back; one after the other, so that their order is known."""
+    lines: list[RawConnection] = []
+    try:
+        for _ in range(number):
+            lines.append(await RawConnection.open(operator.nats.url, operator.nats.tls.ca))
+            assert await lines[-1].log_in(f"sub-{device}")
+        yield lines
+    finally:
+        for line in lines:
+            line.close()
+
+
+def alive(lines: list[RawConnection]) -> list[bool]:
+    return [not line.over for line in lines]
+
+
+def test_a_device_that_opens_sessions_without_end_keeps_the_newest_few(operator: Operator, name: Name) -> None:
+    bad, good = enrolled(operator, name), enrolled(operator, name)
+
+    async def run() -> None:
+        async with (
+            callout_stand_in(operator.nats),
+            held(operator, good, 1) as other,
+            held(operator, bad, 20) as lines,
+        ):
+            wanted = [False] * (20 - MAX_SESSIONS) + [True] * MAX_SESSIONS
+            await eventually(lambda: alive(lines) == wanted, "the newest few are left", within=15)
+            assert alive(other) == [True]
+
+    asyncio.run(run())
+
+
+def test_sessions_that_began_without_an_operator_are_counted_when_it_comes(operator: Operator, name: Name) -> None:
+    bad = enrolled(operator, name)
+
+    async def run() -> None:
+        async with callout_stand_in(operator.nats):
+            await asyncio.to_thread(operator.stop)
+            async with held(operator, bad, 12) as lines:
+                await asyncio.to_thread(operator.start_ready)
+                await eventually(lambda: alive(lines).count(True) == MAX_SESSIONS, "a few are left", within=30)
+
+    asyncio.run(run())

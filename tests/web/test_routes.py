@@ -1,0 +1,129 @@
+"""What can be asked for at all, and what holds for every answer."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from fleet.web.guard import HEADERS
+from fleet.web.routes import STATIC
+from tests.support.tls import Tls
+from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, web_page
+
+SHOWN = {
+    "/",
+    "/devices",
+    "/devices.json",
+    "/devices/{name}",
+    "/deployments",
+    "/deployments/{name}",
+    "/tail",
+    "/events/{kind}",
+    "/events/{kind}/{name}",
+}
+OPEN = {"/sign-in", "/sign-in/qr.svg"}
+BY_PAGE = {"/sign-in/provider", "/sign-in/return"}
+POSTED = {"/sign-in/device", "/sign-in/check", "/sign-out"}
+"""What signs somebody in or out, and touches nothing of the fleet."""
+
+
+def routes(page: RunningPage) -> dict[str, set[str]]:
+    app = page.parts.asgi
+    assert isinstance(app, Starlette)
+    found = {one.path: set(one.methods or ()) for one in app.routes if isinstance(one, Route)}
+    mounts = [one.path for one in app.routes if isinstance(one, Mount)]
+    assert mounts == ["/static"]
+    assert len(found) + len(mounts) == len(app.routes), "every route is of a kind that is looked at here"
+    return found
+
+
+def test_who_asks_for_the_head_of_a_stream_takes_no_place(page: RunningPage, viewer: httpx.Client) -> None:
+    answer = viewer.head("/events/now")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert page.do(lambda: page.parts.streams.open) == 0
+
+
+@pytest.mark.parametrize("path", ["/devices/pi-9", "/deployments/none", "/events/device/pi-9"])
+def test_before_kubernetes_was_read_nothing_is_said_to_be_missing(
+    page: RunningPage, viewer: httpx.Client, path: str
+) -> None:
+    page.do(lambda: setattr(page.parts.store, "complete", False))
+    answer = viewer.get(path)
+    assert (answer.status_code, "has not been read yet" in answer.text) == (503, True)
+
+
+def test_no_route_writes(page: RunningPage) -> None:
+    found = routes(page)
+    assert set(found) == SHOWN | OPEN | POSTED
+    assert {path for path, methods in found.items() if methods != {"GET", "HEAD"}} == POSTED
+    assert all(found[path] == {"POST"} for path in POSTED)
+
+
+def test_the_providers_own_page_has_routes_only_where_it_is_configured(tls: Tls) -> None:
+    running = RunningPage(web_page(tls, client_id="web-1"))
+    try:
+        assert set(routes(running)) == SHOWN | OPEN | POSTED | BY_PAGE
+    finally:
+        running.close()
+
+
+def test_nothing_is_shown_to_who_is_not_signed_in(page: RunningPage) -> None:
+    page.show(device("secret-device"))
+    with httpx.Client(base_url=page.url, verify=False) as nobody:
+        for path in sorted(SHOWN):
+            asked = path.format(name="secret-device", kind="devices")
+            by_script = nobody.get(asked, headers={"accept": "application/json"})
+            assert (by_script.status_code, by_script.text) == (401, "sign in first\n"), path
+            by_person = nobody.get(asked, headers={"accept": "text/html"})
+            assert (by_person.status_code, by_person.headers["location"]) == (303, "/sign-in"), path
+
+
+@pytest.mark.parametrize("path", ["/", "/devices", "/nowhere", "/static/live.js", "/sign-in", "/static/../start.py"])
+def test_every_answer_is_guarded(viewer: httpx.Client, path: str) -> None:
+    answer = viewer.get(path)
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "'unsafe" not in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == ("no-cache" if path == "/static/live.js" else "no-store")
+    assert "ApiToken" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+def test_a_form_of_another_site_does_nothing(page: RunningPage, viewer: httpx.Client, headers: dict[str, str]) -> None:
+    for path in sorted(POSTED):
+        refused = viewer.post(path, headers=headers)
+        assert refused.status_code == 403, path
+    assert viewer.get("/").status_code == 200, "still signed in"
+    out = viewer.post("/sign-out", headers={"origin": page.url, "sec-fetch-site": "same-origin"})
+    assert out.headers["location"] == "/sign-in"
+    assert viewer.get("/").status_code == 303
+
+
+def test_the_pages_load_nothing_from_elsewhere_and_hold_no_script(page: RunningPage, viewer: httpx.Client) -> None:
+    page.show(device("pi-1", OFFLINE), deployments=(deployment("web", condition("Ready", "False", "DevicesFailed")),))
+    for path in ("/", "/devices", "/devices/pi-1", "/deployments", "/deployments/web", "/tail", "/sign-in"):
+        text = viewer.get(path).text
+        for source in re.findall(r"(?:src|href|action)=\"([^\"]*)\"", text):
+            assert source.startswith(("/", "#")), source
+        assert all(tag.endswith('src="') for tag in re.findall(r"<script[^>]*?src=\"|<script[^>]*>", text)), path
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), path
+
+
+def test_the_assets_are_small() -> None:
+    files = [path for path in STATIC.iterdir() if path.is_file()]
+    assert {path.suffix for path in files} <= {".css", ".js", ".svg"}
+    compressed = sum(len(gzip.compress(path.read_bytes())) for path in files)
+    assert compressed <= 20_000, "far below the 150 kB that a page may weigh"

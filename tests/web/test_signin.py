@@ -1,0 +1,287 @@
+"""Signing in with the identity provider's double: by code, at its own page, and every way in which it fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from fleet.contract.config import VIEWER_ROLE
+from fleet.web import logins, sessions
+from fleet.web.source import PROVIDER
+from harness.wait import wait_until
+from tests.doubles.zitadel.idp import Idp, double_at, healthy
+from tests.support.tls import Tls
+from tests.support.web import RunningPage
+from tests.web.person import Person
+
+
+class Place(Person):
+    """The double with a project, a person, and a page that trusts it."""
+
+    def __init__(self, idp: Idp, tls: Tls, port: int) -> None:
+        assert idp.double is not None
+        super().__init__(idp, idp.double.admin_password()[1], tls, port)
+        self.page = RunningPage(self.config)
+
+    def browser(self) -> httpx.Client:
+        """A browser without scripts."""
+        headers = {"accept": "text/html", "origin": self.page.url, "sec-fetch-site": "same-origin"}
+        return httpx.Client(base_url=self.page.url, verify=False, headers=headers, timeout=30, follow_redirects=True)
+
+    def decide_on(self, text: str, action: str = "allow") -> None:
+        """Decide on the code that a page shows."""
+        code = re.search(r'id="code">([A-Z]{4}-[A-Z]{4})<', text)
+        assert code is not None, text
+        self.decide(code[1], action)
+
+    def wait(self, browser: httpx.Client) -> httpx.Response:
+        """Ask until the page says something else than that it waits."""
+
+        def asked() -> httpx.Response:
+            return browser.post("/sign-in/check")
+
+        return wait_until(asked, "the sign-in ends", timeout=90, until=lambda answer: 'id="code"' not in answer.text)
+
+    def sign_in(self, browser: httpx.Client) -> httpx.Response:
+        """The whole way by code."""
+        self.decide_on(browser.post("/sign-in/device").text)
+        return self.wait(browser)
+
+
+@pytest.fixture(scope="module")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    """The double of this module."""
+    with double_at(tmp_path_factory.mktemp("idp")) as found:
+        yield found
+
+
+@pytest.fixture
+def place(idp: Idp, tls: Tls, unused_port: int) -> Iterator[Place]:
+    """A page whose person has no role yet."""
+    healthy(idp)
+    idp.set(deviceInterval=1)
+    made = Place(idp, tls, unused_port)
+    yield made
+    made.page.close()
+    healthy(idp)
+
+
+def test_a_person_signs_in_by_code_and_out_again(place: Place) -> None:
+    place.grant()
+    with place.browser() as browser:
+        asked = browser.post("/sign-in/device")
+        assert place.idp.issuer in asked.text
+        assert "Never approve a code that somebody sent to you" in asked.text
+        assert browser.get("/sign-in/qr.svg").headers["content-type"] == "image/svg+xml"
+        place.decide_on(asked.text)
+        assert "<h1>Now</h1>" in place.wait(browser).text
+        (cookie,) = [one for one in browser.cookies.jar if one.name == sessions.COOKIE]
+        flags = {str(name).lower(): value for name, value in vars(cookie)["_rest"].items()}
+        assert (cookie.secure, cookie.path, cookie.domain_specified) == (True, "/", False)
+        assert "httponly" in flags
+        assert flags["samesite"].lower() == "strict"
+        text = browser.get("/").text
+        assert "Sign out" in text
+        before = dict(browser.cookies)
+        assert "Sign in with a code" in browser.post("/sign-out").text
+        kept = httpx.get(place.page.url, verify=False, cookies=before, headers={"accept": "text/html"})
+        assert kept.status_code == 303, "the session is over on the server, too"
+
+
+def test_neither_the_device_code_nor_a_token_leaves_the_server(place: Place) -> None:
+    place.grant()
+    with place.browser() as browser:
+        said = browser.post("/sign-in/device").text
+        (login,) = place.page.do(lambda: list(vars(place.page.parts.sign_in.logins)["_under_way"].values()))
+        assert login.asked.device_code not in said + browser.get("/sign-in/qr.svg").text
+        assert login.asked.device_code not in repr(login)
+        place.decide_on(said)
+        said = place.wait(browser).text + repr(browser.cookies)
+        assert "eyJ" not in said, "no token"
+        assert "eyJ" not in place.page.do(lambda: repr(vars(place.page.parts.sessions))), "none is kept"
+
+
+def test_without_the_role_nobody_comes_in_and_the_role_is_named(place: Place) -> None:
+    with place.browser() as browser:
+        text = place.sign_in(browser).text
+        assert f"you lack the role {VIEWER_ROLE}" in text
+        assert place.project in text
+        assert browser.get("/devices").url.path == "/sign-in"
+        place.grant()
+        assert "<h1>Now</h1>" in place.sign_in(browser).text
+
+
+def test_an_answer_that_was_lost_on_its_way_can_be_asked_for_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser whose network changes drops what is under way, and would else begin anew without a word."""
+    monkeypatch.setattr(logins, "_LOST", 3600.0)
+    place.grant()
+    with place.browser() as browser, place.browser() as again:
+        place.decide_on(browser.post("/sign-in/device").text)
+        again.cookies.set(logins.COOKIE, browser.cookies[logins.COOKIE], domain="localhost.local")
+        assert "<h1>Now</h1>" in place.wait(browser).text
+        assert "<h1>Now</h1>" in again.post("/sign-in/check").text
+        browser.post("/sign-out")
+        assert again.post("/sign-in/check").url.path == "/sign-in", "it is the same session"
+
+
+def test_what_came_of_a_sign_in_is_soon_forgotten(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "_LOST", 0.0)
+    place.grant()
+    with place.browser() as browser, place.browser() as late:
+        place.decide_on(browser.post("/sign-in/device").text)
+        late.cookies.set(logins.COOKIE, browser.cookies[logins.COOKIE], domain="localhost.local")
+        assert "<h1>Now</h1>" in place.wait(browser).text
+        assert "Sign in with a code" in late.post("/sign-in/check").text
+
+
+def test_who_says_no_stays_out(place: Place) -> None:
+    place.grant()
+    with place.browser() as browser:
+        place.decide_on(browser.post("/sign-in/device").text, "deny")
+        assert "the sign-in was denied" in place.wait(browser).text
+        assert browser.get("/").url.path == "/sign-in"
+
+
+def test_a_code_that_expires_is_said_to(place: Place) -> None:
+    place.idp.set(deviceLifetime=1)
+    with place.browser() as browser:
+        browser.post("/sign-in/device")
+        assert "expired" in place.wait(browser).text
+
+
+def test_slow_down_is_obeyed(place: Place) -> None:
+    place.grant()
+    place.idp.set(slowDown=1)
+    with place.browser() as browser:
+        asked = browser.post("/sign-in/device").text
+        place.decide_on(asked)
+        calls = place.idp.http.get("/_double/calls", headers={"Authorization": f"Bearer {place.idp.admin_token}"})
+        before = calls.json().get("POST /oauth/v2/token", 0)
+        assert "<h1>Now</h1>" in place.wait(browser).text
+        calls = place.idp.http.get("/_double/calls", headers={"Authorization": f"Bearer {place.idp.admin_token}"})
+        assert calls.json()["POST /oauth/v2/token"] - before <= 2, "one that was slowed down, and one that succeeded"
+
+
+def test_a_code_of_another_browser_signs_nobody_in(place: Place) -> None:
+    """Who makes a victim approve a code must hold the cookie that it is bound to; nobody else gets in by it."""
+    place.grant()
+    with place.browser() as attacker, place.browser() as other:
+        place.decide_on(attacker.post("/sign-in/device").text)
+        assert 'id="code"' not in other.get("/sign-in").text
+        assert "Sign in with a code" in other.post("/sign-in/check").text
+        other.cookies.set(logins.COOKIE, "guessed", domain="localhost.local")
+        assert "Sign in with a code" in other.post("/sign-in/check").text
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"iss": "https://evil.example"}, "of another issuer"),
+        ({"aud": ["another"]}, "for another project"),
+        ({"exp": 1.0}, "has expired"),
+        ({"nbf": 4_000_000_000.0}, "not valid yet"),
+    ],
+)
+def test_a_token_that_is_not_ours_lets_nobody_in(place: Place, claims: dict[str, object], said: str) -> None:
+    place.grant()
+    place.idp.set(claims=claims)
+    with place.browser() as browser:
+        assert said in place.sign_in(browser).text
+        assert browser.get("/").url.path == "/sign-in"
+
+
+def test_a_cookie_that_nobody_gave_out_is_nothing(place: Place) -> None:
+    for value in ("", "x", "x" * 4000, "../../etc/passwd", "\u00e9"):
+        cookie = f"{sessions.COOKIE}={value}".encode()
+        answer = httpx.get(place.page.url, verify=False, headers=[(b"cookie", cookie), (b"accept", b"text/html")])
+        assert answer.status_code == 303
+
+
+def test_the_session_ends_when_the_token_does(place: Place) -> None:
+    place.grant()
+    place.idp.set(tokenLifetime=1800)
+    with place.browser() as browser:
+        assert "<h1>Now</h1>" in place.sign_in(browser).text
+        place.page.look_ahead(1500)
+        assert browser.get("/").url.path == "/"
+        place.page.look_ahead(1810)
+        assert browser.get("/").url.path == "/sign-in"
+
+
+def test_a_provider_that_is_away_is_named_and_those_signed_in_stay(place: Place) -> None:
+    place.grant()
+    with place.browser() as inside, place.browser() as outside:
+        assert "<h1>Now</h1>" in place.sign_in(inside).text
+        place.idp.set(faults=[{"path": "/", "times": 100, "status": 503}])
+        refused = outside.post("/sign-in/device")
+        assert refused.status_code == 503
+        assert "answers 503" in refused.text
+        shown = inside.get("/").text
+        assert f"<h3>{PROVIDER}</h3>" in shown
+        healthy(place.idp)
+        place.idp.set(deviceInterval=1)
+        assert 'id="code"' in outside.post("/sign-in/device").text
+        assert f"<h3>{PROVIDER}</h3>" not in inside.get("/").text
+
+
+def test_who_begins_many_sign_ins_keeps_nobody_out(place: Place) -> None:
+    """Nobody has to be somebody to begin one."""
+    place.page.do(lambda: [place.page.parts.sign_in.logins.begin_code() for _ in range(60)])
+    with place.browser() as browser:
+        assert 'id="code"' in browser.post("/sign-in/device").text
+
+
+def at_the_provider(place: Place, browser: httpx.Client, password: str = "") -> httpx.Response:
+    """Sign in at the provider's page; returns its answer, which sends the browser back."""
+    sent = browser.get("/sign-in/provider", follow_redirects=False)
+    assert sent.status_code == 303
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(sent.headers["location"]).query).items()}
+    assert asked["code_challenge_method"] == "S256"
+    form = {**asked, "login_name": place.login, "password": password or place.password}
+    return place.idp.http.post("/oauth/v2/authorize", data=form)
+
+
+def test_a_person_signs_in_at_the_providers_page(place: Place) -> None:
+    place.grant()
+    with place.browser() as browser:
+        back = at_the_provider(place, browser)
+        assert back.status_code == 302
+        # It comes from another site.
+        landed = browser.get(back.headers["location"], headers={"sec-fetch-site": "cross-site"})
+        assert "You are signed in" in landed.text
+        assert "<h1>Now</h1>" in browser.get("/").text
+        again = browser.get(back.headers["location"])
+        assert again.status_code == 403, "a code is of use once"
+
+
+def test_the_providers_page_lets_only_its_own_browser_in(place: Place) -> None:
+    place.grant()
+    with place.browser() as browser, place.browser() as other:
+        back = at_the_provider(place, browser).headers["location"]
+        stolen = other.get(back)
+        assert stolen.status_code == 403
+        assert "was not begun in this browser" in stolen.text
+        forged = browser.get(re.sub(r"state=[^&]+", "state=guessed", back))
+        assert forged.status_code == 403
+        assert "was not begun in this browser" in forged.text
+        assert at_the_provider(place, browser, "wrong").status_code == 401
+        at_the_provider(place, browser)
+        refused = browser.get("/sign-in/return", params={"error": "access_denied", "state": "x"})
+        assert refused.status_code == 403
+
+
+def test_an_answer_that_was_not_asked_for_with_this_verifier_is_of_no_use(place: Place) -> None:
+    place.grant()
+    with place.browser() as browser:
+        back = at_the_provider(place, browser).headers["location"]
+        (login,) = place.page.do(lambda: list(vars(place.page.parts.sign_in.logins)["_under_way"].values()))
+        login.verifier = "another"
+        refused = browser.get(back)
+        assert "does not take the code" in refused.text
+        assert browser.get("/").url.path == "/sign-in"

@@ -1,0 +1,166 @@
+"""States that a screen may be in beside the usual one: empty, loading, stale, refused, gone, ended, and signing in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from fleet.web.sessions import COOKIE
+from fleet.web.source import KUBERNETES, NATS
+from harness.probes.browser import chromium, go, press
+from harness.processes.ports import free_port
+from tests.doubles.zitadel.idp import double_at
+from tests.support.tls import Tls
+from tests.support.web import OFFLINE, RunningPage, condition, deployment, device
+from tests.web.inspection import COUNTED_NEWS, inspect, settled
+from tests.web.person import Person
+from tests.web.test_browser import sign_in
+
+SCREENS = ("/", "/devices", "/deployments", "/tail")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium of this module."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Of nobody yet."""
+    found = browser.new_context(ignore_https_errors=True, viewport={"width": 1200, "height": 800})
+    found.add_init_script(COUNTED_NEWS)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def visit(page: RunningPage, context: BrowserContext) -> Callable[[str], Page]:
+    """Opens a screen for somebody who is signed in, and waits until nothing more comes by itself."""
+    sign_in(context, page)
+
+    def opened(path: str) -> Page:
+        tab = context.new_page()
+        go(tab, page.url + path)
+        settled(tab)
+        return tab
+
+    return opened
+
+
+@pytest.mark.parametrize("path", SCREENS)
+def test_before_anything_is_known_a_screen_says_that_it_loads(visit: Callable[[str], Page], path: str) -> None:
+    tab = visit(path)
+    words = {"/": "Loading", "/devices": "0 of 0 devices", "/deployments": "Loading", "/tail": "waiting for the first"}
+    expect(tab.locator("main")).to_contain_text(words[path])
+    expect(tab.locator("main")).not_to_contain_text("Nothing is wrong")
+    inspect(tab, f"{path} loading")
+
+
+@pytest.mark.parametrize("path", SCREENS)
+def test_an_empty_fleet_says_what_brings_the_first_device_in(
+    page: RunningPage, visit: Callable[[str], Page], path: str
+) -> None:
+    page.show()
+    tab = visit(path)
+    words = {
+        "/": "fleet device enroll",
+        "/devices": "fleet device enroll",
+        "/deployments": "fleet deployment apply",
+        "/tail": "waiting for the first",
+    }
+    expect(tab.locator("main")).to_contain_text(words[path])
+    inspect(tab, f"{path} empty")
+
+
+@pytest.mark.parametrize("path", [*SCREENS, "/devices/pi-1", "/deployments/web"])
+def test_what_is_old_is_said_to_be(page: RunningPage, visit: Callable[[str], Page], path: str) -> None:
+    """Two parts are away at once, and what was known before stays."""
+    page.show(device("pi-1", OFFLINE), deployments=(deployment("web", condition("Ready", "True", "AllReady")),))
+    page.do(lambda: page.parts.store.sources.away(KUBERNETES, "the API server does not answer"))
+    page.do(lambda: page.parts.store.sources.away(NATS, "the connection is lost"))
+    tab = visit(path)
+    expect(tab.locator("#banner")).to_contain_text("NATS does not answer for ")
+    expect(tab.locator("#banner")).to_contain_text("Kubernetes does not answer for ")
+    inspect(tab, f"{path} stale")
+
+
+def test_a_server_that_is_gone(page: RunningPage, visit: Callable[[str], Page]) -> None:
+    page.show(device("pi-1", OFFLINE))
+    tab = visit("/")
+    page.close()
+    expect(tab.locator("#banner")).to_contain_text("This page's server does not answer")
+    inspect(tab, "the page's server is gone")
+
+
+def test_a_session_that_has_ended(page: RunningPage, context: BrowserContext, visit: Callable[[str], Page]) -> None:
+    page.show(device("pi-1", OFFLINE))
+    tab = visit("/")
+    (cookie,) = [one.get("value") for one in context.cookies() if one.get("name") == COOKIE]
+    page.do(lambda: page.parts.sessions.end(cookie))
+    expect(tab.locator("#banner a")).to_have_text("Sign in again")
+    inspect(tab, "the session has ended")
+
+
+def test_one_page_too_many(
+    page: RunningPage, context: BrowserContext, visit: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.show()
+    monkeypatch.setattr("fleet.web.streams._PER_SESSION", 1)
+    visit("/")
+    tab = context.new_page()
+    go(tab, page.url)
+    expect(tab.locator("#banner")).to_contain_text("1 pages of this sign-in are kept up to date")
+    inspect(tab, "one page too many")
+
+
+@pytest.mark.parametrize(("path", "words"), [("/devices/none", "there is no device none"), ("/none", "no such page")])
+def test_what_is_not_there(page: RunningPage, context: BrowserContext, path: str, words: str) -> None:
+    page.show()
+    sign_in(context, page)
+    tab = context.new_page()
+    go(tab, page.url + path)
+    expect(tab.locator("main")).to_contain_text(words)
+    inspect(tab, path)
+
+
+def test_a_device_that_goes_while_it_is_shown(page: RunningPage, visit: Callable[[str], Page]) -> None:
+    page.show(device("pi-1"))
+    tab = visit("/devices/pi-1")
+    page.change("Device", device("pi-1"), deleted=True)
+    expect(tab.locator("h1")).to_have_text("Gone")
+    inspect(tab, "a device that went")
+
+
+def test_signing_in(tls: Tls, context: BrowserContext, tmp_path: Path) -> None:
+    """Both ways, the code with its picture, and somebody who lacks the role."""
+    with double_at(tmp_path / "provider") as idp:
+        assert idp.double is not None
+        idp.set(deviceInterval=1)
+        person = Person(idp, idp.double.admin_password()[1], tls, free_port())
+        page = RunningPage(person.config)
+        try:
+            tab = context.new_page()
+            go(tab, page.url)
+            expect(tab.locator("#by-page")).to_be_visible()
+            inspect(tab, "sign in")
+            press(tab, "#by-code")
+            expect(tab.locator("#waiting")).to_contain_text("Waiting for you to approve it; the code holds until ")
+            inspect(tab, "a code to approve")
+            person.decide(tab.locator("#code").inner_text())
+            expect(tab.locator("#error")).to_contain_text("you lack the role fleet-viewer")
+            inspect(tab, "without the role")
+        finally:
+            page.close()
+
+
+def test_a_provider_that_does_not_answer(page: RunningPage, context: BrowserContext) -> None:
+    tab = context.new_page()
+    go(tab, page.url)
+    press(tab, "#by-code")
+    expect(tab.locator("#error")).to_contain_text("Next: ")
+    inspect(tab, "the provider does not answer")

@@ -55,7 +55,7 @@ class Activity:
                 self._evidence[device] = evidence
                 self._since.setdefault(device, now - seconds)
             if evidence > _ENOUGH:
-                floods.append(Flood(device, 0, 0, now - self._since[device], did=BUSY))
+                floods.append(Flood(device, 0, 0, self._since[device], now - self._since[device], did=BUSY))
             if not 0 < evidence <= _ENOUGH:
                 self._evidence.pop(device, None)
                 self._since.pop(device, None)

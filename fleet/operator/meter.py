@@ -15,11 +15,12 @@ BUSY = "kept NATS busy"
 
 
 class Flood(msgspec.Struct, frozen=True):
-    """More than a device may write: so many messages and bytes in so many seconds."""
+    """More than a device may write: so many messages and bytes in so many seconds since a monotonic second."""
 
     device: str
     messages: int
     size: int
+    since: float
     seconds: float
     did: str = "wrote"
 
@@ -83,6 +84,6 @@ class Meter:
         if bucket is None:
             bucket = self._buckets[device] = _Bucket(now)
         if bucket.add(size, now):
-            # Only a device of a valid name gets in.
-            self._flooded(Flood(device.decode("ascii", "replace"), bucket.messages, bucket.size, now - bucket.since))
+            name = device.decode("ascii", "replace")  # only a device of a valid name gets in
+            self._flooded(Flood(name, bucket.messages, bucket.size, bucket.since, now - bucket.since))
             bucket.begin(now)

@@ -6,13 +6,14 @@ The registry says who is kept out and how long, so an operator that was just sta
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
 import structlog
 
 from fleet.contract.errors import why
-from fleet.contract.wire import Identity
+from fleet.contract.wire import Identity, IdentityState
 from fleet.nats.bus import KV
 from fleet.operator.act.session_dropper import SessionDropper
 from fleet.operator.meter import Flood
@@ -52,6 +53,8 @@ class Quarantines:
         known = self._store.identities.get(device.spec.subject) if device is not None else None
         if device is None or known is None or known.device != flood.device or self._store.is_barred(flood.device):
             return
+        if known.state is not IdentityState.ACTIVE or flood.since < self._store.admitted.get(flood.device, -math.inf):
+            return  # it was counted in part before the last quarantine ended
         subject, identity = device.spec.subject, quarantined(known, device, flood.message, time.time())
         await self._registry.put(subject, identity)
         self._store.put_identity(subject, identity)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from typing import TypeVar
 
 import structlog
 
@@ -31,6 +30,7 @@ from fleet.operator.connectivity import Connectivity
 from fleet.operator.duplicates import alternates, counted
 from fleet.operator.essence import agent_of, holder, state_of
 from fleet.operator.known_secrets import KnownSecrets
+from fleet.operator.maps import put, put_nested
 from fleet.operator.objects import ObjectCache
 from fleet.operator.plan.changes import Changes
 from fleet.operator.reconcile.actions import Kind
@@ -48,9 +48,6 @@ from fleet.operator.reconcile.snapshot import (
 from fleet.operator.upgrade.view import Artifact
 
 log = structlog.get_logger()
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _SHOWN = 200
 """Characters of a reason that a log line shows."""
@@ -83,6 +80,8 @@ class Store:
         self.connectivity = Connectivity(self.heartbeats, offline_after, self.changes.device)
         self.identities: dict[str, Identity] = {}
         self._subjects: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self.admitted: dict[str, float] = {}
+        """When a device's last quarantine ended, in monotonic seconds."""
         self.dropped: dict[str, frozenset[str]] = {}
         self.agent_heartbeats: dict[str, dict[str, ReceivedHeartbeat]] = {}
         self.duplicates: dict[str, Alternation] = {}
@@ -127,16 +126,16 @@ class Store:
 
     def put_index(self, device: str, index: DesiredIndex | None) -> bool:
         """An index as it is; None when there is none that parses."""
-        return self._ordered(device, _put(self.indexes, device, index))
+        return self._ordered(device, put(self.indexes, device, index))
 
     def put_desired(self, device: str, deployment: str, desired: Desired | None) -> bool:
         """An entry as it is; None when there is none that parses."""
-        return self._ordered(device, _put_nested(self.desired, device, deployment, desired))
+        return self._ordered(device, put_nested(self.desired, device, deployment, desired))
 
     def put_state(self, device: str, deployment: str, state: DeviceState | None) -> bool:
         """A report as it is; only another verdict is news."""
         before = self.states.get(device, {}).get(deployment)
-        _put_nested(self.states, device, deployment, state)
+        put_nested(self.states, device, deployment, state)
         if before is None or state is None:
             return self._news(device, before is not state)
         return self._news(device, state_of(before) != state_of(state))
@@ -144,13 +143,13 @@ class Store:
     def put_states(self, device: str, states: dict[str, DeviceState]) -> bool:
         """All that a device reports; only other verdicts are news."""
         before = self.states.get(device, {})
-        _put(self.states, device, states or None)
+        put(self.states, device, states or None)
         verdicts = {name: state_of(one) for name, one in states.items()}
         return self._news(device, verdicts != {name: state_of(one) for name, one in before.items()})
 
     def put_info(self, device: str, info: DeviceInfo | None) -> bool:
         """What a device is."""
-        return self._news(device, _put(self.infos, device, info))
+        return self._news(device, put(self.infos, device, info))
 
     def refuse_info(self, device: str, info: DeviceInfo, why: str) -> None:
         """Kubernetes does not take what a device said of itself."""
@@ -160,9 +159,12 @@ class Store:
 
     def put_identity(self, subject: str, identity: Identity | None) -> bool:
         """Store an entry of the registry. A device that is admitted may have sessions again."""
+        before = self.identities.get(subject)
         if identity is not None and identity.state is IdentityState.ACTIVE:
             self.session_begun(identity.device)
-        before, news = self.identities.get(subject), _put(self.identities, subject, identity)
+            if before is not None and before.state is IdentityState.QUARANTINED:
+                self.admitted[identity.device] = time.monotonic()
+        news = put(self.identities, subject, identity)
         if news:
             self.changes.subjects.add(subject)
             if before is not None:
@@ -232,7 +234,7 @@ class Store:
         if target is not None and target.granted:
             generation, since = self.grants.get(device, (0, 0.0))
             self.grants[device] = (target.generation, since if generation == target.generation else time.monotonic())
-        return self._news(device, _put(self.targets, device, target))
+        return self._news(device, put(self.targets, device, target))
 
     def put_lease(self, device: str, lease: AgentLease | None) -> bool:
         """Which agent writes; its renewals are no news."""
@@ -245,7 +247,7 @@ class Store:
 
     def put_published(self, version: AgentVersion, artifact: Artifact | None) -> bool:
         """An agent that devices can fetch."""
-        news = _put(self.published, version, artifact)
+        news = put(self.published, version, artifact)
         if news:
             self.changes.versions.add(version)
         return news
@@ -259,7 +261,15 @@ class Store:
     def forget_device(self, device: str) -> None:
         """A device's keys were deleted."""
         reported = (self.indexes, self.desired, self.states, self.infos, self.refused, self.heartbeats, self.dropped)
-        others = (self.agent_heartbeats, self.clocks.ahead, self.duplicates, self.targets, self.grants, self.leases)
+        others = (
+            self.admitted,
+            self.agent_heartbeats,
+            self.clocks.ahead,
+            self.duplicates,
+            self.targets,
+            self.grants,
+            self.leases,
+        )
         for known in (*reported, *others):
             known.pop(device, None)
         self.changes.device(device)
@@ -302,19 +312,3 @@ class Store:
         if news:
             self.changes.device(device)
         return news
-
-
-def _put(known: dict[K, V], key: K, value: V | None) -> bool:
-    if value is None:
-        return known.pop(key, None) is not None
-    if known.get(key) == value:
-        return False
-    known[key] = value
-    return True
-
-
-def _put_nested(known: dict[str, dict[str, V]], outer: str, inner: str, value: V | None) -> bool:
-    changed = _put(known.setdefault(outer, {}), inner, value)
-    if not known[outer]:
-        del known[outer]
-    return changed

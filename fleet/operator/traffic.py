@@ -62,7 +62,7 @@ class Traffic:
             taken[one.device] += one.taken - old.taken
         seconds = now - at
         return self._took_too_much(taken, seconds, now) + [
-            Flood(device, messages[device], sizes[device], seconds, did="sent")
+            Flood(device, messages[device], sizes[device], at, seconds, did="sent")
             for device in messages
             if messages[device] > MESSAGE_BURST + MESSAGE_RATE * seconds
             or sizes[device] > BYTE_BURST + BYTE_RATE * seconds
@@ -76,7 +76,7 @@ class Traffic:
             bucket.level += taken[device] - TAKEN_RATE * seconds
             bucket.total += taken[device]
             if bucket.level > TAKEN_BURST:
-                floods.append(Flood(device, 0, bucket.total, now - bucket.since, did=TOOK))
+                floods.append(Flood(device, 0, bucket.total, bucket.since, now - bucket.since, did=TOOK))
             if bucket.level <= 0 or bucket.level > TAKEN_BURST:
                 del self._taken[device]
         return floods

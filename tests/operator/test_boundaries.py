@@ -79,7 +79,7 @@ def test_a_flood_that_cannot_be_judged_keeps_no_other_flooder_in() -> None:
     async def run() -> None:
         floods: asyncio.Queue[Flood] = asyncio.Queue()
         for name in ("pi-1", "pi-2"):
-            floods.put_nowait(Flood(name, 1, 1, 1.0, did="sent"))
+            floods.put_nowait(Flood(name, 1, 1, 0.0, 1.0, did="sent"))
         quarantines = Quarantines(
             cast("Store", store), cast("KV[Identity]", None), cast("SessionDropper", None), Metrics(), lambda: None
         )

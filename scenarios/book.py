@@ -98,6 +98,8 @@ def _typed(command: Command) -> list[str]:
         return [line, "# sign in at the address it prints, and confirm the code"]
     if command.stays:
         return [line, "# where it forwards a port it goes on until Ctrl-C: type the rest in another terminal"]
+    if command.killed_at:
+        return [line, f"# killed (SIGKILL) once it says «{fill(command.killed_at, EXAMPLES)}»"]
     if command.exit_code:
         texts = ", ".join(f"«{fill(text, EXAMPLES)}»" for text in command.contains)
         return [line, f"# exit code {command.exit_code}: {texts}"]

@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 from harness.probes.nats import NatsLogin, NatsProbe
 from harness.probes.pulse import Pulse
 from harness.scenario.command import Result
-from harness.scenario.command_line import Command
+from harness.scenario.command_line import Command, killed
 from harness.scenario.run import Run
 from harness.scenario.scenario import Scenario
 from harness.scenario.setup import INSTALL
@@ -106,7 +106,11 @@ def deviceswent_on(run: Run) -> None:
 
 @rotate.step(
     "Begin to renew the operator's password, and be cut off",
-    Command(f"timeout --signal KILL 1.5 fleet secrets rotate {_PASSWORD}", exit_code=137),
+    killed(
+        f"fleet secrets rotate {_PASSWORD}",
+        at="the new version takes the place of the old one",
+        deadline=180,
+    ),
     look_at=checks.SERVER,
 )
 def cut_off(run: Run) -> None:

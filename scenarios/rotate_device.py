@@ -9,8 +9,9 @@ from fleet.contract.buckets import DEVICE_HEARTBEAT, KEY_ORDER
 from harness.errors import HarnessError
 from harness.probes.pulse import Pulse
 from harness.scenario.command import Result
+from harness.scenario.command_line import Command, killed
 from harness.scenario.player import Run
-from harness.scenario.scenario import Command, Scenario
+from harness.scenario.scenario import Scenario
 from scenarios import checks, logins
 from scenarios.rotate import Watched, containers_of_both, went_on
 from scenarios.workloads import web
@@ -93,10 +94,11 @@ def back(run: Run) -> None:
 
 @rotate_device.step(
     "Go on, and be cut off",
-    # It looks at least four times, with pauses: it has never ended by then.
-    Command(
-        "timeout --signal KILL 1 fleet secrets rotate device_key {device2} --admin-token-file {admin_token_file}",
-        exit_code=137,
+    # The device then has to come in by its new key, and the old one is removed after that.
+    killed(
+        "fleet secrets rotate device_key {device2} --wait --admin-token-file {admin_token_file}",
+        at="{device2}: the public half that the device made is registered",
+        deadline=120,
     ),
     look_at=("agent:device2",),
 )

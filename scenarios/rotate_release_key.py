@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fleet.contract.release_keys import RELEASE_KEY
 from fleet.contract.upgrade import UpgradePhase, UpgradeReason
 from harness.scenario.command import Result
-from harness.scenario.command_line import Command
+from harness.scenario.command_line import Command, killed
 from harness.scenario.run import Run
 from harness.scenario.scenario import Scenario
 from harness.wait import wait_until
@@ -76,9 +76,9 @@ def nothing_changed(run: Run, _said: Result) -> None:
 
 @rotate_release_key.step(
     "Renew the key, and be cut off",
-    # It waits for a device that has never reported, so it has not ended by then.
+    # It waits for a device that has never reported, so it cannot end by itself.
     "fleet device enroll --device-id {device}-away --admin-token-file {admin_token_file} --out away.json",
-    Command(f"timeout --signal KILL 4 {_ROTATE} --wait", exit_code=137),
+    killed(f"{_ROTATE} --wait", at="device {device}-away: it does not say", deadline=120),
     look_at=("agent:device",),
 )
 def cut_off(run: Run, _enrolled: Result, _cut: Result) -> None:

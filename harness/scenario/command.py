@@ -65,7 +65,14 @@ class Result:
 
 
 def run(
-    argv: Sequence[str], line: str, *, env: Mapping[str, str], folder: Path, deadline: float, on_line: OnLine
+    argv: Sequence[str],
+    line: str,
+    *,
+    env: Mapping[str, str],
+    folder: Path,
+    deadline: float,
+    on_line: OnLine,
+    killed_at: str = "",
 ) -> Result:
     """Run `argv` in `folder` until it ends, or until `deadline` seconds have passed; then it is killed.
 
@@ -76,13 +83,20 @@ def run(
         folder: Its working directory.
         deadline: Seconds it may take.
         on_line: Sees its outputs as they come; called from one thread for each output.
+        killed_at: It is killed (SIGKILL) as soon as a line of an output has this text; never if it is empty.
 
     Raises:
         BinaryMissing: there is no such program.
     """
     started = time.monotonic()
     process = _start(argv, env, folder)
-    outputs, readers = _followed(process, on_line)
+
+    def follow(text: str) -> None:
+        if killed_at and killed_at in text:
+            process.kill()  # at once: the command goes on meanwhile
+        on_line(text)
+
+    outputs, readers = _followed(process, follow)
     late = threading.Event()
 
     def end() -> None:

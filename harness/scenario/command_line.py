@@ -30,6 +30,7 @@ class Command:
         on: The placeholder of the device on whose host it is typed; empty: at the admin's own terminal.
         deadline: Seconds until it counts as hung.
         stays: It may go on until Ctrl-C: once it has printed this, the next one is typed elsewhere.
+        killed_at: SIGKILL ends it as soon as a line of its output has this text; with placeholders.
     """
 
     template: str
@@ -39,10 +40,11 @@ class Command:
     on: str = ""
     deadline: float = DEADLINE
     stays: str = ""
+    killed_at: str = ""
 
     def placeholders(self) -> set[str]:
         """The names that must be known to fill it in."""
-        texts = (self.template, *self.contains)
+        texts = (self.template, *self.contains, self.killed_at)
         return {name for text in texts for name in placeholders(text)} | ({self.on} if self.on else set())
 
     def argv(self, names: Mapping[str, Value]) -> list[str]:
@@ -66,6 +68,11 @@ def refused(template: str, exit_code: int, *, contains: str | tuple[str, ...], o
 def signed_in(template: str) -> Command:
     """A command during which a person signs in: it prints a code, and goes on once the code is approved."""
     return Command(template, sso=True)
+
+
+def killed(template: str, *, at: str, deadline: float = DEADLINE) -> Command:
+    """A command that SIGKILL interrupts at an observed moment: once a line of its output has the text `at`."""
+    return Command(template, 137, killed_at=at, deadline=deadline)
 
 
 def on_device(template: str, device: str = "device") -> Command:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, get_origin, get_type_hints
 from harness.errors import HarnessError, Misused
 from harness.scenario import command as commands
 from harness.scenario.command import Result
-from harness.scenario.command_line import Command, Value
+from harness.scenario.command_line import Command, Value, fill
 from harness.scenario.redact import Redactor
 from harness.wait import stretch
 
@@ -115,7 +115,13 @@ class Run:
             self._staying.append(staying)
             return staying.await_text(command.stays, command.deadline * stretch())
         result = commands.run(
-            argv, line, env=env, folder=self.folder, deadline=command.deadline * stretch(), on_line=on_line
+            argv,
+            line,
+            env=env,
+            folder=self.folder,
+            deadline=command.deadline * stretch(),
+            on_line=on_line,
+            killed_at=fill(command.killed_at, self.names),
         )
         if approval is not None and approval.problem is not None:
             raise approval.problem

@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import Misused
 from harness.scenario.command import Result
-from harness.scenario.command_line import Command, on_device, refused
+from harness.scenario.command_line import Command, killed, on_device, refused
 from harness.scenario.run import Run
 from harness.scenario.scenario import Scenario
 
@@ -51,6 +51,11 @@ def test_placeholders_include_the_device_it_is_typed_on() -> None:
 def test_refused_keeps_code_and_words() -> None:
     command = refused("fleet server status", 3, contains="not installed")
     assert (command.exit_code, command.contains) == (3, ("not installed",))
+
+
+def test_a_killed_command_knows_the_placeholders_of_its_moment() -> None:
+    command = killed("fleet secrets rotate x", at="{device2}: registered")
+    assert (command.exit_code, command.placeholders()) == (137, {"device2"})
 
 
 def test_a_step_says_what_one_should_see() -> None:

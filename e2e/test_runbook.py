@@ -15,6 +15,7 @@ from scenarios.enroll import enroll
 from scenarios.install import install, uninstall
 from scenarios.look import look
 from scenarios.observe import observe
+from scenarios.private_image import private_image
 from scenarios.re_enroll import re_enroll
 from scenarios.remove import remove
 from scenarios.restart import restart
@@ -56,6 +57,11 @@ def test_deploy(play: Play) -> None:
 @pytest.mark.k3d
 def test_secret(play: Play) -> None:
     play(secret)
+
+
+@pytest.mark.embedded
+def test_private_image(play: Play) -> None:
+    play(private_image)
 
 
 @pytest.mark.embedded

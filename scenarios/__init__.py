@@ -10,6 +10,7 @@ from scenarios.enroll import enroll
 from scenarios.install import install, uninstall
 from scenarios.look import look
 from scenarios.observe import observe
+from scenarios.private_image import private_image
 from scenarios.re_enroll import re_enroll
 from scenarios.remove import remove
 from scenarios.restart import restart
@@ -33,6 +34,7 @@ BOOK: tuple[Scenario, ...] = (
     retire,
     deploy,
     secret,
+    private_image,
     stack,
     update,
     roll_out,

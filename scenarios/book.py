@@ -25,6 +25,8 @@ EXAMPLES: dict[str, Value] = {
     "own": "mine",
     "secret": "correct-horse",
     "image": "registry.example.org/web:1",
+    "private_image": "registry.example.org/private/web:1",
+    "registry": "registry.example.org",
     "port": "8080",
     "before": "fleet-v0.0.9/bin/fleet",
     "long_before": "fleet-v0.0.8/bin/fleet",

@@ -66,6 +66,21 @@ def job_with_a_secret() -> Command:
     return Command(f"{_JOB} {more} --wait", deadline=70)
 
 
+def private_web(secret: str = "", release: int = 0, *, wait: bool = False) -> Command:
+    """A release of the web server from an image that a registry gives for a password, with the login in a Secret.
+
+    Without `wait` the command returns at once, for what cannot come.
+    """
+    private = _WEB.replace("{image}", "{private_image}")
+    login = f" --image-pull-secret {secret}" if secret else ""
+    return Command(f"{private}{login} --env RELEASE={release}{' --wait' if wait else ''}", deadline=70)
+
+
+def private_login(secret: str, password: str) -> str:
+    """A login for the registry, as a Secret that may be sealed for devices."""
+    return _LOGIN.replace("SECRET", secret).replace("PASSWORD", password)
+
+
 def job_with_privileges() -> str:
     """The second workload, as root of the device."""
     return f"{_JOB} --privileged"
@@ -184,3 +199,16 @@ secrets:
   password: {external: true, name: {deployment}/password}
 """
 """A Compose file of two services: one waits for the end of the other, and has a Secret of Kubernetes in a file."""
+
+_LOGIN = """\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: SECRET
+  namespace: {namespace}
+  labels: {fleet.nationtech.io/sealable: "true"}
+type: kubernetes.io/dockerconfigjson
+stringData:
+  .dockerconfigjson: |
+    {"auths": {"{registry}": {"username": "puller", "password": "PASSWORD"}}}
+"""

@@ -13,7 +13,7 @@ import msgspec
 
 from fleet.contract.config import ENGINE_SOCKET
 from harness.engine import dockerd, podman
-from harness.engine.client import EngineClient
+from harness.engine.client import EngineClient, trusting
 from harness.errors import EngineUnavailable, Unanswered
 from harness.images import IMAGE, busybox_archive
 from harness.processes.spawn import running
@@ -87,9 +87,9 @@ def podman_engine(trusts: Path | None = None) -> Generator[FoundEngine]:
 
 
 @contextlib.contextmanager
-def double_engine(manners: str = "docker") -> Generator[FoundEngine]:
-    """The engine double, which runs anywhere, with docker's or podman's manners."""
-    with _folder() as root, running_double(root, manners) as socket:
+def double_engine(manners: str = "docker", trusts: Path | None = None) -> Generator[FoundEngine]:
+    """The engine double, which runs anywhere, with docker's or podman's manners; `trusts` as for `dockerd`."""
+    with _folder() as root, running_double(root, manners, trusts) as socket:
         yield _prepared(str(socket), " (a double: containers are plain processes)")
 
 
@@ -102,12 +102,12 @@ _OF_OUR_OWN = {
 
 
 @contextlib.contextmanager
-def running_double(root: Path, manners: str = "docker") -> Generator[Path]:
+def running_double(root: Path, manners: str = "docker", trusts: Path | None = None) -> Generator[Path]:
     """The double with its state below `root`, for the length of a `with`; yields its socket."""
     socket = root / "docker.sock"
     argv = [sys.executable, "-m", "harness.doubles.engine", "--socket", str(socket), "--state", str(root / "state")]
     argv += ["--manners", manners]
-    env = {**os.environ, "FLEET_WORLD": str(root)}
+    env = {**os.environ, "FLEET_WORLD": str(root), **trusting(trusts)}
     with (
         contextlib.closing(EngineClient(str(socket))) as client,
         running(argv, name="engine double", log=root / "engine.log", ready=lambda: _version(client), env=env),

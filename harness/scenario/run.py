@@ -20,6 +20,7 @@ from harness.wait import stretch
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+    from harness.images.private_registry import PrivateRegistry
     from harness.world.world import World
 
 _log = logging.getLogger("fleet.step")
@@ -46,6 +47,7 @@ class Run:
         folder: The working directory of its commands.
         terminals: By placeholder, the hosts on which `on_device` commands are typed.
         redact: Takes secrets out of what is shown.
+        registry: Where `{private_image}` lies, if the scenario asks for one.
     """
 
     world: World
@@ -53,6 +55,7 @@ class Run:
     folder: Path
     terminals: Mapping[str, Terminal] = field(default_factory=dict[str, Terminal])
     redact: Redactor = field(default_factory=Redactor)
+    registry: PrivateRegistry | None = None
     _kept: dict[type, object] = field(default_factory=dict[type, object])
     _staying: list[commands.Staying] = field(default_factory=list[commands.Staying])
 

@@ -70,6 +70,7 @@ class Scenario:
         devices: How many fresh enrolled devices must be online before the first step.
         agents: How many versions of the agent must be published; the devices run the first. 0: the one installed here.
         earlier: Whether programs and images of the two releases before this one must be at hand.
+        registry: Whether an image must lie in a registry that asks for a password, and that its devices reach.
         asks: What its devices must be able to do beyond what every device can: protocols of `harness.devices`.
     """
 
@@ -81,6 +82,7 @@ class Scenario:
     devices: int = 0
     agents: int = 0
     earlier: bool = False
+    registry: bool = False
     asks: tuple[type, ...] = ()
     steps: list[Step] = field(default_factory=list[Step])
 
@@ -134,4 +136,5 @@ class Scenario:
         devices = "a device" if self.devices == 1 else f"{self.devices} devices"
         with_versions = " that runs v0.1.1" if self.agents else ""
         published = f", and {self.agents} published agents" if self.agents else ""
-        return f"an installed fleet server and {devices}{with_versions}{published}"
+        image = ", and an image in a registry that asks for a password" if self.registry else ""
+        return f"an installed fleet server and {devices}{with_versions}{published}{image}"

@@ -18,6 +18,7 @@ from harness.devices.diagnosis import save_logs
 from harness.errors import HarnessError
 from harness.images import IMAGE
 from harness.images import past_releases as earlier
+from harness.images.private_registry import PrivateRegistry, private_registry
 from harness.probes.engine import EngineProbe
 from harness.processes.ports import free_port
 from harness.scenario.agent_releases import ensure_published, names_of
@@ -82,6 +83,12 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
             redact=Redactor([world.admin_token_file.read_text().strip()]),
         )
         with contextlib.ExitStack() as cleanup:
+            if scenario.registry:
+                made.registry = cleanup.enter_context(_registry(world))
+                made.names |= {
+                    "registry": made.registry.address,
+                    "private_image": made.registry.push(f"private/{made.name('deployment')}"),
+                }
             cleanup.callback(_clean_up, made, hosts)
             cleanup.enter_context(_explained(made, hosts))
             if scenario.devices:
@@ -96,6 +103,15 @@ def prepared(scenario: Scenario, world: World, folder: Path) -> Generator[Run]:
             undo = cleanup.pop_all()
     with undo:
         yield made
+
+
+@contextlib.contextmanager
+def _registry(world: World) -> Generator[PrivateRegistry]:
+    """One on this machine, where the engine of its devices is too."""
+    folder = world.root / world.unique("registry")
+    folder.mkdir()
+    with private_registry(folder) as registry:
+        yield registry
 
 
 @contextlib.contextmanager

@@ -20,9 +20,9 @@ from fleet.doctor import registries
 from fleet.doctor.findings import Worrying
 from fleet.doctor.registries import check_registries
 from fleet.kube.client import KubeClient
+from harness.images.private_registry import PASSWORD, USER, PrivateRegistry, private_registry
 from harness.processes.ports import free_port
 from harness.targets.certificates import Authority
-from tests.engine.registries import PASSWORD, USER, PrivateRegistry, private_registry
 
 
 @pytest.fixture(scope="module")

@@ -1,122 +1,22 @@
-"""Registries on this machine, with TLS by a private authority: Debian's own with a password, and a scripted one."""
+"""A login at a private registry, and a registry that does what the first part of an image's path says, with TLS."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
-import io
 import json
-import secrets
-import shutil
 import ssl
-import tarfile
 import threading
 from collections.abc import Generator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-import httpx
-import msgspec
 
 from fleet.contract.sealed import RegistryLogin
-from harness.images import busybox_archive
-from harness.processes.ports import Ports
-from harness.processes.spawn import port_answers, running
+from harness.images.private_registry import MANIFEST, PASSWORD, USER, Image, PrivateRegistry, digest
 from harness.targets.certificates import Authority
 
-USER, PASSWORD = "puller", "right-4c21"
-_HTPASSWD = f"{USER}:$2b$04$W9Y1A1j.4TeM6TxoiF67EOo17Wmw.xxMefkG/xzA/Dw0g0L0MDvPe\n"
-"""The password's bcrypt hash, which is all that `docker-registry` takes (distribution, "htpasswd")."""
-_CONFIG = """\
-version: 0.1
-log: {{accesslog: {{disabled: false}}}}
-storage: {{filesystem: {{rootdirectory: "{root}/data"}}}}
-auth: {{htpasswd: {{realm: fleet, path: "{root}/htpasswd"}}}}
-http: {{addr: "{host}:{port}", tls: {{certificate: "{certificate}", key: "{key}"}}}}
-"""
-_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
-
-class Image(msgspec.Struct, frozen=True):
-    """An image that runs, and that no engine has: its parts as a registry serves them, by their digests."""
-
-    manifest: bytes
-    config: bytes
-    layer: bytes
-
-    @classmethod
-    def new(cls) -> Image:
-        """Busybox with a page that no other image has."""
-        with tarfile.open(fileobj=io.BytesIO(busybox_archive(page=secrets.token_bytes(32)))) as archive:
-            files = {one.name: found.read() for one in archive.getmembers() if (found := archive.extractfile(one))}
-        (told,) = json.loads(files["manifest.json"])
-        config, layer = files[told["Config"]], gzip.compress(files[told["Layers"][0]], 1, mtime=0)
-        kinds = ("container.image.v1+json", "image.rootfs.diff.tar.gzip")
-        parts = [
-            {"mediaType": f"application/vnd.docker.{kind}", "size": len(data), "digest": digest(data)}
-            for kind, data in zip(kinds, (config, layer), strict=True)
-        ]
-        manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": parts[0], "layers": parts[1:]}
-        return cls(json.dumps(manifest).encode(), config, layer)
-
-
-def digest(data: bytes) -> str:
-    """As registries name content (OCI image specification, "Digests")."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-class PrivateRegistry:
-    """Debian's `docker-registry`, which asks everybody for the password."""
-
-    def __init__(self, address: str, ca: Path, log: Path) -> None:
-        self.address, self.ca, self._log = address, ca, log
-
-    def login(self, password: str = PASSWORD) -> RegistryLogin:
-        return RegistryLogin(USER, password, self.address, secret="registry")
-
-    def push(self, repository: str) -> str:
-        """Put an image there that no engine has; returns its name."""
-        image = Image.new()
-        with self._client() as client:
-            for blob in (image.config, image.layer):
-                place = client.post(f"/v2/{repository}/blobs/uploads/").headers["location"]
-                headers = {"content-type": "application/octet-stream"}
-                done = client.put(
-                    httpx.URL(place).copy_add_param("digest", digest(blob)), content=blob, headers=headers
-                )
-                assert done.status_code == 201, done.text
-            path = f"/v2/{repository}/manifests/1"
-            done = client.put(path, content=image.manifest, headers={"content-type": _MANIFEST})
-            assert done.status_code == 201, done.text
-        return f"{self.address}/{repository}:1"
-
-    def asked_for(self, repository: str) -> int:
-        """How often somebody asked for its manifests."""
-        return self._log.read_text().count(f"/v2/{repository}/manifests/1 ")
-
-    def _client(self) -> httpx.Client:
-        context = ssl.create_default_context(cafile=str(self.ca))
-        return httpx.Client(base_url=f"https://{self.address}", verify=context, auth=(USER, PASSWORD), trust_env=False)
-
-
-@contextlib.contextmanager
-def private_registry(root: Path, host: str, authority: Authority) -> Generator[PrivateRegistry]:
-    """One on an address of this machine."""
-    program = shutil.which("docker-registry")
-    assert program, "apt-get install docker-registry"
-    ports = Ports.acquire()
-    port = ports.take()
-    certificate, key = authority.issue("registry", hosts=(host,))
-    (root / "htpasswd").write_text(_HTPASSWD)
-    said = _CONFIG.format(root=root, host=host, port=port, certificate=certificate, key=key)
-    (root / "config.yml").write_text(said)
-    argv, log = [program, "serve", str(root / "config.yml")], root / "registry.log"
-    try:
-        with running(argv, name="docker-registry", log=log, ready=lambda: port_answers(port, host)):
-            yield PrivateRegistry(f"{host}:{port}", authority.certificate, log)
-    finally:
-        ports.release()
+def login_at(registry: PrivateRegistry, password: str = PASSWORD) -> RegistryLogin:
+    return RegistryLogin(USER, password, registry.address, secret="registry")
 
 
 ANSWERS = {
@@ -157,7 +57,7 @@ class _Scripted(BaseHTTPRequestHandler):
         elif not script:
             self._answer(200, b"{}")
         elif "manifests" in parts:
-            self._answer(200, self.images[script].manifest, kind=_MANIFEST)
+            self._answer(200, self.images[script].manifest, kind=MANIFEST)
         elif parts[-1] == digest(self.images[script].config):
             self._answer(200, self.images[script].config)
         else:
@@ -187,7 +87,7 @@ class _Scripted(BaseHTTPRequestHandler):
         if status == 429:
             self.send_header("Retry-After", "0")  # podman tries again, for a minute where it is not told
         self.send_header("Content-Length", str(length or len(body)))
-        if kind == _MANIFEST:
+        if kind == MANIFEST:
             self.send_header("Docker-Content-Digest", digest(body))
         self.end_headers()
         if self.command == "GET":

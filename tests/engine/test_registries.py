@@ -26,11 +26,12 @@ from fleet.contract.sealed import Contents, RegistryLogin, Sealed
 from fleet.contract.wire import Container2, Reason
 from fleet.sealing.box import seal
 from harness.engine.client import EngineClient
-from harness.engine.select import own_engine, podman_engine
+from harness.engine.select import double_engine, own_engine, podman_engine
 from harness.images import IMAGE
+from harness.images.private_registry import PrivateRegistry, private_registry
 from harness.targets.certificates import Authority
 from tests.engine.lab import Lab
-from tests.engine.registries import PrivateRegistry, private_registry, scripted_registry
+from tests.engine.registries import login_at, scripted_registry
 from tests.support.waiting import eventually
 
 DEPLOYMENT = "web"
@@ -41,10 +42,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture(scope="module", params=["docker", "podman"])
+@pytest.fixture(scope="module", params=["docker", "podman", "double"])
 def trusting(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str]:
     """The socket of an engine that trusts the private authority."""
-    kind = own_engine if request.param == "docker" else podman_engine
+    kind = {"docker": own_engine, "podman": podman_engine, "double": double_engine}[request.param]
     with kind(trusts=authority.certificate) as found:
         yield found.socket
 
@@ -53,7 +54,7 @@ def trusting(request: pytest.FixtureRequest, authority: Authority) -> Iterator[s
 def host(trusting: str) -> str:
     """Where the registries listen: dockerd checks no certificate at 127.0.0.0/8 (dockerd, "Insecure registries")."""
     with contextlib.closing(EngineClient(trusting)) as raw:
-        if "podman" in raw.version().lower():
+        if "docker" not in raw.version().lower():
             return "127.0.0.1"
         return raw.call("GET", "/networks/bridge").json()["IPAM"]["Config"][0]["Gateway"]
 
@@ -85,7 +86,7 @@ def test_an_image_is_fetched_with_the_login(lab: Lab, registry: PrivateRegistry)
 
     async def body(engine: Engine) -> None:
         assert not await engine.has_image(image)
-        await engine.pull(image, "", registry.login())
+        await engine.pull(image, "", login_at(registry))
         assert await engine.has_image(image)
 
     lab.run(body)
@@ -97,7 +98,7 @@ def test_without_the_login_nothing_is_fetched(lab: Lab, registry: PrivateRegistr
 
     async def body(engine: Engine) -> None:
         with pytest.raises(EngineRefused) as refused:
-            await engine.pull(image, "", registry.login(password) if password else None)
+            await engine.pull(image, "", login_at(registry, password) if password else None)
         assert refused.value.problem.reason is Reason.REGISTRY_REFUSED, refused.value.what
         assert not await engine.has_image(image)
 
@@ -107,7 +108,7 @@ def test_without_the_login_nothing_is_fetched(lab: Lab, registry: PrivateRegistr
 def test_an_image_that_the_registry_does_not_have(lab: Lab, registry: PrivateRegistry) -> None:
     async def body(engine: Engine) -> None:
         with pytest.raises(EngineRefused) as refused:
-            await engine.pull(f"{registry.address}/private/none:1", "", registry.login())
+            await engine.pull(f"{registry.address}/private/none:1", "", login_at(registry))
         assert refused.value.problem.reason is Reason.IMAGE_NOT_FOUND, refused.value.what
 
     lab.run(body)
@@ -124,7 +125,7 @@ def test_a_registry_whose_authority_the_engine_does_not_trust(
         assert refused.value.problem.reason is Reason.REGISTRY_UNAVAILABLE, refused.value.what
 
     with private_registry(tmp_path, host, foreign) as registry:
-        lab.run(lambda engine: body(engine, registry.address, registry.login()))
+        lab.run(lambda engine: body(engine, registry.address, login_at(registry)))
 
 
 REASONS = {
@@ -238,10 +239,10 @@ def test_the_agents_login_replaces_what_runs(lab: Lab, registry: PrivateRegistry
     async def body(engine: Engine) -> None:
         async with device(engine, lab, tmp_path) as (made, running):
             before = await made.running()
-            ended = registry.login("e30.eyJleHAiOjF9.c2ln")  # {"exp":1}
+            ended = login_at(registry, "e30.eyJleHAiOjF9.c2ln")  # {"exp":1}
             for login, said in (
                 (None, "asked without a login"),
-                (registry.login("wrong"), "the Secret registry"),
+                (login_at(registry, "wrong"), "the Secret registry"),
                 (ended, "which has ended on 1970-01-01 00:00 UTC"),
             ):
                 problem = await made.order(image, login, running)
@@ -250,7 +251,7 @@ def test_the_agents_login_replaces_what_runs(lab: Lab, registry: PrivateRegistry
                 assert said in problem.message
                 assert "wrong" not in problem.message
                 assert await made.running() == before
-            assert await made.order(image, registry.login(), running) is None
+            assert await made.order(image, login_at(registry), running) is None
             (after,) = await made.running()
             assert after != running
 
@@ -266,11 +267,11 @@ def test_a_login_is_asked_for_only_when_something_must_be_pulled(
 
     async def body(engine: Engine) -> None:
         async with device(engine, lab, tmp_path) as (made, running):
-            assert await made.order(image, registry.login(), running) is None
+            assert await made.order(image, login_at(registry), running) is None
             (first,) = await made.running()
             asked = registry.asked_for(name)
             assert asked, "the log of the registry does not show the pull"
-            assert await made.order(image, registry.login("wrong"), first) is None
+            assert await made.order(image, login_at(registry, "wrong"), first) is None
             assert registry.asked_for(name) == asked
 
     lab.run(body)

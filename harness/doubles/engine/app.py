@@ -26,6 +26,7 @@ from harness.doubles.engine.log import Wanted
 from harness.doubles.engine.manners import Manners, own_log
 from harness.doubles.engine.networks import Network, Networks
 from harness.doubles.engine.records import Creation
+from harness.doubles.engine.remote import Remote
 from harness.doubles.engine.volumes import Volume, Volumes
 from harness.images import ARCHITECTURES
 
@@ -195,8 +196,27 @@ class Double:
         return Response(progress(*({"stream": f"Loaded image: {name}\n"} for name in names)))
 
     async def _pull(self, request: Request) -> Response:
-        name = self.images.pull(request.query_params.get("fromImage", ""), request.query_params.get("tag", "latest"))
-        return Response(progress({"status": f"Pulled {name}"}))
+        name, tag = request.query_params.get("fromImage", ""), request.query_params.get("tag", "latest")
+        remote = Remote.of(name, tag, request.headers.get("x-registry-auth", ""))
+        if remote is None:
+            return Response(progress({"status": f"Pulled {self.images.pull(name, tag)}"}))
+        try:
+            await remote.begin()
+        except BaseException:
+            await remote.close()
+            raise
+        return StreamingResponse(self._fetched(remote, name, tag), media_type="application/json")
+
+    async def _fetched(self, remote: Remote, name: str, tag: str) -> AsyncGenerator[bytes]:
+        try:
+            async for line in remote.lines():
+                yield progress(line)
+                if "error" in line:
+                    return
+        finally:
+            await remote.close()
+        self.images.add(name, tag, remote.fetched)
+        yield progress({"status": f"Downloaded newer image for {name}:{tag}"})
 
     async def _image(self, request: Request) -> Response:
         image = self.images.find(self._manners.own_name(request.path_params["name"]))

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import tarfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, cast
 
@@ -15,6 +16,7 @@ import msgspec
 
 from harness.doubles.engine.errors import Refused, no_reference, no_such_image
 from harness.doubles.engine.records import Config
+from harness.doubles.engine.remote import Fetched
 from harness.doubles.engine.volumes import size_of
 from harness.images.tars import extract
 
@@ -37,6 +39,7 @@ class Image(msgspec.Struct, frozen=True, rename="pascal"):
     id: str
     repo_tags: list[str]
     config: Config
+    repo_digests: list[str] = []
     os: str = ""
     architecture: str = ""
 
@@ -108,6 +111,12 @@ class Images:
                 return wanted
         raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")
 
+    def add(self, name: str, tag: str, fetched: Fetched) -> None:
+        """Keep an image that came from a registry."""
+        home = self._unpacked(fetched.config, fetched.layers)
+        digests = [f"{name}@{fetched.digest}"]
+        self._note(home, fetched.config, [f"{name}:{tag}"], digests)
+
     def remove(self, name: str) -> None:
         """Forget an image.
 
@@ -118,23 +127,29 @@ class Images:
 
     def _add(self, tar: tarfile.TarFile, entry: _Manifest) -> list[str]:
         config = _read(tar, entry.config)
-        digest = hashlib.sha256(config).hexdigest()
         names = entry.repo_tags or []
-        for other in self._folder.glob("*/image.json"):
-            self._untag(other, set(names))
-        home = self._folder / digest
+        home = self._unpacked(config, (_read(tar, layer) for layer in entry.layers))
+        self._note(home, config, names, [])
+        return names
+
+    def _unpacked(self, config: bytes, layers: Iterable[bytes]) -> Path:
+        home = self._folder / hashlib.sha256(config).hexdigest()
         if not home.exists():
-            for layer in entry.layers:
-                with tarfile.open(fileobj=io.BytesIO(_read(tar, layer))) as files:
+            for layer in layers:
+                with tarfile.open(fileobj=io.BytesIO(layer)) as files:
                     extract(files, home / "root")
             null = home / "root/dev/null"
             null.parent.mkdir(exist_ok=True)
             null.touch()
+        return home
+
+    def _note(self, home: Path, config: bytes, names: list[str], digests: list[str]) -> None:
+        for other in self._folder.glob("*/image.json"):
+            self._untag(other, set(names))
         # An image's configuration repeats the container's shape (OCI image specification, `config`).
         file = msgspec.json.decode(config, type=_ImageFile)
-        image = Image(f"sha256:{digest}", names, file.config, file.os, file.architecture)
+        image = Image(f"sha256:{home.name}", names, file.config, digests, file.os, file.architecture)
         (home / "image.json").write_bytes(msgspec.json.encode(image))
-        return names
 
     def _untag(self, file: Path, names: set[str]) -> None:
         image = msgspec.json.decode(file.read_bytes(), type=Image)
@@ -147,6 +162,6 @@ def _read(tar: tarfile.TarFile, name: str) -> bytes:
     return cast("IO[bytes]", tar.extractfile(name)).read()
 
 
-def progress(*lines: dict[str, str]) -> bytes:
+def progress(*lines: Mapping[str, object]) -> bytes:
     """A pull's or load's answer: one JSON object a line."""
     return b"".join(json.dumps(line).encode() + b"\r\n" for line in lines)

@@ -58,7 +58,7 @@ _PULLS: tuple[tuple[Reason, tuple[str, ...]], ...] = (
     (Reason.REGISTRY_BUSY, ("toomanyrequests", "too many requests")),
     (Reason.IMAGE_NOT_FOUND, ("no such host", "dial tcp: lookup")),
     # A certificate that the device does not trust is signed by an "authority", which is no login.
-    (Reason.REGISTRY_UNAVAILABLE, ("x509: ", "tls: ", "connection refused")),
+    (Reason.REGISTRY_UNAVAILABLE, ("x509: ", "tls: ", "connection refused", "connection reset")),
     (Reason.WRONG_PLATFORM, ("no matching manifest for", "no image found in manifest list for")),
     (Reason.REGISTRY_REFUSED, ("denied: ", "unauthorized: ")),
     # docker says of every image that Docker Hub does not have that it may be a secret one.

@@ -42,6 +42,7 @@ from fleet.contract.wire import Reason
         ('Get "https://r/v2/": remote error: tls: handshake failure', Reason.REGISTRY_UNAVAILABLE),
         ("happened during read: Digest did not match, expected sha256:1, got sha256:2", Reason.REGISTRY_UNAVAILABLE),
         ("expected HTTP 206 from byte range request", Reason.REGISTRY_UNAVAILABLE),
+        ("read tcp 127.0.0.1:5->127.0.0.1:6: read: connection reset by peer", Reason.REGISTRY_UNAVAILABLE),
         ("dial tcp 127.0.0.1:443: connect: connection refused", Reason.REGISTRY_UNAVAILABLE),
         ("dial tcp: lookup r on 127.0.0.1:53: read: connection refused", Reason.IMAGE_NOT_FOUND),
         ('Head "https://r/v2/auth/eof/manifests/1": dial tcp: lookup r: no such host', Reason.IMAGE_NOT_FOUND),

@@ -54,7 +54,7 @@ def trusting(request: pytest.FixtureRequest, authority: Authority) -> Iterator[s
 def host(trusting: str) -> str:
     """Where the registries listen: dockerd checks no certificate at 127.0.0.0/8 (dockerd, "Insecure registries")."""
     with contextlib.closing(EngineClient(trusting)) as raw:
-        if "docker" not in raw.version().lower():
+        if any(word in raw.version().lower() for word in ("podman", "double")):
             return "127.0.0.1"
         return raw.call("GET", "/networks/bridge").json()["IPAM"]["Config"][0]["Gateway"]
 

@@ -16,7 +16,7 @@ ISSUER_TAG, XKEY_TAG, USER_TAG, TLS_TAG = "issuer:", "xkey:", "user:", "tls:"
 AUTHORITY_TAG, ROUTE_TAG, ROUTES_SENT_TAG = "authority:", "route:", "route-sent:"
 """What the tags of a NATS server begin with: the public keys of its callout, the static users that it lets in, the
 digest of the key that it shows its certificate for, the id of the authority's certificate that signed that, and the
-digests of the password by which it lets other servers in, and of those that it comes in by there itself.
+digests of the passwords by which it lets other servers in, and of the one that it comes in by there itself.
 
 nats-server writes tags in lower case.
 """

@@ -21,8 +21,9 @@ _CLUSTER = "fleet"
 class NatsCluster(msgspec.Struct, frozen=True):
     """Replicas that find each other. `routes` are the `host:port` of all; passwords are secrets.
 
-    nats-server knows one `password` by which it lets a replica in. It comes in elsewhere by each that is `sent`, so
-    replicas which let in by the old one and by the new one find each other: one of two directions is enough.
+    A replica comes in elsewhere by the password that is `sent`, and lets others in by each that is `accepted`.
+    nats-server can require one password only. While there are two, it requires none, and replicas let each other in by
+    their certificates alone: see docs/decisions/066.
 
     nats-server demands certificates of both sides of a route, so the one here names the replicas, for both uses.
     """
@@ -30,8 +31,8 @@ class NatsCluster(msgspec.Struct, frozen=True):
     host: str
     port: int
     routes: tuple[str, ...]
-    password: str
-    sent: tuple[str, ...]
+    sent: str
+    accepted: frozenset[str]
     tls_cert_file: str
     tls_key_file: str
     tls_ca_file: str
@@ -42,17 +43,16 @@ class NatsCluster(msgspec.Struct, frozen=True):
 
 def route_tags(cluster: NatsCluster) -> list[str]:
     """The tags with which a server reports which passwords between servers it has."""
-    sent = sorted(digest_of(one.encode()) for one in cluster.sent)
-    return [f"{ROUTE_TAG}{digest_of(cluster.password.encode())}", *(f"{ROUTES_SENT_TAG}{one}" for one in sent)]
+    accepted = sorted(digest_of(one.encode()) for one in cluster.accepted)
+    return [*(f"{ROUTE_TAG}{one}" for one in accepted), f"{ROUTES_SENT_TAG}{digest_of(cluster.sent.encode())}"]
 
 
 def cluster_config(cluster: NatsCluster) -> Json:
     """The section `cluster` of the configuration; it holds the passwords, so it is a secret."""
-    return {
+    config: Json = {
         "name": _CLUSTER,
         "listen": f"{cluster.host}:{cluster.port}",
-        "routes": [f"nats-route://{_CLUSTER}:{one}@{route}" for route in cluster.routes for one in cluster.sent],
-        "authorization": {"user": _CLUSTER, "password": cluster.password, "timeout": AUTH_TIMEOUT},
+        "routes": [f"nats-route://{_CLUSTER}:{cluster.sent}@{route}" for route in cluster.routes],
         "tls": {
             "cert_file": cluster.tls_cert_file,
             "key_file": cluster.tls_key_file,
@@ -62,3 +62,7 @@ def cluster_config(cluster: NatsCluster) -> Json:
         # Clients would be told the replicas' own addresses, which nobody outside can reach.
         "no_advertise": True,
     }
+    if len(cluster.accepted) == 1:
+        (required,) = cluster.accepted
+        config["authorization"] = {"user": _CLUSTER, "password": required, "timeout": AUTH_TIMEOUT}
+    return config

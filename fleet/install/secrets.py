@@ -40,12 +40,13 @@ _ID_BYTES = 8
 class RouteSecrets(msgspec.Struct, frozen=True):
     """What replicas of NATS show each other: a password and a certificate (PEM, for the key of NATS).
 
-    They let each other in by `password`, and come in by each of `sent`: while it is rotated, those are two.
+    They come in elsewhere by `password`, and let others in by each that is `accepted`: while it is rotated, those are
+    two.
     """
 
     password: str
     certificate: bytes
-    sent: tuple[str, ...]
+    accepted: frozenset[str]
 
     def __repr__(self) -> str:
         return "RouteSecrets(...)"
@@ -116,7 +117,7 @@ def server_secrets(
         routes = RouteSecrets(
             password(store, ROUTE_PASSWORD),
             authority.certificate("nats_route_cert", key, nats_peers, client=True),
-            _versions(store, ROUTE_PASSWORD),
+            frozenset(_versions(store, ROUTE_PASSWORD)),
         )
     web = None
     if web_hosts:

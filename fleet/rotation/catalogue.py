@@ -126,11 +126,11 @@ def _page_keys(in_use: InUse, versions: Versions) -> tuple[Mapping[str, frozense
 
 
 def _route_passwords(in_use: InUse, _: Versions) -> tuple[Mapping[str, frozenset[str]], Mapping[str, str]]:
-    """A server lets others in by one password, and comes in there by each that it has. One alone needs none."""
+    """A server lets others in by each password that it has, and comes in there by one. One alone needs none."""
     if len(in_use.servers) < 2:
         return {}, {}
-    sent = {name: _all_tagged(tags, ROUTES_SENT_TAG) for name, tags in in_use.servers.items()}
-    return sent, _tagged(in_use, ROUTE_TAG)
+    accepted = {name: _all_tagged(tags, ROUTE_TAG) for name, tags in in_use.servers.items()}
+    return accepted, _tagged(in_use, ROUTES_SENT_TAG)
 
 
 def _authorities(in_use: InUse, _: Versions) -> tuple[Mapping[str, frozenset[str]], Mapping[str, str]]:

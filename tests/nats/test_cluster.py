@@ -50,12 +50,15 @@ def start(
     number: int,
     routes: list[int],
     secrets: ServerSecrets,
-    password: str,
+    sent: str,
     *,
-    sent: tuple[str, ...] = (),
+    accepted: frozenset[str] = frozenset(),
     ports: tuple[int, int] | None = None,
 ) -> Server:
-    """Start one; where it was before, it has what it kept. It lets in by the password, and comes in by what is sent."""
+    """Start one; where it was before, it has what it kept. It comes in by the password that is sent.
+
+    It lets in by those that are accepted, or by the same one.
+    """
     folder = root / f"nats-{number}"
     folder.mkdir(exist_ok=True)
     assert secrets.routes
@@ -78,8 +81,8 @@ def start(
             host=HOST,
             port=routes[number],
             routes=tuple(f"{HOST}:{route}" for route in routes),
-            password=password,
-            sent=sent or (password,),
+            sent=sent,
+            accepted=accepted or frozenset({sent}),
             tls_cert_file=str(folder / "routes.crt"),
             tls_key_file=str(folder / "tls.key"),
             tls_ca_file=str(folder / "ca.crt"),
@@ -172,14 +175,16 @@ def test_the_password_between_them_is_renewed_with_two_of_three_together_at_ever
     old, new = secrets.routes.password, new_password()
     together(three)
     play(three[0], secrets, lambda bus: bus.ensure(STATES, replicas=3))
-    for accepted, sent in ((old, (old, new)), (new, (old, new)), (new, (new,))):
+    for sent, accepted in ((old, {old, new}), (new, {old, new}), (new, {new})):
         for number in range(3):
             terminate(three[number].process)
             other = three[number - 1]
             wait_until(lambda one=other: written(one, secrets), "the two others take a write", timeout=30)
             ports = (three[number].port, three[number].monitor)
-            three[number] = start(tmp_path, number, routes, secrets, accepted, sent=sent, ports=ports)
+            three[number] = start(tmp_path, number, routes, secrets, sent, accepted=frozenset(accepted), ports=ports)
             together(three)
+    logs = [(tmp_path / f"nats-{number}.log").read_text() for number in range(3)]
+    assert not [line for log in logs for line in log.splitlines() if "uthori" in line or "uthentication" in line]
     stranger = start(tmp_path, 3, [*routes, free_port()], secrets, old)
     try:
         log = tmp_path / "nats-3.log"
@@ -188,6 +193,27 @@ def test_the_password_between_them_is_renewed_with_two_of_three_together_at_ever
         assert not peers(stranger)
     finally:
         terminate(stranger.process)
+
+
+def test_while_two_passwords_are_accepted_a_certificate_of_our_authority_is_required(
+    secrets: ServerSecrets, tmp_path: Path
+) -> None:
+    """No password is required then: docs/decisions/066."""
+    assert secrets.routes
+    routes = [free_port() for _ in range(2)]
+    foreign = server_secrets(FileSecretStore(tmp_path / "foreign"), [HOST], [HOST])
+    password = secrets.routes.password
+    accepted = frozenset({password, new_password()})
+    ours = start(tmp_path, 0, routes, secrets, password, accepted=accepted)
+    stranger = start(tmp_path, 1, routes, foreign, password, accepted=accepted)
+    try:
+        log = tmp_path / "nats-0.log"
+        wait_until(lambda: tail(log, 50), "it is refused", timeout=30, until=lambda it: "handshake error" in it)
+        assert not peers(ours)
+        assert not peers(stranger)
+    finally:
+        terminate(stranger.process)
+        terminate(ours.process)
 
 
 def together(servers: list[Server]) -> None:

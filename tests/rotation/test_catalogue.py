@@ -121,13 +121,13 @@ def test_a_new_key_of_the_page_is_used_once_the_page_names_it_and_nobody_else_ho
     assert key_of_page("fleet-web") == ""
 
 
-def test_a_password_between_servers_is_sent_by_each_before_one_lets_in_by_it() -> None:
+def test_a_password_between_servers_is_accepted_by_each_before_one_sends_it() -> None:
     old, new = new_password().encode(), new_password().encode()
     secret = find("nats_route_pass")
 
     def cluster(*servers: tuple[bytes, tuple[bytes, ...]]) -> InUse:
-        def tags(accepted: bytes, sent: tuple[bytes, ...]) -> frozenset[str]:
-            return frozenset({f"route:{digest_of(accepted)}", *(f"route-sent:{digest_of(one)}" for one in sent)})
+        def tags(sent: bytes, accepted: tuple[bytes, ...]) -> frozenset[str]:
+            return frozenset({f"route-sent:{digest_of(sent)}", *(f"route:{digest_of(one)}" for one in accepted)})
 
         return InUse({f"nats-{at}": server(OLD) | tags(*one) for at, one in enumerate(servers)}, {}, {})
 

@@ -44,6 +44,10 @@ class ReleaseKeyAsked:
         self.key, self.out, self.trusted_keys = key, out, trusted_keys
         self.abort, self.dry_run, self.wait = abort, dry_run, wait
 
+    def rotate(self, kube: KubeClient, installed: Installed, *, timeout: float) -> dict[str, str]:
+        """Do it, and return the outcome; see `rotate_release_key` for what it raises."""
+        return rotate_release_key(kube, installed, self, timeout=timeout)
+
 
 def rotate_release_key(
     kube: KubeClient, installed: Installed, asked: ReleaseKeyAsked, *, timeout: float
@@ -60,6 +64,7 @@ def rotate_release_key(
     from fleet.rotation.release.drive import drive, foretell  # noqa: PLC0415
     from fleet.rotation.release.ground import Ground, KeyFiles  # noqa: PLC0415
 
+    installed.require_valid_authority(RELEASE_KEY)
     goal = Goal.BACK if asked.abort else Goal.FORWARD
     files = KeyFiles(asked.key, asked.out, asked.trusted_keys)
     ground = Ground(installed, files, writes=not asked.dry_run)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from fleet.cli.admin_token import AdminTokenAsked
 from fleet.cli.context import (
     ClientIdOption,
     NamespaceOption,
@@ -23,11 +24,12 @@ from fleet.cli.context import (
 from fleet.cli.device_keys import NOT_AT_ITS_END, Asked, rotate_device_keys
 from fleet.cli.label import SelectorOption
 from fleet.cli.output import Output, OutputOption, answer, progress, table
-from fleet.cli.release_key import ReleaseKeyAsked, rotate_release_key
+from fleet.cli.release_key import ReleaseKeyAsked
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.machine_keys import DEVICE_KEY
 from fleet.contract.release_keys import RELEASE_KEY
+from fleet.rotation.admin import ADMIN_TOKEN
 
 if TYPE_CHECKING:
     from fleet.kube.client import KubeClient
@@ -85,6 +87,9 @@ def rotate(
     trusted_keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="with release_key: the list for devices; it is kept up to date")
     ] = None,
+    token_id: Annotated[
+        str, typer.Option(metavar="ID", help="with admin_token: its id at the provider, if its user has several")
+    ] = "",
     timeout: Annotated[float, seconds("until the parts have taken up a step", least=1)] = 300,
     admin_oidc_client_id: ClientIdOption = "",
     admin_token_file: TokenFileOption = "",
@@ -96,7 +101,9 @@ def rotate(
     The new version is honoured everywhere before anybody uses it, and used everywhere before the old one is taken away.
     With device_key, each device makes a new machine key; the old one goes once the device has come in by the new one.
     Devices that are away are named, and waited for with --wait only. With release_key, every device is told to trust
-    the key that follows, by a list that the present one signs; once all have it, the present one is retired.
+    the key that follows, by a list that the present one signs; once all have it, the present one is retired. With
+    admin_token, the personal access token in the file of --admin-token-file is followed by another one; the old one
+    goes once the new one has worked.
 
     \b
     Examples:
@@ -106,6 +113,7 @@ def rotate(
       fleet secrets rotate device_key pi-7 pi-9
       fleet secrets rotate device_key --selector site=lab
       fleet secrets rotate release_key --key release.key --out release-2.key --trusted-keys trusted-keys.json
+      fleet secrets rotate admin_token --admin-token-file admin.pat
       fleet secrets rotate --due
     """  # noqa: D301
     from fleet.install.authority import AUTHORITY_KEY  # noqa: PLC0415
@@ -114,7 +122,9 @@ def rotate(
     if wait and dry_run:
         raise InvalidInput("--wait has nothing to wait for with --dry-run", next_step="leave one of them out")
     asked = _devices(name, devices, selector, abort=abort, dry_run=dry_run, wait=wait)
-    release = _release_key(name, (key, out, trusted_keys), abort=abort, dry_run=dry_run, wait=wait)
+    owned = _release_key(name, (key, out, trusted_keys), abort=abort, dry_run=dry_run, wait=wait) or _admin_token(
+        name, admin_token_file, token_id, abort=abort, dry_run=dry_run, wait=wait
+    )
     if asked and (due or leave_behind):
         raise InvalidInput(f"--due and --leave-behind are not for {name}", next_step="leave them away")
     if bool(name) == due:
@@ -126,7 +136,7 @@ def rotate(
             f"--leave-behind is for {AUTHORITY_KEY} and {RELEASE_KEY}: devices have no other secret of a server",
             next_step="leave it out, or name that secret",
         )
-    wanted = [find(name)] if name and not asked and not release else []
+    wanted = [find(name)] if name and not asked and not owned else []
     for secret in wanted:
         if secret.rotation is None:
             raise NotPermitted(f"{name}: {secret.why_not}", next_step="see docs/operations.md, After a leak")
@@ -141,10 +151,9 @@ def rotate(
         answer(output, outcomes, [f"{one['device']}: {one['outcome']}" for one in outcomes])
         return
     found.left_behind = frozenset(leave_behind or ())
-    if release:
-        found.require_valid_authority(RELEASE_KEY)
-        one = rotate_release_key(kube, found, release, timeout=timeout)
-        answer(output, [one], f"{RELEASE_KEY}: {one['outcome']}")
+    if owned:
+        one = owned.rotate(kube, found, timeout=timeout)
+        answer(output, [one], f"{name}: {one['outcome']}")
         return
     wanted = wanted or [find(one.name) for one in _listed(found) if one.state == "due"]
     how = {"abort": abort, "dry_run": dry_run, "wait": wait}
@@ -184,6 +193,18 @@ def _release_key(
         return ReleaseKeyAsked(*files, abort=abort, dry_run=dry_run, wait=wait)
     if any(files):
         raise InvalidInput(f"--key, --out and --trusted-keys are for {RELEASE_KEY} only", next_step="leave them out")
+    return None
+
+
+def _admin_token(
+    name: str, file: str, token_id: str, *, abort: bool, dry_run: bool, wait: bool
+) -> AdminTokenAsked | None:
+    if name == ADMIN_TOKEN:
+        if wait:
+            raise InvalidInput(f"--wait is for devices, and none has the {ADMIN_TOKEN}", next_step="leave it out")
+        return AdminTokenAsked(file, token_id, abort=abort, dry_run=dry_run)
+    if token_id:
+        raise InvalidInput(f"--token-id is for {ADMIN_TOKEN} only", next_step="leave it out")
     return None
 
 
@@ -235,7 +256,7 @@ def _outcome(acted: bool, abort: bool, changed: bool) -> str:
 
 def _listed(installed: Installed) -> list[Listed]:
     from fleet.rotation.catalogue import SECRETS  # noqa: PLC0415
-    from fleet.rotation.listing import device_keys, key_since, listed, release_key  # noqa: PLC0415
+    from fleet.rotation.listing import admin_token, device_keys, key_since, listed, release_key  # noqa: PLC0415
     from fleet.rotation.soon import expiries  # noqa: PLC0415
 
     in_use, now, ending = installed.in_use(devices=True), datetime.now(UTC), expiries(installed)
@@ -244,6 +265,7 @@ def _listed(installed: Installed) -> list[Listed]:
         *(listed(secret, found, in_use, now, ending.get(secret.name)) for secret, found in kept if found is not None),
         device_keys(in_use, {one["metadata"]["name"]: key_since(one) for one in installed.devices()}),
         release_key(in_use),
+        admin_token(),
     ]
 
 

@@ -39,6 +39,10 @@ class _Failure(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class _UserInfo(msgspec.Struct, frozen=True):
+    sub: str
+
+
 class Api:
     """An authenticated connection to one instance. Close it, or use it in a `with`."""
 
@@ -76,6 +80,26 @@ class Api:
                 f"{self.issuer} does not tell its time", next_step="does a proxy take the header Date from its answers?"
             )
         return int(theirs)
+
+    def subject(self) -> str:
+        """The id of the user that the token speaks for, by the user info endpoint.
+
+        Raises:
+            NotPermitted: the token is not accepted.
+            InvalidInput: the answer does not parse.
+            Unreachable: no answer, or one that only says that the server is ill.
+        """
+        answer = self._send("GET", "/oidc/v1/userinfo", None)
+        if answer.status_code == 401:
+            raise NotPermitted(f"{self.issuer} does not accept the token", next_step=_MEANING[_UNAUTHENTICATED][1])
+        if answer.status_code != 200:
+            raise idp.ill(self.issuer, answer)
+        try:
+            return msgspec.json.decode(answer.content, type=_UserInfo).sub
+        except NOT_JSON as error:
+            raise InvalidInput(
+                f"{self.issuer} describes a user in a shape we do not know: {error}", next_step="is that Zitadel?"
+            ) from error
 
     def call(self, method: str, path: str, body: Json | None, kind: type[T]) -> T:
         """Call `/management/v1<path>`.

@@ -10,6 +10,7 @@ import msgspec
 from fleet.contract.machine_keys import DEVICE_KEY
 from fleet.contract.objects import ENROLLED_AT
 from fleet.contract.release_keys import RELEASE_KEY
+from fleet.rotation.admin import ADMIN_TOKEN
 from fleet.rotation.catalogue import Secret
 from fleet.rotation.decide import Apply, Goal, decide
 from fleet.rotation.look import DEVICE, InUse
@@ -118,6 +119,12 @@ def release_key(in_use: InUse) -> Listed:
         {name: f"list {one.number}, {one.digest}" for name, one in sorted(held.items()) if one},
         True,
     )
+
+
+def admin_token() -> Listed:
+    """An admin's token at the identity provider. The server has none: its owner does, in a file."""
+    what, used_by = "opens the identity provider; its owner keeps it", "the commands of an admin"
+    return Listed(ADMIN_TOKEN, what, used_by, "-", "", "", None, None, None, "not seen from here", {}, True)
 
 
 def _state(secret: Secret, kept: Kept, in_use: InUse, due: bool) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from fleet.install.tls import new_authority, new_key
 from fleet.kube.client import KubeClient
 from fleet.rotation.lease import lease
 from harness.probes.kube import KubeProbe
-from tests.cli.conftest import Fleet, Json, Place, install_words
+from tests.cli.conftest import PAT, Fleet, Json, Place, install_words
 from tests.doubles.zitadel.idp import Idp
 from tests.support.kube import Kube
 
@@ -49,6 +50,13 @@ _FILES = ("--key", "release.key", "--out", "release-2.key", "--trusted-keys", "t
         (("release_key", "--wait", "--dry-run", *_FILES), 2, "--wait has nothing to wait for with --dry-run"),
         (("nats_app_pass", *_FILES), 2, "--key, --out and --trusted-keys are for release_key only"),
         (("release_key", *_FILES), 3, "no fleet server is installed"),
+        (("admin_token",), 2, "name it: --admin-token-file"),
+        (("admin_token", "--admin-oidc-client-id", "1"), 2, "name it: --admin-token-file"),
+        (("admin_token", *PAT, "--wait"), 2, "--wait is for devices"),
+        (("admin_token", *PAT, "--due"), 2, "name one secret, or give --due"),
+        (("admin_token", *PAT, "--leave-behind", "pi-1"), 2, "--leave-behind is for ca_key"),
+        (("nats_app_pass", "--token-id", "7"), 2, "--token-id is for admin_token only"),
+        (("admin_token", *PAT), 3, "no fleet server is installed"),
     ],
 )
 def test_what_is_refused_at_the_door(place: Place, fleet: Fleet, words: tuple[str, ...], code: int, said: str) -> None:
@@ -150,6 +158,33 @@ def test_an_authority_that_was_pasted_into_the_store(installed: Place, fleet: Fl
     status = fleet("server", "status", "--output", "json")
     assert status.code == 0, status.err
     assert "the secret ca_cert is damaged" in status.json["secrets"]["secrets"]
+
+
+def test_the_token_of_an_admin(installed: Place, fleet: Fleet, idp: Idp) -> None:
+    """One of the admin's tokens, for the double's own is needed by other tests."""
+    del installed
+    headers = {"Authorization": f"Bearer {idp.admin_token}"}
+    user = idp.http.get("/oidc/v1/userinfo", headers=headers).json()["sub"]
+    old = idp.made(f"/users/{user}/pats", {})
+    file = Path("admin.pat")
+    file.write_text(old["token"])
+    words = ("secrets", "rotate", "admin_token", *PAT)
+    ambiguous = fleet(*words)
+    assert ambiguous.code == 2
+    assert f"  {old['tokenId']}: made " in ambiguous.err
+    foretold = fleet(*words, "--dry-run", "--output", "json")
+    assert foretold.json[0]["outcome"] == "it would begin here: the rotation is noted beside the file"
+    assert file.read_text() == old["token"]
+    done = fleet(*words, "--token-id", old["tokenId"], "--output", "json")
+    assert done.code == 0, done.err
+    assert done.json[0]["outcome"].startswith(f"rotated, now {done.json[0]['id']}: copies of the old one elsewhere")
+    assert idp.manage("GET", "/orgs/me", token=old["token"]).status_code == 401
+    assert idp.manage("GET", "/orgs/me", token=file.read_text().strip()).status_code == 200
+    for text in (old["token"], file.read_text().strip()):
+        assert text not in done.out + done.err
+    assert fleet(*words, "--abort").out == "admin_token: nothing to do\n"
+    listed = {one["name"]: one for one in fleet("secrets", "list", "--output", "json").json}
+    assert (listed["admin_token"]["state"], listed["admin_token"]["rotates"]) == ("not seen from here", True)
 
 
 def test_another_rotation_goes_on(installed: Place, fleet: Fleet, namespace: str) -> None:

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from harness.doubles.zitadel import authorize, control, device, grants, metadata, oidc, projects, users
+from harness.doubles.zitadel import authorize, control, device, grants, metadata, oidc, pats, projects, users
 from harness.doubles.zitadel.call import Call, Handler, endpoint, http_date
 from harness.doubles.zitadel.guard import require_admin
 from harness.doubles.zitadel.modes import Fault, Modes
@@ -53,7 +53,9 @@ _MANAGEMENT: list[tuple[str, str, Handler]] = [
     ("POST", f"{_USER}/keys", users.add_key),
     ("POST", f"{_USER}/keys/_search", users.search_keys),
     ("DELETE", f"{_USER}/keys/{{key}}", users.remove_key),
-    ("POST", f"{_USER}/pats", users.add_pat),
+    ("POST", f"{_USER}/pats", pats.add),
+    ("POST", f"{_USER}/pats/_search", pats.search),
+    ("DELETE", f"{_USER}/pats/{{pat}}", pats.remove),
     ("POST", f"{_USER}/metadata/{{key}}", metadata.set_metadata),
     ("GET", f"{_USER}/metadata/{{key}}", metadata.get_metadata),
     ("POST", f"{_USER}/grants", grants.add_grant),

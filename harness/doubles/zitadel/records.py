@@ -63,10 +63,12 @@ class User(Record, kw_only=True):
 
 
 class Pat(Record, kw_only=True):
-    """A personal access token, kept under its SHA-256."""
+    """A personal access token, kept under its SHA-256. Works from `visible` until `gone`, its removal, is seen."""
 
     user: str
     expires: float
+    visible: float = 0
+    gone: float = 0
 
 
 class Role(Record, kw_only=True):

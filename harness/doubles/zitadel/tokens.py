@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from harness.doubles.zitadel import crypto
 from harness.doubles.zitadel.call import Call
-from harness.doubles.zitadel.records import ACTIVE, JWT, App, Token, User, WebKey
+from harness.doubles.zitadel.records import ACTIVE, JWT, App, Pat, Token, User, WebKey
 from harness.doubles.zitadel.store import web_keys
 
 Json = dict[str, Any]
@@ -19,6 +19,8 @@ ROLES = "urn:zitadel:iam:org:project:roles"
 _ALL_ROLES = "urn:zitadel:iam:org:projects:roles"
 _ROLE = "urn:zitadel:iam:org:project:role:"
 _PROJECT, _AUDIENCE = "urn:zitadel:iam:org:project:id:", ":aud"
+PAT_SCOPES = ("openid",)
+"""The scopes of every personal access token."""
 _KNOWN_SCOPES = ("openid", "profile", "email", "phone", "address", "offline_access")
 
 
@@ -138,16 +140,21 @@ async def find(call: Call, text: str) -> Token | None:
     return token if user is not None and user.state == ACTIVE else None
 
 
+def pat_shows(call: Call, pat: Pat) -> bool:
+    """Whether the projections have it: it was added, and is not removed, as far as they have caught up."""
+    return call.visible(pat.visible) and not (pat.gone and call.visible(pat.gone))
+
+
 def _personal(call: Call, text: str) -> Token | None:
     pat = call.instance.pats.get(crypto.digest(text))
-    if pat is None:
+    if pat is None or not pat_shows(call, pat):
         return None
     return Token(
         id=pat.id,
         user=pat.user,
         client="",
         audience=(call.instance.own_project,),
-        scopes=("openid",),
+        scopes=PAT_SCOPES,
         issued=int(pat.created),
         expires=int(pat.expires),
         pat=True,

@@ -19,7 +19,7 @@ from harness.doubles.zitadel.errors import (
     ApiError,
 )
 from harness.doubles.zitadel.guard import Search, Text, details, expiry, required, result, timestamp, user_of
-from harness.doubles.zitadel.records import ACTIVE, BEARER, INACTIVE, JWT, LOCKED, Pat, User, UserKey
+from harness.doubles.zitadel.records import ACTIVE, BEARER, INACTIVE, JWT, LOCKED, User, UserKey
 
 Json = dict[str, Any]
 
@@ -196,22 +196,3 @@ async def remove_key(call: Call) -> Json:
     call.instance.touch(key)
     await call.save()
     return {"details": details(call, key)}
-
-
-class AddPat(msgspec.Struct, rename="camel"):
-    """`POST /users/{id}/pats`."""
-
-    expiration_date: str = ""
-
-
-async def add_pat(call: Call) -> Json:
-    """Create a personal access token; it is shown once, here."""
-    user, asked = user_of(call), await call.json(AddPat)
-    if not user.machine:
-        raise ApiError(FAILED_PRECONDITION, "Personal Access Token cannot be generated for this user", "COMMAND-Df2f1")
-    token = crypto.new_secret()
-    pat = Pat(id=call.instance.new_id(), user=user.id, expires=expiry(call, asked.expiration_date))
-    call.instance.pats[crypto.digest(token)] = pat
-    call.instance.touch(pat)
-    await call.save()
-    return {"tokenId": pat.id, "token": token, "details": details(call, pat)}

@@ -255,6 +255,31 @@ def test_a_personal_access_token_speaks_for_its_user_who_is_no_admin(conformant:
     _is_error(refused, 403, 7)
 
 
+def test_a_personal_access_token_is_listed_without_its_text_until_it_is_removed(conformant: Idp) -> None:
+    user = _machine(conformant)["userId"]
+    made = conformant.made(f"/users/{user}/pats", {"expirationDate": "2099-01-01T00:00:00Z"})
+    endless = conformant.made(f"/users/{user}/pats", {})
+    rows = _search(conformant, f"/users/{user}/pats", [], until=lambda rows: len(rows) == 2)
+    shown = {row["id"]: row["expirationDate"] for row in rows}
+    assert shown == {made["tokenId"]: "2099-01-01T00:00:00Z", endless["tokenId"]: NEVER}
+    _is_details(rows[0]["details"])
+    assert rows[0]["scopes"]
+    assert not any(text in str(rows) for text in (made["token"], endless["token"]))
+    removal = ("DELETE", f"/users/{user}/pats/{made['tokenId']}")
+    _is_details(conformant.manage(*removal).json()["details"])
+    _is_raised(conformant.manage(*removal), 404, 5)
+    wait_until(
+        lambda: conformant.http.get("/oidc/v1/userinfo", headers={"Authorization": f"Bearer {made['token']}"}),
+        "the removed token is refused",
+        timeout=20,
+        until=lambda answer: answer.status_code == 401,
+    )
+    _search(
+        conformant, f"/users/{user}/pats", [], until=lambda rows: [one["id"] for one in rows] == [endless["tokenId"]]
+    )
+    _is_error(conformant.manage("DELETE", f"/users/nobody/pats/{endless['tokenId']}"), 404, 5)
+
+
 def test_who_proves_nothing_is_unauthenticated(conformant: Idp, enrolled: Device) -> None:
     _is_error(conformant.http.get("/management/v1/orgs/me"), 401, 16)
     for token in ("garbage", enrolled.access_token()):

@@ -82,6 +82,26 @@ def test_a_new_key_lags_and_looks_unknown(double: Idp) -> None:
     assert late.ask().status_code == 200
 
 
+def test_a_personal_access_token_lags_when_made_and_when_removed(double: Idp) -> None:
+    double.set(lag=60)
+    user = double.made("/users/machine", {"userName": unique("user"), "name": "x"})["userId"]
+    made = double.made(f"/users/{user}/pats", {})
+
+    def works() -> tuple[bool, bool]:
+        answer = double.http.get("/oidc/v1/userinfo", headers={"Authorization": f"Bearer {made['token']}"})
+        return answer.status_code == 200, "result" in double.made(f"/users/{user}/pats/_search", {})
+
+    assert works() == (False, False)
+    double.set(lag=0)
+    assert works() == (True, True)
+    double.set(lag=60)
+    removal = ("DELETE", f"/users/{user}/pats/{made['tokenId']}")
+    assert double.manage(*removal).status_code == 200
+    assert double.manage(*removal).status_code == 404, "a second removal is refused at once"
+    double.set(lag=0)
+    assert works() == (False, False)
+
+
 def test_a_new_grant_lags_and_its_role_is_missing(double: Idp) -> None:
     project = double.project()
     late = double.device(project, role=False)

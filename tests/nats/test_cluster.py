@@ -143,7 +143,7 @@ def test_what_three_keep_survives_the_end_of_one(three: list[Server], secrets: S
     play(three[0], secrets, keep)
     three[0].process.kill()
     three[0].process.wait()
-    entry = wait_until(read, "one of the others answers", timeout=30)
+    entry = wait_until(read, "one of the others answers", timeout=60)
     assert isinstance(entry, Entry)
     assert entry.value == state
 
@@ -179,7 +179,7 @@ def test_the_password_between_them_is_renewed_with_two_of_three_together_at_ever
         for number in range(3):
             terminate(three[number].process)
             other = three[number - 1]
-            wait_until(lambda one=other: written(one, secrets), "the two others take a write", timeout=30)
+            wait_until(lambda one=other: written(one, secrets), "the two others take a write", timeout=60)
             ports = (three[number].port, three[number].monitor)
             three[number] = start(tmp_path, number, routes, secrets, sent, accepted=frozenset(accepted), ports=ports)
             together(three)

@@ -192,7 +192,7 @@ bad_workloads = Scenario(
     id="bad-workloads",
     title="Ask for a workload that cannot run",
     chapter="Bad input",
-    why="What goes wrong on a device is told in one word and one sentence, where an admin looks first.",
+    why="A fault of a device has one word and one sentence, where an admin looks first.",
     devices=1,
 )
 

@@ -57,7 +57,7 @@ def served(run: Run, _installed: Result, opened: Result) -> None:
 
 @browse.step("Sign in, and have the role given", "fleet server status --output json", look_at=("operator",))
 def signed_in(run: Run, status: Result) -> None:
-    """Whoever lacks the role is told its name. An administrator of the identity provider grants it.
+    """A user without the role is refused, and the page names it. An administrator of the identity provider grants it.
 
     Then the first screen shows the fleet.
     """

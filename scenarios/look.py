@@ -43,7 +43,7 @@ def deployments_listed(run: Run, listed: Result) -> None:
 
 @look.step("Look with kubectl", "kubectl get devices,fleetdeployments --namespace {namespace} --output wide")
 def kubectl_looks(run: Run, listed: Result) -> None:
-    """The same, for whoever has no fleet command."""
+    """The same, for a user without the fleet command."""
     for held in (*run.world.kube.devices(), *run.world.kube.deployments()):
         assert held.metadata.name in listed.stdout, f"{held.metadata.name} is not listed"
 

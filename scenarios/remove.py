@@ -95,7 +95,7 @@ def _no_order(run: Run) -> None:
 
 @remove.step("Delete one of them", "fleet deployment delete {deployment}", look_at=("operator", "agent:device"))
 def workload_gone(run: Run) -> None:
-    """When the command returns, no device is told to run it any more.
+    """When the command returns, no device has the order to run it any more.
 
     Within 20 s its container is removed from the device, and its state from NATS; the other one is untouched.
     """

@@ -87,7 +87,7 @@ def _same_agent(run: Run) -> None:
 
 @restart.step("NATS ends")
 def nats_ends(run: Run) -> None:
-    """It is killed, and started again by whoever keeps it."""
+    """It is killed, and its supervisor starts it again."""
     run.world.kill("nats")
 
 

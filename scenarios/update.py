@@ -199,7 +199,7 @@ class Rolled:
 def one_by_one(run: Run) -> None:
     """At any moment at least two devices run the one or the other release, until all run the new one.
 
-    No device is told to begin before the one before it runs the new release.
+    No device gets the order before the one before it runs the new release.
     """
     name = run.name("deployment")
 
@@ -220,12 +220,12 @@ def one_by_one(run: Run) -> None:
         assert "RELEASE=2" in checks.container(run, device=device).env
     turns = sorted(_turn(run, device) for device in _THREE)
     for (_, ready), (ordered, _) in pairwise(turns):
-        assert ordered >= ready, f"a device was told {ready - ordered:.3f} s before the one before it was ready"
+        assert ordered >= ready, f"a device got the order {ready - ordered:.3f} s before the one before it was ready"
     run.keep(Rolled({device: checks.container(run, device=device).life for device in _THREE}))
 
 
 def _turn(run: Run, device: str) -> tuple[float, float]:
-    """When a device was told to run the release, and when it last reported of it, by the clock of NATS."""
+    """When a device got the order to run the release, and when it last reported of it, by the clock of NATS."""
     key, nats = f"{run.name(device)}.{run.name('deployment')}", run.world.nats
     return nats.written(DESIRED_STATE, key), nats.written(DEVICE_STATE, run.name(device))
 
@@ -244,7 +244,7 @@ def _state(before: checks.Running | None, after: checks.Running | None) -> str:
     look_at=("operator", "agent:device"),
 )
 def stopped(run: Run) -> None:
-    """It stops at the first device that fails; no other is told of it.
+    """It stops at the first device that fails; no other gets the order.
 
     All three keep running the release before, for nothing that runs is destroyed before its replacement can be.
     """
@@ -259,7 +259,7 @@ def stopped(run: Run) -> None:
     assert (held.status.updated, held.status.failed) == (1, 1), "it did not stop at the first device"
     assert checks.says(held, "Progressing", "False", "Halted"), held.status.conditions
     images = [_desired_image(run, device) for device in _THREE]
-    assert images.count(run.name("image")) == 2, f"the devices are told to run: {images}"
+    assert images.count(run.name("image")) == 2, f"the devices have orders for: {images}"
     for device in _THREE:
         assert checks.container(run, device=device).life == run.kept(Rolled).lives[device], (
             f"{run.name(device)} was touched"

@@ -38,7 +38,7 @@ class Before:
     refused("fleet device upgrade {device} --to v9.9.9 --wait", 4, contains=("UnknownVersion", "fleet agent publish")),
 )
 def unknown(run: Run) -> None:
-    """The operator does not pass it on: the device is told of no order."""
+    """The operator does not pass it on: the device gets no order."""
     assert status_of(run) is None
     assert target_of(run) is None, "it was ordered"
     assert checks.says(checks.device(run), "Upgraded", "False", "UnknownVersion")

@@ -26,7 +26,7 @@ def application(repository: str, namespace: str, values: Json) -> Json:
             },
             "destination": {"server": f"https://{_OURS}", "namespace": namespace},
             "syncPolicy": {
-                # Two managers of one field are told of each other only by server-side apply.
+                # Only server-side apply reports that a field has two managers.
                 "syncOptions": ["CreateNamespace=true", "ServerSideApply=true"],
                 "managedNamespaceMetadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
             },

@@ -15,7 +15,7 @@ from fleet.contract.errors import FleetError, InvalidInput, NotFound
 
 _SCHEME = "oci://"
 _LIMIT = 300.0
-"""Seconds: the chart is small, so whoever takes longer does not answer."""
+"""Seconds: the chart is small, so a registry that takes longer does not answer."""
 
 
 def parse_repository(text: str) -> str:

@@ -43,7 +43,7 @@ def new_key(
     ],
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Make a release key, and add it to the keys that devices are told to trust.
+    """Make a release key, and add it to the keys that devices are to trust.
 
     To follow a key by another one: add the new one, set the devices up again with the list, then sign with the new one.
 

@@ -82,7 +82,7 @@ class _Change(NamedTuple):
 def _relabel(
     kube: KubeClient, name: DeviceId, namespace: str, change: _Change
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The labels before, and after; nobody's change in between is lost."""
+    """The labels before, and after; no change in between is lost."""
     from fleet.kube.refusals import Outdated  # noqa: PLC0415
 
     left = _ATTEMPTS

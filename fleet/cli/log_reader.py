@@ -28,7 +28,7 @@ _WAITING = 64
 
 @contextlib.asynccontextmanager
 async def reader(server: ServerInfo, password: str) -> AsyncGenerator[Bus]:
-    """The connection of whoever reads logs.
+    """The connection of a user who reads logs.
 
     Raises:
         NotPermitted: NATS refused the password.

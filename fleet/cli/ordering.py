@@ -27,7 +27,7 @@ def new_id() -> str:
 
 
 def new_change(kube: KubeClient, command: str, generation: int, number: str = "") -> Change:
-    """A change by whoever is logged in; `command` is what was typed, without its arguments."""
+    """A change by the user who is logged in; `command` is what was typed, without its arguments."""
     return Change(number or new_id(), generation, command, kube.user())
 
 

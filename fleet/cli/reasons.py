@@ -46,7 +46,7 @@ SecretUnusable | a Secret cannot be what it is taken for; the message says why |
 
 WORKLOADS = (
     _table("""
-NotReported | the device was told, and has not answered yet | wait; if it lasts, see the agent's log on the device
+NotReported | the device has the order, and has not answered yet | wait; if it lasts, see the agent's log on the device
 NotBegun | a rolling change has not come to this device | nothing: it goes on when the devices before it are ready
 Cordoned | the device is cordoned: no change is sent to it | `fleet device uncordon` once it may change
 Paused | the deployment is paused: no change of it is sent | `fleet deployment resume` once it may go on
@@ -70,8 +70,8 @@ DiskFull | no image is fetched, because the device's disk is nearly full; what r
 PortInUse | something else on the device listens on its port | free the port, or publish another
 EngineUnavailable | no container engine answers; what runs goes on | is docker or podman running on the device?
 EngineError | the engine refused; the message says what | see the engine's log on the device
-UnsupportedWorkload | the device's agent is older than what it is told to run | upgrade the device's agent
-InvalidDesiredState | what the device is told cannot be read, or no engine can do it | correct the deployment
+UnsupportedWorkload | the device's agent is older than what it is to run | upgrade the device's agent
+InvalidDesiredState | the desired state cannot be read, or no engine can do it | correct the deployment
 WentBack | it was not well before its deadline, and what ran before runs again; the message says why | mend it, and
   order it anew
 NotAllowed | the device's owner does not allow what it asks for; the message names it | change the deployment, or have
@@ -144,7 +144,7 @@ NotTakenYet | a new certificate authority is on its way, and it has not said tha
   `fleet secrets rotate ca_key --leave-behind ID` goes on without it
 LeftBehind | a certificate authority was renewed without it, so it cannot connect | `fleet secrets bundle`, then
   `fleet device setup --trust FILE` on the device
-StillTrusts | it trusts a certificate authority that is not used any more | nothing: it is told again when it is back
+StillTrusts | it trusts a certificate authority that is not used any more | nothing: it gets the bundle when it is back
 NotAnswered | volumes are ordered to be removed from it, and it has not answered; the message names them | is it on, and
   on the network? `fleet device remove-volume --cancel` takes an order back
 ClockWrong | its clock differs from the server's by more than a minute | set its clock, or start its time service
@@ -163,7 +163,7 @@ EngineError | the engine refused; the message says what | see the engine's log o
 
 UPGRADES = _table(f"""
 NotYetSeen | the operator has not seen this order | wait; if it lasts, see `fleet server status`
-Ordered | the device was told, and has not answered yet | is the agent up? see its log on the device
+Ordered | the device has the order, and has not answered yet | is the agent up? see its log on the device
 DeviceOffline | the device cannot be heard | it is upgraded when it is back; an empty `spec.agentVersion` withdraws it
 NotWanted | no version is wanted any more | nothing
 InProgress | it is on its way | wait
@@ -182,7 +182,7 @@ WaitingForLock | as many devices as may be are being upgraded now | nothing: it 
 WaitingForReconciles | the device changes a workload just now | nothing: it goes on by itself
 WaitingForHealth | a workload of the device is not well | mend the workload: see `fleet device show`
 ControlPlaneUnreachable | NATS answers neither agent | see `fleet server status`
-GrantExpired | it took too long, and was told to turn back; the others go on | see the device's log, {_AGAIN}
+GrantExpired | it took too long, and got the order to go back; the others go on | see the device's log, {_AGAIN}
 RolloutHalted | too many devices failed with this version | see why they failed, then order a version that works
 Confirmed | the new agent is confirmed | nothing
 AlreadyRunning | the device ran it before | nothing
@@ -192,7 +192,7 @@ NotUpgradable | it has no place for versions side by side | set it up once with 
 JournalUnreadable | the device's record of its agents cannot be read | set the device up again with `--agent FILE`
 JournalNotSaved | the device's record of its agents cannot be written | free space on the device, {_AGAIN}
 UnknownVersion | there is no such version | see `fleet agent list`, and publish it with `fleet agent publish`
-VersionTooOld | the device is told to take none as old as that | order a newer one, or set up other trusted keys
+VersionTooOld | the device is set up to refuse versions as old as that | order a newer one, or set up other trusted keys
 DigestConflict | the version is on the device with another content | build the agent under a new version
 BadVersion | it failed on this device before | build the mended agent under a new version
 LinkMissing | what names the present agent on the device is gone | set the device up again with `--agent FILE`

@@ -94,7 +94,7 @@ def print_list(
 ) -> None:
     """Print the objects that are wanted; with `watch` each that changes, too, until Ctrl-C.
 
-    A person is told a row again when it differs.
+    A row is printed again when it differs.
     """
     if not watch:
         _print_all(view, [item for item in read_all(kube, kind, namespace) if wanted(item)], columns)

@@ -60,7 +60,7 @@ def _blocker(item: FleetDeployment, device: Device) -> Blocker | None:
         return _pending(name, known, online)
     if known is None and device.status.deployments > len(device.status.workloads):
         return None  # its status has no room for all of them, and the deployment's own counts it
-    message = f"it is told to run generation {known.generation}" if known else ""
+    message = f"its order is of generation {known.generation}" if known else ""
     reason = "NotBegun" if online[0] == "True" else online[1]
     return Blocker(name, Phase.PENDING.value, reason, message)
 

@@ -105,7 +105,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "its agent is too old for that.",
         "keyId": "The id of the machine key that it has on its disk, as the identity provider knows it.",
         "offeredKey": "The public half of a machine key that it has made and would use in its place.",
-        "tokensAfter": "Until when tokens were given that the device has replaced by a later one, as it was told.",
+        "tokensAfter": "Until when tokens were given that the device has replaced by a later one, as it was ordered.",
         "volumeOutcomes": "What became of the last orders to remove a volume.",
         "releaseKeys": "Which list of release keys it has on its disk; none from an agent that takes no list.",
     },

@@ -1,7 +1,7 @@
 """The bounds of every number, text and collection that crosses a border: one place, for the wire and for Kubernetes.
 
 The CustomResourceDefinitions are generated from the same types, so both refuse the same. What a person writes beyond a
-bound is refused. A text that a device reports beyond its bound is cut by whoever reads it (`fit`), so that the rest of
+bound is refused. A text that a device reports beyond its bound is cut by its reader (`fit`), so that the rest of
 the report still counts; a number beyond its bound makes the value one that does not parse. Decision 031 says why.
 """
 

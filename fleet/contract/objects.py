@@ -102,7 +102,7 @@ class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WorkloadStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a device said last of a deployment that it is told to run.
+    """The last report of a device about a deployment that it is to run.
 
     `image` is a digest by which registries know what runs, else the image's id; `since` is when this generation came to
     this phase and reason, as the operator heard it. `containers` are those of a pod, where there is room for them.

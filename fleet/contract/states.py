@@ -17,7 +17,7 @@ from fleet.contract.wire import DeviceState, encode, from_builtins
 LARGEST = 60 * 1024
 """Bytes of the value: what a device may send in a message (`permissions.MAX_PAYLOAD`), with room for headers."""
 _SHORTER = ((1024, True), (200, True), (200, False), (60, False), (0, False))
-"""Characters of each message, and whether the containers of pods are told, tried in turn until the value fits."""
+"""Characters of each message, and whether the containers of pods are included, tried in turn until the value fits."""
 _FRAME = len('{"type":"states","states":{}}')
 _TAG = b'"type":"state",'
 

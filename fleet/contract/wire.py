@@ -68,7 +68,7 @@ class Desired(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, t
         return self.generation, self.sealed.version if self.sealed else ""
 
     def is_told_by(self, state: DeviceState) -> bool:
-        """Whether a report is about this. Who could not read what it is told does not know the secrets of it."""
+        """Whether a report is about this. A device that could not read the desired state does not know its secrets."""
         unread = state.phase is Phase.FAILED and not state.secrets
         return state.generation == self.generation and (unread or state.secrets == self.edition[1])
 

@@ -86,7 +86,7 @@ def unreachable(issuer: str, error: Exception, now: float) -> FleetError:
     cause = tls_cause(error)
     if cause is not None:
         return _untrusted(issuer, cause, now)
-    from httpx import TimeoutException  # noqa: PLC0415 - whoever has such an error has it, and an agent's start needs it not
+    from httpx import TimeoutException  # noqa: PLC0415 - it is loaded where such an error comes from; an agent starts without it
 
     proxy = proxy_for(issuer)
     way = f" through the proxy {proxy}" if proxy else ""

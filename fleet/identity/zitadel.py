@@ -235,7 +235,7 @@ class Zitadel:
             self._unless(Conflict, "POST", f"{path}/{grant.id}/_reactivate")
 
     def deactivate(self, user: str) -> None:
-        """Let a user get no more tokens; those it has stay valid for whoever checks them offline."""
+        """Let a user get no more tokens; tokens that it has stay valid where they are checked offline."""
         self._unless(Conflict, "POST", f"/users/{user}/_deactivate")
 
     def reactivate(self, user: str) -> None:

@@ -1,4 +1,4 @@
-"""A warning for whoever creates a Device or a FleetDeployment where no fleet server looks: decision 048."""
+"""A warning for a user who creates a Device or a FleetDeployment where no fleet server looks: decision 048."""
 
 from __future__ import annotations
 

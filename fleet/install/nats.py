@@ -113,10 +113,10 @@ class NatsServer(msgspec.Struct, frozen=True):
     `tls_key_id` names the key of its certificate, and `authority_id` the certificate that this was signed by.
 
     `host` is the address to listen on. The monitoring port answers on 127.0.0.1 alone, in plain HTTP: it says who is
-    connected, and what he listens to. What is logged goes to `log_file`, which the server keeps short, or to its
-    standard error, where whoever runs it keeps that short, as the kubelet does. Each server of a cluster needs a name
-    of its own, which `--name` gives it past this file. With `tls_first`, clients may begin with TLS; those that wait
-    for a greeting get it 50 ms later (nats-server's documentation of `handshake_first: auto`).
+    connected, and what they listen to. The log goes to `log_file`, which the server keeps short, or to its standard
+    error, which the program that runs it keeps short, as the kubelet does. Each server of a cluster needs a name of
+    its own, which `--name` gives it past this file. With `tls_first`, clients may begin with TLS; those that wait for
+    a greeting get it 50 ms later (nats-server's documentation of `handshake_first: auto`).
     """
 
     name: str

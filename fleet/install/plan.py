@@ -51,7 +51,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
 
 class Install(msgspec.Struct, frozen=True):
-    """What a later command needs to repeat an install: its settings, and in its own words what its place was told."""
+    """What a later command needs to repeat an install: its settings, and the options of its place as it wrote them."""
 
     settings: ServerSettings
     place: str

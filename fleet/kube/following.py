@@ -1,7 +1,7 @@
 """Objects of one kind for a command that goes on: all of them, and then each change.
 
-A watch that ended, or whose version the server has forgotten, is followed by another list, of which only what differs
-is told ("Kubernetes API Concepts", "Efficient detection of changes").
+A watch that ended, or whose version the server has forgotten, is followed by another list, and only the differences
+are reported ("Kubernetes API Concepts", "Efficient detection of changes").
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Event(msgspec.Struct):
 
 
 class Following:
-    """One kind of a namespace, as it was told last."""
+    """The objects of one kind in a namespace, as they were last reported."""
 
     def __init__(self, kube: KubeClient, kind: str, namespace: str) -> None:
         """Ask nothing yet.

@@ -203,7 +203,7 @@ def parsed(data: bytes, kind: type[T]) -> T:
     """An answer of the API server.
 
     Raises:
-        Unreachable: it is something else: whoever answers is not the API server, or not all of it came.
+        Unreachable: it is something else: another program answers, or a part is missing.
     """
     try:
         return msgspec.json.decode(data, type=kind)

@@ -44,7 +44,7 @@ class Objects(Protocol):
 
 
 class Standing(Protocol):
-    """Who is told whether the API server answers."""
+    """Gets reports of whether the API server answers."""
 
     def wrong(self, subject: str, why: str) -> None:
         """Something is wrong with `subject`."""
@@ -77,7 +77,7 @@ class Watch:
         self._lasted = False
 
     async def run(self) -> None:
-        """Work until cancelled. What fails is told to `standing`, and tried again."""
+        """Work until cancelled. A failure is reported to `standing`, and the work is tried again."""
         while True:
             self._lasted = expired = failed = False
             asked_for = 0.0

@@ -1,6 +1,6 @@
 """What is kept in NATS by a subject each, and never changes: pieces of files, read by direct gets as a device may.
 
-This is not the object store of the clients: its readers need a consumer, and whoever may make one reads anything.
+This is not the object store of the clients: its readers need a consumer, and who may create one can read all.
 """
 
 from __future__ import annotations

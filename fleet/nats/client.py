@@ -2,7 +2,7 @@
 
 Left alone, nats-py 2.16 closes for good when the server names an error such as an expired login, waits the same time
 before every attempt, ends its reconnect loop when a credential cannot be had, sends the credential in clear when
-whoever answers offers no TLS, takes a flush for done before the server has what was sent, and waits on for answers that
+the other side offers no TLS, takes a flush for done before the server has what was sent, and waits on for answers that
 a lost connection cannot bring.
 """
 
@@ -99,7 +99,7 @@ class _Client(Client):
 
     async def _read_loop(self) -> None:
         """Connect anew when the loop ends by itself: nats-py would stay connected, and read nothing any more."""
-        with keep_cancellation():  # whoever ends the loop wants no other one
+        with keep_cancellation():  # a loop that was cancelled starts no other one
             await super()._read_loop()
         if self.is_connected:
             await self._process_op_err(nats.errors.ProtocolError())
@@ -177,7 +177,7 @@ class _Client(Client):
 async def listen(client: Client, subject: str, taker: MessageHandler) -> None:
     """Hand every message on `subject` to `taker`, in the loop that reads the connection; it survives reconnects.
 
-    There is no queue in between, so nothing is dropped and nothing piles up: whoever takes it decides what to keep.
+    There is no queue in between, so nothing is dropped and nothing piles up: `taker` decides what to keep.
 
     Raises:
         nats.errors.Error, TimeoutError: the server did not answer.

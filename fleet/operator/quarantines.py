@@ -45,7 +45,7 @@ class Quarantines:
             try:
                 await self._shut_out(flood)
             except Exception as error:
-                # Who goes on flooding is told of again.
+                # A device that continues is reported again.
                 log.warning("not shut out yet", device=flood.device, why=why(error))
 
     async def _shut_out(self, flood: Flood) -> None:

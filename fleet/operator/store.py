@@ -1,6 +1,6 @@
 """Our own store of everything known, from Kubernetes and from NATS, and whether it changed in a way that matters.
 
-One thread writes it, between two reconciles. A writer is told whether what came is news: an echo of our own write, a
+One thread writes it, between two reconciles. Each `put` returns whether the value is news: an echo of our own write, a
 heartbeat of a device that is online, and a value as it was before are none.
 """
 

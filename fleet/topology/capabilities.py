@@ -190,7 +190,7 @@ class RunsServices(Protocol):
         ...
 
     def renew(self, services: Sequence[Service]) -> list[Applied]:
-        """Give running services other files, whoever installed them, and return once all are ready with these."""
+        """Give running services other files, however they were installed, and return once all are ready with these."""
         ...
 
     def services(self) -> list[ServiceStatus]:

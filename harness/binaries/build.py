@@ -32,7 +32,7 @@ class Build(msgspec.Struct, frozen=True):
 
     Attributes:
         module: The folder of its `go.mod`.
-        package: What `go build` is told to build: `tool` for all tools of the module, or one package.
+        package: What `go build` is to build: `tool` for all tools of the module, or one package.
         names: The programs that it makes, as we call them.
     """
 

@@ -88,7 +88,7 @@ def _argv(root: Path, listens: Path, bridge: str, cgroup: str) -> list[str]:
         *("--bridge", bridge, "--cgroup-parent", f"/{cgroup}"),
         # Ports are published by its proxy alone: the machine's packet filter is not ours to change.
         *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
-        # It would try five times, for a minute: whoever asked for the image tries again.
+        # It would try five times, for a minute: the agent tries again itself.
         "--max-download-attempts=1",
     ]
 

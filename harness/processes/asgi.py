@@ -32,7 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((host, port))
-        # Listening at once: whoever connects before the server accepts is queued, not refused.
+        # It listens at once: a client that connects before the server accepts is queued, not refused.
         taken.listen(2048)
     except OSError as error:
         taken.close()
@@ -45,7 +45,7 @@ def listen(host: str, port: int) -> socket.socket:
 def server(app: ASGIApp, certificate: tuple[Path, Path] | None, *, lifespan: bool = False) -> uvicorn.Server:
     """An HTTP server for the application; with certificate and key files, an HTTPS one.
 
-    With `lifespan` the application is told of its begin and its end (ASGI, "Lifespan Protocol").
+    With `lifespan` the application gets an event at its start and its end (ASGI, "Lifespan Protocol").
 
     Raises:
         HarnessError: certificate and key are unreadable, or do not belong together.

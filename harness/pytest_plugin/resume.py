@@ -1,7 +1,7 @@
 """`--fleet-resume FILE`: leave out the tests that FILE says have passed, and add to it each that passes.
 
 A line is written when a test and all that belongs to it has ended well, so a run that is killed loses only the test it
-was in. What the file stands for, such as a commit and a target, is up to whoever names it.
+was in. What the file stands for, such as a commit and a target, is up to the caller that names it.
 """
 
 from __future__ import annotations

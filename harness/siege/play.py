@@ -176,7 +176,7 @@ class _Change:
             delivered = time.monotonic()
             wait_until(
                 lambda: self._run.world.kube.deployment(self._name),
-                f"change {self._number} is told as ready",
+                f"change {self._number} is reported as ready",
                 timeout=_LONGEST,
                 until=self._is_ready,
                 interval=0.1,

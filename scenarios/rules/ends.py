@@ -18,7 +18,7 @@ deleted_for_good = Scenario(
     id="deleted-for-good",
     title="Delete a device while the operator is killed",
     chapter="Rules",
-    why="The Device goes last: as long as something of it is left, whoever looks at Kubernetes can see that.",
+    why="The Device goes last: as long as something of it is left, Kubernetes shows that.",
     devices=1,
 )
 

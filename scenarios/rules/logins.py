@@ -129,7 +129,7 @@ what_a_device_may_touch = Scenario(
 
 @what_a_device_may_touch.step("Try its own keys", look_at=("callout",))
 def own_keys(run: Run) -> None:
-    """They are open to it; what it is told to run, and which agent, it cannot write."""
+    """They are open to it; it cannot write its desired state, nor its agent's version."""
     mine = run.name("device")
     own = _try(run, _writes(mine), _reads(mine))
     assert own == LoginOutcome(let_in=True), f"the device's own keys are closed to it: {own}"

@@ -265,7 +265,7 @@ def test_show_names_every_device_that_fails_or_waits_and_why(
         "pi-2: Failed (PortInUse) port 80 is taken",
         "pi-6: Running (StateNotSaved) disk full",
         "pi-3: Pending (HeartbeatMissed) it said Pulling last",
-        "pi-4: Pending (NotBegun) it is told to run generation 0",
+        "pi-4: Pending (NotBegun) its order is of generation 0",
         "pi-5: Pending (NotBegun)",
     ]
     found = fleet("deployment", "show", "web", "-o", "json").json["status"]["blockers"]

@@ -25,7 +25,7 @@ Name = Callable[[str], str]
 def await_index(operator: Operator, device: str, wanted: dict[str, int], timeout: float = 30) -> None:
     wait_until(
         lambda: operator.keys.get(DESIRED_INDEX, device),
-        f"{device} is told to run {wanted}",
+        f"{device} has orders for {wanted}",
         timeout=timeout,
         until=lambda index: index == DesiredIndex(wanted),
         interval=0.005,

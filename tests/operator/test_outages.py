@@ -34,7 +34,7 @@ def own_operator(kinds: Kube, own_nats: Nats, tmp_path: Path) -> Iterator[Operat
 def runs(operator: Operator, device: str, wanted: dict[str, int]) -> None:
     wait_until(
         lambda: operator.keys.get(DESIRED_INDEX, device),
-        f"{device} is told to run {wanted}",
+        f"{device} has orders for {wanted}",
         timeout=20,
         until=lambda index: index == DesiredIndex(wanted),
     )

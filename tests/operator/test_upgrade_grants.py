@@ -72,7 +72,7 @@ def test_one_that_was_killed_and_knows_of_no_attempt_is_no_riddle() -> None:
     assert led(DeviceView(NEW, target=target)) == (
         target,
         "GrantExpired",
-        "it held the upgrade lock too long, and was told to turn back; it never told of this attempt",
+        "it held the upgrade lock too long, and got the order to go back; it never reported this attempt",
     )
 
 

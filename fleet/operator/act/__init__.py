@@ -41,7 +41,7 @@ class Actor:
         """Carry out all actions, in order; writes to Kubernetes are queued when this returns.
 
         Returns:
-            The objects of which an action failed. That is told to `trouble`, and what follows it is not done.
+            The objects of which an action failed. Each is reported to `trouble`; its later actions are skipped.
 
         Raises:
             Unreachable: NATS did not answer.

@@ -1,6 +1,6 @@
 """Kubernetes Events about transitions: written after the status, one at a time, and kept a while if a write fails.
 
-Each object has a budget, and each of its reasons another. What is beyond them is told later, as one Event with a count.
+Each object has a budget, and each of its reasons another. The rest is reported later, as one Event with a count.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ __all__ = ["Action", "Snapshot", "reconcile"]
 def reconcile(snapshot: Snapshot, trouble: Trouble = raised) -> tuple[Action, ...]:
     """What to do, in the order in which to do it.
 
-    A status tells what is true once the actions before it are done, so whoever carries them out stops at the first
-    that fails. Devices' keys of which there is no `Device` are left alone: a server that looks at the wrong namespace
-    must not take a fleet's workloads away. What nobody foresaw in one object is told to `trouble`; the others go
-    on.
+    A status tells what is true once the actions before it are done, so the caller stops at the first action that
+    fails. Devices' keys of which there is no `Device` are left alone: a server that looks at the wrong namespace
+    must not take a fleet's workloads away. An unexpected error of one object is reported to `trouble`; the others
+    go on.
     """
     actions, admissions = admit(snapshot)
     placements, tallies = place_deployments(snapshot)

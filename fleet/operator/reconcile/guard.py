@@ -12,7 +12,7 @@ Trouble = Callable[[Kind, str, Exception], None]
 
 
 def raised(_kind: Kind, _name: str, error: Exception) -> None:
-    """The `Trouble` of whoever wants to see it: it ends what is under way."""
+    """A `Trouble` that raises the error again: it ends what is under way."""
     raise error
 
 

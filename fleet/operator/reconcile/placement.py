@@ -129,7 +129,7 @@ def selected_device(snapshot: Snapshot, order: Order, deployment: str, device: s
 
 
 def desired_for(snapshot: Snapshot, order: Order, deployment: str, device: str) -> Desired | None:
-    """What a selected device whose turn it is, or was, is told; None for nothing, for it was never told anything.
+    """The desired state of a selected device whose turn it is, or was; None if it never had one.
 
     What is sealed for the device already stays as it is, and nothing is taken back for a Secret that is gone.
     """

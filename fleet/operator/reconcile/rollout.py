@@ -34,7 +34,7 @@ def updated(members: Sequence[Member], edition: Edition, strategy: Strategy) -> 
 
     `Rolling` waits for a device before it takes the next: at most `max_unavailable` are on their way at once, and one
     that fails or falls silent on its way keeps its place, so that a change which kills devices stops by itself. One in
-    quarantine loses it: a hostile device stops nobody's rollout. A
+    quarantine loses it: a hostile device stops no rollout. A
     device that is offline is not begun with, so it holds up nobody; it gets the change when it is back. Devices that
     are not well come first: they have the least to lose, and a fix may be what they wait for.
     """

@@ -31,8 +31,8 @@ class Share(Enum):
 class Outcome(msgspec.Struct, frozen=True):
     """How a deployment stands on one device.
 
-    `updated` says that the device is told to run it, `troubled` that it runs and somebody should know why it says what
-    it says, `away` that it ran when it was last heard.
+    `updated` says that the device has the order to run it, `troubled` that it runs and somebody should know why it
+    says what it says, `away` that it ran when it was last heard.
     """
 
     share: Share

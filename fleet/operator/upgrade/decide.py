@@ -180,8 +180,8 @@ def _ordered(view: DeviceView) -> NewCondition:
 def _as_reported(view: DeviceView) -> NewCondition:
     status, phase = view.status, reported(view)
     if overdue(view) and not ended(view):
-        last = f"it was last heard of at {phase.value}" if phase is not None else "it never told of this attempt"
-        what = f"it held the upgrade lock too long, and was told to turn back; {last}"
+        last = f"it was last heard of at {phase.value}" if phase is not None else "it never reported this attempt"
+        what = f"it held the upgrade lock too long, and got the order to go back; {last}"
         return NewCondition(CONDITION, "False", GRANT_EXPIRED, what)
     if status is None or phase is None:
         return _ordered(view)

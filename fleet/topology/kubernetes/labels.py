@@ -25,7 +25,7 @@ def pods_of(component: str) -> dict[str, str]:
 
 
 def serves_us(item: Json) -> bool:
-    """Whether an object belongs to one of our services, by its labels, whoever installed it."""
+    """Whether an object belongs to one of our services, by its labels, however it was installed."""
     labels = item["metadata"].get("labels", {})
     return COMPONENT in labels and labels.get(PART_OF) == "fleet"
 

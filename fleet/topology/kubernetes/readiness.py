@@ -1,4 +1,4 @@
-"""The wait until workloads are settled: what is missing is told as it changes, and what cannot come ends it early."""
+"""The wait until workloads are settled: it reports what is missing, and ends early if that cannot come."""
 
 from __future__ import annotations
 

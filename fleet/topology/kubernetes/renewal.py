@@ -10,10 +10,10 @@ from fleet.topology.kubernetes.pods import DIGEST
 
 
 def require_only_files(seen: Sequence[Preview]) -> None:
-    """See that nothing but the pods' files would change: what the announcement says of the rest is nobody's order.
+    """See that nothing but the pods' files would change: the announcement must not change anything else.
 
     Raises:
-        Conflict: something else would; whoever may write the announcement could else choose the pods' image.
+        Conflict: something else would. Otherwise a user who may write the announcement could choose the pods' image.
     """
     digest = f"spec.template.metadata.annotations.{DIGEST}:"
     others = [

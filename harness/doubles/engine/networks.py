@@ -1,6 +1,6 @@
 """Networks that were made: a name, labels and a range of addresses; the containers in one share a network namespace.
 
-Its ranges are of the loopback's: a network namespace has all of these addresses at once, whoever listens on them.
+Its ranges are of the loopback's: a network namespace has all of these addresses at once.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def to_stderr(line: Json) -> None:
 
 
 class Double:
-    """The application. `modes` may be set from outside by whoever runs it in its own process."""
+    """The application. `modes` may be set by the caller that runs it in its own process."""
 
     def __init__(self, store: Store, audit: Audit = to_stderr, modes: Modes | None = None) -> None:
         """`audit` gets every call, without secrets: no bodies, queries or headers. `modes` are the first ones."""

@@ -28,7 +28,7 @@ class Call:
     """A request, the instance its Host names, and the double's clock and modes."""
 
     def __init__(self, request: Request, instance: Instance, store: Store, modes: Modes) -> None:
-        """`caller` is filled in by whoever authenticates; the audit log shows it."""
+        """`caller` is filled in by the authentication; the audit log shows it."""
         self.request, self.instance, self.store, self.modes = request, instance, store, modes
         self.issuer = f"{request.url.scheme}://{request.headers['host']}"
         self.caller: User | None = None

@@ -150,7 +150,7 @@ class Lease:
             return
         seen = self._read()
         if seen is None or seen.holder != self._holder:
-            self._lost = f"the lease on the target was lost to {seen.holder if seen else 'whoever deleted it'}"
+            self._lost = f"the lease on the target was lost to {seen.holder if seen else 'somebody who deleted it'}"
             _log.error(self._lost)
         else:
             self._item = seen.item

@@ -47,7 +47,7 @@ class Rules(msgspec.Struct, frozen=True):
     run_id: str = ""
 
 
-class Forbidden(Exception):  # noqa: N818 - a verdict, told to whoever asked
+class Forbidden(Exception):  # noqa: N818 - a verdict, for the caller
     """The request is not sent; the text says why."""
 
 

@@ -62,8 +62,8 @@ def deaths(pods: Sequence[Json], since: datetime.datetime) -> list[str]:
 def event_of(item: Json, offset: float) -> Event | None:
     """An event of Kubernetes on our clocks; `offset` is the wall clock minus the monotonic clock.
 
-    The older kind of event has whole seconds, rounded down. It is told at the end of its second, else one that a test
-    caused in its first second would be taken for one from before the test.
+    The older kind of event has whole seconds, rounded down. It counts as from the end of its second, else one that a
+    test caused in its first second would be taken for one from before the test.
     """
     exact = item.get("eventTime")
     at = exact or item.get("lastTimestamp") or item.get("firstTimestamp")

@@ -141,7 +141,7 @@ class Acquirable(Device, Protocol):
 
     @property
     def returned(self) -> bool:
-        """Whether it was given back, and may be lent again."""
+        """Whether it was released, and may be acquired again."""
         ...
 
     def acquire(self) -> None:

@@ -49,7 +49,7 @@ class Board(Address, frozen=True, forbid_unknown_fields=True):
 
 
 class BoardDevice(SshDevice):
-    """A board for one loan. `ready` is called with it once it is lent."""
+    """A board for one device at a time. `ready` is called with it once it is acquired."""
 
     def __init__(self, name: str, board: Board, ready: Callable[[SshDevice], None] = lambda _: None) -> None:
         """Nothing is contacted before the first command."""

@@ -1,4 +1,4 @@
-"""The machines that a run may set up as devices: lent one at a time, given back without an agent."""
+"""The machines that a run may set up as devices: acquired one at a time, released without an agent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Pool:
-    """Lends each described machine to one device at a time; processes of this machine have no end."""
+    """Gives each described machine to one device at a time; processes of this machine have no end."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Pool:
     ) -> None:
         """`process` makes a device of this very machine, where the lab allows it, and `virtual` one of a machine.
 
-        `ready` is called with each board that was lent.
+        `ready` is called with each board that was machines.
         """
         self._make: dict[str, Callable[[str], Acquirable]] = {
             **{f"board {name}": partial(_board, board, ready) for name, board in lab.boards.items()},
             **{f"machine {name}": partial(_called, virtual, machine) for name, machine in lab.machines.items()},
         }
-        self._lent: dict[str, Acquirable] = {}
+        self._acquired: dict[str, Acquirable] = {}
         self._process = process
 
     def acquire(self, name: str) -> Device:
@@ -73,9 +73,9 @@ class Pool:
             HarnessError: see `Acquirable.acquire`.
         """
         for place, make in self._make.items():
-            if place in self._lent and not self._lent[place].returned:
+            if place in self._acquired and not self._acquired[place].returned:
                 continue
-            made = self._lent[place] = make(name)
+            made = self._acquired[place] = make(name)
             made.acquire()
             return made
         if self._process is not None:

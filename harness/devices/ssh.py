@@ -56,7 +56,7 @@ for engine in podman docker; do
 done
 """
 """Leaves a board without an agent and without its workloads; what others run on it stays."""
-_LEND, _RETURN = "touch /etc/fleet-test-run", "rm -f /etc/fleet-test-run"
+_ACQUIRE, _RELEASE = "touch /etc/fleet-test-run", "rm -f /etc/fleet-test-run"
 """The mark of a board that a test run may clear."""
 
 
@@ -83,7 +83,7 @@ class SshDevice:
         self._address = address
         self._client: paramiko.SSHClient | None = None
         self._forward: EngineForward | None = None
-        self._lent = False
+        self._acquired = False
         self._lease = Lease(f"the board at {address.host}:{address.port}", self._session)
 
     @property
@@ -192,16 +192,16 @@ class SshDevice:
             TargetUnavailable: it is somebody's, or refused.
         """
         self._lease.take()
-        self._lent = True
-        self._as_root(f"{_CLEAR}{_LEND}")
+        self._acquired = True
+        self._as_root(f"{_CLEAR}{_ACQUIRE}")
 
     def release(self) -> None:
         """As `Acquirable.release`."""
         try:
-            self._as_root(f"{_CLEAR}{_RETURN}")
+            self._as_root(f"{_CLEAR}{_RELEASE}")
         finally:
-            # Nobody uses it any more, and it is cleared again when it is lent: one failure keeps it from no other test.
-            self._lent = False
+            # Nobody uses it any more, and the next acquire clears it again: one failure keeps it from no other test.
+            self._acquired = False
             self.close()
             self.returned = True
 
@@ -241,12 +241,12 @@ class SshDevice:
             self._client = None
 
     def _channel(self) -> paramiko.Channel:
-        """A session for a command, on a board that is ours if it was lent: a new connection takes the lease anew."""
+        """A session for a command, on an acquired board only while the lease is ours: a new connection takes it."""
         fresh = self._client is None
         session = self._session()
-        if self._lent and fresh:
+        if self._acquired and fresh:
             self._lease.take()
-        elif self._lent and self._lease.lost:
+        elif self._acquired and self._lease.lost:
             raise self._lost("the lease on it ended, so another run may have it")
         return session
 

@@ -41,8 +41,8 @@ _SERVICE_PORTS = 12
 """Ports set aside for what `fleet server install` will run."""
 
 
-class _Lent(NamedTuple):
-    """The machines that the world lends; `words` tells a report what they run by."""
+class _Machines(NamedTuple):
+    """The machines of a world; `words` tells a report what they run by."""
 
     lab: Lab
     virtual: Callable[[str, Machine], Acquirable] = LibvirtDevice
@@ -88,13 +88,16 @@ def embedded(
         components.triage.remember([plane.kubeconfig, authority.certificate, zitadel.admin_token_file])
         env = _operator_env(root, plane, zitadel, shared)
         device_env = {name: value for name, value in env.items() if name in inherited()}
-        lent = _Lent(Lab(processes=True))
+        machines = _Machines(Lab(processes=True))
         if machine:
-            lent = cleanup.enter_context(_with_machine(root, ports))
+            machines = cleanup.enter_context(_with_machine(root, ports))
         elif lab is not None:
-            lent = cleanup.enter_context(_with_boards(root, lab))
+            machines = cleanup.enter_context(_with_boards(root, lab))
         pool = Pool(
-            lent.lab, lambda name: ProcessDevice(root, name, device_env, shared.engine), lent.virtual, lent.ready
+            machines.lab,
+            lambda name: ProcessDevice(root, name, device_env, shared.engine),
+            machines.virtual,
+            machines.ready,
         )
         world = World(
             root=root,
@@ -105,9 +108,9 @@ def embedded(
             namespace=NAMESPACE,
             identity=zitadel,
             components=components,
-            engine=f"{shared.engine_name}{lent.words}",
+            engine=f"{shared.engine_name}{machines.words}",
             make_device=pool.acquire,
-            device_kinds=lent.lab.kinds,
+            device_kinds=machines.lab.kinds,
             secret=lambda name: (root / "secrets" / name).read_text().strip(),
             how_to_enter=kept_world(worker, root, ("harness.processes.supervisor", root)),
         )
@@ -116,18 +119,18 @@ def embedded(
 
 
 @contextlib.contextmanager
-def _with_machine(root: Path, ports: Ports) -> Generator[_Lent]:
+def _with_machine(root: Path, ports: Ports) -> Generator[_Machines]:
     from harness.devices.vm.machine import machine  # noqa: PLC0415 - what builds an agent, for this run only
 
     with stretched() as slow, machine(root, ports.take(), slow) as (made, acquire):
         lab = Lab(machines={"pi": made}, processes=True)
         prepare_login(lab, root / "home")
-        yield _Lent(lab, acquire, f"; podman in a virtual machine by {made.by}")
+        yield _Machines(lab, acquire, f"; podman in a virtual machine by {made.by}")
 
 
 @contextlib.contextmanager
-def _with_boards(root: Path, file: Path) -> Generator[_Lent]:
-    """The boards of a lab; every limit follows the speed of the one that was lent last."""
+def _with_boards(root: Path, file: Path) -> Generator[_Machines]:
+    """The boards of a lab; every limit follows the speed of the one that was acquired last."""
     lab = msgspec.structs.replace(read_lab(file), processes=True)
     prepare_login(lab, root / "home")
     with stretched() as slow:
@@ -135,7 +138,7 @@ def _with_boards(root: Path, file: Path) -> Generator[_Lent]:
         def ready(board: SshDevice) -> None:
             slow(measured(partial(board.run, timeout=SLOW)))
 
-        yield _Lent(lab, words="; boards have their own", ready=ready)
+        yield _Machines(lab, words="; boards have their own", ready=ready)
 
 
 def _start(

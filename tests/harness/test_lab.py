@@ -1,4 +1,4 @@
-"""Machines that are lent: one device at a time, cleared before and after, and somebody's are left alone."""
+"""Machines of a lab: acquired by one device at a time, cleared before and after, and somebody's are left alone."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def done(home: Path) -> str:
     return (home / "sudo").read_text()
 
 
-def test_a_board_is_cleared_when_it_is_lent_and_when_it_comes_back(home: Path, address: Board) -> None:
+def test_a_board_is_cleared_when_it_is_acquired_and_when_it_is_released(home: Path, address: Board) -> None:
     """It bears a mark in between, by which the next run knows that it may clear it."""
     pool = Pool(Lab(boards={"shelf-1": address}), None)
     board = pool.acquire("pi-1")
@@ -66,7 +66,7 @@ def test_a_board_is_cleared_when_it_is_lent_and_when_it_comes_back(home: Path, a
     again.close()
 
 
-def test_a_board_is_lent_to_one_device_at_a_time(address: Board) -> None:
+def test_a_board_is_acquired_by_one_device_at_a_time(address: Board) -> None:
     pool = Pool(Lab(boards={"shelf-1": address}), None)
     pool.acquire("pi-1")
     with pytest.raises(TargetUnavailable, match="no machine is free for the device 'pi-2'; there are: board shelf-1"):

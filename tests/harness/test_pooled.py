@@ -1,4 +1,4 @@
-"""A machine of ours is lent as its snapshot has it, and a revert that did not revert is found out."""
+"""A machine of ours is acquired as its snapshot has it, and a revert that did not revert is found out."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def pooled(machine: Machine, seen: set[str], ready: list[LibvirtDevice]) -> tupl
     return PooledDevice("pi-1", machine, domain=stand_in, seen=seen, ready=ready.append), domain
 
 
-def test_each_loan_begins_with_a_revert_that_is_proven(tmp_path: Path, machine: Machine) -> None:
+def test_each_use_begins_with_a_revert_that_is_proven(tmp_path: Path, machine: Machine) -> None:
     """What the next one must not find is planted then, and the speed is measured."""
     (tmp_path / "proof").write_text("aa\n")
     ready: list[LibvirtDevice] = []
@@ -81,16 +81,16 @@ def test_each_loan_begins_with_a_revert_that_is_proven(tmp_path: Path, machine: 
     assert device.returned
 
 
-def test_something_of_the_loan_before_is_found(tmp_path: Path, machine: Machine) -> None:
-    (tmp_path / "proof").write_text("the file of the loan before is there: 0a\n")
+def test_something_of_the_former_use_is_found(tmp_path: Path, machine: Machine) -> None:
+    (tmp_path / "proof").write_text("the file of the former use is there: 0a\n")
     (tmp_path / "code").write_text("1")
     device, _ = pooled(machine, set(), [])
-    with pytest.raises(TargetUnavailable, match=r"(?s)pi-1 was not reverted to its snapshot.*the loan before is there"):
+    with pytest.raises(TargetUnavailable, match=r"(?s)pi-1 was not reverted to its snapshot.*the former use is there"):
         device.acquire()
     device.close()
 
 
-def test_the_random_numbers_of_a_loan_before_are_refused(tmp_path: Path, machine: Machine) -> None:
+def test_the_random_numbers_of_a_former_use_are_refused(tmp_path: Path, machine: Machine) -> None:
     """Else two devices would make the same keys."""
     (tmp_path / "proof").write_text("aa\n")
     seen: set[str] = set()

@@ -22,8 +22,8 @@ from harness.images import busybox_archive
 from harness.processes.spec import write_atomic
 
 NAME = "pi"
-Lend = Callable[[str, Machine], PooledDevice]
-"""Makes a device of that name for one loan of the machine."""
+MakeDevice = Callable[[str, Machine], PooledDevice]
+"""Makes a device of that name on the machine."""
 DOMAIN = """\
 <domain type='{accelerator}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
@@ -58,12 +58,12 @@ DOMAIN = """\
 
 
 @contextlib.contextmanager
-def machine(root: Path, port: int, slow: Callable[[float], None]) -> Generator[tuple[Machine, Lend]]:
+def machine(root: Path, port: int, slow: Callable[[float], None]) -> Generator[tuple[Machine, MakeDevice]]:
     """A machine that runs, with this source's agent and the test image; its console is `logs/machine-pi.log`.
 
-    Yields how to reach it, and what lends it: reverted to this state, for one device at a time. `slow` sets the factor
-    of every limit: from this machine's own speed, before the guest boots from a kernel's boot, and from the guest's
-    speed at the beginning of each loan.
+    Yields how to reach it, and what makes a device on it: reverted to this state, for one device at a time. `slow`
+    sets the factor of every limit: from this machine's own speed, before the guest boots from a kernel's boot, and from
+    the guest's speed each time that it is acquired.
 
     Raises:
         TargetUnavailable: something that it takes is missing here.

@@ -1,4 +1,4 @@
-"""A machine that is lent in one state: that of a snapshot with its memory. Each loan reverts to it, and proves it."""
+"""A machine in the state of a snapshot with its memory: each acquire reverts to it, and proves that."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ sync
 """
 """A file and a line in the journal that the next revert must take away."""
 _PROVE = f"""\
-[ ! -e /etc/{_MARK} ] || {{ echo "the file of the loan before is there: $(cat /etc/{_MARK})"; exit 1; }}
-journalctl --quiet --identifier {_MARK} | grep . && {{ echo "the journal has the loan before"; exit 1; }}
+[ ! -e /etc/{_MARK} ] || {{ echo "the file of the former use is there: $(cat /etc/{_MARK})"; exit 1; }}
+journalctl --quiet --identifier {_MARK} | grep . && {{ echo "the journal has the former use"; exit 1; }}
 date --utc --set "@$1" > /dev/null || exit 1
 exec python3 -c '
 import fcntl, os
@@ -31,7 +31,7 @@ with open("/dev/urandom", "r+b", 0) as kernel, open("/dev/hwrng", "rb", 0) as ho
 print(os.urandom(16).hex())'
 """
 """Sets the clock too, which stood still since the snapshot, and has the kernel draw from the host's randomness anew
-(RNDRESEEDCRNG, random(4)): else each loan has the numbers of the one before."""
+(RNDRESEEDCRNG, random(4)): else each use has the numbers of the former one."""
 
 
 class VolatileDomain(LibvirtDomain):
@@ -59,7 +59,7 @@ class VolatileDomain(LibvirtDomain):
 
 
 class PooledDevice(LibvirtDevice):
-    """A machine of ours for one loan: `acquire` reverts it to its snapshot, so nothing of a former loan is left."""
+    """A machine of ours: `acquire` reverts it to its snapshot, so nothing of a former use is left."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class PooledDevice(LibvirtDevice):
         seen: set[str],
         ready: Callable[[LibvirtDevice], None],
     ) -> None:
-        """`seen` are the random numbers of former loans, and `ready` is called with the device once it is reverted."""
+        """`seen` are the random numbers of former uses, and `ready` is called with the device once it is reverted."""
         super().__init__(name, machine, domain=domain)
         self._volatile, self._seen, self._ready = domain, seen, ready
 
@@ -78,7 +78,7 @@ class PooledDevice(LibvirtDevice):
         """As `Acquirable.acquire`.
 
         Raises:
-            TargetUnavailable: something of the former loan is there after the revert.
+            TargetUnavailable: something of the former use is there after the revert.
             DeviceUnreachable: it does not answer afterwards, or its host key is another one.
         """
         self.close()
@@ -96,6 +96,6 @@ class PooledDevice(LibvirtDevice):
         self._ready(self)
 
     def release(self) -> None:
-        """As `Acquirable.release`: without power; the next loan reverts it."""
+        """As `Acquirable.release`: without power; the next `acquire` reverts it."""
         self.power_off()
         self.returned = True

@@ -14,8 +14,9 @@ from fleet.agent.upgrade.protocol.journal import BadJournal, Release, parse
 from fleet.artifacts.manifest import manifest_path
 from fleet.artifacts.trusted import render
 from fleet.artifacts.verify import check_file, open_manifest
-from fleet.contract.errors import InvalidInput, NotFound
+from fleet.contract.errors import Conflict, InvalidInput, NotFound
 from fleet.contract.upgrade import EXIT_DONE, Manifest, TrustedKeys
+from fleet.contract.wire import decode
 from fleet.contract.written import parse_written
 from fleet.launcher import launcher
 from fleet.topology.capabilities import Applied, RunsCommands
@@ -103,6 +104,26 @@ class FirstAgent(msgspec.Struct, frozen=True):
                 next_step="give what `fleet agent build` wrote; the manifest lies beside it",
             ) from error
 
+    def require_no_older_keys(self, host: RunsCommands, *, taken_over: bool) -> None:
+        """See that the list of release keys is not older than the host's own: it would bring a revoked key back.
+
+        Of a host that is `taken_over` from somebody else, only a list of ours counts: one that has a key of this one.
+
+        Raises:
+            Conflict: it is older.
+        """
+        present = _trusted_on(host)
+        if present is None or self.trusted.number >= present.number:
+            return
+        ours = {key.id for key in present.keys} & {key.id for key in self.trusted.keys}
+        if ours or not taken_over:
+            raise Conflict(
+                f"the list of release keys has the number {self.trusted.number}, and {host} has a later one, "
+                f"{present.number}: the older one may trust a key that was revoked since",
+                next_step="give --trusted-keys as `fleet secrets rotate release_key` left it last; if that file is "
+                f'lost, make a list with "number": {present.number} that revokes what was revoked',
+            )
+
     def files(self, host: RunsCommands) -> list[Applied]:
         """Put the launcher, the template and the keys on the host."""
         program = Path(launcher.__file__).read_bytes()
@@ -126,6 +147,15 @@ class FirstAgent(msgspec.Struct, frozen=True):
 def put_trusted(host: RunsCommands, trusted: TrustedKeys) -> Applied:
     """Put the release keys on the host; an agent reads them at its next upgrade."""
     return host.put(TRUSTED_KEYS_PATH, render(trusted), _PUBLIC)
+
+
+def _trusted_on(host: RunsCommands) -> TrustedKeys | None:
+    """The host's list; None where it has none, or one that no agent can read."""
+    data = host.read(TRUSTED_KEYS_PATH)
+    try:
+        return None if data is None else decode(data, TrustedKeys)
+    except InvalidInput:
+        return None
 
 
 def load_trusted(path: Path) -> TrustedKeys:

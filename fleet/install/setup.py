@@ -70,7 +70,11 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
         Raises:
             FleetError: the host refuses; the message has the output of the command.
         """
-        self._take_over(host)
+        owners = self._owners_before(host)
+        if self.agent is not None:
+            self.agent.require_no_older_keys(host, taken_over=self.replace)
+        if owners is not None:
+            host.put(REPLACED_PATH, msgspec.json.encode(owners), SECRET)
         done = [] if self.policy is None else [host.put(POLICY_PATH, _shown(self.policy), _PUBLIC)]
         return done + self._installed(host)
 
@@ -88,8 +92,8 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
             host.put(_APPLIED_PATH, applied, _PUBLIC)
         return done
 
-    def _take_over(self, host: RunsCommands) -> None:
-        """Make the agent end the workloads of another identity on this host.
+    def _owners_before(self, host: RunsCommands) -> list[Owner] | None:
+        """The identities whose workloads the agent is to end on this host; None where that stays as it is.
 
         Raises:
             Conflict: the host belongs to another identity, and `replace` was not said.
@@ -101,8 +105,7 @@ class FleetDeviceSetupScore(msgspec.Struct, frozen=True):
             if not self.replace:
                 raise _taken(host, before)
             owners = [*(owner for owner in owners if owner != before), before]
-        if owners != known:
-            host.put(REPLACED_PATH, msgspec.json.encode(owners), SECRET)
+        return owners if owners != known else None
 
     def _with_versions(self, host: RunsCommands, agent: FirstAgent) -> list[Applied]:
         config, applied = self._file(host), self._applied(BOOT_UNIT.encode())

@@ -7,20 +7,29 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fleet.agent.upgrade.device.version_store import VersionStore
 from fleet.agent.upgrade.protocol.journal import Journal, parse
 from fleet.artifacts.keys import ReleaseKey
 from fleet.artifacts.manifest import manifest_path
+from fleet.artifacts.trusted import render
 from fleet.artifacts.verify import Refusal
 from fleet.contract.config import AgentConfig, FleetDeviceAuth, MachineKey
-from fleet.contract.errors import FleetError, InvalidInput, NotFound
+from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound
 from fleet.contract.names import DeviceId
 from fleet.contract.upgrade import EXIT_DONE, TrustedKeys
 from fleet.contract.wire import encode
-from fleet.install.first_agent import BOOT_UNIT, LAUNCHER_PATH, TEMPLATE_PATH, FirstAgent, load_trusted
-from fleet.install.setup import FleetDeviceSetupScore
+from fleet.install.first_agent import (
+    BOOT_UNIT,
+    LAUNCHER_PATH,
+    TEMPLATE_PATH,
+    TRUSTED_KEYS_PATH,
+    FirstAgent,
+    load_trusted,
+)
+from fleet.install.setup import CONFIG_PATH, FleetDeviceSetupScore
 from fleet.topology.host import LocalHost, failed
 from harness.doubles.systemctl.units import Unit
 from tests.support.agents import KEY, TRUSTED, built, manifest_of, signed
@@ -183,3 +192,56 @@ def test_trusted_keys_that_are_none(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(encode(TRUSTED))
     assert load_trusted(path).keys == (KEY.public,)
     assert json.loads(encode(TRUSTED))
+
+
+def numbered(number: int, *keys: ReleaseKey, revoked: bool = False) -> TrustedKeys:
+    """A list; with `revoked`, the key that signs our agents is revoked in it."""
+    listed = tuple(msgspec.structs.replace(one, revoked=revoked) for one in TRUSTED.keys)
+    return TrustedKeys((*listed, *(key.public for key in keys)), number=number)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_list_older_than_the_devices_is_refused_before_the_host_is_touched(
+    host: LocalHost, tmp_path: Path, replace: bool
+) -> None:
+    """Else a set-up with a forgotten file would have the device trust a key that leaked."""
+    FleetDeviceSetupScore(CONFIG, first("v0.1.1", numbered(1))).interpret(host)
+    path = tmp_path / TRUSTED_KEYS_PATH.lstrip("/")
+    later = render(numbered(2, ReleaseKey.new(), revoked=True))
+    path.write_bytes(later)
+    commands(tmp_path)
+    before = (tmp_path / CONFIG_PATH.lstrip("/")).read_bytes()
+    other = msgspec.structs.replace(CONFIG, heartbeat_interval=7)
+    with pytest.raises(Conflict, match=r"has the number 1, and .* has a later one, 2"):
+        FleetDeviceSetupScore(other, first("v0.1.1", numbered(1)), replace=replace).interpret(host)
+    assert path.read_bytes() == later
+    assert (tmp_path / CONFIG_PATH.lstrip("/")).read_bytes() == before
+    assert not (tmp_path / "systemctl.log").exists()
+
+
+def test_a_list_of_the_same_number_or_a_later_one_is_put(host: LocalHost, tmp_path: Path) -> None:
+    """The owner may change a list by hand."""
+    path = tmp_path / TRUSTED_KEYS_PATH.lstrip("/")
+    for trusted in (numbered(2), numbered(2, ReleaseKey.new()), numbered(3)):
+        FleetDeviceSetupScore(CONFIG, first("v0.1.1", trusted)).interpret(host)
+        assert path.read_bytes() == render(trusted)
+
+
+def test_a_list_that_no_agent_can_read_is_replaced(host: LocalHost, tmp_path: Path) -> None:
+    FleetDeviceSetupScore(CONFIG, first("v0.1.1")).interpret(host)
+    path = tmp_path / TRUSTED_KEYS_PATH.lstrip("/")
+    path.write_bytes(b"{")
+    FleetDeviceSetupScore(CONFIG, first("v0.1.1")).interpret(host)
+    assert path.read_bytes() == render(TRUSTED)
+
+
+def test_the_list_of_somebody_elses_fleet_does_not_count_where_its_host_is_taken_over(
+    host: LocalHost, tmp_path: Path
+) -> None:
+    FleetDeviceSetupScore(CONFIG, first("v0.1.1")).interpret(host)
+    path = tmp_path / TRUSTED_KEYS_PATH.lstrip("/")
+    path.write_bytes(render(TrustedKeys((ReleaseKey.new().public,), number=9)))
+    with pytest.raises(Conflict, match=r"has the number 0, and .* has a later one, 9"):
+        FleetDeviceSetupScore(CONFIG, first("v0.1.1")).interpret(host)
+    FleetDeviceSetupScore(CONFIG, first("v0.1.1"), replace=True).interpret(host)
+    assert path.read_bytes() == render(TRUSTED)

@@ -262,7 +262,11 @@ def _listed(installed: Installed) -> list[Listed]:
     in_use, now, ending = installed.in_use(devices=True), datetime.now(UTC), expiries(installed)
     kept = ((secret, installed.place.secrets.versions(secret.name)) for secret in SECRETS)
     return [
-        *(listed(secret, found, in_use, now, ending.get(secret.name)) for secret, found in kept if found is not None),
+        *(
+            listed(secret, found, in_use, now, ending.get(secret.name), installed.why_not(secret.name))
+            for secret, found in kept
+            if found is not None
+        ),
         device_keys(in_use, {one["metadata"]["name"]: key_since(one) for one in installed.devices()}),
         release_key(in_use),
         admin_token(),

@@ -205,7 +205,10 @@ _USED_BY = {
     WEB_USER: "nats, operator",
     LOG_READER_USER: "nats, who reads logs",
 }
-_LATER = "it cannot be rotated yet"
+_AT_FIRST = "it cannot be rotated yet: Postgres is given it at its first start only, and no command changes it there"
+_NEVER = "it cannot be rotated: Zitadel has no way to encrypt anew what it keeps"
+_BY_HAND = "it cannot be rotated: it is the first password, and its owner changes it in Zitadel's console"
+_UNSEEN = "it cannot be rotated yet: no command sees which certificates Zitadel and Postgres show"
 
 SECRETS = (
     _seed(ISSUER_SEED, "signs what the callout decides", "callout, nats (public half)", Role.ACCOUNT, _issuers),
@@ -228,11 +231,13 @@ SECRETS = (
         Rotation(new_key, _authorities),
         good_for=timedelta(days=9 * 365),  # of the ten years of its certificate: devices that are away need time
     ),
-    Secret("postgres_pass", "password of the bundled Postgres' owner", digest_of, "postgres, zitadel", why_not=_LATER),
-    Secret("zitadel_db_pass", "password of Zitadel in its Postgres", digest_of, "postgres, zitadel", why_not=_LATER),
-    Secret("zitadel_master_key", "encrypts what the bundled Zitadel keeps", digest_of, "zitadel", why_not=_LATER),
-    Secret("zitadel_admin_pass", "first password of Zitadel's admin", digest_of, "a person", why_not=_LATER),
-    Secret("zitadel_tls_key", "key of Zitadel's certificate", digest_of, "zitadel, postgres", why_not=_LATER),
+    Secret(
+        "postgres_pass", "password of the bundled Postgres' owner", digest_of, "postgres, zitadel", why_not=_AT_FIRST
+    ),
+    Secret("zitadel_db_pass", "password of Zitadel in its Postgres", digest_of, "postgres, zitadel", why_not=_AT_FIRST),
+    Secret("zitadel_master_key", "encrypts what the bundled Zitadel keeps", digest_of, "zitadel", why_not=_NEVER),
+    Secret("zitadel_admin_pass", "first password of Zitadel's admin", digest_of, "a person", why_not=_BY_HAND),
+    Secret("zitadel_tls_key", "key of Zitadel's certificate", digest_of, "zitadel, postgres", why_not=_UNSEEN),
 )
 """In the order in which they are listed."""
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from fleet.rotation.lease import Held
     from fleet.topology.capabilities import Json, ServerPlace
 
-
 T = TypeVar("T")
 _BACK_WITHIN, _INTERVAL = 10.0, 0.1
 """Seconds for devices to come back after their server of NATS was restarted, and between looks."""
@@ -223,18 +222,20 @@ class Installed:
         """See that everybody who must take up another version of a secret can be brought to it.
 
         Raises:
-            NotPermitted: the bundled identity provider shows a certificate of the authority, and is not renewed yet;
-                or we lack rights.
+            NotPermitted: it cannot be rotated on this server; or we lack rights.
             Conflict: the authority has ended, and this is not the way out of it.
         """
         self.require_valid_authority(name, back=back)
         if isinstance(self.place, ChecksRights):
             self.place.require_rights_to_renew()
+        if why_not := self.why_not(name):
+            raise NotPermitted(f"{name}: {why_not}", next_step="see docs/operations.md, After a leak")
+
+    def why_not(self, name: str) -> str:
+        """Why a secret cannot be rotated on this server, though it can elsewhere; empty where it can."""
         if name == AUTHORITY_KEY and self.place.secrets.get("zitadel_tls_key") is not None:
-            raise NotPermitted(
-                f"{name} cannot be rotated yet where the identity provider is bundled: its certificate is by it, too",
-                next_step="see docs/operations.md, After a leak",
-            )
+            return "it cannot be rotated yet where the identity provider is bundled: its certificate is by it, too"
+        return ""
 
     def require_valid_authority(self, name: str, *, back: bool = False) -> None:
         """See that the parts can connect, or that it is the authority itself that is rotated.

@@ -39,14 +39,18 @@ class Listed(msgspec.Struct, frozen=True, rename="camel"):
     devices: dict[str, datetime | None] = {}
 
 
-def listed(secret: Secret, kept: Kept, in_use: InUse, now: datetime, expires: datetime | None = None) -> Listed:
+def listed(
+    secret: Secret, kept: Kept, in_use: InUse, now: datetime, expires: datetime | None = None, why_not: str = ""
+) -> Listed:
     """What is told of it at a time; `expires` is when its certificate ends.
+
+    `why_not` says why it cannot be rotated on this server, though it can elsewhere. It is never due then.
 
     Raises:
         InvalidInput: a value in the store is damaged.
     """
     versions = secret.versions(kept)
-    due = secret.due(kept.made, expires)
+    due = None if why_not else secret.due(kept.made, expires)
     return Listed(
         secret.name,
         secret.what,
@@ -57,9 +61,9 @@ def listed(secret: Secret, kept: Kept, in_use: InUse, now: datetime, expires: da
         kept.made,
         expires,
         due,
-        _state(secret, kept, in_use, due is not None and due <= now),
+        why_not or _state(secret, kept, in_use, due is not None and due <= now),
         dict(secret.seen(kept, in_use).used) if secret.rotation else {},
-        secret.rotation is not None,
+        secret.rotation is not None and not why_not,
     )
 
 

@@ -42,6 +42,7 @@ _FILES = ("--key", "release.key", "--out", "release-2.key", "--trusted-keys", "t
         (("nats_app_pass", "--selector", "site=lab"), 2, "devices are chosen for device_key only"),
         (("device_key", "pi-1"), 3, "no fleet server is installed"),
         (("postgres_pass", "--dry-run"), 7, "postgres_pass: it cannot be rotated yet"),
+        (("zitadel_master_key",), 7, "zitadel_master_key: it cannot be rotated: Zitadel has no way"),
         (("nats_app_pass",), 3, "no fleet server is installed"),
         (("release_key",), 2, "its owner has it"),
         (("release_key", "--key", "a", "--out", "b"), 2, "its owner has it"),
@@ -158,6 +159,18 @@ def test_an_authority_that_was_pasted_into_the_store(installed: Place, fleet: Fl
     status = fleet("server", "status", "--output", "json")
     assert status.code == 0, status.err
     assert "the secret ca_cert is damaged" in status.json["secrets"]["secrets"]
+
+
+def test_a_bundled_provider_keeps_the_authority_and_the_list_says_so(installed: Place, fleet: Fleet) -> None:
+    """It is not due either: else `--due` would end at it."""
+    installed.secrets.get_or_create("zitadel_tls_key", new_key)
+    installed.secrets.get_or_create("zitadel_master_key", lambda: b"x" * 32)
+    listed = {one["name"]: one for one in fleet("secrets", "list", "--output", "json").json}
+    why_not = "it cannot be rotated yet where the identity provider is bundled: its certificate is by it, too"
+    assert (listed["ca_key"]["state"], listed["ca_key"]["rotates"], listed["ca_key"]["due"]) == (why_not, False, None)
+    assert "no way to encrypt anew" in listed["zitadel_master_key"]["state"]
+    refused = fleet("secrets", "rotate", "ca_key")
+    assert (refused.code, f"ca_key: {why_not}" in refused.err) == (7, True), refused.err
 
 
 def test_the_token_of_an_admin(installed: Place, fleet: Fleet, idp: Idp) -> None:

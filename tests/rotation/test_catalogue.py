@@ -194,6 +194,24 @@ def test_a_listing_shows_no_value_and_says_what_is_due() -> None:
     assert "unfinished" in listed(issuer, Kept(OLD.encode()), left, NOW).state
 
 
+def test_of_each_secret_that_cannot_be_rotated_it_is_said_why() -> None:
+    silent = [one for one in SECRETS if one.rotation is None]
+    assert "zitadel_master_key" in {one.name for one in silent}
+    for secret in silent:
+        shown = listed(secret, Kept(b"x", made=NOW - timedelta(days=999)), InUse({}, {}, {}), NOW)
+        before, _, reason = shown.state.partition(": ")
+        assert before in {"it cannot be rotated", "it cannot be rotated yet"}
+        assert len(reason.split()) > 5
+        assert (shown.rotates, shown.due) == (False, None)
+
+
+def test_a_secret_that_one_server_cannot_rotate_is_never_due_there() -> None:
+    kept = Kept(OLD.encode(), made=NOW - timedelta(days=999))
+    in_use = InUse({"nats": server(OLD)}, {"c": callout(OLD)}, {})
+    shown = listed(find("nats_issuer_seed"), kept, in_use, NOW, why_not="it cannot be rotated here")
+    assert (shown.state, shown.rotates, shown.due) == ("it cannot be rotated here", False, None)
+
+
 def test_a_new_authority_is_trusted_by_all_before_a_server_shows_it_and_by_none_of_the_old_afterwards() -> None:
     old, new = new_key(), new_key()
     authorities = {"sha256:one": digest_of(old), "sha256:two": digest_of(new)}

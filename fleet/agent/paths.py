@@ -46,6 +46,11 @@ class AgentPaths(msgspec.Struct, frozen=True):
         return self.root / "run/fleet/secrets"
 
     @property
+    def kept_seals(self) -> Path:
+        """What is sealed for the files of containers that exist."""
+        return self.root / "var/lib/fleet/sealed"
+
+    @property
     def sealing_key(self) -> Path:
         """The private key that opens what is sealed for the device, mode 0600."""
         return self.root / "var/lib/fleet/sealing.key"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,9 +12,17 @@ from fleet.agent.engine import Engine
 from fleet.agent.networks import NoRoom, addresses, ensure_network
 from fleet.agent.problems import Problem
 from fleet.agent.reconcile import Start
+from fleet.agent.sealing import Unopened
 from fleet.agent.volumes import ensure_volume
 from fleet.agent.workload_files import WorkloadFiles
-from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL, container_name, network_name
+from fleet.contract.containers import (
+    DEPLOYMENT_LABEL,
+    DEVICE_LABEL,
+    SERVER_LABEL,
+    SPEC_LABEL,
+    container_name,
+    network_name,
+)
 from fleet.contract.mounts import MountType
 from fleet.contract.owner import Owner
 from fleet.contract.pod import Member
@@ -57,6 +65,20 @@ class Places:
     def is_ours(self, labels: Mapping[str, str] | None, deployment: str) -> bool:
         """Whether something with these labels is the deployment's."""
         return self.labels(deployment).items() <= (labels or {}).items()
+
+    async def restore_secrets(self, deployment: str, containers: Collection[str]) -> Problem | None:
+        """Make the files from Secrets be there of containers that are no longer ordered: a reboot has taken them."""
+        if not self._files.may_lack(deployment):
+            return None
+        for one in await self._engine.containers(f"{DEVICE_LABEL}={self._device}"):
+            if one.id in containers:
+                try:
+                    await self._files.restore(deployment, one.labels.get(SPEC_LABEL, ""))
+                except Unopened as error:
+                    return Problem(Reason.SECRETS_NOT_OPENED, error.what)
+                except OSError as error:
+                    return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {error}")
+        return None
 
     async def make_volumes(self, deployment: str, workload: Container, where: Where) -> Problem | None:
         """Make the volumes that it mounts; one that somebody else has made is a problem."""

@@ -52,7 +52,7 @@ class Sealing:
         """
         if not workload.secret_env:
             return workload
-        env = (await self.contents(deployment, workload, sealed)).env
+        env = (await self.contents(deployment, member_name(workload), sealed)).env
         if missing := sorted(workload.secret_env.keys() - env.keys()):
             raise _unopened(f"what is sealed for {deployment} has no {', '.join(missing)}")
         return msgspec.structs.replace(workload, env={**workload.env, **env}, secret_env={})
@@ -63,10 +63,12 @@ class Sealing:
         Raises:
             Unopened: the login does not open.
         """
-        return (await self.contents(deployment, workload, sealed)).login if workload.image_pull_secret else None
+        if not workload.image_pull_secret:
+            return None
+        return (await self.contents(deployment, member_name(workload), sealed)).login
 
-    async def contents(self, deployment: str, workload: Container, sealed: Sealed | None) -> Contents:
-        """What is sealed for a container; a secret.
+    async def contents(self, deployment: str, member: str, sealed: Sealed | None) -> Contents:
+        """What is sealed for a container, by its name in its pod; a secret.
 
         Raises:
             Unopened: it does not open.
@@ -76,9 +78,7 @@ class Sealing:
         opened = (await self._answer({deployment: sealed}, contents=True)).opened[deployment]
         if opened.contents is None:
             raise _unopened(opened.problem)
-        if isinstance(workload, Member):
-            return opened.contents.containers.get(workload.name, Contents())
-        return opened.contents
+        return opened.contents.containers.get(member, Contents()) if member else opened.contents
 
     async def noted(self, desired_state: DesiredState, known: DesiredState) -> DesiredState:
         """The desired deployments, each with the digest of its secrets; secrets of `known` ones are not opened again.
@@ -112,6 +112,11 @@ class Sealing:
         if answer.problem:
             raise _unopened(answer.problem)
         return answer
+
+
+def member_name(workload: Container) -> str:
+    """A container's name in its pod; empty for one that stands alone."""
+    return workload.name if isinstance(workload, Member) else ""
 
 
 def _unopened(why: str) -> Unopened:

@@ -6,7 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fleet.agent.files import Files
-from fleet.agent.sealing import Sealing, Unopened
+from fleet.agent.kept_seals import KeptSeals, SealedFiles
+from fleet.agent.memory import MOUNTS, disk_below
+from fleet.agent.paths import AgentPaths
+from fleet.agent.sealing import Sealing, Unopened, member_name
 from fleet.contract.containers import spec_hash
 from fleet.contract.sealed import Sealed
 from fleet.contract.wire import Container
@@ -15,8 +18,11 @@ from fleet.contract.wire import Container
 class WorkloadFiles:
     """Both kinds of one device. The second is gone after a reboot, and is written anew from what is sealed."""
 
-    def __init__(self, files: Path, secret_files: Path, sealing: Sealing) -> None:
-        self._plain, self._secret = Files(files), Files(secret_files)
+    def __init__(self, place: AgentPaths, sealing: Sealing) -> None:
+        self._plain, self._secret = Files(place.files), Files(place.secret_files)
+        self._seals = KeptSeals(place.kept_seals)
+        self._in_memory = place.secret_files
+        self._is_device = place.root == Path("/")  # a test's device has its /run on this machine's disk
         self._sealing = sealing
 
     def of(self, deployment: str, workload: Container) -> tuple[Path, Path]:
@@ -36,14 +42,38 @@ class WorkloadFiles:
         plain = {number: (file, file.content.encode()) for number, file in numbered if not file.secret}
         self._plain.write(deployment, spec, plain)
         secret = {number: file for number, file in numbered if file.secret}
-        if secret and self._secret.lacks(deployment, spec):
-            contents = (await self._sealing.contents(deployment, workload, sealed)).files
-            if missing := sorted({file.path for file in secret.values()} - contents.keys()):
-                raise Unopened(f"what is sealed for {deployment} has no {missing[0]}", next_step="apply it again")
-            filled = {number: (file, contents[file.path]) for number, file in secret.items()}
-            self._secret.write(deployment, spec, filled)
+        if not secret or (sealed is None and not self._secret.lacks(deployment, spec)):
+            return
+        if sealed is None:
+            raise Unopened(f"nothing is sealed for {deployment}, which takes secrets", next_step="apply it again")
+        found = SealedFiles(sealed, secret, member_name(workload))
+        await self._fill(deployment, spec, found)
+        self._seals.put(deployment, spec, found)
+
+    def may_lack(self, deployment: str) -> bool:
+        """Whether containers of a deployment take files from Secrets."""
+        return self._seals.has(deployment)
+
+    async def restore(self, deployment: str, spec: str) -> None:
+        """Make the files from Secrets be there again of a container that is no longer ordered; raises as `write`."""
+        if (kept := self._seals.get(deployment, spec)) is not None:
+            await self._fill(deployment, spec, kept)
+
+    async def _fill(self, deployment: str, spec: str, kept: SealedFiles) -> None:
+        if not self._secret.lacks(deployment, spec):
+            return
+        if self._is_device and (kind := disk_below(self._in_memory, MOUNTS.read_text())):
+            raise OSError(
+                f"{self._in_memory} is on {kind}, and secrets are written to memory alone: mount a tmpfs at /run"
+            )
+        contents = (await self._sealing.contents(deployment, kept.member, kept.sealed)).files
+        if missing := sorted({file.path for file in kept.files.values()} - contents.keys()):
+            raise Unopened(f"what is sealed for {deployment} has no {missing[0]}", next_step="apply it again")
+        filled = {number: (file, contents[file.path]) for number, file in kept.files.items()}
+        self._secret.write(deployment, spec, filled)
 
     def keep(self, deployment: str, specs: Collection[str]) -> None:
         """Remove the files of all other workloads of a deployment, which no container has."""
         self._plain.keep(deployment, specs)
         self._secret.keep(deployment, specs)
+        self._seals.keep(deployment, specs)

@@ -21,7 +21,7 @@ from fleet.agent.problems import Problem, WentBack
 from fleet.agent.pulled import Pulled
 from fleet.agent.pulls import Pulls, asked_with
 from fleet.agent.reconcile import PREVIOUS, Action, Named, Remove, RollBack, Run, Start
-from fleet.agent.sealing import Sealing, Unopened
+from fleet.agent.sealing import Sealing, Unopened, member_name
 from fleet.agent.workload_files import WorkloadFiles
 from fleet.contract.confinement import Network, PullPolicy, Update, UpdateOrder
 from fleet.contract.containers import (
@@ -38,7 +38,6 @@ from fleet.contract.containers import (
 )
 from fleet.contract.mounts import MountType
 from fleet.contract.owner import Owner
-from fleet.contract.pod import Member
 from fleet.contract.wire import Container, Reason
 
 _log = structlog.stdlib.get_logger()
@@ -54,7 +53,7 @@ class Workloads:
         self._engine = engine
         self._images = Pulled(place.images)
         self._pulls = Pulls(engine)
-        self._files = WorkloadFiles(place.files, place.secret_files, sealing)
+        self._files = WorkloadFiles(place, sealing)
         self._places = Places(engine, owner, self._files, place.root)
         self._sealing = sealing
         self._root = place.root
@@ -94,7 +93,8 @@ class Workloads:
             case Run():
                 return await self._run(deployment, action, stage)
             case Start():
-                return await self._start(deployment, action)
+                former = (action.container,) if action.workload is None else ()
+                return await self._places.restore_secrets(deployment, former) or await self._start(deployment, action)
             case Remove():
                 return await self._remove(action.containers)
             case RollBack():
@@ -105,7 +105,7 @@ class Workloads:
         problem = await self._refusal(action.workload) or await self._image(deployment, action, stage)
         if problem is not None:
             return problem
-        member = _member(action.workload)
+        member = member_name(action.workload)
         name = container_name(self._device, deployment, member)
         if action.instead_of:
             name = f"{name}.next.{secrets.token_hex(4)}"
@@ -133,7 +133,7 @@ class Workloads:
     async def _image(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
         workload = action.workload
         image, policy = workload.image, workload.pull
-        self._images.used(unit_of(deployment, _member(workload)), image)
+        self._images.used(unit_of(deployment, member_name(workload)), image)
         there = await self._engine.has_image(image, workload.platform)
         if there and policy is not PullPolicy.ALWAYS:
             return None
@@ -232,18 +232,23 @@ class Workloads:
         back = (*action.aside, *_pair(action))
         if not back:
             return problem
+        lost = await self._places.restore_secrets(deployment, [one for one, _ in back])
         try:
             for one, _ in back:
                 await self._engine.start(one)
             await self._engine.remove(action.container)
         except EngineRefused as error:
-            return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {error.what}")
+            why = lost.message if lost else error.what
+            return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {why}")
         for one, member in back:
             await self._call_by_name(deployment, one, member)
         return WentBack(problem.reason, f"{problem.message}; what ran before runs again")
 
     async def _return(self, deployment: str, action: RollBack) -> Problem:
         """The containers before run again; where they cannot, those that were not well go on."""
+        lost = await self._places.restore_secrets(deployment, [one for one, _ in action.back_to])
+        if lost is not None:
+            return WentBack(lost.reason, f"{action.why}; and going back to what ran before: {lost.message}")
         try:
             for one in action.containers:
                 await self._engine.stop(one)
@@ -288,10 +293,6 @@ class Workloads:
     async def _clear_networks(self, containers: Sequence[Details]) -> None:
         pods = {one.labels.get(DEPLOYMENT_LABEL, "") for one in containers if CONTAINER_LABEL in one.labels}
         await clear_networks(self._engine, self._owner, pods)
-
-
-def _member(workload: Container) -> str:
-    return workload.name if isinstance(workload, Member) else ""
 
 
 def _pair(action: Start) -> Named:

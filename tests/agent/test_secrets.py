@@ -10,14 +10,15 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from fleet.contract.buckets import APP_BUCKETS, DESIRED_STATE
-from fleet.contract.confinement import Stop
+from fleet.contract.confinement import Stop, Update
 from fleet.contract.containers import CONTAINER_LABEL, DEVICE_LABEL
 from fleet.contract.mounts import File
 from fleet.contract.pod import Pod, PodContainer, as_sent
 from fleet.contract.sealed import Contents, FromSecret, Sealed
-from fleet.contract.wire import Container, Desired, Phase, Reason
+from fleet.contract.wire import Container, Desired, Health, Phase, Reason
 from fleet.sealing.box import new_key, public_half, seal
 from harness.images import IMAGE
 from tests.agent.stage import STAYS, Stage
@@ -166,6 +167,47 @@ def test_a_reboot_without_a_network_restores_what_takes_secrets(stage: Stage) ->
                 assert memory.read_text() == f"key of {CANARY}\n"
         finally:
             stage.nats.start()
+
+    stage.play(body)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_reboot_after_a_rollback_restores_the_secrets_of_what_runs_again(stage: Stage, damaged: bool) -> None:
+    """The order is for others; those of the container before are kept sealed, and no longer than it is there."""
+    check = Health(command=("false",), interval=0.2, retries=1)
+    ill = msgspec.structs.replace(WITH_SECRETS, health=check, update=Update(deadline=1))
+    kept = stage.root / "var/lib/fleet/sealed/web"
+
+    async def body() -> None:
+        async with stage.agent():
+            key = await sealing_key(stage)
+            await deploy(stage, WITH_SECRETS, contents(), key=key)
+            before = await runs_with(stage, "1")
+            await deploy(stage, ill, contents("another"), key=key, version="2", generation=2)
+            await stage.until("web", Phase.FAILED, Reason.WENT_BACK, generation=2)
+        await asyncio.to_thread(stage.raw.call, "POST", f"/containers/{before}/stop", params={"t": "0"})
+        shutil.rmtree(stage.root / "run/fleet")
+        for one in kept.iterdir() if damaged else ():
+            one.write_bytes(one.read_bytes()[:40])
+        async with stage.agent():
+            if not damaged:
+                again = await stage.eventually(
+                    stage.containers, lambda found: found["web"].state.status == "running", "it runs again"
+                )
+                assert again["web"].id == before
+                (memory,) = (stage.root / "run/fleet/secrets/web").glob("*/1")
+                assert memory.read_text() == f"key of {CANARY}\n"
+                assert in_clear(stage.root / "var", CANARY) == []
+                assert {stat.S_IMODE(one.stat().st_mode) for one in kept.iterdir()} == {0o600}
+            await deploy(stage, WITH_SECRETS, contents("third"), key=key, version="3", generation=3)
+            await runs_with(stage, "3")
+            await stage.eventually(
+                lambda: asyncio.to_thread(lambda: len(list(kept.iterdir()))), lambda left: left == 1, "one is kept"
+            )
+            await stage.withdraw("web")
+            await stage.eventually(
+                lambda: asyncio.to_thread(kept.exists), lambda there: not there, "nothing is kept of what is gone"
+            )
 
     stage.play(body)
 

@@ -13,8 +13,19 @@ from fleet.contract.confinement import Network, Update, UpdateOrder
 from fleet.contract.limits import MAX_POD_CONTAINERS, Id
 from fleet.contract.workload import Container, Container2, ContainerFields, Restart, container_as_sent
 
+_ITSELF = "localhost"
+NAME_RULE = {
+    "rule": f"self != '{_ITSELF}'",
+    "message": f"{_ITSELF} is each container itself, so no container of a pod has that name",
+}
 ContainerName = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=63,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z",
+        extra_json_schema={"x-kubernetes-validations": [NAME_RULE]},
+    ),
 ]
 """An RFC 1123 label, for the other containers of the pod reach it by this name."""
 
@@ -102,6 +113,8 @@ class Pod(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="
             ValueError: one of these, in words.
         """
         _once("the container", (one.name for one in self._all))
+        if _ITSELF in self.parts:
+            raise ValueError(NAME_RULE["message"])
         _once(
             "the port",
             (f"{port.host}/{port.protocol.value} of the device" for one in self._all for port in one.ports),

@@ -37,6 +37,7 @@ from fleet.agent.answers import (
     refused,
 )
 from fleet.agent.creation import Where, creation, log_config, registry_auth
+from fleet.agent.machines import Machines
 from fleet.contract.limits import MAX_DIGESTS
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
@@ -129,15 +130,10 @@ class Engine:
         found = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
         return tuple(sorted({one.rpartition("@")[2] for one in found.repo_digests or []})[:MAX_DIGESTS])
 
-    async def foreign(self, image: str) -> str:
-        """That an image is made for another machine than this one, in words; empty if it is not, or is not known.
-
-        Engines start such an image all the same, and it ends at once, unless the kernel can emulate the machine.
-        """
+    async def machines(self, image: str) -> Machines:
+        """The machine that an image is made for, and this one."""
         made = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
-        here = parse(await self.call("GET", "/version", "ask the version"), Version).arch
-        differs = made.architecture and here and made.architecture != here
-        return f"its image is made for {made.architecture}, and this device is {here}" if differs else ""
+        return Machines(made.architecture, parse(await self.call("GET", "/version", "ask the version"), Version).arch)
 
     async def pull(
         self,

@@ -66,7 +66,7 @@ class Observer:
         self._images = {image: known for image, known in self._images.items() if image in images}
         for image in images - self._images.keys():
             try:
-                self._images[image] = await self._engine.digests(image), await self._engine.foreign(image)
+                self._images[image] = await self._engine.digests(image), (await self._engine.machines(image)).differ
             except (EngineRefused, EngineSilent):
                 self._images[image] = (), ""
 

@@ -13,6 +13,7 @@ import structlog
 from fleet.agent import disk
 from fleet.agent.answers import Details, EngineDown, EngineRefused
 from fleet.agent.engine import Engine
+from fleet.agent.machines import runs
 from fleet.agent.networks import NoRoom, clear_networks
 from fleet.agent.paths import AgentPaths
 from fleet.agent.places import Places
@@ -103,6 +104,7 @@ class Workloads:
     async def _run(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
         """Nothing that runs is touched before its replacement is there: an image, then a container made from it."""
         problem = await self._refusal(action.workload) or await self._image(deployment, action, stage)
+        problem = problem or await self._unfit(action.workload.image)
         if problem is not None:
             return problem
         member = member_name(action.workload)
@@ -155,6 +157,11 @@ class Workloads:
             self._images.pulled(image)
         stage(Reason.STARTING, "")
         return None
+
+    async def _unfit(self, image: str) -> Problem | None:
+        """Whether nothing of an image can run here: what it would replace goes on."""
+        machines = await self._engine.machines(image)
+        return None if runs(*machines) else Problem(Reason.WRONG_PLATFORM, machines.differ)
 
     async def _lacking(self, deployment: str) -> str:
         """Why no image may be fetched, after what nothing needs was removed; empty where there is room."""

@@ -92,11 +92,11 @@ class Stage:
             resync_interval=self.resync,
         )
 
-    def play(self, body: Body) -> None:
+    def play(self, body: Body, *, within: float = 100) -> None:
         """Run `body` with a callout and an operator's connection; logs are kept in `logs`."""
 
         async def go() -> None:
-            async with asyncio.timeout(100), identities(self.nats) as registry:
+            async with asyncio.timeout(within), identities(self.nats) as registry:
                 await registry.put(self.subject, active(self.device))
                 self.bus = await connect(self.nats.login(APP_USER), notice=lambda _: None)
                 await self.bus.ensure(*APP_BUCKETS)

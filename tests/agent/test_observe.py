@@ -9,6 +9,7 @@ import msgspec
 
 from fleet.agent.answers import Details, EngineRefused, EngineSilent, Listed, from_list
 from fleet.agent.engine import Engine
+from fleet.agent.machines import Machines
 from fleet.agent.observe import Observer
 from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL
 from fleet.contract.owner import Owner
@@ -38,8 +39,8 @@ class Showing(Engine):
             raise answer
         return answer
 
-    async def foreign(self, image: str) -> str:
-        return f"not for {image}" if self.answers[image] else ""
+    async def machines(self, image: str) -> Machines:
+        return Machines(image if self.answers[image] else "", "here")
 
 
 def looks(engine: Engine, times: int) -> list[tuple[str, tuple[str, ...]]]:
@@ -60,7 +61,7 @@ def test_an_image_for_another_machine_is_told_with_its_container() -> None:
     async def go() -> list[str]:
         return [one.foreign for one in await Observer(Showing({"a": ("sha256:1",), "b": ()}), OWNER).look()]
 
-    assert asyncio.run(go()) == ["not for a", ""]
+    assert asyncio.run(go()) == ["its image is made for a, and this device is here", ""]
 
 
 def test_an_image_is_asked_for_once_also_when_nothing_is_told_of_it() -> None:

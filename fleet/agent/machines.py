@@ -1,0 +1,65 @@
+"""For which machines a program may be made that this device runs; machines are named as by Go (GOARCH)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+"""What the kernel runs by an emulator (Linux, "Kernel Support for miscellaneous Binary Formats")."""
+_OF_KERNEL = {"x86_64": "amd64", "i686": "386", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm"}
+_RUNS_TOO = {"amd64": "386", "arm64": "arm"}
+"""What many processors of a machine run besides."""
+_ELF = {3: "386", 21: "ppc64le", 22: "s390x", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64"}
+"""By the number in a program's header (elf(5), `e_machine`)."""
+_MAGIC = re.compile(r"^enabled\n(?:.*\n)*magic 7f454c46..(..)(?:..){12}(....)", re.MULTILINE)
+
+
+class Machines(NamedTuple):
+    """The machine that an image is made for, and this one, as the engine tells; empty if it does not."""
+
+    made: str
+    here: str
+
+    @property
+    def differ(self) -> str:
+        """That they differ, in words; empty if they do not, or if that is not known.
+
+        Engines start such an image all the same, and it ends at once unless the machine is emulated.
+        """
+        if not self.made or not self.here or self.made == self.here:
+            return ""
+        return f"its image is made for {self.made}, and this device is {self.here}"
+
+
+def runs(made: str, here: str) -> bool:
+    """Whether an image may run.
+
+    Args:
+        made: The machine that it is made for, as the engine says.
+        here: This one, as the engine says; its kernel may be for another.
+
+    Returns:
+        False only if nothing here can run it, as far as the kernel tells.
+    """
+    own = {here, _OF_KERNEL.get(os.uname().machine, "")} - {""}
+    if not made or not own or made in own | {_RUNS_TOO.get(one) for one in own}:
+        return True
+    try:
+        told = (BINFMT / "status").read_text().strip()
+    except OSError:
+        return True  # it is not mounted, and nobody knows
+    return made not in _ELF.values() or (told == "enabled" and made in _emulated())
+
+
+def _emulated() -> set[str]:
+    found: set[str] = set()
+    for handler in BINFMT.iterdir():
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if magic := _MAGIC.match(handler.read_text()):
+                order = "big" if magic[1] == "02" else "little"
+                found.add(_ELF.get(int.from_bytes(bytes.fromhex(magic[2]), order), ""))
+    return found

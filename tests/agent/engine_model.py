@@ -12,6 +12,7 @@ import msgspec
 from fleet.agent.answers import Details, EngineRefused
 from fleet.agent.creation import Where
 from fleet.agent.engine import Engine
+from fleet.agent.machines import Machines
 from fleet.contract.pod import Member
 from fleet.contract.wire import Container
 
@@ -81,6 +82,9 @@ class EngineModel(Engine):
     async def digests(self, image: str) -> tuple[str, ...]:
         del image
         return ()
+
+    async def machines(self, image: str) -> Machines:
+        return Machines("amd64", "amd64")
 
     async def create(
         self,

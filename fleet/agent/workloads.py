@@ -160,7 +160,10 @@ class Workloads:
 
     async def _unfit(self, image: str) -> Problem | None:
         """Whether nothing of an image can run here: what it would replace goes on."""
-        machines = await self._engine.machines(image)
+        try:
+            machines = await self._engine.machines(image)
+        except EngineRefused:
+            return None  # it does not tell, and may run it all the same
         return None if runs(*machines) else Problem(Reason.WRONG_PLATFORM, machines.differ)
 
     async def _lacking(self, deployment: str) -> str:

@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from fleet.contract.errors import FleetError, NotFound
+from fleet.web.door import CALLER, Caller
 from fleet.web.guard import Guard
 from fleet.web.pages import Pages
 from fleet.web.sessions import COOKIE, Session, Sessions
@@ -79,6 +80,7 @@ class Routes:
         async def checked(request: Request) -> Response:
             session = self._sessions.find(request.cookies.get(COOKIE))
             if session is not None:
+                _keep(request)
                 return await show(request, session)
             if "text/html" not in request.headers.get("accept", ""):
                 return PlainTextResponse("sign in first\n", status_code=401)
@@ -174,6 +176,13 @@ class Routes:
         )
         text = self._pages.page("message", title=title, error=error, href=href, text=to)
         return HTMLResponse(text, status_code=status)
+
+
+def _keep(request: Request) -> None:
+    """Tell whoever accepts connections that this one is of somebody who may look."""
+    caller = getattr(request.state, CALLER, None)
+    if isinstance(caller, Caller):
+        caller.is_signed_in()
 
 
 class _Stream(StreamingResponse):

@@ -21,13 +21,14 @@ from fleet.process.health import listen
 from fleet.web import certificates
 from fleet.web.application import Application
 from fleet.web.cluster import KINDS, Cluster
+from fleet.web.door import Caller, Door, Http, Limits
 from fleet.web.messages import Start
 from fleet.web.subscriber import Subscriber
 
 log = structlog.get_logger()
 
-_CONNECTIONS = 1_000
-"""Connections at the same time; further ones are answered 503."""
+_BESIDE_STREAMS = 200
+"""Connections beside those of pages that are kept up to date; each takes a quarter of a mebibyte."""
 _HEADERS = 32 * 1024
 
 
@@ -85,6 +86,24 @@ async def _serve(server: Server, listener: socket.socket) -> None:
 class Server(uvicorn.Server):
     """Serves until `should_exit` is set, and longer where a browser holds a connection open."""
 
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext, limits: Limits) -> None:
+        """Nobody is let in yet."""
+        super().__init__(config)
+        self._tls = tls
+        self._limits = limits
+        self.doors: tuple[Door, ...] = ()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections at the sockets; uvicorn itself listens nowhere."""
+        await super().startup([])
+        self.doors = tuple(Door(one, self._tls, self._protocol, self._limits) for one in sockets or ())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in any more, and wait for the answers that are under way."""
+        for door in self.doors:
+            await door.close()
+        await super().shutdown(sockets)
+
     def hang_up(self) -> None:
         """Drop what browsers still hold open; the transports end in the loop's next turns."""
         for connection in tuple(self.server_state.connections):
@@ -95,8 +114,11 @@ class Server(uvicorn.Server):
         """Leave signals to the process."""
         yield
 
+    def _protocol(self, caller: Caller) -> Http:
+        return Http(caller, self.config, self.server_state)
 
-def https_server(app: ASGIApp, page: WebPage) -> Server:
+
+def https_server(app: ASGIApp, page: WebPage, limits: Limits | None = None) -> Server:
     """The server to run with `serve([listener])`, and to end with `should_exit`.
 
     Raises:
@@ -107,15 +129,14 @@ def https_server(app: ASGIApp, page: WebPage) -> Server:
         log_config=None,
         access_log=False,
         lifespan="off",
+        ws="none",
         server_header=False,
-        limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=20,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=_HEADERS,
     )
     config.load()
-    config.ssl = _tls(page)
-    return Server(config)
+    return Server(config, _tls(page), limits or Limits(page.most_streams + _BESIDE_STREAMS))
 
 
 def _tls(page: WebPage) -> ssl.SSLContext:

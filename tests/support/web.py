@@ -15,6 +15,7 @@ from fleet.callout.metrics import Metrics
 from fleet.contract.config import WebPage
 from fleet.process.health import listen
 from fleet.web.application import Application
+from fleet.web.door import Door, Limits, Stage
 from fleet.web.service import https_server
 from fleet.web.sessions import COOKIE
 from fleet.web.source import KUBERNETES, NATS
@@ -45,14 +46,14 @@ def web_page(tls: Tls, **changes: object) -> WebPage:
 class RunningPage:
     """Serves until `close`. Everything that touches what it knows goes by `do`."""
 
-    def __init__(self, page: WebPage, namespace: str = "fleet-system") -> None:
+    def __init__(self, page: WebPage, namespace: str = "fleet-system", limits: Limits | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="web page", daemon=True)
         self._thread.start()
         self._listener = listener = listen("127.0.0.1", page.port)
         self.url = f"https://localhost:{listener.getsockname()[1]}"
         self.parts = self.do(lambda: Application(page, namespace, Keys(page.issuer, page.issuer_ca, Metrics())))
-        self._server = https_server(self.parts.asgi, page)
+        self._server = https_server(self.parts.asgi, page, limits)
         self._serving = asyncio.run_coroutine_threadsafe(self._server.serve([listener]), self._loop)
         for source in (KUBERNETES, NATS):
             self.do(lambda source=source: self.parts.store.sources.back(source))
@@ -78,6 +79,14 @@ class RunningPage:
         """Bytes that wait for browsers to read them, beside what the kernel holds."""
         connections = tuple(self._server.server_state.connections)
         return sum(one.transport.get_write_buffer_size() for one in connections)  # type: ignore[union-attr]
+
+    def doors(self) -> tuple[Door, ...]:
+        """Where connections are accepted."""
+        return self._server.doors
+
+    def callers(self, *stages: Stage) -> int:
+        """Connections in these stages."""
+        return self.do(lambda: sum(door.number(*stages) for door in self._server.doors))
 
     def cookie(self, lasts: float = 3600, subject: str = "user-1") -> dict[str, str]:
         """The cookie of somebody who is signed in."""

@@ -28,7 +28,7 @@ from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind, Note
 from fleet.operator.revision_summaries import revision_summaries
 from fleet.process.backoff import Backoff
-from fleet.web.messages import ApiToken, EventMessage, RevisionsMessage, Start
+from fleet.web.messages import BEAT, ApiToken, Beat, EventMessage, RevisionsMessage, Start
 
 log = structlog.get_logger()
 
@@ -117,6 +117,7 @@ class WebProcess:
             work = (
                 asyncio.create_task(self._renew(process), name="token of the web page"),
                 asyncio.create_task(self._hand_on(process), name="news for the web page"),
+                asyncio.create_task(_live(process), name="signs of life for the web page"),
             )
             try:
                 return await process.wait()
@@ -157,6 +158,13 @@ class WebProcess:
 
     async def _token(self) -> str:
         return await self._api.token(WEB_ACCOUNT, _TOKEN_LASTS)
+
+
+async def _live(process: asyncio.subprocess.Process) -> None:
+    """Let the page know that this process works, until cancelled."""
+    while True:
+        await asyncio.sleep(BEAT)
+        await _say(process, Beat())
 
 
 async def _say(process: asyncio.subprocess.Process, line: msgspec.Struct) -> None:

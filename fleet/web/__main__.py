@@ -16,7 +16,7 @@ from fleet.contract.wire import decode
 from fleet.process import logs
 from fleet.process.console import tell
 from fleet.process.umask import tighten
-from fleet.web.messages import ApiToken, EventMessage, RevisionsMessage, Start
+from fleet.web.messages import ApiToken, Beat, EventMessage, RevisionsMessage, Start
 from fleet.web.service import Service
 
 _NICE = 19
@@ -65,7 +65,7 @@ async def _end_the_rest() -> None:
 
 
 async def _read(lines: asyncio.StreamReader, service: Service) -> None:
-    """Take tokens, events, and revisions of deployments; the end of the input is the end of the operator.
+    """Take tokens, signs of life, events, and revisions; the end of the input is the end of the operator.
 
     If the input cannot be read any more, the page ends too, and is started again: it would show what is over.
     """
@@ -86,15 +86,16 @@ async def _take(lines: asyncio.StreamReader, service: Service) -> bool:
     if not line:
         return False
     try:
-        message = msgspec.json.decode(line, type=ApiToken | EventMessage | RevisionsMessage)
+        message = msgspec.json.decode(line, type=ApiToken | Beat | EventMessage | RevisionsMessage)
     except NOT_JSON as error:
         tell(f"fleet web page: the operator said something else: {error}")
         return True
+    service.pulse.heard()
     if isinstance(message, ApiToken):
         service.token = message.text
     elif isinstance(message, RevisionsMessage):
         service.store.keeps(message)
-    else:
+    elif isinstance(message, EventMessage):
         service.store.happened(message)
     return True
 

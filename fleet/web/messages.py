@@ -22,6 +22,14 @@ class Start(msgspec.Struct, frozen=True, rename="camel", tag="start"):
     secret_ages: tuple[SecretAge, ...] = ()
 
 
+BEAT = 10.0
+"""Seconds between two signs of life."""
+
+
+class Beat(msgspec.Struct, frozen=True, rename="camel", tag="beat"):
+    """A further line, each `BEAT` seconds: the operator lives. One that hangs says nothing, and keeps its pipe open."""
+
+
 class ApiToken(msgspec.Struct, frozen=True, rename="camel", tag="token"):
     """A further line: a bearer token for the API server, a secret. The end of the input ends the process."""
 

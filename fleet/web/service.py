@@ -23,6 +23,7 @@ from fleet.web.application import Application
 from fleet.web.cluster import KINDS, Cluster
 from fleet.web.door import Caller, Door, Http, Limits
 from fleet.web.messages import Start
+from fleet.web.pulse import Pulse
 from fleet.web.subscriber import Subscriber
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ class Service:
         self._application = Application(start.page, start.namespace, self._keys)
         self.store = self._application.store
         self.store.secret_ages = start.secret_ages
+        self.pulse = Pulse(self.store.sources)
         self._server = https_server(self._application.asgi, start.page)
         self._listener = listen(start.page.host, start.page.port)
 
@@ -66,6 +68,7 @@ class Service:
             work.append(tasks.create_task(Subscriber(store).run(self._start)))
             work.append(tasks.create_task(self._keys.keep_fresh()))
             work.append(tasks.create_task(self._application.provider.watch(store.sources)))
+            work.append(tasks.create_task(self.pulse.watch()))
             work.append(tasks.create_task(certificates.watch(self._start, store)))
             serving = tasks.create_task(_serve(self._server, self._listener))
             log.info("listening", port=self._listener.getsockname()[1])

@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 LOOK = 10.0
 """Seconds between two looks whether a source answers that has not said anything by itself."""
-KUBERNETES, NATS, PROVIDER = "Kubernetes", "NATS", "identity provider"
+KUBERNETES, NATS, PROVIDER, OPERATOR = "Kubernetes", "NATS", "identity provider", "operator"
 """The sources, as the page names them."""
 
 
@@ -27,13 +27,14 @@ class Sources:
     """All of them; `changed` is called when one begins or ends to answer."""
 
     def __init__(self, now: Callable[[], float], changed: Callable[[], None] = lambda: None) -> None:
-        """Kubernetes and NATS are awaited; the provider counts as there until it fails. `now` is in Unix seconds."""
+        """Kubernetes and NATS are awaited; the others count as there until they fail. `now` is in Unix seconds."""
         self._now = now
         self.changed = changed
         self.known = {
             KUBERNETES: Source(KUBERNETES, "nothing was read yet", now()),
             NATS: Source(NATS, "not connected yet", now()),
             PROVIDER: Source(PROVIDER, "", now()),
+            OPERATOR: Source(OPERATOR, "", now()),
         }
 
     def away(self, name: str, why: str) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,7 +28,7 @@ from fleet.install.rbac import web_rbac
 from fleet.nats.bus import Bus, connect
 from fleet.operator.credentials import read_credentials
 from fleet.web.messages import ApiToken, EventMessage, Start
-from fleet.web.source import KUBERNETES, NATS, PROVIDER
+from fleet.web.source import KUBERNETES, NATS, OPERATOR, PROVIDER
 from harness.probes.browser import attach, chromium, go, press
 from harness.processes.ports import free_port
 from harness.processes.spawn import http_answers, spawn, terminate
@@ -39,7 +39,10 @@ from tests.support.nats import PASSWORDS, Nats
 from tests.support.operator import INFO, define_kinds
 from tests.support.tls import Tls, make_tls
 from tests.support.web import OFFLINE, ONLINE, Json
+from tests.web.operator_input import OperatorInput
 from tests.web.person import Person
+
+Serving = tuple[str, Person, OperatorInput]
 
 
 class Provider:
@@ -108,8 +111,8 @@ class Fleet:
 
 
 @contextmanager
-def page_process(fleet: Fleet, person: Person, log: Path) -> Generator[str]:
-    """The page, told on its standard input what the operator tells it; yields its address."""
+def page_process(fleet: Fleet, person: Person, log: Path) -> Generator[tuple[str, OperatorInput]]:
+    """The page, told on its standard input what the operator tells it; yields its address, and who tells it."""
     event = EventMessage("Device", "pi-2", "Warning", "HeartbeatMissed", "not heard since 11:58", 1000.0, 3)
     objects = {"apiVersion": "v1", "kind": "List", "items": web_rbac(fleet.namespace)}
     fleet.kube.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(objects))
@@ -128,8 +131,9 @@ def page_process(fleet: Fleet, person: Person, log: Path) -> Generator[str]:
         try:
             process.stdin.write(encode(start) + b"\n" + encode(ApiToken(token)) + b"\n" + encode(event) + b"\n")
             process.stdin.flush()
-            wait_until(lambda: http_answers(f"{url}/sign-in"), "the page answers", timeout=60)
-            yield url
+            with closing(OperatorInput(process.stdin)) as operator:
+                wait_until(lambda: http_answers(f"{url}/sign-in"), "the page answers", timeout=60)
+                yield url, operator
         finally:
             process.stdin.close()
             assert process.wait(60) == 0, log.read_text()
@@ -161,18 +165,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(fleet: Fleet, tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Person]]:
-    """The page's address, and who may look at it."""
+def page(fleet: Fleet, tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """The page's address, who may look at it, and who tells it what the operator does."""
     person = Person(fleet.provider.idp, fleet.provider.password, tls, free_port())
     person.grant()
-    with page_process(fleet, person, tmp_path_factory.mktemp("page") / "log") as url:
-        yield url, person
+    with page_process(fleet, person, tmp_path_factory.mktemp("page") / "log") as (url, operator):
+        yield url, person, operator
 
 
 @pytest.fixture
-def tab(browser: Browser, page: tuple[str, Person]) -> Iterator[Page]:
+def tab(browser: Browser, page: Serving) -> Iterator[Page]:
     """The first screen, for somebody who signed in by code, once everything is there."""
-    url, person = page
+    url, person, _ = page
     context = browser.new_context(ignore_https_errors=True, viewport={"width": 1200, "height": 800})
     found = context.new_page()
     go(found, url)
@@ -280,6 +284,12 @@ def test_a_server_that_takes_questions_and_answers_none_is_named(fleet: Fleet, t
     expect(tab.locator("main")).to_contain_text(f"engine podman 8.{list(processes).index(part)}")
     expect(tab.locator(".members a", has_text=f"pi-{part[0].lower()}")).to_be_visible()
     assert tab.evaluate("window.same") is True, "without a reload"
+
+
+def test_an_operator_that_hangs_is_named_and_its_return_is_seen(page: Serving, tab: Page) -> None:
+    with page[2].hung():
+        away(tab, OPERATOR)
+    answers(tab)
 
 
 def test_a_message_of_a_megabyte_is_one_short_line(fleet: Fleet, tab: Page) -> None:

@@ -8,19 +8,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from fleet.contract.errors import FleetError, NotFound, Unreachable
+from fleet.contract.objects import DEPLOYMENTS, DEVICES
+from fleet.contract.printable import one_line
 from fleet.web.store import Store
-from fleet.web.views.commands import for_server
-from fleet.web.views.deployments import deployment_row, deployment_screen
+from fleet.web.views.commands import describe, for_server
+from fleet.web.views.deployments import deployment_row, deployment_screen, unreadable_row
 from fleet.web.views.device import device_screen
 from fleet.web.views.due import due
 from fleet.web.views.history import Event, events_of, history
 from fleet.web.views.now import now
-from fleet.web.views.rollouts import rollouts
+from fleet.web.views.rollouts import rollouts, unreadable_rollout
+from fleet.web.views.trouble import unreadable_trouble
 
 _LINES = 12
 """Changes that the first screen and a device's screen show."""
 _PAST = 20
 """Happenings and events that a screen shows."""
+_KINDS = {"device": ("Device", DEVICES), "deployment": ("FleetDeployment", DEPLOYMENTS)}
+"""The kind of object that a screen shows, and its plural, by the screen."""
 _KEPT = 64
 """Screens that are kept as they were last, for all pages that show them."""
 
@@ -60,14 +65,26 @@ class Pages:
 
     def _screen(self, kind: str, name: str) -> str:
         known = self._store
+        of, plural = _KINDS.get(kind, ("", ""))
+        if of and (unread := known.unreadable[of].get(name)) is not None:
+            command, events = describe(plural, name, self._namespace), self._events(of, name)
+            shown = unreadable_trouble(unread)
+            return self._templates.get_template("_unreadable.html").render(
+                name=one_line(name), wrong=shown, back=f"/{kind}s", command_text=command, events=events
+            )
         template = self._templates.get_template(f"_{kind}.html")
         match kind:
             case "now":
-                unwell = [(known.devices[name], known.summaries[name]) for name in sorted(known.troubled)]
+                troubled = sorted(known.troubled)
+                unwell = [(known.devices[name], known.summaries[name]) for name in troubled if name in known.devices]
+                unread = known.unreadable["FleetDeployment"].values()
                 shown = now(
                     (len(known.summaries), known.online),
-                    [summary for _, summary in unwell],
-                    rollouts(known.deployments.values(), unwell, known.workloads, self._namespace),
+                    [known.summaries[name] for name in troubled],
+                    (
+                        *(unreadable_rollout(one, self._namespace) for one in unread),
+                        *rollouts(known.deployments.values(), unwell, known.workloads, self._namespace),
+                    ),
                     known.sources.missing,
                     known.tail.since(0, _LINES)[0][::-1],
                     due(known.certificates, known.secret_ages, known.now(), self._namespace),
@@ -78,6 +95,7 @@ class Pages:
                 return template.render(device=self._device(name), events=self._events("Device", name))
             case "deployments":
                 rows = [deployment_row(one) for one in known.deployments.values()]
+                rows += [unreadable_row(one) for one in known.unreadable["FleetDeployment"].values()]
                 rows.sort(key=lambda one: (one.state == "ready", one.name))
                 return template.render(rows=rows, complete=known.complete)
             case "deployment":

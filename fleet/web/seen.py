@@ -83,6 +83,31 @@ def parse_deployment(data: bytes) -> Deployment:
     return item
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """An object that is there and does not parse: why, and since when that is known, RFC 3339."""
+
+    name: str
+    why: str
+    since: str
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Head(msgspec.Struct):
+    metadata: _Named
+
+
+def name_of(data: bytes) -> str:
+    """The name of an object, whatever else it holds.
+
+    Raises:
+        InvalidInput: it has none.
+    """
+    return decode(data, _Head).metadata.name
+
+
 def condition(item: Device | Deployment, kind: str) -> Condition | None:
     """The condition of a type, if it was written."""
     return next((known for known in item.status.conditions if known.type == kind), None)

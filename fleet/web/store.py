@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import msgspec
 import structlog
@@ -18,15 +17,17 @@ import structlog
 from fleet.contract.config import SecretAge
 from fleet.contract.errors import InvalidInput
 from fleet.contract.objects import Device, WorkloadStatus
+from fleet.contract.printable import one_line
 from fleet.contract.states import DeviceStates, read_state
 from fleet.contract.wire import DeviceInfo
 from fleet.operator.objects import parse
 from fleet.operator.reconcile.workloads import as_told
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
-from fleet.web.seen import Deployment, condition, parse_deployment
+from fleet.web.news import News, all_told, deployment_news, device_news, seconds, state_text, verdict
+from fleet.web.seen import Deployment, Unreadable, name_of, parse_deployment
 from fleet.web.source import Sources
 from fleet.web.tail import Tail
-from fleet.web.views.row import Row, Summary, summary
+from fleet.web.views.row import Row, Summary, summary, unreadable_summary
 
 log = structlog.get_logger()
 
@@ -34,7 +35,6 @@ _EVENTS = 2_000
 """Events that are kept, of all objects."""
 
 Listener = Callable[[], None]
-T = TypeVar("T")
 
 
 class Store:
@@ -49,6 +49,8 @@ class Store:
         self.deployments: dict[str, Deployment] = {}
         self.infos: dict[str, DeviceInfo] = {}
         self.said: dict[str, tuple[WorkloadStatus, ...]] = {}
+        self.unreadable: dict[str, dict[str, Unreadable]] = {"Device": {}, "FleetDeployment": {}}
+        """Objects that do not parse, by kind and name. Of a device there is also a summary, and no `Device`."""
         self.summaries: dict[str, Summary] = {}
         self.troubled: set[str] = set()
         self.certificates: dict[str, float] = {}
@@ -117,52 +119,76 @@ class Store:
     # What Kubernetes tells: `cluster.Taker`.
 
     def listed(self, kind: str, items: Sequence[bytes]) -> None:
-        """All objects of a kind."""
-        if kind == "Device":
-            found = {one.metadata.name: one for one in _readable(items, lambda data: parse(data, Device))}
-            for name in self.devices.keys() - found.keys():
-                self._drop_device(name)
-            for device in found.values():
-                self._put_device(device)
-        else:
-            deployments = _readable(items, parse_deployment)
-            self.deployments = {one.metadata.name: one for one in deployments}
+        """All objects of a kind. After the first list, it tells of what changed while nothing was heard."""
+        again = kind in self._listed
+        names = {self._take(kind, data, again=again, live=False) for data in items}
+        for name in self._names(kind) - names:
+            self._drop(kind, name)
         self._listed.add(kind)
         self.complete = len(self._listed) == 2
         self._bump()
 
     def told(self, kind: str, data: bytes, *, deleted: bool) -> None:
         """One object that changed."""
-        if kind == "Device":
-            for device in _readable((data,), lambda one: parse(one, Device)):
-                self._device_told(device, deleted=deleted)
-        else:
-            for deployment in _readable((data,), parse_deployment):
-                self._deployment_told(deployment, deleted=deleted)
+        if not deleted:
+            self._take(kind, data, again=True, live=True)
+        elif name := _name(data):
+            self._drop(kind, name)
         self._bump()
 
-    def _device_told(self, device: Device, *, deleted: bool) -> None:
-        name, before = device.metadata.name, self.devices.get(device.metadata.name)
-        if deleted:
-            self._drop_device(name)
-            self.tail.add(self.now(), "Device", name, "deleted")
-            return
-        self._put_device(device)
-        for text in _device_news(before, device):
-            self.tail.add(self.now(), "Device", name, text)
+    def _names(self, kind: str) -> set[str]:
+        return {*(self.summaries if kind == "Device" else self.deployments), *self.unreadable[kind]}
 
-    def _deployment_told(self, item: Deployment, *, deleted: bool) -> None:
-        name = item.metadata.name
-        if deleted:
+    def _take(self, kind: str, data: bytes, *, again: bool, live: bool) -> str:
+        """Keep an object, and say what changed if it was read `again`; returns its name, empty where it has none."""
+        name = _name(data)
+        if not name:
+            return ""
+        before = self.unreadable[kind].pop(name, None)
+        try:
+            if kind == "Device":
+                device = parse(data, Device)
+                news = device_news(before or self.devices.get(name), device)
+                self._put_device(device)
+            else:
+                item = parse_deployment(data)
+                news = deployment_news(before or self.deployments.get(name), item)
+                self.deployments[name] = item
+        except InvalidInput as error:
+            news = self._put_unreadable(kind, name, error.what, before)
+        for one in news if again else ():
+            at = None if live else seconds(one.moment)
+            self._say(kind, name, one.text, self.now() if at is None else min(at, self.now()))
+        return name
+
+    def _put_unreadable(self, kind: str, name: str, why: str, before: Unreadable | None) -> list[News]:
+        """An object that is there and cannot be read is shown by its name; what was read of it before is not so."""
+        since = before.since if before else datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        found = self.unreadable[kind][name] = Unreadable(name, one_line(why), since)
+        if kind == "Device":
+            self._forget_device(name)
+            self._summarized(name, unreadable_summary(found))
+        else:
             self.deployments.pop(name, None)
-            self.tail.add(self.now(), "FleetDeployment", "", f"{name} deleted")
-            return
-        self.deployments[name] = item
-        ready = condition(item, "Ready")
-        told = f"{ready.reason}: {ready.message}" if ready else "accepted"
-        self.tail.add(
-            self.now(), "FleetDeployment", "", f"{name} generation {item.metadata.generation} {told}".rstrip(": ")
-        )
+        return [] if before is not None and before.why == found.why else [News(f"cannot be read: {why}")]
+
+    def _drop(self, kind: str, name: str) -> None:
+        """An object is not there any more."""
+        self.unreadable[kind].pop(name, None)
+        if kind == "Device":
+            self._forget_device(name)
+            self._count(self.summaries.pop(name, None), -1)
+            self.troubled.discard(name)
+            self._moved(name)
+        else:
+            self.deployments.pop(name, None)
+        self._say(kind, name, "deleted", self.now())
+
+    def _say(self, kind: str, name: str, text: str, at: float) -> None:
+        if kind == "Device":
+            self.tail.add(at, kind, name, text)
+        else:
+            self.tail.add(at, kind, "", f"{name} {text}")
 
     # What NATS tells.
 
@@ -188,10 +214,10 @@ class Store:
                 continue
             one = as_told(deployment, state)
             known = before.get(deployment)
-            same = known is not None and _verdict(known) == _verdict(one)
+            same = known is not None and verdict(known) == verdict(one)
             found.append(msgspec.structs.replace(one, since=known.since if known and same else moment))
             if not same:
-                self.tail.add(self.now(), "device-state", name, _state_text(one))
+                self.tail.add(self.now(), "device-state", name, state_text(one))
         for gone in before.keys() - states.states.keys():
             self.tail.add(self.now(), "device-state", name, f"{gone} is gone")
         if name in self.devices:
@@ -217,16 +243,13 @@ class Store:
         name = device.metadata.name
         self.devices[name] = device
         said = self.said.get(name)
-        if said is not None and list(map(_all_told, said)) == list(map(_all_told, device.status.workloads)):
+        if said is not None and list(map(all_told, said)) == list(map(all_told, device.status.workloads)):
             del self.said[name]  # the operator has heard the same, and knows since when
         self._summarize(name)
 
-    def _drop_device(self, name: str) -> None:
+    def _forget_device(self, name: str) -> None:
         for known in (self.devices, self.said, self.infos):
             known.pop(name, None)
-        self._count(self.summaries.pop(name, None), -1)
-        self.troubled.discard(name)
-        self._moved(name)
 
     def _summarize(self, name: str) -> None:
         device = self.devices.get(name)
@@ -235,7 +258,10 @@ class Store:
         info = self.infos.get(name)
         if info is not None:
             device = msgspec.structs.replace(device, status=msgspec.structs.replace(device.status, info=info))
-        before, after = self.summaries.get(name), summary(device, self.workloads(name))
+        self._summarized(name, summary(device, self.workloads(name)))
+
+    def _summarized(self, name: str, after: Summary) -> None:
+        before = self.summaries.get(name)
         if before == after:
             return
         self._count(before, -1)
@@ -259,35 +285,10 @@ class Store:
             listener()
 
 
-def _readable(items: Iterable[bytes], read: Callable[[bytes], T]) -> Iterable[T]:
-    """Those that parse; one that does not costs none of the others, and the operator names it."""
-    for data in items:
-        try:
-            yield read(data)
-        except InvalidInput as error:
-            log.warning("an object is left out", why=error.what)
-
-
-def _device_news(before: Device | None, after: Device) -> list[str]:
-    """What to say of a device that changed: each condition that did."""
-    if before is None:
-        return ["created"]
-    known = {one.type: (one.status, one.reason) for one in before.status.conditions}
-    changed = [one for one in after.status.conditions if known.get(one.type) != (one.status, one.reason)]
-    news = [f"{one.type} {one.status} ({one.reason}) {one.message}".rstrip() for one in changed]
-    if before.spec != after.spec:
-        news.append("what is wanted of it changed")
-    return news
-
-
-def _state_text(one: WorkloadStatus) -> str:
-    return f"{one.name} {one.phase} ({one.reason}) generation {one.generation} {one.message}".rstrip()
-
-
-def _verdict(one: WorkloadStatus) -> tuple[object, ...]:
-    return one.name, one.generation, one.phase, one.reason, one.message
-
-
-def _all_told(one: WorkloadStatus) -> tuple[object, ...]:
-    """A verdict with the containers of a pod: a status has no room for those of many pods."""
-    return *_verdict(one), one.containers
+def _name(data: bytes) -> str:
+    """The name of an object; empty where it has none, which costs none of the others."""
+    try:
+        return name_of(data)
+    except InvalidInput as error:
+        log.warning("an object is left out", why=error.what)
+        return ""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.names import DeploymentName
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP
+from fleet.contract.printable import one_line
 from fleet.contract.wire import Reason
 
 _REPLACE = "fleet device enroll --device-id {name} --out {name}.json --replace"
@@ -35,7 +38,7 @@ def for_device(name: str, reasons: tuple[str, ...], namespace: str, unwell: tupl
     wanted = [_BY_REASON[reason].format(name=name) for reason in reasons if reason in _BY_REASON]
     wanted += [_LOGS.format(name=name, workload=workload) for workload in unwell]
     wanted += [_SHOW.format(name=name)]
-    return [*_within(wanted, namespace), f"kubectl describe {DEVICES}.{GROUP} {name} -n {namespace}"]
+    return [*_within(wanted, namespace), describe(DEVICES, name, namespace)]
 
 
 def for_deployment(name: str, namespace: str, *, unwell: str = "", may_go_back: bool = False) -> list[str]:
@@ -47,7 +50,12 @@ def for_deployment(name: str, namespace: str, *, unwell: str = "", may_go_back: 
     wanted += [f"fleet deployment show {name}"]
     if may_go_back:
         wanted += [f"fleet deployment history {name}", f"fleet deployment rollback {name} --dry-run"]
-    return [*_within(wanted, namespace), f"kubectl describe {DEPLOYMENTS}.{GROUP} {name} -n {namespace}"]
+    return [*_within(wanted, namespace), describe(DEPLOYMENTS, name, namespace)]
+
+
+def describe(kind: str, name: str, namespace: str) -> str:
+    """What shows an object of a kind (its plural) whatever it holds; its name is quoted where a shell asks for it."""
+    return f"kubectl describe {kind}.{GROUP} {shlex.quote(one_line(name))} -n {namespace}"
 
 
 def for_server(namespace: str) -> list[str]:

@@ -12,9 +12,10 @@ from fleet.contract.objects import Device, StrategyType, WorkloadStatus
 from fleet.contract.printable import one_line, shortened
 from fleet.contract.wire import Phase
 from fleet.web.messages import RevisionSummary
-from fleet.web.seen import Deployment, condition
+from fleet.web.seen import Deployment, Unreadable, condition
 from fleet.web.views.commands import for_deployment, tells_more
 from fleet.web.views.device import Shown
+from fleet.web.views.trouble import UNREADABLE
 
 _SHOWN = 50
 """Devices of one state that are named."""
@@ -121,6 +122,11 @@ def deployment_row(item: Deployment) -> DeploymentRow:
         one_line(ready.reason) if ready and item.current else "NotYetSeen",
         ready.last_transition_time if ready else item.metadata.creation_timestamp,
     )
+
+
+def unreadable_row(item: Unreadable) -> DeploymentRow:
+    """The line of a deployment that does not parse."""
+    return DeploymentRow(one_line(item.name), "", 0, "", None, None, None, None, UNREADABLE, item.why, item.since)
 
 
 def deployment_screen(

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from fleet.cli.reasons import DEPLOYMENTS
+from fleet.contract import objects
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Device, WorkloadStatus
 from fleet.contract.printable import one_line
 from fleet.contract.wire import Phase
-from fleet.web.seen import Deployment, condition
-from fleet.web.views.commands import for_deployment
+from fleet.web.seen import Deployment, Unreadable, condition
+from fleet.web.views.commands import describe, for_deployment
 from fleet.web.views.row import Summary
+from fleet.web.views.trouble import unreadable_trouble
 
 _NAMED = 6
 """Devices that are named of those that a rollout waits for; the deployment's screen has them all."""
@@ -59,6 +61,26 @@ def rollouts(
         _rollout(one, troubled, workloads, namespace) for one in sorted(deployments, key=lambda one: one.metadata.name)
     )
     return tuple(one for one in found if one is not None)
+
+
+def unreadable_rollout(item: Unreadable, namespace: str) -> Rollout:
+    """A deployment that does not parse goes nowhere."""
+    trouble = unreadable_trouble(item)
+    return Rollout(
+        name=one_line(item.name),
+        ready=0,
+        matched=0,
+        failed=0,
+        reason=trouble.reason,
+        means=trouble.means,
+        next_step=trouble.next_step,
+        message=trouble.message,
+        since=item.since,
+        halted=False,
+        blockers=(),
+        more=0,
+        command=describe(objects.DEPLOYMENTS, item.name, namespace),
+    )
 
 
 def _rollout(item: Deployment, troubled: Troubled, workloads: Workloads, namespace: str) -> Rollout | None:

@@ -9,8 +9,8 @@ import msgspec
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Device, WorkloadStatus
 from fleet.contract.printable import one_line
-from fleet.web.seen import condition
-from fleet.web.views.trouble import Trouble, device_troubles
+from fleet.web.seen import Unreadable, condition
+from fleet.web.views.trouble import UNREADABLE, Trouble, device_troubles, unreadable_trouble
 
 COLUMNS = ("Name", "Online", "Reason", "Since", "Version", "Upgraded", "Deployments", "Trouble", "Labels")
 """The heads of the table, in the order in which it has them."""
@@ -56,6 +56,13 @@ def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
         labels=",".join(f"{key}={value}" for key, value in sorted(labels.items())),
     )
     return Summary(row, troubles, labels.get("site", ""))
+
+
+def unreadable_summary(item: Unreadable) -> Summary:
+    """The row and the trouble of a device that does not parse."""
+    trouble = unreadable_trouble(item)
+    row = Row(one_line(item.name), "unknown", UNREADABLE, item.since, "", "", 0, trouble.reason, "")
+    return Summary(row, (trouble,), "")
 
 
 def _online(device: Device) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from fleet.cli.reasons import DEVICES, UPGRADES, WORKLOADS, Table
 from fleet.contract.objects import Condition, Device, WorkloadStatus
 from fleet.contract.upgrade import UpgradePhase
-from fleet.web.seen import condition
+from fleet.web.seen import Unreadable, condition
 
 _LOGS = ": `fleet device logs ID --deployment NAME`"
 """Ends advice in words; the page offers the command itself, with the names in their places."""
@@ -50,6 +50,15 @@ class Trouble(msgspec.Struct, frozen=True):
     means: str
     next_step: str
     workload: str = ""
+
+
+UNREADABLE = "cannot be read"
+
+
+def unreadable_trouble(item: Unreadable) -> Trouble:
+    """What is wrong with an object that does not parse."""
+    means = "the object is not as this server's definition of it demands, and counts for nothing until it is corrected"
+    return Trouble("object", "InvalidSpec", f"{UNREADABLE}: {item.why}", item.since, means, "correct what it names")
 
 
 def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tuple[Trouble, ...]:

@@ -21,7 +21,7 @@ from fleet.web.views.rollouts import rollouts, unreadable_rollout
 from fleet.web.views.trouble import unreadable_trouble
 
 _LINES = 12
-"""Changes that the first screen and a device's screen show."""
+"""Changes that the first screen shows."""
 _PAST = 20
 """Happenings and events that a screen shows."""
 _KINDS = {"device": ("Device", DEVICES), "deployment": ("FleetDeployment", DEPLOYMENTS)}
@@ -125,8 +125,7 @@ class Pages:
         if device is None:
             raise self._missing(f"device {name}", "see the list of devices")
         said = known.workloads(name)
-        seen = list(known.tail.of(name, _LINES))
-        past = history(device, said, seen, known.seen_since, _PAST)
+        past = history(device, said, known.tail.of(name), _PAST)
         return device_screen(device, known.summaries[name], said, known.info(name), past, self._namespace)
 
 

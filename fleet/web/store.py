@@ -61,8 +61,6 @@ class Store:
         """What the operator told Kubernetes, the newest last."""
         self.revisions: dict[str, tuple[RevisionSummary, ...]] = {}
         """The revisions of each deployment that the operator keeps, the newest first."""
-        self.seen_since = now()
-        """Since when the changes in `tail` are all that there were, as far as it keeps them."""
         self.online = 0
         self.version = 1
         self.complete = False
@@ -183,6 +181,7 @@ class Store:
         else:
             self.deployments.pop(name, None)
         self._say(kind, name, "deleted", self.now())
+        self.tail.forget(name)
 
     def _say(self, kind: str, name: str, text: str, at: float) -> None:
         if kind == "Device":

@@ -1,19 +1,20 @@
 """What happened to a device, the newest first: what its status tells of the past, and what this page's server saw.
 
 A status says of each condition and each workload only its last change. It survives a restart of the page's server, and
-what that saw does not; so the status tells of the time before, and what was seen of the time since.
+what that saw does not; it also has what was missed while Kubernetes or NATS was away. So each change that a status
+tells stands beside what was seen, unless that was the last to be seen of the same condition or workload.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 import msgspec
 
 from fleet.contract.objects import Device, WorkloadStatus
 from fleet.contract.printable import one_line
 from fleet.web.messages import EventMessage
+from fleet.web.news import seconds
 from fleet.web.tail import Line
 
 
@@ -45,35 +46,46 @@ def events_of(events: Iterable[EventMessage], kind: str, name: str, most: int) -
 
 
 def history(
-    device: Device, workloads: Sequence[WorkloadStatus], seen: Sequence[Line], seen_since: float, most: int
+    device: Device, workloads: Sequence[WorkloadStatus], seen: Sequence[Line], most: int
 ) -> tuple[Happening, ...]:
-    """At most `most`; `seen` are lines about the device, of which there are all since `seen_since` (Unix seconds)."""
-    # The same change is told once, also where the operator's clock is behind ours.
-    again = {line.text for line in seen}
-    before = [one for one in _told(device, workloads) if one.at < seen_since and one.text not in again]
-    since = [Happening(line.at, line.source, line.text) for line in seen]
-    return tuple(sorted((*since, *before), key=lambda one: one.at, reverse=True)[:most])
+    """At most `most`; `seen` are lines about the device, the newest first."""
+    told = [one.happening for one in _told(device, workloads) if not one.was_seen(seen)]
+    found = [*(Happening(line.at, line.source, line.text) for line in seen), *told]
+    return tuple(sorted(found, key=lambda one: one.at, reverse=True)[:most])
 
 
-def _told(device: Device, workloads: Sequence[WorkloadStatus]) -> Iterable[Happening]:
-    moments = [(device.metadata.creation_timestamp, "Device", "created")]
+class _Told(msgspec.Struct, frozen=True):
+    """A change that the status tells: what it is about, and how that stands, as lines of the tail begin."""
+
+    happening: Happening
+    about: str
+    stands: str
+
+    def was_seen(self, seen: Sequence[Line]) -> bool:
+        """Whether what was seen last of the same is this change; times do not tell, for clocks differ."""
+        own = (line for line in seen if line.source == self.happening.source and line.text.startswith(self.about))
+        last = next(own, None)
+        return last is not None and last.text.startswith(self.stands)
+
+
+def _told(device: Device, workloads: Sequence[WorkloadStatus]) -> Iterable[_Told]:
+    moments = [(device.metadata.creation_timestamp, "Device", "created", "created", "")]
     moments += [
-        (one.last_transition_time, "Device", f"{one.type} {one.status} ({one.reason}) {one.message}")
+        (one.last_transition_time, "Device", f"{one.type} ", f"{one.type} {one.status} ({one.reason})", one.message)
         for one in device.status.conditions
     ]
     moments += [
-        (one.since, "device-state", f"{one.name} {one.phase} ({one.reason}) generation {one.generation} {one.message}")
+        (
+            one.since,
+            "device-state",
+            f"{one.name} ",
+            f"{one.name} {one.phase} ({one.reason}) generation {one.generation}",
+            one.message,
+        )
         for one in workloads
     ]
-    for moment, source, text in moments:
-        at = _seconds(moment)
+    for moment, source, about, stands, message in moments:
+        at = seconds(moment)
         if at is not None:
-            yield Happening(at, source, one_line(text.rstrip()))
-
-
-def _seconds(moment: str) -> float | None:
-    """Unix seconds of an RFC 3339 time; None where it is none, as a status may hold what a device wrote."""
-    try:
-        return datetime.fromisoformat(moment).timestamp()
-    except (ValueError, OverflowError):
-        return None
+            text = one_line(f"{stands} {message}".rstrip())
+            yield _Told(Happening(at, source, text), one_line(about), one_line(stands))

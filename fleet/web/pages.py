@@ -75,15 +75,14 @@ class Pages:
         template = self._templates.get_template(f"_{kind}.html")
         match kind:
             case "now":
-                troubled = sorted(known.troubled)
-                unwell = [(known.devices[name], known.summaries[name]) for name in troubled if name in known.devices]
+                troubled = [known.summaries[name] for name in sorted(known.troubled)]
                 unread = known.unreadable["FleetDeployment"].values()
                 shown = now(
                     (len(known.summaries), known.online),
-                    [known.summaries[name] for name in troubled],
+                    troubled,
                     (
                         *(unreadable_rollout(one, self._namespace) for one in unread),
-                        *rollouts(known.deployments.values(), unwell, known.workloads, self._namespace),
+                        *rollouts(known.deployments.values(), troubled, known.workloads, self._namespace),
                     ),
                     known.sources.missing,
                     known.tail.since(0, _LINES)[0][::-1],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -35,7 +35,12 @@ class Summary(msgspec.Struct, frozen=True):
 
     row: Row
     troubles: tuple[Trouble, ...]
-    site: str
+    labels: Mapping[str, str]
+
+    @property
+    def site(self) -> str:
+        """Where it is, as far as a label says so."""
+        return self.labels.get("site", "")
 
 
 def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
@@ -55,14 +60,14 @@ def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
         trouble=one_line(", ".join(dict.fromkeys(one.reason for one in troubles))),
         labels=",".join(f"{key}={value}" for key, value in sorted(labels.items())),
     )
-    return Summary(row, troubles, labels.get("site", ""))
+    return Summary(row, troubles, labels)
 
 
 def unreadable_summary(item: Unreadable) -> Summary:
     """The row and the trouble of a device that does not parse."""
     trouble = unreadable_trouble(item)
     row = Row(one_line(item.name), "unknown", UNREADABLE, item.since, "", "", 0, trouble.reason, "")
-    return Summary(row, (trouble,), "")
+    return Summary(row, (trouble,), {})
 
 
 def _online(device: Device) -> str:

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from fleet.contract.errors import FleetError, TimedOut, Unreachable
+from fleet.web.destination import HOME
 from fleet.web.provider import Authorization, Provider
 
 log = structlog.get_logger()
@@ -30,7 +31,8 @@ _CODE_LASTS = 600.0
 class Login(msgspec.Struct):
     """One sign-in. `token` is a secret, `error` what ended it; while both are empty it is under way.
 
-    `opened` is the session that came of it: its cookie, a secret, and its end in Unix seconds.
+    `opened` is the session that came of it: its cookie, a secret, and its end in Unix seconds. `to` is the screen that
+    was asked for.
     """
 
     asked: Authorization | None
@@ -43,6 +45,7 @@ class Login(msgspec.Struct):
     error: FleetError | None = None
     opened: tuple[str, float] | None = None
     task: asyncio.Task[None] | None = None
+    to: str = HOME
 
     def __repr__(self) -> str:
         return "Login(...)"
@@ -68,19 +71,19 @@ class Logins:
         for cookie in tuple(self._under_way):
             self.forget(cookie)
 
-    async def begin_device(self) -> tuple[str, Login]:
-        """Ask for a code, and for its approval from then on; returns the cookie, a secret.
+    async def begin_device(self, to: str = HOME) -> tuple[str, Login]:
+        """Ask for a code, and for its approval from then on; returns the cookie, a secret. `to` is a screen of ours.
 
         Raises:
             FleetError: as `Provider.begin_device`.
         """
         asked = await self._provider.begin_device()
-        login = Login(asked, self._now(), asked.expires_in)
+        login = Login(asked, self._now(), asked.expires_in, to=to)
         login.task = asyncio.create_task(self._poll(login, asked), name="device login")
         return self._kept(login), login
 
-    def begin_code(self) -> tuple[str, Login]:
-        """Prepare a sign-in at the provider's own page; returns the cookie, a secret."""
+    def begin_code(self, to: str = HOME) -> tuple[str, Login]:
+        """Prepare a sign-in at the provider's own page; returns the cookie, a secret. `to` is a screen of ours."""
         login = Login(
             None,
             self._now(),
@@ -88,6 +91,7 @@ class Logins:
             state=secrets.token_urlsafe(_BYTES),
             nonce=secrets.token_urlsafe(_BYTES),
             verifier=secrets.token_urlsafe(_BYTES),
+            to=to,
         )
         return self._kept(login), login
 

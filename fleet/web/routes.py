@@ -20,6 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from fleet.contract.errors import FleetError, NotFound
+from fleet.web.destination import asked_for, sign_in_for
 from fleet.web.door import CALLER, Caller
 from fleet.web.guard import Guard
 from fleet.web.pages import Pages
@@ -84,7 +85,8 @@ class Routes:
                 return await show(request, session)
             if "text/html" not in request.headers.get("accept", ""):
                 return PlainTextResponse("sign in first\n", status_code=401)
-            return RedirectResponse("/sign-in", status_code=303)
+            asked = asked_for(request.scope.get("raw_path", b""), request.scope["query_string"])
+            return RedirectResponse(sign_in_for(asked), status_code=303)
 
         return checked
 

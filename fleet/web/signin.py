@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import time
+from urllib.parse import quote
 
 import segno
 import structlog
@@ -16,6 +17,7 @@ from fleet.contract.config import VIEWER_ROLE, WebPage
 from fleet.contract.errors import FleetError, NotPermitted, Unreachable
 from fleet.contract.printable import one_line
 from fleet.web import logins, sessions
+from fleet.web.destination import HOME, own_path
 from fleet.web.logins import Login, Logins
 from fleet.web.pages import Pages
 from fleet.web.provider import Provider
@@ -60,11 +62,13 @@ class SignIn:
         cookie = request.cookies.get(logins.COOKIE)
         if "again" in request.query_params:
             self.logins.forget(cookie)
-        login = self.logins.find(cookie)
+        login, to = self.logins.find(cookie), _to(request)
+        if login is not None:
+            to = login.to = login.to if to == HOME else to
         if login is not None and login.error is not None:
             self.logins.forget(cookie)
-            return self._shown(request, None, login.error)
-        return self._shown(request, login, None)
+            return self._shown(request, None, login.error, to)
+        return self._shown(request, login, None, to)
 
     async def _picture(self, request: Request) -> Response:
         login = self.logins.find(request.cookies.get(logins.COOKIE))
@@ -77,11 +81,12 @@ class SignIn:
 
     async def _begin_device(self, request: Request) -> Response:
         self.logins.forget(request.cookies.get(logins.COOKIE))
+        to = _to(request)
         try:
-            cookie, _ = await self.logins.begin_device()
+            cookie, _ = await self.logins.begin_device(to)
         except FleetError as error:
             self._provider_said(error)
-            return self._shown(request, None, error, status=503)
+            return self._shown(request, None, error, to, status=503)
         self._provider_said(None)
         response = RedirectResponse("/sign-in", status_code=303)
         _set(response, logins.COOKIE, cookie, "strict")
@@ -102,19 +107,20 @@ class SignIn:
             login.error = error
             return JSONResponse({"state": "failed"}) if by_script else RedirectResponse("/sign-in", status_code=303)
         self.logins.forget_soon(cookie)
-        response = JSONResponse({"state": "done"}) if by_script else RedirectResponse("/", status_code=303)
+        done = {"state": "done", "to": login.to}
+        response = JSONResponse(done) if by_script else RedirectResponse(login.to, status_code=303)
         self._signed_in(response, login.opened)
         return response
 
     async def _to_provider(self, request: Request) -> Response:
         self.logins.forget(request.cookies.get(logins.COOKIE))
-        cookie, login = self.logins.begin_code()
+        cookie, login = self.logins.begin_code(_to(request))
         try:
             url = await self._provider.authorize_url(_return_address(request), login.state, login.nonce, login.verifier)
         except FleetError as error:
             self.logins.forget(cookie)
             self._provider_said(error)
-            return self._shown(request, None, error, status=503)
+            return self._shown(request, None, error, login.to, status=503)
         response = RedirectResponse(url, status_code=303)
         # The provider's page sends the browser back from another site, where a strict cookie would stay behind.
         _set(response, logins.COOKIE, cookie, "lax")
@@ -134,9 +140,9 @@ class SignIn:
             token = await self._provider.exchange(asked.get("code", ""), _return_address(request), login.verifier)
             opened = await self._open(token)
         except FleetError as error:
-            return self._shown(request, None, error, status=403)
+            return self._shown(request, None, error, login.to if login is not None else HOME, status=403)
         # A page in between: a redirect that another site began would not carry the strict cookie.
-        response = HTMLResponse(self._pages.page("signed_in"))
+        response = HTMLResponse(self._pages.page("signed_in", to=login.to))
         self._signed_in(response, opened)
         return response
 
@@ -166,7 +172,9 @@ class SignIn:
         elif error is None:
             self._sources.back(PROVIDER)
 
-    def _shown(self, request: Request, login: Login | None, error: FleetError | None, status: int = 200) -> Response:
+    def _shown(
+        self, request: Request, login: Login | None, error: FleetError | None, to: str, status: int = 200
+    ) -> Response:
         asked = login.asked if login is not None else None
         text = self._pages.page(
             "sign_in",
@@ -181,8 +189,14 @@ class SignIn:
             issuer=self._config.issuer,
             role=VIEWER_ROLE,
             by_page=bool(self._config.client_id),
+            to="" if to == HOME else f"to={quote(to, safe='')}",
         )
         return HTMLResponse(text, status_code=status)
+
+
+def _to(request: Request) -> str:
+    """The screen that was asked for before the sign-in."""
+    return own_path(request.query_params.get("to", ""))
 
 
 def _address(login: Login) -> str:

@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from harness.processes.ports import free_port
+from tests.doubles.zitadel.idp import Idp, double_at, healthy
 from tests.support.tls import Tls
 from tests.support.web import RunningPage, web_page
+from tests.web.place import Place
 
 
 @pytest.fixture
@@ -30,3 +32,21 @@ def viewer(page: RunningPage) -> Iterator[httpx.Client]:
 def unused_port() -> int:
     """A port that was free a moment ago."""
     return free_port()
+
+
+@pytest.fixture(scope="module")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
+    """The double of this module."""
+    with double_at(tmp_path_factory.mktemp("idp")) as found:
+        yield found
+
+
+@pytest.fixture
+def place(idp: Idp, tls: Tls, unused_port: int) -> Iterator[Place]:
+    """A page whose person has no role yet."""
+    healthy(idp)
+    idp.set(deviceInterval=1)
+    made = Place(idp, tls, unused_port)
+    yield made
+    made.page.close()
+    healthy(idp)

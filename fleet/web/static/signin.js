@@ -9,8 +9,8 @@ async function check() {
     // A connection that hangs is given up, or nobody would ever ask again.
     const signal = AbortSignal.timeout(10000);
     const answer = await fetch("/sign-in/check", { method: "POST", headers: { accept: "application/json" }, signal });
-    const { state } = await answer.json();
-    if (state === "done") return location.replace("/");
+    const { state, to } = await answer.json();
+    if (state === "done") return location.replace(to);
     if (state === "failed") return location.replace("/sign-in");
   } catch {
     waiting.textContent = "This page's server does not answer; it is asked again.";

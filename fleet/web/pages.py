@@ -1,4 +1,4 @@
-"""Screens as markup. Everything that is put into a template is escaped by it."""
+"""Screens as markup. Everything that is put into a template is escaped by it, also what no one would see."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Pages:
         self._namespace = namespace
         self._kept: dict[str, tuple[int, str]] = {}
         folder = Path(__file__).parent / "templates"
-        self._templates = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+        self._templates = Environment(
+            loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, finalize=_as_text
+        )
         self._templates.filters["sentence"] = sentence
 
     def page(self, template: str, **values: object) -> str:
@@ -128,8 +130,13 @@ class Pages:
         return device_screen(device, known.summaries[name], said, known.info(name), past, self._namespace)
 
 
+def _as_text(value: object) -> object:
+    """What a template puts out: a text as what it is, whoever wrote it; markup of ours stays."""
+    return one_line(value) if type(value) is str else value
+
+
 def sentence(text: str) -> Markup:
     """A sentence of ours as markup: a capital first, a mark last, and what stands between backticks as code."""
-    whole = f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}"
+    whole = one_line(f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}")
     parts = (str(escape(part)) for part in whole.split("`"))
     return Markup("".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts)))  # noqa: S704

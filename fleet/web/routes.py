@@ -127,7 +127,8 @@ class Routes:
 
     async def _rows(self, _: Request, __: Session) -> Response:
         rows = [self._store.summaries[name].row for name in sorted(self._store.summaries)]
-        return Response(msgspec.json.encode({"rows": rows}), media_type="application/json")
+        content = {"rows": rows, "complete": self._store.complete}
+        return Response(msgspec.json.encode(content), media_type="application/json")
 
     async def _events(self, request: Request, session: Session) -> Response:
         kind, name = request.path_params["kind"], request.path_params.get("name", "")

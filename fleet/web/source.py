@@ -7,6 +7,8 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from fleet.contract.printable import one_line
+
 log = structlog.get_logger()
 
 LOOK = 10.0
@@ -40,8 +42,8 @@ class Sources:
     def away(self, name: str, why: str) -> None:
         """A source does not answer."""
         before = self.known[name]
-        if before.why != why:
-            self.known[name] = Source(name, why, before.since)
+        if before.why != one_line(why):
+            self.known[name] = Source(name, one_line(why), before.since)
             log.warning("a source is away", source=name, why=why)
             self.changed()
 

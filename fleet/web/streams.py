@@ -69,20 +69,24 @@ class ScreenFeed:
 
 
 class RowsFeed:
-    """The rows of the devices that changed."""
+    """The rows of the devices that changed, and whether every device is known."""
 
     def __init__(self, store: Store, seen: int) -> None:
         """The page has all rows as they were at the version `seen`."""
         self._store = store
         self._seen = seen
+        self._complete: bool | None = None
 
     def news(self) -> list[Event]:
         """See `Feed`."""
         rows, gone = self._store.rows_since(self._seen)
+        complete = self._store.complete
         self._seen = self._store.version
-        if not (rows or gone):
+        if not (rows or gone or complete is not self._complete):
             return []
-        return [Event("rows", msgspec.json.encode({"rows": rows, "gone": gone}).decode())]
+        self._complete = complete
+        news = {"rows": rows, "gone": gone, "complete": complete}
+        return [Event("rows", msgspec.json.encode(news).decode())]
 
 
 class TailFeed:

@@ -55,10 +55,28 @@ def visit(page: RunningPage, context: BrowserContext) -> Callable[[str], Page]:
 @pytest.mark.parametrize("path", SCREENS)
 def test_before_anything_is_known_a_screen_says_that_it_loads(visit: Callable[[str], Page], path: str) -> None:
     tab = visit(path)
-    words = {"/": "Loading", "/devices": "0 of 0 devices", "/deployments": "Loading", "/tail": "waiting for the first"}
+    words = {"/": "Loading", "/devices": "Loading", "/deployments": "Loading", "/tail": "waiting for the first"}
     expect(tab.locator("main")).to_contain_text(words[path])
     expect(tab.locator("main")).not_to_contain_text("Nothing is wrong")
     inspect(tab, f"{path} loading")
+
+
+def test_a_list_that_has_loaded_and_is_empty_says_so_without_a_reload(
+    page: RunningPage, visit: Callable[[str], Page]
+) -> None:
+    tab = visit("/devices")
+    expect(tab.locator("#none")).to_contain_text("Loading")
+    page.show()
+    expect(tab.locator("#none")).to_contain_text("There are no devices yet")
+
+
+def test_half_a_character_in_the_tails_filter_is_no_end_of_it(page: RunningPage, visit: Callable[[str], Page]) -> None:
+    tab = visit("/tail")
+    tab.locator("#q").evaluate("(q) => { q.value = '\\ud800'; q.dispatchEvent(new Event('input')); }")
+    page.change("Device", device("pi-1", OFFLINE))
+    expect(tab.locator("#count")).to_contain_text("1 change")
+    expect(tab.locator("#lines li")).to_have_count(0)
+    assert tab.evaluate("location.search") == "?q=%EF%BF%BD"
 
 
 @pytest.mark.parametrize("path", SCREENS)

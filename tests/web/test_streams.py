@@ -72,7 +72,9 @@ def test_a_list_is_told_which_rows_changed_and_which_went(page: RunningPage) -> 
         page.change("Device", device("pi-1"), deleted=True)
         assert json.loads(until(read, "rows")[2])["gone"] == ["pi-1"]
     with stream(page, "/events/devices", page.cookie(), **{"last-event-id": changed[0]}) as read:
-        assert json.loads(until(read, "rows")[2]) == {"rows": [], "gone": ["pi-1"]}, "it goes on where it was"
+        assert json.loads(until(read, "rows")[2]) == {"rows": [], "gone": ["pi-1"], "complete": True}, (
+            "it goes on where it was"
+        )
     with stream(page, "/events/devices", page.cookie(), **{"last-event-id": "another-process-7"}) as read:
         assert [row[0] for row in json.loads(until(read, "rows")[2])["rows"]] == ["pi-2"], "all of it again"
 

@@ -19,6 +19,7 @@ let order = [];
 let found = [];
 let drawn = "";
 let early = [];
+let complete = false; // whether the server knows of every device
 
 function put(row) {
   const text = [row[NAME], STATES[row[ONLINE]], row[REASON], row[VERSION], row[UPGRADED], row[TROUBLE], row[LABELS]];
@@ -47,10 +48,16 @@ export function filter() {
   found = order.filter((one) => wanted(one, words, shown.value));
   count.textContent = `${found.length} of ${order.length} devices`;
   none.hidden = found.length > 0;
-  none.textContent = order.length ? "No device matches the filter." : "There are no devices yet: fleet device enroll brings the first one in.";
+  none.textContent = nothing();
   table.setAttribute("aria-rowcount", String(found.length + 1));
   drawn = "";
   draw();
+}
+
+function nothing() {
+  if (order.length) return "No device matches the filter.";
+  if (!complete) return "Loading: Kubernetes has not told of every device yet.";
+  return "There are no devices yet: fleet device enroll brings the first one in.";
 }
 
 function cell(row, column) {
@@ -111,7 +118,8 @@ function draw() {
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
-function change({ rows: changed, gone }) {
+function change({ rows: changed, gone, complete: all }) {
+  complete = all;
   let moved = gone.length > 0;
   for (const name of gone) rows.delete(name);
   for (const row of changed) {
@@ -169,6 +177,7 @@ fetch("/devices.json")
   .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(String(answer.status)))))
   .then((all) => {
     for (const row of all.rows) put(row);
+    complete = all.complete;
     for (const news of early) change(news);
     early = null;
     sort();

@@ -85,7 +85,8 @@ pause.addEventListener("click", () => {
 });
 q.value = new URLSearchParams(location.search).get("q") ?? "";
 q.addEventListener("input", () => {
-  history.replaceState(null, "", q.value ? `/tail?q=${encodeURIComponent(q.value)}` : "/tail");
+  // A lone surrogate has no encoding of its own: URLSearchParams puts a mark in its place, where others throw.
+  history.replaceState(null, "", q.value ? `/tail?${new URLSearchParams({ q: q.value })}` : "/tail");
   draw();
 });
 document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());

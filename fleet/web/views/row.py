@@ -53,12 +53,12 @@ def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
         name=device.metadata.name,
         online=_online(device),
         reason=one_line(online.reason) if online else "NotYetSeen",
-        since=online.last_transition_time if online else device.metadata.creation_timestamp,
-        version=str(info.agent_version) if info else "",
+        since=one_line(online.last_transition_time if online else device.metadata.creation_timestamp),
+        version=one_line(str(info.agent_version)) if info else "",
         upgraded=one_line(upgraded.reason) if upgraded else "",
         deployments=device.status.deployments,
         trouble=one_line(", ".join(dict.fromkeys(one.reason for one in troubles))),
-        labels=",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        labels=one_line(",".join(f"{key}={value}" for key, value in sorted(labels.items()))),
     )
     return Summary(row, troubles, labels)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from fleet.cli.reasons import DEVICES, UPGRADES, WORKLOADS, Table
 from fleet.contract.objects import Condition, Device, WorkloadStatus
+from fleet.contract.printable import one_line
 from fleet.contract.upgrade import UpgradePhase
 from fleet.web.seen import Unreadable, condition
 
@@ -99,11 +100,11 @@ def _wrong(device: Device) -> list[tuple[str, Condition]]:
 def _of(table: Table, about: str, known: Condition) -> Trouble:
     advice = table.get(known.reason)
     means, step = (advice.means, advice.next_step) if advice else (_UNTOLD, "read the message")
-    return Trouble(about, known.reason, known.message, known.last_transition_time, means, step)
+    return Trouble(about, one_line(known.reason), known.message, known.last_transition_time, means, step)
 
 
 def _workload(one: WorkloadStatus) -> Trouble:
     advice = WORKLOADS.get(one.reason)
     means, step = (advice.means, advice.next_step) if advice else (_UNTOLD, "read the message")
-    about = f"workload {one.name}"
-    return Trouble(about, one.reason, one.message, one.since, means, step.removesuffix(_LOGS), one.name)
+    about = f"workload {one_line(one.name)}"
+    return Trouble(about, one_line(one.reason), one.message, one.since, means, step.removesuffix(_LOGS), one.name)

@@ -19,7 +19,7 @@ from fleet.process.umask import tighten
 from fleet.web.messages import ApiToken, Beat, EventMessage, RevisionsMessage, Start
 from fleet.web.service import Service
 
-_NICE = 19
+NICE = 19
 """The lowest priority: what the operator decides goes before what people look at (measured: `docs/web.md`)."""
 _LONGEST_LINE = 1024 * 1024
 _TURNS = 4
@@ -30,7 +30,7 @@ def main() -> None:
     """Serve until the input ends, SIGTERM or SIGINT."""
     tighten()
     logs.configure("web")
-    os.nice(_NICE)
+    os.nice(NICE)
     try:
         asyncio.run(_run())
     except FleetError as error:

@@ -47,8 +47,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Connections with TLS, which cost memory."""
     silent: int = 256
     """Connections that have sent nothing yet, beside those."""
-    asks_within: float = 10.0
-    """From the connection to the end of the first request's head."""
+    asks_within: float = 30.0
+    """From the connection to the end of the first request's head. On a machine that is full the page comes last."""
     rests: float = 25.0
     """Between an answer and the end of the next request's head. The server ends an idle connection in words before."""
     answered_within: float = 60.0

@@ -122,7 +122,9 @@ def page_process(fleet: Fleet, person: Person, log: Path) -> Generator[tuple[str
     config = msgspec.structs.replace(person.config, **user)
     start = Start(config, fleet.namespace, fleet.nats.url, fleet.nats.tls.ca, access.url, access.ca)
     url = f"https://localhost:{config.port}"
-    argv = [sys.executable, "-W", "error", "-m", "fleet.web"]
+    # Not at the lowest priority: what is seen here must not wait for whatever else this machine does.
+    program = "from fleet.web import __main__ as page; page.NICE = 0; page.main()"
+    argv = [sys.executable, "-W", "error", "-c", program]
     with (
         log.open("wb") as output,
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT) as process,

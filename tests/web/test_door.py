@@ -143,9 +143,10 @@ def test_who_does_not_come_to_tls_is_closed(tls: Tls, words: bytes) -> None:
 
 @pytest.mark.parametrize("words", [b"", PART], ids=["nothing", "a part of a request"])
 def test_who_does_not_come_to_a_request_is_closed(tls: Tls, words: bytes) -> None:
-    # Time enough for TLS on any machine.
     with page_with(tls, Limits(open=10, asks_within=3)) as page, Strangers(page) as strangers:
-        assert is_closed(strangers.tls(words))
+        with contextlib.suppress(OSError):  # on a machine that is full it may be closed before TLS stands
+            assert is_closed(strangers.tls(words))
+        wait_until(lambda: page.callers(*Stage) == 0, "it is forgotten", timeout=60)
 
 
 @pytest.mark.parametrize("then", [b"", PART], ids=["nothing", "a part of a request"])

@@ -20,8 +20,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from fleet.contract.errors import FleetError, NotFound
+from fleet.web.acceptor import CONNECTION, Connection
 from fleet.web.destination import asked_for, sign_in_for
-from fleet.web.door import CALLER, Caller
 from fleet.web.guard import Guard
 from fleet.web.pages import Pages
 from fleet.web.sessions import COOKIE, Session, Sessions
@@ -182,10 +182,10 @@ class Routes:
 
 
 def _keep(request: Request) -> None:
-    """Tell whoever accepts connections that this one is of somebody who may look."""
-    caller = getattr(request.state, CALLER, None)
-    if isinstance(caller, Caller):
-        caller.is_signed_in()
+    """Protect the request's connection from being closed for another one: its user may look."""
+    connection = getattr(request.state, CONNECTION, None)
+    if isinstance(connection, Connection):
+        connection.authenticated()
 
 
 class _Stream(StreamingResponse):

@@ -19,9 +19,9 @@ from fleet.contract.config import WebPage
 from fleet.contract.errors import InvalidInput
 from fleet.process.health import listen
 from fleet.web import certificates
+from fleet.web.acceptor import Acceptor, Connection, Http, Limits
 from fleet.web.application import Application
 from fleet.web.cluster import KINDS, Cluster
-from fleet.web.door import Caller, Door, Http, Limits
 from fleet.web.messages import Start
 from fleet.web.pulse import Pulse
 from fleet.web.subscriber import Subscriber
@@ -94,17 +94,17 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._tls = tls
         self._limits = limits
-        self.doors: tuple[Door, ...] = ()
+        self.acceptors: tuple[Acceptor, ...] = ()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections at the sockets; uvicorn itself listens nowhere."""
         await super().startup([])
-        self.doors = tuple(Door(one, self._tls, self._protocol, self._limits) for one in sockets or ())
+        self.acceptors = tuple(Acceptor(one, self._tls, self._protocol, self._limits) for one in sockets or ())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let nobody in any more, and wait for the answers that are under way."""
-        for door in self.doors:
-            await door.close()
+        for acceptor in self.acceptors:
+            await acceptor.close()
         await super().shutdown(sockets)
 
     def hang_up(self) -> None:
@@ -117,8 +117,8 @@ class Server(uvicorn.Server):
         """Leave signals to the process."""
         yield
 
-    def _protocol(self, caller: Caller) -> Http:
-        return Http(caller, self.config, self.server_state)
+    def _protocol(self, connection: Connection) -> Http:
+        return Http(connection, self.config, self.server_state)
 
 
 def https_server(app: ASGIApp, page: WebPage, limits: Limits | None = None) -> Server:

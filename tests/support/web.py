@@ -14,8 +14,8 @@ from fleet.callout.keys import Keys
 from fleet.callout.metrics import Metrics
 from fleet.contract.config import WebPage
 from fleet.process.health import listen
+from fleet.web.acceptor import Acceptor, Limits, Stage
 from fleet.web.application import Application
-from fleet.web.door import Door, Limits, Stage
 from fleet.web.service import https_server
 from fleet.web.sessions import COOKIE
 from fleet.web.source import KUBERNETES, NATS
@@ -80,13 +80,13 @@ class RunningPage:
         connections = tuple(self._server.server_state.connections)
         return sum(one.transport.get_write_buffer_size() for one in connections)  # type: ignore[union-attr]
 
-    def doors(self) -> tuple[Door, ...]:
+    def acceptors(self) -> tuple[Acceptor, ...]:
         """Where connections are accepted."""
-        return self._server.doors
+        return self._server.acceptors
 
-    def callers(self, *stages: Stage) -> int:
+    def connections(self, *stages: Stage) -> int:
         """Connections in these stages."""
-        return self.do(lambda: sum(door.number(*stages) for door in self._server.doors))
+        return self.do(lambda: sum(acceptor.number(*stages) for acceptor in self._server.acceptors))
 
     def cookie(self, lasts: float = 3600, subject: str = "user-1") -> dict[str, str]:
         """The cookie of somebody who is signed in."""

@@ -1,4 +1,4 @@
-"""Who holds connections and asks nothing keeps nobody out, and costs little."""
+"""Connections without a request keep no user out, and cost little."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from fleet.web.door import Limits, Stage
+from fleet.web.acceptor import Limits, Stage
 from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, device, web_page
 
 HOURS = 10_000.0
-SLOW: dict[str, Any] = {"asks_within": HOURS, "rests": HOURS, "answered_within": HOURS}
+SLOW: dict[str, Any] = {"first_request_within": HOURS, "idle_within": HOURS, "answered_within": HOURS}
 """No time ends anything: what goes, goes for want of room."""
 ASK = b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PART = b"GET /sign-in HTTP/1.1\r\n"
@@ -100,26 +100,26 @@ def test_of_those_that_say_nothing_the_oldest_go(tls: Tls) -> None:
         silent: list[socket.socket] = []
         for number in range(8):
             silent.append(strangers.connect())
-            wait_until(lambda: page.callers(Stage.SILENT) == min(number + 1, 5), "it is counted", timeout=60)  # noqa: B023
+            wait_until(lambda: page.connections(Stage.SILENT) == min(number + 1, 5), "it is counted", timeout=60)  # noqa: B023
         assert all(map(is_closed, silent[:3]))
         assert answers(page)
         assert is_closed(silent[3]), "it gave way to the one that was answered"
-        wait_until(lambda: page.callers(*Stage) == 4, "the answered one is gone", timeout=60)
+        wait_until(lambda: page.connections(*Stage) == 4, "the answered one is gone", timeout=60)
         silent[-1].close()
-        wait_until(lambda: page.callers(*Stage) == 3, "so is one that ended by itself", timeout=60)
+        wait_until(lambda: page.connections(*Stage) == 3, "so is one that ended by itself", timeout=60)
 
 
 @pytest.mark.parametrize("words", [b"", PART, ASK], ids=["nothing", "a part of a request", "one request"])
 def test_those_with_tls_that_ask_nothing_give_way(tls: Tls, words: bytes) -> None:
     with page_with(tls, Limits(open=4, **SLOW)) as page, Strangers(page) as strangers:
         held: list[socket.socket] = []
-        stage = Stage.RESTING if words is ASK else Stage.OPENING
+        stage = Stage.IDLE if words is ASK else Stage.HANDSHAKE
         for number in range(4):
             held.append(strangers.tls(words))
-            wait_until(lambda: page.callers(stage) == number + 1, "it is counted", timeout=60)  # noqa: B023
+            wait_until(lambda: page.connections(stage) == number + 1, "it is counted", timeout=60)  # noqa: B023
         assert answers(page)
         assert is_closed(held[0]), "the oldest gave way"
-        wait_until(lambda: page.callers(*Stage) == 3, "the others are still there", timeout=60)
+        wait_until(lambda: page.connections(*Stage) == 3, "the others are still there", timeout=60)
 
 
 def test_a_handshake_that_stands_still_gives_way(tls: Tls) -> None:
@@ -127,31 +127,31 @@ def test_a_handshake_that_stands_still_gives_way(tls: Tls) -> None:
         begun = [strangers.connect() for _ in range(2)]
         for number, one in enumerate(begun):
             one.sendall(b"\x16")
-            wait_until(lambda: page.callers(Stage.OPENING) == number + 1, "TLS has begun", timeout=60)  # noqa: B023
+            wait_until(lambda: page.connections(Stage.HANDSHAKE) == number + 1, "TLS has begun", timeout=60)  # noqa: B023
         assert answers(page)
         assert is_closed(begun[0])
 
 
 @pytest.mark.parametrize("words", [b"", b"\x16"], ids=["nothing", "a byte"])
 def test_who_does_not_come_to_tls_is_closed(tls: Tls, words: bytes) -> None:
-    with page_with(tls, Limits(open=10, asks_within=0.2)) as page, Strangers(page) as strangers:
+    with page_with(tls, Limits(open=10, first_request_within=0.2)) as page, Strangers(page) as strangers:
         one = strangers.connect()
         one.sendall(words)
         assert is_closed(one)
-        wait_until(lambda: page.callers(*Stage) == 0, "it is forgotten", timeout=60)
+        wait_until(lambda: page.connections(*Stage) == 0, "it is forgotten", timeout=60)
 
 
 @pytest.mark.parametrize("words", [b"", PART], ids=["nothing", "a part of a request"])
 def test_who_does_not_come_to_a_request_is_closed(tls: Tls, words: bytes) -> None:
-    with page_with(tls, Limits(open=10, asks_within=3)) as page, Strangers(page) as strangers:
+    with page_with(tls, Limits(open=10, first_request_within=3)) as page, Strangers(page) as strangers:
         with contextlib.suppress(OSError):  # on a machine that is full it may be closed before TLS stands
             assert is_closed(strangers.tls(words))
-        wait_until(lambda: page.callers(*Stage) == 0, "it is forgotten", timeout=60)
+        wait_until(lambda: page.connections(*Stage) == 0, "it is forgotten", timeout=60)
 
 
 @pytest.mark.parametrize("then", [b"", PART], ids=["nothing", "a part of a request"])
 def test_who_has_an_answer_and_asks_no_more_is_closed(tls: Tls, then: bytes) -> None:
-    with page_with(tls, Limits(open=10, rests=0.2)) as page, Strangers(page) as strangers:
+    with page_with(tls, Limits(open=10, idle_within=0.2)) as page, Strangers(page) as strangers:
         one = strangers.tls(ASK)
         assert one.recv(15) == b"HTTP/1.1 200 OK"
         with contextlib.suppress(OSError):
@@ -160,13 +160,13 @@ def test_who_has_an_answer_and_asks_no_more_is_closed(tls: Tls, then: bytes) -> 
 
 
 def test_a_stranger_that_does_not_read_is_closed(tls: Tls) -> None:
-    with page_with(tls, Limits(open=10, answered_within=1, rests=HOURS)) as page, Strangers(page) as strangers:
+    with page_with(tls, Limits(open=10, answered_within=1, idle_within=HOURS)) as page, Strangers(page) as strangers:
         one = strangers.tls()
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         ask = ASK.replace(b"/sign-in", b"/static/devices.js") * 1_000
         with contextlib.suppress(OSError):  # it is closed while we still write
             one.sendall(ask * 20)
-        wait_until(lambda: page.callers(*Stage) == 0, "it is closed", timeout=60)
+        wait_until(lambda: page.connections(*Stage) == 0, "it is closed", timeout=60)
 
 
 def test_a_page_that_is_kept_up_to_date_does_not_give_way(tls: Tls) -> None:
@@ -174,7 +174,7 @@ def test_a_page_that_is_kept_up_to_date_does_not_give_way(tls: Tls) -> None:
         page.show(device("pi-1"))
         words = f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={page.cookie()[COOKIE]}\r\n\r\n"
         streams = [strangers.tls(words.encode()) for _ in range(2)]
-        wait_until(lambda: page.callers(Stage.KEPT) == 2, "both are followed", timeout=60)
+        wait_until(lambda: page.connections(Stage.AUTHENTICATED) == 2, "both are followed", timeout=60)
         with pytest.raises(OSError):
             strangers.tls(ASK).recv(1)
         page.change("Device", device("pi-1", OFFLINE, version=2))
@@ -190,9 +190,9 @@ def test_without_a_file_for_another_connection_it_waits_and_goes_on(
     tls: Tls, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with page_with(tls, Limits(open=10)) as page:
-        (door,) = page.doors()
-        listener = Full(vars(door)["_listener"], refused=2)
-        monkeypatch.setattr(door, "_listener", listener)
+        (acceptor,) = page.acceptors()
+        listener = Full(vars(acceptor)["_listener"], refused=2)
+        monkeypatch.setattr(acceptor, "_listener", listener)
         assert answers(page)
         assert listener.refused == 0
     assert "Too many open files" in capfd.readouterr().out

@@ -48,7 +48,7 @@ def listed(run: Run, _applied: Result) -> None:
 
 @rotate_device.step(
     "Say what would be done",
-    Command(f"{_ROTATE} --dry-run --output json", contains=("is told to make another key",)),
+    Command(f"{_ROTATE} --dry-run --output json", contains=("gets the order to make another key",)),
 )
 def nothing_changed(run: Run, result: Result) -> None:
     """Nothing has changed."""

@@ -1,7 +1,7 @@
 """The device's side: makes the desired state true through the container engine, and reports what came of it.
 
 An agent that was built for several architectures keeps compiled modules whose name does not tell theirs in a folder for
-each (`fleet.artifacts.layer`); their packages are told to look into the one of this machine.
+each (`fleet.artifacts.layer`); their packages look into the layer of this machine.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Unclear(FleetError):  # noqa: N818 - reads as what it is
 
 
 class Told(NamedTuple):
-    """What a device is told: what to run, and which volumes to remove."""
+    """The orders for a device: what to run, and which volumes to remove."""
 
     desired_state: DesiredState
     remove_volumes: tuple[VolumeOrder, ...]

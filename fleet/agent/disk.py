@@ -44,7 +44,7 @@ class Volumes(NamedTuple):
 
 
 def usage(folder: Path, found: Usage, volumes: Volumes, present: Owner) -> DiskUsage:
-    """What uses the disk that a folder is on, rounded; `volumes` are told by name."""
+    """What uses the disk that a folder is on, rounded; `volumes` are those to report by name."""
     disk = shutil.disk_usage(folder)
     grain = max(disk.total // _GRAINS, 1)
 

@@ -78,7 +78,7 @@ def _verdict(
 
 
 def pulled_again(busy: tuple[Reason, str] | None, failure: Problem | None) -> Verdict | None:
-    """The verdict while a pull that failed is tried again, and there is something to say of it; both are told."""
+    """The verdict while a pull that failed is tried again, and it has a message of its own; both are reported."""
     if failure is None or busy is None or busy[0] is not Reason.PULLING or not busy[1]:
         return None
     return Phase.PENDING, Reason.PULLING, f"{busy[1]}; the try before failed: {failure.message}"

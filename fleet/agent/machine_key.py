@@ -62,7 +62,7 @@ class MachineKeyRotation:
         self._trigger = ReadTrigger(config.resync_interval)
         self._last_error = ""
         made = self._made()
-        # An offer that was said must stay said until it is given up: whoever takes it back goes by that.
+        # A reported offer stays reported until it is given up: the command that withdraws it relies on that.
         changed(config.auth.machine_key.key_id, made.public if made else "")
 
     def missed(self) -> None:

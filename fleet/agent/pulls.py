@@ -86,7 +86,7 @@ class Pulls:
         of_registry = self._by_registry[registry_of(image)]
         if of_registry.locked() or self._all.locked():
             say("waits for its turn: other images are fetched")
-        # The registry's first: whoever waits for that one holds up no other.
+        # The registry's lock first: a pull that waits for it holds up no other registry.
         async with of_registry, self._all:
             yield
 

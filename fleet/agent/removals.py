@@ -38,7 +38,7 @@ class _Begun(msgspec.Struct):
 
 
 class BegunRemovals:
-    """The orders whose volume the agent began to remove, in one file: it may end before it is told that it is gone."""
+    """The orders whose volume the agent began to remove, in one file: it may end before NATS has the report."""
 
     def __init__(self, path: Path) -> None:
         """The file is read when it is asked for: another agent of the device may have written it."""
@@ -78,7 +78,7 @@ class VolumeRemovals:
         report: Outcomes,
         begun: BegunRemovals,
     ) -> None:
-        """Do nothing before `allow`. `making` is held by whoever makes a container that mounts a volume."""
+        """Do nothing before `allow`. `making` is held while a container that mounts a volume is made."""
         self._engine = engine
         self._owners = owners
         self._making = making

@@ -100,8 +100,8 @@ def rotate(
 
     The new version is honoured everywhere before anybody uses it, and used everywhere before the old one is taken away.
     With device_key, each device makes a new machine key; the old one goes once the device has come in by the new one.
-    Devices that are away are named, and waited for with --wait only. With release_key, every device is told to trust
-    the key that follows, by a list that the present one signs; once all have it, the present one is retired. With
+    Devices that are away are named, and waited for with --wait only. With release_key, every device gets the order to
+    trust the key that follows, by a list that the present one signs; once all have it, the present one is retired. With
     admin_token, the personal access token in the file of --admin-token-file is followed by another one; the old one
     goes once the new one has worked.
 

@@ -1,7 +1,7 @@
 """The web page's process: started, given a token of its own, and started again when it ends.
 
 It is another process, with a lower priority, so that nothing that people look at delays a reconcile; and it acts as an
-account that may only look. It is told how to begin, and each token, on its standard input: no file and no argument
+account that may only look. It gets its settings, and each token, on its standard input: no file and no argument
 holds either, and when the operator is gone, the page is, too.
 """
 

@@ -1,4 +1,4 @@
-"""Every secret of a server: what it is, how its versions are told apart, who has it in use, and whether it rotates."""
+"""Every secret of a server: what it is, how its versions are named, who has it in use, and whether it rotates."""
 
 from __future__ import annotations
 

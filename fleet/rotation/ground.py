@@ -45,7 +45,7 @@ class Installed:
     def __init__(
         self, announcement: Json, make_place: Callable[[str], ServerPlace], devices: Callable[[], list[Json]]
     ) -> None:
-        """Read the announcement; `make_place` gets what the place was told at the install, `devices` lists `Device`s.
+        """Read the announcement; `make_place` gets the place's options of the install, `devices` lists `Device`s.
 
         Raises:
             NotInstalled: the install was of a release that could not rotate.
@@ -82,7 +82,7 @@ class Installed:
         """See that what we would apply differs from what runs in its secrets only.
 
         What the announcement says for everybody is compared with what admins have confirmed before a password is sent;
-        what it remembers of the install must agree with that, or whoever may write it could choose the provider.
+        what it remembers of the install must agree with that, or a user who may write it could choose the provider.
 
         Raises:
             Conflict: the server is of another release, or its announcement contradicts itself.
@@ -205,7 +205,7 @@ class Installed:
             authority_certificate(self.place.secrets, key)
 
     def require_secrets(self) -> None:
-        """See that the server's secrets are there: what is missing would be made anew, and fit nobody's.
+        """See that the server's secrets are there: a missing one would be made anew, and no device would accept it.
 
         Raises:
             NotFound: they are gone.
@@ -283,7 +283,7 @@ class Ground:
         """As `drive.Ground.look`: the store first, so that what the parts say is newer than what it had."""
         self._kept = self._installed.kept(self._secret.name)
         if self._secret.name == AUTHORITY_KEY and self._installed.authority_ended():
-            # Nobody can connect, so nobody can be told of another one: whoever is waited for would never come.
+            # Nobody can connect, so nobody can get another one: a wait for a part would never end.
             return Seen(self._secret.versions(self._kept), {}, {})
         return self._secret.seen(self._kept, self._installed.in_use(devices=self._secret.name == AUTHORITY_KEY))
 

@@ -38,7 +38,7 @@ class Held:
     """A lease in our hands."""
 
     def __init__(self, kube: KubeClient, namespace: str, what: str) -> None:
-        """Contact nobody yet; `what` is told to others who want it."""
+        """Contact nobody yet; `what` is shown to others who want the lease."""
         self._kube = kube
         self._namespace = namespace
         self.holder = f"{what} by {_here()}"

@@ -1,4 +1,4 @@
-"""What is told of a secret: never a value."""
+"""What the list shows of a secret: never a value."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Listed(msgspec.Struct, frozen=True, rename="camel"):
 def listed(
     secret: Secret, kept: Kept, in_use: InUse, now: datetime, expires: datetime | None = None, why_not: str = ""
 ) -> Listed:
-    """What is told of it at a time; `expires` is when its certificate ends.
+    """What is shown of it at a time; `expires` is when its certificate ends.
 
     `why_not` says why it cannot be rotated on this server, though it can elsewhere. It is never due then.
 

@@ -1,4 +1,4 @@
-"""What the parts of a server have in use, as they say: servers of NATS, callouts, and whoever is connected."""
+"""What the parts of a server have in use, as they say: servers of NATS, callouts, and connected clients."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class FileSecretStore:
             ) from error
 
     def _write(self, name: str, value: bytes) -> None:
-        """A new file; whoever comes second keeps the first one's value."""
+        """A new file; a second writer keeps the first one's value."""
         handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=self._folder)  # mode 0600 by its contract
         try:
             with os.fdopen(handle, "wb") as file:

@@ -1,4 +1,4 @@
-"""A mark in the cluster that a server's secrets are in OpenBao: whoever looks for them elsewhere is refused.
+"""A mark in the cluster that a server's secrets are in OpenBao: a command that looks for them elsewhere is refused.
 
 An install would find none, and make other ones, which no device knows. The mark has the name of the Secret that would
 hold them, so it stays for as long as they would, and nobody has the one beside the other.

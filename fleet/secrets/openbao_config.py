@@ -1,7 +1,7 @@
 """The file that FLEET_OPENBAO names: which OpenBao keeps a server's secrets, where in it, and how to log in there.
 
-An admin chooses all of this, and nothing of it is taken from the cluster: whoever may write there would choose to whom
-the admin's token is sent.
+An admin chooses all of this, and nothing of it is taken from the cluster: a user who may write there would choose to
+whom the admin's token is sent.
 """
 
 from __future__ import annotations

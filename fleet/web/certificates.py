@@ -1,4 +1,4 @@
-"""When the certificates end that the page's process holds or is shown: looked at once an hour, by whoever connects.
+"""When the certificates end that the page's process holds or is shown: each connection looks at them once an hour.
 
 None of it is secret: a certificate is what a server shows to everybody who connects to it.
 """

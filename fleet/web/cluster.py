@@ -87,7 +87,7 @@ class Cluster:
         self._taker.told(kind, data, deleted=deleted)
         return True
 
-    # Who is told whether the server answers: `watching.Standing`.
+    # As `watching.Standing`.
 
     def wrong(self, subject: str, why: str) -> None:
         """One of the two kinds cannot be followed, or the server gives no sign of life."""

@@ -131,7 +131,7 @@ class Pages:
 
 
 def _as_text(value: object) -> object:
-    """What a template puts out: a text as what it is, whoever wrote it; markup of ours stays."""
+    """What a template puts out: a text as text, also one from outside; markup of ours stays."""
     return one_line(value) if type(value) is str else value
 
 

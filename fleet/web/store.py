@@ -1,4 +1,4 @@
-"""Everything the page knows, and who is told that some of it changed.
+"""Everything the page knows, and the subscribers to its changes.
 
 Kubernetes says what the operator knows; NATS says it sooner. What a device said over NATS is shown in the place of what
 its status holds until Kubernetes' next word about that device is newer.
@@ -271,7 +271,7 @@ class Store:
             self._moved(name)
 
     def _moved(self, name: str) -> None:
-        # The newest stands last, so that whoever asks what is new looks at nothing else.
+        # The newest stands last, so that a reader of what is new looks at nothing else.
         self._row_versions.pop(name, None)
         self._row_versions[name] = self.version + 1
 

@@ -116,7 +116,7 @@ class Streams:
         self._most = most
         self._of: dict[str, int] = {}
         self.beat = _BEAT
-        """See there. The page is told, too: one that hears nothing for longer knows that it is not up to date."""
+        """See there. The page knows this time too: without a message for longer, it shows that it is not up to date."""
         self.ending = asyncio.Event()
         self.epoch = f"{time.time_ns():x}"
         """Of this process: versions of another one mean nothing."""
@@ -169,7 +169,7 @@ class Streams:
                     await asyncio.sleep(_APART)
                 elif time.monotonic() - said >= self.beat:
                     said = time.monotonic()
-                    # A comment, for whoever reads along, and an event, for a browser tells a page of no comment.
+                    # A comment, for people, and an event, because a browser hides comments from the page.
                     yield b": still here\n" + _encoded(Event("beat", "."), f"{self.epoch}-{number()}")
                 await self._until(wake, session)
             if not self.ending.is_set():

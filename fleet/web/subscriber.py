@@ -64,7 +64,7 @@ class Subscriber:
         await kv.listen("*", lambda delivery: self._keep(kv, delivery))
 
     async def _look(self, bus: Bus) -> None:
-        """Have a sign of life; a connection that is lost is told of elsewhere."""
+        """Have a sign of life; a lost connection is reported elsewhere."""
         try:
             await bus.ask()
             self._store.sources.back(NATS)

@@ -63,7 +63,7 @@ def main() -> None:
         paths = AgentPaths(Path(os.environ.get("FLEET_ROOT") or "/"))
         committed = adopt(paths, Release(AgentVersion(version), Digest(digest)))
     except FleetError as error:
-        tell(*error.lines)  # whoever sets the device up reads it
+        tell(*error.lines)  # for the person who sets the device up
         sys.exit(error.exit_code)
     except OSError as error:
         tell(f"the disk refused: {error}")

@@ -42,12 +42,12 @@ class Seen(msgspec.Struct, frozen=True):
 class Step(Enum):
     """What is to be done, each safe to repeat."""
 
-    ORDER = "the device is told to make another key"
+    ORDER = "the device gets the order to make another key"
     REGISTER = "the public half that the device made is registered at the identity provider"
     REMOVE = "the old key is removed at the identity provider"
     REFUSE = "tokens that were had until now are to let in no more"
     FINISH = "the device's sessions end once"
-    WITHDRAW = "the device is told to give up the key that it made"
+    WITHDRAW = "the device gets the order to give up the key that it made"
     FORGET = "the new key is removed at the identity provider"
 
 

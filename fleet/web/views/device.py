@@ -81,7 +81,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class DeviceScreen(msgspec.Struct, frozen=True):
-    """The whole screen. `heard_at` is the last heartbeat that Kubernetes was told of, RFC 3339."""
+    """The whole screen. `heard_at` is the last heartbeat that Kubernetes knows, RFC 3339."""
 
     name: str
     online: str

@@ -24,7 +24,7 @@ AHEAD = 30 * 86_400.0
 """Seconds before its end from which a certificate is shown, and a secret before it is due; as `fleet doctor` does."""
 _KEYS = {PAGE: PAGE_KEY, AUTHORITY: AUTHORITY_KEY, NATS: TLS_KEY}
 """The secrets whose rotation brings another certificate."""
-_OTHERS = {PROVIDER: "whoever runs the identity provider renews it", KUBERNETES: "whoever runs the cluster renews it"}
+_OTHERS = {PROVIDER: "the admin of the identity provider renews it", KUBERNETES: "the admin of the cluster renews it"}
 _ROTATE = "an admin rotates it"
 
 

@@ -125,7 +125,7 @@ class DeviceDisk:
 
     async def fetch(self, bus: Bus, target: AgentTarget) -> None:
         """See `fleet.agent.upgrade.device.fetch`."""
-        from fleet.agent.upgrade.device.fetch import fetch  # noqa: PLC0415 - the NATS client, which `adopt` needs not
+        from fleet.agent.upgrade.device.fetch import fetch  # noqa: PLC0415 - it loads the NATS client; `adopt` runs without it
 
         await fetch(bus.blobs(), self._store, _release(target))
 

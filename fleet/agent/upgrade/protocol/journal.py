@@ -2,7 +2,7 @@
 
 Every change is a pure function of what is on disk, made under the journal's own lock, so that the old agent, the
 candidate and the launcher can each make theirs. A change that was made already, or came too late, changes nothing:
-whoever asked for it reads what came of it from the journal that is returned.
+the caller reads the result from the journal that is returned.
 """
 
 from __future__ import annotations

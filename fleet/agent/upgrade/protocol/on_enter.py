@@ -90,7 +90,7 @@ def _lease(state: State, *, patient: bool) -> Effects:
 
 
 def _serve(state: State) -> Effects:
-    # What an attempt left half done is put in order here, whoever left it.
+    # What any earlier attempt left half done is put in order here.
     committed = _committed(state)
     return (Arm(None), PointLink(committed), StopOthers(committed), *_lease(state, patient=False))
 

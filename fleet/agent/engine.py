@@ -243,7 +243,8 @@ class Engine:
             EngineDown: the engine ended, or does not answer.
             EngineRefused: it does not show this log.
         """
-        query = {"stdout": "1", "stderr": "1", "tail": str(wanted.tail), "since": f"{wanted.since:.3f}"}
+        # Microseconds: a line can be here within one millisecond, and a rounded time would read it again.
+        query = {"stdout": "1", "stderr": "1", "tail": str(wanted.tail), "since": f"{wanted.since:.6f}"}
         limits = httpx.Timeout(_ANSWER_WITHIN, read=None if follow else _ANSWER_WITHIN)
         path = f"/containers/{container}/logs"
         if follow:

@@ -195,4 +195,4 @@ def test_without_a_file_for_another_connection_it_waits_and_goes_on(
         monkeypatch.setattr(acceptor, "_listener", listener)
         assert answers(page)
         assert listener.refused == 0
-    assert "Too many open files" in capfd.readouterr().out
+    assert "Too many open files" in "".join(capfd.readouterr())

@@ -263,7 +263,7 @@ def _listed(installed: Installed) -> list[Listed]:
     kept = ((secret, installed.place.secrets.versions(secret.name)) for secret in SECRETS)
     return [
         *(
-            listed(secret, found, in_use, now, ending.get(secret.name), installed.why_not(secret.name))
+            listed(secret, found, in_use, now, ending.get(secret.name), installed.provider.why_not(secret.name))
             for secret, found in kept
             if found is not None
         ),

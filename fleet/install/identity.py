@@ -23,26 +23,53 @@ _DATABASE = "zitadel"
 _OWNER = "postgres"
 _MASTER_KEY_BYTES = 32
 """Zitadel takes a key of exactly this length."""
+PROVIDER_KEY, OWNER_PASSWORD, USER_PASSWORD = "zitadel_tls_key", "postgres_pass", "zitadel_db_pass"
+PROVIDER_SECRETS = (OWNER_PASSWORD, USER_PASSWORD, PROVIDER_KEY)
+"""Those of its secrets that can be renewed: the key of its certificates, and its users' passwords in Postgres."""
+ZITADEL, POSTGRES = "zitadel", "postgres"
+"""Its services."""
+_WITH_PRESENT_PASSWORDS = f"""\
+set -eu
+text() {{ sed "s/'/''/g" "$1"; }}
+if [ -s "$PGDATA/PG_VERSION" ]; then
+  owner=$(text "$1/password") user=$(text "$1/{_DATABASE}.password")
+  postgres --single -D "$PGDATA" -c log_statement=none -c log_min_error_statement=panic \\
+    -c log_min_duration_statement=-1 postgres >/dev/null <<SQL
+ALTER ROLE {_OWNER} PASSWORD '$owner';
+DO \\$\\$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{_DATABASE}') THEN \
+ALTER ROLE {_DATABASE} PASSWORD '$user'; END IF; END \\$\\$;
+SQL
+  unset owner user
+fi
+shift
+exec docker-entrypoint.sh "$@"
+"""
+"""Sets the passwords of our files before Postgres listens. Its image takes one only when it makes the database, and
+Zitadel only when it makes its user, so neither follows a later change. Nobody can log in while Postgres runs by itself
+for one user, and the words come by standard input: they are in no argument and in no log."""
 
 
 def identity_services(public: Endpoint, store: SecretStore, places: IdentityEndpoints) -> tuple[Service, Service]:
     """Postgres and Zitadel, in the order in which they start; `public` is the issuer's host and port."""
     authority = Authority.of(store)
-    key = authority.key("zitadel_tls_key")
-    owner, user = password(store, "postgres_pass"), password(store, "zitadel_db_pass")
-    postgres = _postgres(places, authority, owner, key)
+    key = authority.key(PROVIDER_KEY)
+    owner, user = password(store, OWNER_PASSWORD), password(store, USER_PASSWORD)
+    postgres = _postgres(places, authority, (owner, user), key)
     return postgres, _zitadel(public, store, places, authority, {_OWNER: owner, _DATABASE: user})
 
 
-def _postgres(places: IdentityEndpoints, authority: Authority, owner: str, key: bytes) -> Service:
+def _postgres(places: IdentityEndpoints, authority: Authority, passwords: tuple[str, str], key: bytes) -> Service:
     host, port = places.postgres.host, places.postgres.port
+    owner, user = passwords
     tls = {"ssl": "on", "ssl_cert_file": "{files}/tls.crt", "ssl_key_file": "{files}/tls.key", "port": str(port)}
+    settings = [word for name, value in tls.items() for word in ("-c", f"{name}={value}")]
     return Service(
-        name="postgres",
+        name=POSTGRES,
         program="postgres",
-        args=("postgres", *(word for name, value in tls.items() for word in ("-c", f"{name}={value}"))),
+        args=("sh", "-c", _WITH_PRESENT_PASSWORDS, "sh", "{files}", "postgres", *settings),
         files={
             "password": owner.encode(),
+            f"{_DATABASE}.password": user.encode(),
             "tls.crt": authority.certificate("postgres_tls_cert", key, [host]),
             "tls.key": key,
         },
@@ -52,14 +79,14 @@ def _postgres(places: IdentityEndpoints, authority: Authority, owner: str, key: 
         alive="",
         env={"POSTGRES_PASSWORD_FILE": "{files}/password", "PGDATA": "{data}/pgdata"},
         scratch=("/var/run/postgresql",),
-        clients=("zitadel",),
+        clients=(ZITADEL,),
     )
 
 
 def _zitadel(
     public: Endpoint, store: SecretStore, places: IdentityEndpoints, authority: Authority, passwords: dict[str, str]
 ) -> Service:
-    key = authority.key("zitadel_tls_key")
+    key = authority.key(PROVIDER_KEY)
     master = store.get_or_create("zitadel_master_key", _master_key)
     files = {
         "zitadel.yaml": _json(_settings(public, places, passwords)),
@@ -71,7 +98,7 @@ def _zitadel(
     }
     args = ("start-from-init", "--tlsMode", "enabled", "--masterkeyFile", "{files}/master.key")
     return Service(
-        name="zitadel",
+        name=ZITADEL,
         program="zitadel",
         args=(*args, "--config", "{files}/zitadel.yaml", "--steps", "{files}/steps.yaml"),
         files=files,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,12 +16,10 @@ from fleet.contract.logs import LOG_READER_KEY, LOG_READER_SECRET
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
 from fleet.contract.versions import digest_of, user_of
 from fleet.contract.wire import encode
-from fleet.install.authority import AUTHORITY_KEY
 from fleet.install.nats import MEMORY, NatsServer, nats_config
 from fleet.install.rbac import CAPABILITIES, FOR_WEB, OPERATOR, operator_rbac, web_rbac
 from fleet.install.routes import NatsCluster
-from fleet.install.secrets import PAGE_KEY, TLS_KEY, ServerSecrets
-from fleet.install.tls import ends
+from fleet.install.secrets import ServerSecrets
 from fleet.topology.capabilities import Endpoints, Service
 from fleet.version import VERSION
 
@@ -37,7 +36,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """The settings of an install, given or found. `issuer_ca` is PEM; empty where the public authorities are trusted.
 
     `web_client_id` is of an application of the identity provider by which people sign in to the web page; empty where
-    they do it by device code only.
+    they do it by device code only. With `bundled_identity` the place runs the provider as well.
     """
 
     namespace: str
@@ -48,6 +47,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     version: str
     upgrade: UpgradeRules = UpgradeRules()
     web_client_id: str = ""
+    bundled_identity: bool = False
 
 
 class Install(msgspec.Struct, frozen=True):
@@ -71,15 +71,24 @@ class ServerPlan(msgspec.Struct, frozen=True):
         return (self.log_reader, self.announcement)
 
 
-def server_plan(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints, place: str = "") -> ServerPlan:
-    """The whole plan of a server; `place` has the options of its place, for later commands."""
+def server_plan(
+    settings: ServerSettings,
+    secrets: ServerSecrets,
+    endpoints: Endpoints,
+    place: str = "",
+    more: Sequence[SecretAge] = (),
+) -> ServerPlan:
+    """The whole plan of a server; `place` has the options of its place, for later commands.
+
+    `more` are the ages of secrets that are not the server's own, for its metrics.
+    """
     trusted = secrets.bundle + settings.issuer_ca
     return ServerPlan(
         objects=server_objects(settings.namespace, web=bool(endpoints.operator_web)),
         services=(
             _nats(secrets, endpoints),
             _callout(settings, secrets, endpoints, trusted),
-            _operator(settings, secrets, endpoints, trusted),
+            _operator(settings, secrets, endpoints, trusted, (*_ages(secrets), *more)),
         ),
         log_reader=_log_reader(settings.namespace, secrets.passwords.log_reader),
         announcement=_announcement(Install(settings, place), endpoints, trusted, secrets.server_id),
@@ -181,7 +190,9 @@ def _callout(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoi
     return _ours("callout", endpoints.callout_health, render_config(config), replicas=endpoints.callout_replicas)
 
 
-def _operator(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints, trusted: str) -> Service:
+def _operator(
+    settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints, trusted: str, ages: tuple[SecretAge, ...]
+) -> Service:
     config = OperatorConfig(
         nats_url=f"tls://{endpoints.nats}",
         nats_app_pass=secrets.passwords.app,
@@ -195,7 +206,7 @@ def _operator(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpo
         stream_replicas=max(1, len(endpoints.nats_peers)),
         upgrade=settings.upgrade,
         trust_bundle=trusted,
-        secret_ages=_ages(secrets),
+        secret_ages=ages,
         web=_web(settings, secrets, endpoints, trusted),
     )
     service = _ours("operator", endpoints.operator_health, render_config(config), account=OPERATOR)
@@ -205,11 +216,9 @@ def _operator(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpo
 
 
 def _ages(secrets: ServerSecrets) -> tuple[SecretAge, ...]:
-    ending = {TLS_KEY: secrets.nats_certificate, AUTHORITY_KEY: secrets.authority.encode()}
-    if secrets.web:
-        ending[PAGE_KEY] = secrets.web.certificate
+    ending = secrets.ending
     ages = ((name, made, ending.get(name)) for name, made in secrets.made.items())
-    return tuple(SecretAge(name, made, int(ends(one).timestamp()) if one else 0) for name, made, one in ages)
+    return tuple(SecretAge(name, made, int(end.timestamp()) if end else 0) for name, made, end in ages)
 
 
 def _web(settings: ServerSettings, secrets: ServerSecrets, endpoints: Endpoints, trusted: str) -> WebPage | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -12,6 +13,7 @@ from fleet.contract.logs import LOG_READER_USER
 from fleet.install.authority import AUTHORITY_KEY, Authority
 from fleet.install.damaged import checked
 from fleet.install.nats import NatsPasswords
+from fleet.install.tls import ends
 from fleet.nats.keys import Role, decode_public, new_seed, public_key
 from fleet.secrets.store import SecretStore
 
@@ -98,6 +100,16 @@ class ServerSecrets(msgspec.Struct, frozen=True):
         """The public key for which nats-server seals its requests."""
         return public_key(self.xkey_seed)
 
+    @property
+    def ending(self) -> dict[str, datetime]:
+        """When the certificates end, by the secret that they are for: of several, the first one's end."""
+        shown = {TLS_KEY: [self.nats_certificate], AUTHORITY_KEY: [self.authority.encode()]}
+        if self.routes:
+            shown[TLS_KEY].append(self.routes.certificate)
+        if self.web:
+            shown[PAGE_KEY] = [self.web.certificate]
+        return {name: min(map(ends, certificates)) for name, certificates in shown.items()}
+
 
 def server_secrets(
     store: SecretStore, nats_hosts: Sequence[str], nats_peers: Sequence[str] = (), web_hosts: Sequence[str] = ()
@@ -145,8 +157,13 @@ def server_secrets(
 def _made(store: SecretStore, routes: bool, web: bool) -> dict[str, int]:
     names = [AUTHORITY_KEY, ISSUER_SEED, XKEY_SEED, TLS_KEY, *PASSWORDS]
     names += [name for name, wanted in ((ROUTE_PASSWORD, routes), (PAGE_KEY, web)) if wanted]
-    found = {name: store.versions(name) for name in sorted(names)}
-    return {name: int(kept.made.timestamp()) if kept and kept.made else 0 for name, kept in found.items()}
+    return {name: made_at(store, name) for name in sorted(names)}
+
+
+def made_at(store: SecretStore, name: str) -> int:
+    """When the current version was made, in Unix seconds; 0 where the store does not know."""
+    kept = store.versions(name)
+    return int(kept.made.timestamp()) if kept and kept.made else 0
 
 
 def _seed(store: SecretStore, name: str, role: Role) -> str:

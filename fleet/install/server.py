@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import msgspec
 
-from fleet.contract.config import DEFAULT_NAMESPACE, DEVICE_ROLE, VIEWER_ROLE, UpgradeRules
+from fleet.contract.config import DEFAULT_NAMESPACE, DEVICE_ROLE, VIEWER_ROLE, SecretAge, UpgradeRules
 from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.logs import LOG_READER_SECRET
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
 from fleet.contract.wire import decode
 from fleet.identity.zitadel import Zitadel
 from fleet.install.authority import Authority
-from fleet.install.identity import ADMIN, ADMIN_PASSWORD, identity_services
+from fleet.install.identity import ADMIN, ADMIN_PASSWORD, PROVIDER_KEY, PROVIDER_SECRETS, identity_services
 from fleet.install.plan import SERVER_INFO_KEY, Install, ServerPlan, ServerSettings, server_objects, server_plan
 from fleet.install.rbac import web_rbac
-from fleet.install.secrets import ServerSecrets, server_secrets
+from fleet.install.secrets import ServerSecrets, made_at, server_secrets
+from fleet.install.tls import ends
 from fleet.secrets.draft import DraftSecretStore
 from fleet.secrets.store import SecretStore
 from fleet.topology.admin import AdminAuth, Tell
@@ -100,17 +102,11 @@ class FleetServerScore(msgspec.Struct, frozen=True):
     def _identity(self, store: SecretStore, endpoints: Endpoints) -> Sequence[Service]:
         if not self.bundled_identity:
             return ()
-        if endpoints.identity is None:
-            raise InvalidInput("this place brings no identity provider", next_step="leave out --bundled-identity")
-        address = urlsplit(self.issuer)
-        return identity_services(Endpoint(str(address.hostname), address.port or _HTTPS), store, endpoints.identity)
+        return provider_services(self.issuer, store, endpoints)
 
     def _settings(self, tell: Tell, store: SecretStore) -> ServerSettings:
         project = self.admin if isinstance(self.admin, RegisteredProject) else self._register(tell, store)
-        ids = project.project_id, project.cli_client_id
-        return ServerSettings(
-            self.namespace, self.issuer, self.issuer_ca, *ids, VERSION, self.upgrade, self.web_client_id
-        )
+        return self._with(project.project_id, project.cli_client_id)
 
     def _register(self, tell: Tell, store: SecretStore) -> RegisteredProject:
         if not isinstance(self.admin, AdminAuth):
@@ -136,15 +132,51 @@ class FleetServerScore(msgspec.Struct, frozen=True):
             info = decode(found["data"][SERVER_INFO_KEY].encode(), ServerInfo)
             if info.issuer == self.issuer:
                 project, client = info.project_id, info.cli_client_id
-        ids = project, client
+        return self._with(project, client)
+
+    def _with(self, project_id: str, cli_client_id: str) -> ServerSettings:
         return ServerSettings(
-            self.namespace, self.issuer, self.issuer_ca, *ids, VERSION, self.upgrade, self.web_client_id
+            self.namespace,
+            self.issuer,
+            self.issuer_ca,
+            project_id,
+            cli_client_id,
+            VERSION,
+            self.upgrade,
+            self.web_client_id,
+            self.bundled_identity,
         )
+
+
+def provider_services(issuer: str, store: SecretStore, endpoints: Endpoints) -> tuple[Service, Service]:
+    """A bundled identity provider as the issuer, with the present secrets; missing ones are made.
+
+    Raises:
+        InvalidInput: this place brings none.
+    """
+    if endpoints.identity is None:
+        raise InvalidInput("this place brings no identity provider", next_step="leave out --bundled-identity")
+    address = urlsplit(issuer)
+    return identity_services(Endpoint(str(address.hostname), address.port or _HTTPS), store, endpoints.identity)
 
 
 def plan_of(install: Install, store: SecretStore, endpoints: Endpoints) -> ServerPlan:
     """The plan of an install with the present secrets; missing ones are made."""
-    return server_plan(install.settings, secrets_of(store, endpoints), endpoints, install.place)
+    ages = _provider_ages(install.settings, store, endpoints)
+    return server_plan(install.settings, secrets_of(store, endpoints), endpoints, install.place, ages)
+
+
+def _provider_ages(settings: ServerSettings, store: SecretStore, endpoints: Endpoints) -> list[SecretAge]:
+    if not settings.bundled_identity:
+        return []
+    end = provider_end(provider_services(settings.issuer, store, endpoints))
+    ending = {PROVIDER_KEY: int(end.timestamp())}
+    return [SecretAge(name, made_at(store, name), ending.get(name, 0)) for name in PROVIDER_SECRETS]
+
+
+def provider_end(services: Sequence[Service]) -> datetime:
+    """When the first certificate of a bundled identity provider ends."""
+    return min(ends(service.files["tls.crt"]) for service in services)
 
 
 def secrets_of(store: SecretStore, endpoints: Endpoints) -> ServerSecrets:

@@ -24,6 +24,7 @@ from fleet.contract.versions import (
 )
 from fleet.install.authority import AUTHORITY_KEY
 from fleet.install.damaged import checked
+from fleet.install.identity import OWNER_PASSWORD, PROVIDER_KEY, USER_PASSWORD, ZITADEL
 from fleet.install.secrets import (
     ISSUER_SEED,
     PAGE_KEY,
@@ -36,10 +37,11 @@ from fleet.install.secrets import (
 from fleet.install.tls import RENEWED_BEFORE, new_key, public_digest
 from fleet.nats.keys import Role, new_seed, public_key
 from fleet.rotation.decide import Seen, Versions
-from fleet.rotation.look import InUse
+from fleet.rotation.look import InUse, Standing
 from fleet.secrets.store import Kept
 
 _UNTOLD = "a key it does not tell"
+_OTHER = "what it had before"
 KeyId = Callable[[bytes], str]
 """Names a version without telling it."""
 Parts = Callable[[InUse, Versions], tuple[Mapping[str, frozenset[str]], Mapping[str, str]]]
@@ -133,7 +135,13 @@ def _route_passwords(in_use: InUse, _: Versions) -> tuple[Mapping[str, frozenset
     return accepted, _tagged(in_use, ROUTES_SENT_TAG)
 
 
-def _authorities(in_use: InUse, _: Versions) -> tuple[Mapping[str, frozenset[str]], Mapping[str, str]]:
+def _provider(in_use: InUse, versions: Versions) -> tuple[Mapping[str, frozenset[str]], Mapping[str, str]]:
+    """Zitadel and Postgres show the key to whoever trusts the authority; a password in Postgres is one at a time."""
+    standing = in_use.provider.items()
+    return {}, {name: versions.current if how is Standing.CURRENT else _OTHER for name, how in standing}
+
+
+def _authorities(in_use: InUse, versions: Versions) -> tuple[Mapping[str, frozenset[str]], Mapping[str, str]]:
     """Whoever speaks to NATS must trust the authority that its certificate is signed by: our own parts, and devices."""
 
     def ours(certificates: Iterable[str]) -> frozenset[str]:
@@ -141,10 +149,12 @@ def _authorities(in_use: InUse, _: Versions) -> tuple[Mapping[str, frozenset[str
 
     trusting = {**in_use.trusting, **{name: keys.trusts for name, keys in in_use.callouts.items()}}
     signed = _tagged(in_use, AUTHORITY_TAG)
-    return (
-        {name: ours(certificates) for name, certificates in trusting.items()},
-        {name: in_use.authorities.get(one, one) for name, one in signed.items()},
-    )
+    honoured = {name: ours(certificates) for name, certificates in trusting.items()}
+    if ZITADEL in in_use.provider:  # it trusts the authority in Postgres
+        outdated = in_use.provider[ZITADEL] is Standing.OUTDATED
+        honoured[ZITADEL] = frozenset({_OTHER}) if outdated else versions.ids
+    used = {name: in_use.authorities.get(one, one) for name, one in signed.items()}
+    return honoured, {**used, **_provider(in_use, versions)[1]}
 
 
 def _public_keys(in_use: InUse, tag: str) -> Mapping[str, str]:
@@ -196,6 +206,10 @@ def _password(name: str, role: str) -> Secret:
     return Secret(name, f"password of {role} in NATS", user, _USED_BY[role], made)
 
 
+def _of_postgres(name: str, what: str) -> Secret:
+    return Secret(name, what, digest_of, "postgres, zitadel", Rotation(lambda: new_password().encode(), _provider))
+
+
 _USED_BY = {
     APP_USER: "nats, operator",
     CONTROL_USER: "nats, operator",
@@ -205,10 +219,8 @@ _USED_BY = {
     WEB_USER: "nats, operator",
     LOG_READER_USER: "nats, who reads logs",
 }
-_AT_FIRST = "it cannot be rotated yet: Postgres is given it at its first start only, and no command changes it there"
 _NEVER = "it cannot be rotated: Zitadel has no way to encrypt anew what it keeps"
 _BY_HAND = "it cannot be rotated: it is the first password, and its owner changes it in Zitadel's console"
-_UNSEEN = "it cannot be rotated yet: no command sees which certificates Zitadel and Postgres show"
 
 SECRETS = (
     _seed(ISSUER_SEED, "signs what the callout decides", "callout, nats (public half)", Role.ACCOUNT, _issuers),
@@ -231,13 +243,13 @@ SECRETS = (
         Rotation(new_key, _authorities),
         good_for=timedelta(days=9 * 365),  # of the ten years of its certificate: devices that are away need time
     ),
-    Secret(
-        "postgres_pass", "password of the bundled Postgres' owner", digest_of, "postgres, zitadel", why_not=_AT_FIRST
-    ),
-    Secret("zitadel_db_pass", "password of Zitadel in its Postgres", digest_of, "postgres, zitadel", why_not=_AT_FIRST),
+    _of_postgres(OWNER_PASSWORD, "password of the bundled Postgres' owner"),
+    _of_postgres(USER_PASSWORD, "password of Zitadel in its Postgres"),
     Secret("zitadel_master_key", "encrypts what the bundled Zitadel keeps", digest_of, "zitadel", why_not=_NEVER),
     Secret("zitadel_admin_pass", "first password of Zitadel's admin", digest_of, "a person", why_not=_BY_HAND),
-    Secret("zitadel_tls_key", "key of Zitadel's certificate", digest_of, "zitadel, postgres", why_not=_UNSEEN),
+    Secret(
+        PROVIDER_KEY, "key of Zitadel's certificate", _signing_key, "zitadel, postgres", Rotation(new_key, _provider)
+    ),
 )
 """In the order in which they are listed."""
 

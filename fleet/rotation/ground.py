@@ -23,6 +23,7 @@ from fleet.install.tls import ends
 from fleet.rotation.catalogue import Secret
 from fleet.rotation.decide import Seen
 from fleet.rotation.look import InUse, login, look
+from fleet.rotation.provider import Provider
 from fleet.secrets.draft import DraftSecretStore
 from fleet.secrets.store import Change, Kept
 from fleet.topology.capabilities import ChecksRights
@@ -60,6 +61,7 @@ class Installed:
         self.install = decode(data[INSTALL_KEY].encode(), Install)
         self.place = make_place(self.install.place)
         self.endpoints = self.place.endpoints(self.install.settings.namespace)
+        self.provider = Provider(self.install.settings, self.place, self.endpoints)
         self.left_behind: frozenset[str] = frozenset()
         """Devices that a rotation is to go on without."""
         self.announcing: Callable[[ServerInfo], object] = lambda _: None
@@ -126,9 +128,12 @@ class Installed:
             certificate_id(authority_certificate(draft, key).decode()): digest_of(key)
             for key in (keys.values if keys else ())
         }
-        foreign = frozenset(certificate_ids(self.install.settings.issuer_ca))
         return msgspec.structs.replace(
-            seen, authorities=authorities, foreign=foreign, has_page=bool(self.endpoints.operator_web)
+            seen,
+            authorities=authorities,
+            foreign=frozenset(certificate_ids(self.install.settings.issuer_ca)),
+            has_page=bool(self.endpoints.operator_web),
+            provider=self.provider.standing(),
         )
 
     def reached(self) -> ServerInfo:
@@ -177,6 +182,7 @@ class Installed:
     def apply(self) -> None:
         """Bring the parts to what the store has, and wait until they are ready with it."""
         plan = plan_of(self.install, self.place.secrets, self.endpoints)
+        self.provider.apply()
         self.place.renew(plan.services)
         info = decode(plan.announcement["data"][SERVER_INFO_KEY].encode(), ServerInfo)
         self.announcing(info)
@@ -227,15 +233,9 @@ class Installed:
         """
         self.require_valid_authority(name, back=back)
         if isinstance(self.place, ChecksRights):
-            self.place.require_rights_to_renew()
-        if why_not := self.why_not(name):
+            self.place.require_rights_to_renew(self.provider.services(DraftSecretStore(self.place.secrets)))
+        if why_not := self.provider.why_not(name):
             raise NotPermitted(f"{name}: {why_not}", next_step="see docs/operations.md, After a leak")
-
-    def why_not(self, name: str) -> str:
-        """Why a secret cannot be rotated on this server, though it can elsewhere; empty where it can."""
-        if name == AUTHORITY_KEY and self.place.secrets.get("zitadel_tls_key") is not None:
-            return "it cannot be rotated yet where the identity provider is bundled: its certificate is by it, too"
-        return ""
 
     def require_valid_authority(self, name: str, *, back: bool = False) -> None:
         """See that the parts can connect, or that it is the authority itself that is rotated.

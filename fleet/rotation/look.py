@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import Enum
 from typing import TypeVar
 
 import msgspec
@@ -46,6 +47,14 @@ _ACCOUNTS = (STORE_ACCOUNT, CONTROL_ACCOUNT, SYSTEM_ACCOUNT)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
+class Standing(Enum):
+    """How a part stands that says nothing of its secrets itself, by what its place was told to give it."""
+
+    OUTDATED = "it has other files than the store's secrets make"
+    STARTING = "it was given those, and is not ready with them"
+    CURRENT = "it is ready with those"
+
+
 class InUse(msgspec.Struct, frozen=True):
     """What is in use.
 
@@ -66,6 +75,7 @@ class InUse(msgspec.Struct, frozen=True):
         offered: The numbers of the lists that the server keeps for devices.
         pages: The digests of the keys that the web page's connections name.
         has_page: Whether the server serves the web page.
+        provider: How each part of a bundled identity provider stands; empty where the server brings none.
     """
 
     servers: Mapping[str, frozenset[str]]
@@ -81,6 +91,7 @@ class InUse(msgspec.Struct, frozen=True):
     offered: tuple[int, ...] = ()
     pages: frozenset[str] = frozenset()
     has_page: bool = False
+    provider: Mapping[str, Standing] = {}
 
 
 class _Server(msgspec.Struct, frozen=True):

@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from fleet.install.authority import AUTHORITY_KEY
-from fleet.install.secrets import PAGE_KEY, TLS_KEY
-from fleet.install.server import secrets_of
-from fleet.install.tls import ends
+from fleet.install.identity import PROVIDER_KEY
+from fleet.install.server import provider_end, secrets_of
 from fleet.rotation.catalogue import SECRETS
 from fleet.rotation.ground import Installed
 from fleet.secrets.draft import DraftSecretStore
@@ -26,9 +24,10 @@ class Wanting(msgspec.Struct, frozen=True):
 
 def expiries(installed: Installed) -> dict[str, datetime]:
     """When the certificates of a server end, by the secret that they are for."""
-    secrets = secrets_of(DraftSecretStore(installed.place.secrets), installed.endpoints)
-    found = {TLS_KEY: ends(secrets.nats_certificate), AUTHORITY_KEY: ends(secrets.authority.encode())}
-    return found | ({PAGE_KEY: ends(secrets.web.certificate)} if secrets.web else {})
+    draft = DraftSecretStore(installed.place.secrets)
+    provider = installed.provider.services(draft)
+    found = secrets_of(draft, installed.endpoints).ending
+    return found | ({PROVIDER_KEY: provider_end(provider)} if provider else {})
 
 
 def wanting(installed: Installed, now: datetime | None = None) -> list[Wanting]:
@@ -48,6 +47,8 @@ def wanting(installed: Installed, now: datetime | None = None) -> list[Wanting]:
             found.append(Wanting(secret.name, f"its certificate {'ended' if end <= now else 'ends'} on {end:%Y-%m-%d}"))
         elif kept.next is not None or kept.previous is not None:
             found.append(Wanting(secret.name, "its rotation is not at its end: repeat the command"))
+        elif installed.provider.why_not(secret.name):
+            continue  # the list says why
         elif (due := secret.due(kept.made, end)) is not None and due <= now + AHEAD:
             found.append(Wanting(secret.name, f"it {'was' if due <= now else 'is'} due on {due:%Y-%m-%d}"))
     return found

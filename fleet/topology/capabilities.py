@@ -239,12 +239,21 @@ class PreviewsChanges(HoldsSecrets, RemembersOptions, Protocol):
 class ChecksRights(Protocol):
     """A place on which an admin may lack rights."""
 
-    def require_rights_to_renew(self) -> None:
-        """See that we may write secrets, and what parts have of them.
+    def require_rights_to_renew(self, more: Sequence[Service] = ()) -> None:
+        """See that we may write secrets, and what parts have of them; `more` are services beside our own three.
 
         Raises:
             NotPermitted: names every right that is missing.
         """
+        ...
+
+
+@runtime_checkable
+class ComparesFiles(Protocol):
+    """A place that can tell which services were started with other files."""
+
+    def outdated(self, services: Sequence[Service]) -> frozenset[str]:
+        """The names of those that do not run, or were told to run with other files than these."""
         ...
 
 

@@ -30,7 +30,8 @@ _FILES = ("--key", "release.key", "--out", "release-2.key", "--trusted-keys", "t
         (("--due", "--abort"), 2, "--abort is for one secret"),
         (("nats_app_pass", "--timeout", "nan"), 2, "--timeout"),
         (("passwords",), 4, "there is no secret 'passwords'"),
-        (("zitadel_tls_key",), 7, "zitadel_tls_key: it cannot be rotated yet"),
+        (("zitadel_tls_key",), 3, "no fleet server is installed"),
+        (("zitadel_admin_pass",), 7, "zitadel_admin_pass: it cannot be rotated: it is the first password"),
         (("nats_app_pass", "--leave-behind", "pi-1"), 2, "--leave-behind is for ca_key"),
         (("device_key",), 2, "device_key is a secret of each device"),
         (("device_key", "Pi_1"), 2, "Pi_1"),
@@ -41,7 +42,7 @@ _FILES = ("--key", "release.key", "--out", "release-2.key", "--trusted-keys", "t
         (("nats_app_pass", "pi-1"), 2, "devices are chosen for device_key only"),
         (("nats_app_pass", "--selector", "site=lab"), 2, "devices are chosen for device_key only"),
         (("device_key", "pi-1"), 3, "no fleet server is installed"),
-        (("postgres_pass", "--dry-run"), 7, "postgres_pass: it cannot be rotated yet"),
+        (("postgres_pass", "--dry-run"), 3, "no fleet server is installed"),
         (("zitadel_master_key",), 7, "zitadel_master_key: it cannot be rotated: Zitadel has no way"),
         (("nats_app_pass",), 3, "no fleet server is installed"),
         (("release_key",), 2, "its owner has it"),
@@ -161,16 +162,20 @@ def test_an_authority_that_was_pasted_into_the_store(installed: Place, fleet: Fl
     assert "the secret ca_cert is damaged" in status.json["secrets"]["secrets"]
 
 
-def test_a_bundled_provider_keeps_the_authority_and_the_list_says_so(installed: Place, fleet: Fleet) -> None:
+def test_a_provider_that_the_last_install_did_not_name_keeps_the_authority_and_the_list_says_so(
+    installed: Place, fleet: Fleet
+) -> None:
     """It is not due either: else `--due` would end at it."""
     installed.secrets.get_or_create("zitadel_tls_key", new_key)
     installed.secrets.get_or_create("zitadel_master_key", lambda: b"x" * 32)
     listed = {one["name"]: one for one in fleet("secrets", "list", "--output", "json").json}
-    why_not = "it cannot be rotated yet where the identity provider is bundled: its certificate is by it, too"
-    assert (listed["ca_key"]["state"], listed["ca_key"]["rotates"], listed["ca_key"]["due"]) == (why_not, False, None)
+    for name in ("ca_key", "zitadel_tls_key"):
+        shown = listed[name]
+        assert "repeat `fleet server install` with --bundled-identity" in shown["state"]
+        assert (shown["rotates"], shown["due"]) == (False, None)
     assert "no way to encrypt anew" in listed["zitadel_master_key"]["state"]
     refused = fleet("secrets", "rotate", "ca_key")
-    assert (refused.code, f"ca_key: {why_not}" in refused.err) == (7, True), refused.err
+    assert (refused.code, "an earlier install has brought an identity provider" in refused.err) == (7, True)
 
 
 def test_the_token_of_an_admin(installed: Place, fleet: Fleet, idp: Idp) -> None:

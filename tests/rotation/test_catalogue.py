@@ -15,7 +15,7 @@ from fleet.nats.keys import Role, new_seed, public_key
 from fleet.rotation.catalogue import SECRETS, find
 from fleet.rotation.decide import Done, Goal, begun, decide
 from fleet.rotation.listing import listed
-from fleet.rotation.look import InUse
+from fleet.rotation.look import InUse, Standing
 from fleet.secrets.store import Change, Kept
 
 OLD, NEW = (new_seed(Role.ACCOUNT) for _ in range(2))
@@ -244,3 +244,35 @@ def test_a_new_authority_is_trusted_by_all_before_a_server_shows_it_and_by_none_
     assert "operator still honours sha256:gone" in step(Kept(new), "sha256:two", "sha256:two", "sha256:gone")
     # A device that takes no bundle cannot be known to trust another one.
     assert "device" not in step(Kept(new), "sha256:two", "sha256:two", device=frozenset())
+
+
+@pytest.mark.parametrize("name", ["zitadel_tls_key", "postgres_pass", "zitadel_db_pass"])
+def test_a_bundled_provider_uses_what_it_is_ready_with(name: str) -> None:
+    old, new = (new_key() if name == "zitadel_tls_key" else new_password().encode() for _ in range(2))
+    secret, promoted = find(name), Kept(new, previous=old)
+
+    def step(kept: Kept, **provider: Standing) -> str:
+        return str(decide(secret.seen(kept, InUse({}, {}, {}, provider=provider)), Goal.FORWARD, begin=True))
+
+    had = {"postgres": Standing.CURRENT, "zitadel": Standing.CURRENT}
+    assert step(Kept(old), **had) == str(Change.STAGE)
+    assert step(Kept(old, next=new), **had) == str(Change.PROMOTE), "there is one at a time, so none is honoured before"
+    for late in (Standing.OUTDATED, Standing.STARTING):
+        assert "zitadel still uses what it had before" in step(promoted, **{**had, "zitadel": late})
+    assert step(promoted, **had) == str(Change.RETIRE)
+
+
+def test_a_bundled_provider_trusts_an_authority_before_it_shows_a_certificate_of_it() -> None:
+    old, new = new_key(), new_key()
+    secret = find("ca_key")
+
+    def step(kept: Kept, **provider: Standing) -> str:
+        return str(decide(secret.seen(kept, InUse({}, {}, {}, provider=provider)), Goal.FORWARD, begin=False))
+
+    current, outdated = ({"postgres": one, "zitadel": one} for one in (Standing.CURRENT, Standing.OUTDATED))
+    assert f"zitadel does not honour {digest_of(new)} yet" in step(Kept(old, next=new), **outdated)
+    assert step(Kept(old, next=new), **current) == str(Change.PROMOTE)
+    assert "postgres still uses what it had before" in step(Kept(new, previous=old), **outdated)
+    assert step(Kept(new, previous=old), **current) == str(Change.RETIRE)
+    assert "zitadel still honours what it had before" in step(Kept(new), **outdated)
+    assert step(Kept(new), zitadel=Standing.STARTING, postgres=Standing.CURRENT) == str(Done())

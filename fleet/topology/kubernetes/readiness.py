@@ -31,7 +31,9 @@ class Watcher:
 
     def statuses(self) -> list[ServiceStatus]:
         """How every service of ours stands, by name."""
-        found = [item for kind in _WORKLOADS for item in self._kube.list(kind, self._namespace) if serves_us(item)]
+        # Kubernetes leaves out the kind of what it lists.
+        listed = ((kind, item) for kind in _WORKLOADS for item in self._kube.list(kind, self._namespace))
+        found = [{**item, "kind": kind} for kind, item in listed if serves_us(item)]
         unready = self._unready(found)
         names = sorted(component_of(item) for item in found)
         return [ServiceStatus(name, name not in unready, _sentence(unready.get(name, []))) for name in names]

@@ -33,13 +33,18 @@ def files_secret(service: Service, namespace: str) -> Json:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": data}
 
 
+def workload_kind(service: Service) -> str:
+    """What keeps its pods running."""
+    return "StatefulSet" if service.keeps_data else "Deployment"
+
+
 def workload(service: Service, shape: Shape, namespace: str, digest: str) -> Json:
     """What keeps a service's pods running; `digest` is that of its files."""
     name, selector = named(service.name), {"matchLabels": pods_of(service.name)}
     template = pod_template(service, shape, digest)
     spec: Json = {"replicas": service.replicas, "selector": selector, "template": template}
+    kind = workload_kind(service)
     if service.keeps_data:
-        kind = "StatefulSet"
         spec |= {
             "serviceName": f"{name}-peers",
             # All at once: a replica becomes ready only together with the others.
@@ -47,7 +52,6 @@ def workload(service: Service, shape: Shape, namespace: str, digest: str) -> Jso
             "volumeClaimTemplates": [_claim(service.name, shape.storage)],
         }
     else:
-        kind = "Deployment"
         alone = service.replicas == 1
         # One that must be alone ends before the next begins; of several, none goes before its successor is ready.
         rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}

@@ -51,14 +51,16 @@ def require_rights(kube: KubeClient, namespace: str, shape: Shape) -> None:
     _require(kube, namespace, ((verb, kind, "") for kind in kinds for verb in _VERBS))
 
 
-def require_rights_to_renew(kube: KubeClient, namespace: str) -> None:
+def require_rights_to_renew(kube: KubeClient, namespace: str, more: Iterable[tuple[str, str]] = ()) -> None:
     """As `require_rights`, for what a rotation of a secret does: a role may name just these objects.
+
+    `more` are kinds and services beside our own three.
 
     Raises:
         NotPermitted: some are missing.
     """
     objects = [("Secret", SECRETS), ("Secret", LOG_READER_SECRET), ("ConfigMap", SERVER_CONFIG_MAP)]
-    for kind, service in (("StatefulSet", "nats"), ("Deployment", "callout"), ("Deployment", "operator")):
+    for kind, service in (("StatefulSet", "nats"), ("Deployment", "callout"), ("Deployment", "operator"), *more):
         objects += [("Secret", named(service)), (kind, named(service))]
     wanted = [(verb, *one) for one in objects for verb in ("get", "patch")]
     wanted += [(verb, "Lease", "") for verb in ("get", "create", "patch", "delete")]

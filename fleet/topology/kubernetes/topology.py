@@ -22,11 +22,11 @@ from fleet.topology.capabilities import (
 )
 from fleet.topology.kubernetes.apply import Applier
 from fleet.topology.kubernetes.inventory import Entry, Inventory, entry
-from fleet.topology.kubernetes.labels import component_of, is_ours, other_manager
+from fleet.topology.kubernetes.labels import component_of, is_ours, named, other_manager
 from fleet.topology.kubernetes.options import Cluster, shape_of
-from fleet.topology.kubernetes.pods import RENEWED, files_digest
+from fleet.topology.kubernetes.pods import DIGEST, RENEWED, files_digest
 from fleet.topology.kubernetes.readiness import Watcher
-from fleet.topology.kubernetes.render import files_secret, render
+from fleet.topology.kubernetes.render import files_secret, render, workload_kind
 from fleet.topology.kubernetes.renewal import require_only_files
 from fleet.topology.kubernetes.rights import require_rights, require_rights_to_renew, require_storage_class
 from fleet.topology.kubernetes.shape import Shape, endpoints
@@ -37,7 +37,7 @@ _WORKLOADS = {"StatefulSet", "Deployment"}
 
 
 class KubernetesTopology:
-    """Satisfies `ServerPlace`, `PreviewsChanges` and `ChecksRights`."""
+    """Satisfies `ServerPlace`, `PreviewsChanges`, `ChecksRights` and `ComparesFiles`."""
 
     def __init__(self, kube: KubeClient, request: PlaceRequest, secrets: SecretStore) -> None:
         self._kube = kube
@@ -130,9 +130,21 @@ class KubernetesTopology:
             self._inventory.write((listed | ours) - left_over)
         return done
 
-    def require_rights_to_renew(self) -> None:
+    def require_rights_to_renew(self, more: Sequence[Service] = ()) -> None:
         """As `ChecksRights.require_rights_to_renew`."""
-        require_rights_to_renew(self._kube, self._request.namespace)
+        others = [(workload_kind(service), service.name) for service in more]
+        require_rights_to_renew(self._kube, self._request.namespace, others)
+
+    def outdated(self, services: Sequence[Service]) -> frozenset[str]:
+        """As `ComparesFiles.outdated`."""
+        return frozenset(service.name for service in services if files_digest(service) not in self._had(service))
+
+    def _had(self, service: Service) -> set[str]:
+        """The digests of the files that its pods are to have."""
+        found = self.find(workload_kind(service), named(service.name), self._request.namespace)
+        annotations: Json = found["spec"]["template"]["metadata"].get("annotations", {}) if found else {}
+        # The second one counts where another than us keeps the first as it is.
+        return {annotations[RENEWED]} if RENEWED in annotations else {annotations.get(DIGEST, "")}
 
     def renew(self, services: Sequence[Service]) -> list[Applied]:
         """As `RunsServices.renew`; pods that helm or ArgoCD keep are given an annotation that those leave alone."""

@@ -22,6 +22,7 @@ from scenarios.restart import restart
 from scenarios.retire import retire
 from scenarios.revoke import revoke
 from scenarios.rotate import rotate
+from scenarios.rotate_admin_token import rotate_admin_token
 from scenarios.rotate_authority import rotate_authority
 from scenarios.rotate_device import rotate_device
 from scenarios.rotate_release_key import rotate_release_key
@@ -116,6 +117,12 @@ def test_rotate_authority(play: Play) -> None:
 @pytest.mark.node
 def test_rotate_device(play: Play) -> None:
     play(rotate_device)
+
+
+@pytest.mark.embedded
+@pytest.mark.node
+def test_rotate_admin_token(play: Play) -> None:
+    play(rotate_admin_token)
 
 
 @pytest.mark.embedded

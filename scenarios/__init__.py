@@ -17,6 +17,7 @@ from scenarios.restart import restart
 from scenarios.retire import retire
 from scenarios.revoke import revoke
 from scenarios.rotate import rotate
+from scenarios.rotate_admin_token import rotate_admin_token
 from scenarios.rotate_authority import rotate_authority
 from scenarios.rotate_device import rotate_device
 from scenarios.rotate_release_key import rotate_release_key
@@ -45,6 +46,7 @@ BOOK: tuple[Scenario, ...] = (
     rotate,
     rotate_authority,
     rotate_device,
+    rotate_admin_token,
     rotate_release_key,
     server_upgrade,
     upgrade,

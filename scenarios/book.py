@@ -23,6 +23,7 @@ EXAMPLES: dict[str, Value] = {
     "deployment": "web",
     "deployment2": "job",
     "own": "mine",
+    "token_id": "291157300000000001",
     "secret": "correct-horse",
     "image": "registry.example.org/web:1",
     "private_image": "registry.example.org/private/web:1",

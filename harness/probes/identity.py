@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,29 @@ class IdentityProbe:
         self._manage(f"/users/{user}/grants", {"projectId": project, "roleKeys": [DEVICE_ROLE]})
         made = self._manage(f"/users/{user}/keys", {"type": "KEY_TYPE_JSON"})
         return msgspec.json.decode(base64.b64decode(made["keyDetails"]), type=MachineKey)
+
+    def add_access_token(self) -> tuple[str, str]:
+        """Another personal access token of the administrator, for a day: its id and its text; as `token` for errors."""
+        user = self._ask("GET", "/oidc/v1/userinfo", headers=self._as_admin())["sub"]
+        ends = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        made = self._manage(f"/users/{user}/pats", {"expirationDate": ends})
+        return made["tokenId"], made["token"]
+
+    def opens(self, token: str) -> bool:
+        """Whether a token opens what administrators may do.
+
+        Raises:
+            IdentityProviderDown: it does not answer.
+        """
+        where = "/management/v1/orgs/me"
+        try:
+            return self._http.get(where, headers={"Authorization": f"Bearer {token}"}).is_success
+        except httpx.HTTPError as error:
+            raise IdentityProviderDown(f"{self._issuer}{where}: {error}", next_step="see the log of zitadel") from error
+
+    def late(self, seconds: float) -> None:
+        """Let it be so late with everything that is changed: only our double can; as `token` for errors."""
+        self._ask("PATCH", "/_double/modes", json={"lag": seconds}, headers=self._as_admin())
 
     def grant_person(self, project: str, role: str) -> None:
         """Give every person there a role of a project; who has it already keeps it. As `token` for errors."""

@@ -28,6 +28,7 @@ class Seen(msgspec.Struct, frozen=True):
         old_listed: Whether the provider lists the old one.
         new_listed: Whether it lists the new one.
         orphans: The ids of tokens that were made for this rotation and whose text nobody has.
+        unlisted: Whether there may be another such token that the provider does not list yet.
     """
 
     begun: bool
@@ -41,6 +42,7 @@ class Seen(msgspec.Struct, frozen=True):
     old_listed: bool = True
     new_listed: bool = False
     orphans: tuple[str, ...] = ()
+    unlisted: bool = False
 
 
 class Step(Enum):
@@ -99,7 +101,7 @@ def _away_from_the_old_one(seen: Seen) -> Step | Wait:
         return Step.STORE
     if seen.old_listed or not seen.removing:
         return Step.REMOVE
-    return Wait("the identity provider still accepts the old token") if seen.old_works else Step.FINISH
+    return Wait("the identity provider still accepts the old token") if seen.old_works else _end(seen)
 
 
 def _back(seen: Seen) -> Step | Wait | Refused:
@@ -113,4 +115,11 @@ def _back(seen: Seen) -> Step | Wait | Refused:
         return Step.SWEEP
     if seen.new_listed or (seen.noted and not seen.given_up):
         return Step.GIVE_UP
-    return Wait("the identity provider still accepts the new token") if seen.new_works else Step.FINISH
+    return Wait("the identity provider still accepts the new token") if seen.new_works else _end(seen)
+
+
+def _end(seen: Seen) -> Step | Wait:
+    """By the note alone a lost token is found."""
+    if seen.unlisted:
+        return Wait("a token was perhaps made and then lost, and the identity provider may not list it yet")
+    return Step.FINISH

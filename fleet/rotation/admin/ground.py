@@ -38,6 +38,8 @@ class Note(msgspec.Struct, frozen=True):
             not noted is found by it.
         new: The text of the new token, and `new_id` its id; empty until it is made.
         made: When that was, in Unix seconds.
+        making: When a token was last asked for and not noted since, in Unix seconds; else 0.
+        lost: When an earlier one was made that may still be there, in Unix seconds; else 0.
         removing: Whether the old one is to be removed at the provider, written down before it is.
         given_up: Whether the new one is.
     """
@@ -50,11 +52,18 @@ class Note(msgspec.Struct, frozen=True):
     new: str = ""
     new_id: str = ""
     made: int = 0
+    making: int = 0
+    lost: int = 0
     removing: bool = False
     given_up: bool = False
 
     def __repr__(self) -> str:
         return f"Note(old_id={self.old_id!r}, new_id={self.new_id!r}, ...)"
+
+    @property
+    def unsure(self) -> int:
+        """When a token was last made of which only the provider's list tells whether it is there; else 0."""
+        return max(self.making, self.lost, self.made if self.given_up else 0)
 
 
 class Ground:
@@ -110,6 +119,7 @@ class Ground:
             old_listed=note.old_id in {one.id for one in listed},
             new_listed=note.new_id in ours,
             orphans=tuple(one for one in ours if one != note.new_id),
+            unlisted=time.time() - note.unsure < _CATCH_UP,
         )
 
     def take(self, step: Step) -> None:
@@ -128,7 +138,8 @@ class Ground:
         elif step is Step.SWEEP:
             self._sweep(note)
         elif step is Step.DISCARD:
-            self._write(msgspec.structs.replace(note, new="", new_id="", made=0, given_up=False))
+            forgotten = {"new": "", "new_id": "", "made": 0, "given_up": False, "lost": max(note.lost, note.made)}
+            self._write(msgspec.structs.replace(note, **forgotten))
         elif step is Step.STORE:
             self._store(self._file, f"{note.new}\n".encode())
         elif step is Step.RESTORE:
@@ -139,6 +150,7 @@ class Ground:
         elif step is Step.GIVE_UP:
             self._write(msgspec.structs.replace(note, given_up=True), before=note)
             self._remove(note.old, note.user, note.new_id)
+            self._write(msgspec.structs.replace(note, given_up=True, made=0))
         else:
             self._finish(note)
         return None
@@ -178,9 +190,11 @@ class Ground:
         )
 
     def _add(self, note: Note) -> None:
+        note = msgspec.structs.replace(note, making=int(time.time()), lost=max(note.making, note.lost))
+        self._write(note)
         with self._api(note.old) as api:
             added = tokens.add(api, note.user, datetime.fromtimestamp(note.ends, UTC))
-        noted = {"new": added.token, "new_id": added.token_id, "made": int(time.time()), "given_up": False}
+        noted = {"new": added.token, "new_id": added.token_id, "made": int(time.time()), "making": 0, "given_up": False}
         self._write(msgspec.structs.replace(note, **noted))
 
     def _sweep(self, note: Note) -> None:

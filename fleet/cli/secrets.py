@@ -67,7 +67,9 @@ def rotate(
         list[str] | None, typer.Argument(metavar="DEVICE...", help="with device_key: whose machine keys")
     ] = None,
     selector: SelectorOption = None,
-    due: Annotated[bool, typer.Option("--due", help="rotate every secret that is due, one after the other")] = False,
+    due: Annotated[
+        bool, typer.Option("--due", help="rotate every secret that is due, and go on with what was broken off")
+    ] = False,
     abort: Annotated[bool, typer.Option("--abort", help="go back to the old version, while it is still kept")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and change nothing")] = False,
     wait: Annotated[
@@ -155,7 +157,7 @@ def rotate(
         one = owned.rotate(kube, found, timeout=timeout)
         answer(output, [one], f"{name}: {one['outcome']}")
         return
-    wanted = wanted or [find(one.name) for one in _listed(found) if one.state == "due"]
+    wanted = wanted or [find(one.name) for one in _listed(found) if one.is_for_now(datetime.now(UTC))]
     how = {"abort": abort, "dry_run": dry_run, "wait": wait}
     done = [_one(kube, found, secret, **how, timeout=timeout) for secret in wanted]
     text = [f"{one['name']}: {one['outcome']}" for one in done] or ["no secret is due"]

@@ -17,6 +17,8 @@ from fleet.rotation.look import DEVICE, InUse
 from fleet.secrets.store import Kept
 from fleet.topology.capabilities import Json
 
+_UNFINISHED = "unfinished"
+
 
 class Listed(msgspec.Struct, frozen=True, rename="camel"):
     """One secret. Ids name versions; `in_use` says which one each part uses, as far as parts tell.
@@ -37,6 +39,17 @@ class Listed(msgspec.Struct, frozen=True, rename="camel"):
     in_use: dict[str, str]
     rotates: bool
     devices: dict[str, datetime | None] = {}
+
+    def is_for_now(self, now: datetime) -> bool:
+        """Whether to rotate it because of its age, or to go on, where the old version is honoured beside the new one.
+
+        What is only prepared, or was given up halfway, waits for its time, or for whoever began it.
+        """
+        if not self.rotates:
+            return False
+        return (
+            (self.due is not None and self.due <= now) or bool(self.previous_id) or self.state.startswith(_UNFINISHED)
+        )
 
 
 def listed(
@@ -141,5 +154,5 @@ def _state(secret: Secret, kept: Kept, in_use: InUse, due: bool) -> str:
         return "rotating: the old version is still honoured"
     step = decide(seen, Goal.FORWARD, begin=False)
     if isinstance(step, Apply):
-        return f"unfinished: {'; '.join(step.blockers)}"
+        return f"{'unknown' if seen.silent else _UNFINISHED}: {'; '.join(step.blockers)}"
     return "due" if due else "current"

@@ -276,3 +276,25 @@ def test_a_bundled_provider_trusts_an_authority_before_it_shows_a_certificate_of
     assert step(Kept(new, previous=old), **current) == str(Change.RETIRE)
     assert "zitadel still honours what it had before" in step(Kept(new), **outdated)
     assert step(Kept(new), zitadel=Standing.STARTING, postgres=Standing.CURRENT) == str(Done())
+
+
+def test_a_timer_goes_on_with_what_it_began_and_leaves_alone_what_was_given_up() -> None:
+    """A secret is young once its new version is in use: else the old one would be honoured until the next year."""
+    secret, day = find("nats_issuer_seed"), timedelta(days=1)
+    old, new = OLD.encode(), NEW.encode()
+    both = InUse({"nats": server(NEW)}, {"c": callout(OLD, NEW)}, {})
+
+    def now(kept: Kept, made: datetime, why_not: str = "") -> bool:
+        kept = Kept(kept.current, kept.next, kept.previous, made)
+        return listed(secret, kept, both, NOW, None, why_not).is_for_now(NOW)
+
+    assert now(Kept(old), NOW - 366 * day)
+    assert now(Kept(old, next=new), NOW - 366 * day)
+    assert not now(Kept(new, next=old), NOW - day), "somebody wanted another one, and then went back"
+    assert now(Kept(new, previous=old), NOW)
+    assert now(Kept(new), NOW), "the callout still has the old one"
+    assert not now(Kept(new, previous=old), NOW, "it cannot be rotated here")
+    kept = Kept(new, made=NOW)
+    away = listed(secret, kept, InUse({}, {}, {}, ("NATS: it does not answer",)), NOW)
+    assert (away.state, away.is_for_now(NOW)) == ("unknown: NATS: it does not answer", False)
+    assert not listed(secret, kept, InUse(both.servers, {"c": callout(NEW)}, {}), NOW).is_for_now(NOW)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from fleet.cli import timer
 from fleet.cli.admin_token import AdminTokenAsked
 from fleet.cli.context import (
     ClientIdOption,
@@ -17,11 +18,11 @@ from fleet.cli.context import (
     TokenFileOption,
     cluster,
     installed,
-    place,
     seconds,
     trusted,
 )
 from fleet.cli.device_keys import NOT_AT_ITS_END, Asked, rotate_device_keys
+from fleet.cli.found import installed_in
 from fleet.cli.label import SelectorOption
 from fleet.cli.output import Output, OutputOption, answer, progress, table
 from fleet.cli.release_key import ReleaseKeyAsked
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
     from fleet.rotation.catalogue import Secret
     from fleet.rotation.ground import Installed
     from fleet.rotation.listing import Listed
-    from fleet.topology.capabilities import ServerPlace
 
 app = typer.Typer(
     help="List the secrets of a server, and renew them while it works.", no_args_is_help=True, rich_markup_mode=None
 )
+app.command()(timer.timer)
 
 
 @app.command("list")
@@ -273,24 +274,6 @@ def _listed(installed: Installed) -> list[Listed]:
         release_key(in_use),
         admin_token(),
     ]
-
-
-def installed_in(kube: KubeClient, namespace: str, timeout: float) -> Installed:
-    """The server in a namespace, at its place, which has `timeout` seconds to become ready.
-
-    Raises:
-        NotInstalled: there is none, or one of a release that could not rotate.
-        NotFound: its secrets are gone.
-    """
-    from fleet.rotation.ground import Installed  # noqa: PLC0415
-    from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
-
-    def make(options: str) -> ServerPlace:
-        return place(PlaceRequest(namespace=namespace, timeout=timeout, progress=progress, remembered=options))
-
-    found = Installed.find(kube, namespace, make)
-    found.require_secrets()
-    return found
 
 
 def _reached(kube: KubeClient, namespace: str, timeout: float) -> Installed:

@@ -225,7 +225,7 @@ def status(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption 
 
 def _wanting(namespace: str) -> dict[str, str]:
     """The problems of secrets, by name; if secrets cannot be read, the rest of the status is shown."""
-    from fleet.cli.secrets import installed_in  # noqa: PLC0415
+    from fleet.cli.found import installed_in  # noqa: PLC0415
     from fleet.rotation.soon import wanting  # noqa: PLC0415
 
     try:

@@ -54,7 +54,7 @@ class KubeClient:
             NotFound: a file that it names is not there.
         """
         found = access(context)
-        self.host = found.url
+        self.host, self.in_pod = found.url, found.in_pod
         self._connection = KubeConnection(found)
 
     def apply(self, objects: Sequence[Json]) -> list[Applied]:

@@ -88,6 +88,11 @@ class Access(msgspec.Struct, frozen=True):
         """
         return _read(self.token_file).strip() if self.token_file else self.token
 
+    @property
+    def in_pod(self) -> bool:
+        """Whether it is a pod's own account: then the cluster's own names lead somewhere."""
+        return self.token_file == _MOUNT / "token"
+
     def trust(self) -> ssl.SSLContext:
         """A TLS context that trusts whom `ca` names and nobody else.
 

@@ -22,7 +22,7 @@ from fleet.install.server import plan_of, secrets_of
 from fleet.install.tls import ends
 from fleet.rotation.catalogue import Secret
 from fleet.rotation.decide import Seen
-from fleet.rotation.look import InUse, login, look
+from fleet.rotation.look import InUse, login, look, trusts_of
 from fleet.rotation.provider import Provider
 from fleet.secrets.draft import DraftSecretStore
 from fleet.secrets.store import Change, Kept
@@ -62,6 +62,8 @@ class Installed:
         self.place = make_place(self.install.place)
         self.endpoints = self.place.endpoints(self.install.settings.namespace)
         self.provider = Provider(self.install.settings, self.place, self.endpoints)
+        self.in_cluster = False
+        """Whether we come in by the names that the server's own parts find each other by."""
         self.left_behind: frozenset[str] = frozenset()
         """Devices that a rotation is to go on without."""
         self.announcing: Callable[[ServerInfo], object] = lambda _: None
@@ -78,7 +80,9 @@ class Installed:
         found = kube.find("ConfigMap", SERVER_CONFIG_MAP, namespace)
         if found is None:
             raise NotInstalled(f"no fleet server is installed in {namespace}", next_step="run `fleet server install`")
-        return cls(found, make_place, lambda: kube.list("Device", namespace))
+        made = cls(found, make_place, lambda: kube.list("Device", namespace))
+        made.in_cluster = kube.in_pod
+        return made
 
     def require_as_announced(self) -> None:
         """See that what we would apply differs from what runs in its secrets only.
@@ -139,7 +143,8 @@ class Installed:
     def reached(self) -> ServerInfo:
         """The server as we come in: trusting every authority that it may show a certificate of now."""
         bundle = secrets_of(DraftSecretStore(self.place.secrets), self.endpoints).bundle
-        return msgspec.structs.replace(self.info, ca=bundle)
+        url = f"tls://{self.endpoints.nats}" if self.in_cluster else self.info.nats_url
+        return msgspec.structs.replace(self.info, ca=bundle, nats_url=url)
 
     def enrolled(self) -> list[str]:
         """The devices that are to be let in, and go along; raises what `awaited_and_left` does."""
@@ -200,7 +205,7 @@ class Installed:
         """The devices that trust no authority of ours that is still valid: somebody has to bring them one."""
         authorities = (self._authority(key) for key in self.kept(AUTHORITY_KEY).values)
         valid = {certificate_id(one) for one in authorities if not _ended(one)}
-        return sorted(one["metadata"]["name"] for one in self.devices() if not valid & _trusts(one))
+        return sorted(one["metadata"]["name"] for one in self.devices() if not valid.intersection(trusts_of(one)))
 
     def _authority(self, key: bytes) -> str:
         return authority_certificate(DraftSecretStore(self.place.secrets), key).decode()
@@ -313,8 +318,3 @@ class Ground:
 def _ended(certificate: str) -> datetime | None:
     end = ends(certificate.encode())
     return end if end <= datetime.now(UTC) else None
-
-
-def _trusts(device: Json) -> set[str]:
-    """The certificates that a device reported last to trust, by its `Device`."""
-    return set(device.get("status", {}).get("info", {}).get("trusts", ()))

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 from fleet.contract.errors import Conflict, FleetError
 from fleet.topology.capabilities import Json
-from fleet.topology.kubernetes.labels import meta
+from fleet.topology.kubernetes.labels import LEASE, meta
 
 if TYPE_CHECKING:
     from fleet.kube.client import KubeClient
 
-_NAME = "fleet-rotation"
 _SECONDS = 30
 _FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -51,7 +50,7 @@ class Held:
         Raises:
             Conflict: somebody else has it.
         """
-        found = self._kube.find("Lease", _NAME, self._namespace)
+        found = self._kube.find("Lease", LEASE, self._namespace)
         if found is None:
             self._kube.create(self.object())
             return
@@ -74,11 +73,11 @@ class Held:
         kube = KubeClient()
         while not self._stop.wait(_SECONDS / 3):
             try:
-                found = kube.find("Lease", _NAME, self._namespace)
+                found = kube.find("Lease", LEASE, self._namespace)
                 if found is None or found["spec"].get("holderIdentity") != self.holder:
                     self._lost = "somebody else took it"
                     return
-                kube.patch("Lease", _NAME, self._namespace, self._change(found["metadata"]["resourceVersion"]))
+                kube.patch("Lease", LEASE, self._namespace, self._change(found["metadata"]["resourceVersion"]))
             except FleetError as error:
                 self._lost = error.what
                 return
@@ -86,13 +85,13 @@ class Held:
     def give_back(self) -> None:
         """Let others have it."""
         self._stop.set()
-        found = self._kube.find("Lease", _NAME, self._namespace)
+        found = self._kube.find("Lease", LEASE, self._namespace)
         if found is not None and found["spec"].get("holderIdentity") == self.holder:
             self._kube.delete([self.object()])
 
     def _write(self, version: str) -> None:
         try:
-            self._kube.patch("Lease", _NAME, self._namespace, self._change(version))
+            self._kube.patch("Lease", LEASE, self._namespace, self._change(version))
         except Conflict as error:
             raise Conflict("another rotation has just begun", next_step="wait for its end, then repeat") from error
 
@@ -101,7 +100,7 @@ class Held:
 
     def object(self) -> Json:
         """The Lease as we hold it."""
-        metadata = meta(_NAME, self._namespace)
+        metadata = meta(LEASE, self._namespace)
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": self._spec()}
 
     def _spec(self) -> Json:
@@ -131,7 +130,7 @@ def require_no_rotation(kube: KubeClient, namespace: str) -> None:
     Raises:
         Conflict: one is.
     """
-    found = kube.find("Lease", _NAME, namespace)
+    found = kube.find("Lease", LEASE, namespace)
     if found is not None:
         _require_free(found)
 

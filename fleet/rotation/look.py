@@ -35,6 +35,7 @@ from fleet.contract.wire import DeviceInfo, decode
 from fleet.install.secrets import APP_PASSWORD, CONTROL_PASSWORD, SYSTEM_PASSWORD
 from fleet.nats.bus import BadEntry, Bus, Entry, Login, connect
 from fleet.secrets.store import SecretStore
+from fleet.topology.capabilities import Json
 
 _NAME = "fleet-secrets"
 """Of our own connections, which do not count."""
@@ -251,6 +252,11 @@ async def login(server: ServerInfo, store: SecretStore, name: str, role: str) ->
 async def _connect(server: ServerInfo, role: str, password: str) -> Bus:
     login = Login(server.nats_url, _NAME, server.ca, user=user_of(role, password), password=password)
     return await connect(login, notice=_unheard, attempts=_ATTEMPTS)
+
+
+def trusts_of(device: Json) -> frozenset[str]:
+    """The certificates that a device reported last to trust, by its `Device`."""
+    return frozenset(device.get("status", {}).get("info", {}).get("trusts", ()))
 
 
 def parsed(answers: Sequence[bytes], kind: type[T]) -> list[T]:

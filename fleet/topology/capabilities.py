@@ -257,5 +257,18 @@ class ComparesFiles(Protocol):
         ...
 
 
+@runtime_checkable
+class RunsTimers(Protocol):
+    """A place that can run a command of ours from time to time."""
+
+    def timer(self, services: Sequence[Service], published: Sequence[Json], schedule: str) -> tuple[Json, ...]:
+        """The objects of one that renews what is due of a server with these services; nothing is applied.
+
+        Raises:
+            NotPermitted: it could not reach the server's secrets.
+        """
+        ...
+
+
 class ServerPlace(HoldsSecrets, RemembersOptions, AppliesObjects, RunsServices, Protocol):
     """All that a fleet server needs of a place."""

@@ -156,7 +156,7 @@ def install_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         del request
         return place
 
-    for module in ("server", "uninstall", "secrets", "doctor"):
+    for module in ("server", "uninstall", "found", "doctor"):
         monkeypatch.setattr(f"fleet.cli.{module}.place", found)
 
 

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fleet.topology.capabilities import Json
-from fleet.topology.kubernetes.labels import component_of, meta
+from fleet.topology.kubernetes.labels import INVENTORY, component_of, meta
 
 if TYPE_CHECKING:
     from fleet.kube.client import KubeClient
-
-_NAME = "fleet-inventory"
 
 
 class Entry(msgspec.Struct, frozen=True, order=True):
@@ -41,7 +39,7 @@ class Inventory:
 
     def read(self) -> frozenset[Entry]:
         """What was made; nothing where there is no list."""
-        found = self._kube.find("ConfigMap", _NAME, self._namespace)
+        found = self._kube.find("ConfigMap", INVENTORY, self._namespace)
         if found is None:
             return frozenset()
         return frozenset(msgspec.json.decode(found["data"]["objects"], type=list[Entry]))
@@ -56,4 +54,4 @@ class Inventory:
 
     def _object(self, entries: list[Entry]) -> Json:
         data = {"objects": msgspec.json.encode(entries).decode()}
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(_NAME, self._namespace), "data": data}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta(INVENTORY, self._namespace), "data": data}

@@ -8,6 +8,8 @@ PART_OF = "app.kubernetes.io/part-of"
 MANAGED = {PART_OF: "fleet", "app.kubernetes.io/managed-by": "fleet"}
 """What every object carries that an install makes."""
 COMPONENT = "app.kubernetes.io/component"
+LEASE, INVENTORY = "fleet-rotation", "fleet-inventory"
+"""The names of what a rotation holds, and of the list of what an install has made."""
 
 
 def meta(name: str, namespace: str, component: str = "") -> Json:

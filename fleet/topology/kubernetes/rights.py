@@ -11,7 +11,7 @@ from fleet.contract.objects import SERVER_CONFIG_MAP
 from fleet.kube.paths import KINDS
 from fleet.secrets.mark import NAME as SECRETS
 from fleet.topology.capabilities import Json
-from fleet.topology.kubernetes.labels import named
+from fleet.topology.kubernetes.labels import LEASE, named
 from fleet.topology.kubernetes.shape import Exposure, Shape, WebExposure
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def require_rights_to_renew(kube: KubeClient, namespace: str, more: Iterable[tup
     for kind, service in (("StatefulSet", "nats"), ("Deployment", "callout"), ("Deployment", "operator"), *more):
         objects += [("Secret", named(service)), (kind, named(service))]
     wanted = [(verb, *one) for one in objects for verb in ("get", "patch")]
-    wanted += [(verb, "Lease", "") for verb in ("get", "create", "patch", "delete")]
+    wanted += [("create", "Lease", ""), *((verb, "Lease", LEASE) for verb in ("get", "patch", "delete"))]
     _require(kube, namespace, wanted)
 
 

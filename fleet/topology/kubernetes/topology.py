@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from fleet.contract.errors import NotFound
+from fleet.contract.errors import NotFound, NotPermitted
 from fleet.kube.client import KubeClient, wait_for
 from fleet.secrets.chosen import chosen_store
 from fleet.secrets.kubernetes import KubernetesSecretStore
@@ -30,6 +30,7 @@ from fleet.topology.kubernetes.render import files_secret, render, workload_kind
 from fleet.topology.kubernetes.renewal import require_only_files
 from fleet.topology.kubernetes.rights import require_rights, require_rights_to_renew, require_storage_class
 from fleet.topology.kubernetes.shape import Shape, endpoints
+from fleet.topology.kubernetes.timer import timer
 
 _GONE_WITHIN = 60.0
 """Seconds for a deleted object to go: a pod may take 30 to end."""
@@ -101,8 +102,8 @@ class KubernetesTopology:
             NotFound: there is no such storage class.
         """
         found = endpoints(namespace, self._shape)
-        # Later the look before each change tells as much.
-        if not self._inventory.read():
+        # Later the look before each change tells as much; a command that finds an install needs fewer than one did.
+        if not self._request.remembered and not self._inventory.read():
             require_rights(self._kube, namespace, self._shape)
         require_storage_class(self._kube, self._shape.storage.storage_class)
         return found
@@ -138,6 +139,16 @@ class KubernetesTopology:
     def outdated(self, services: Sequence[Service]) -> frozenset[str]:
         """As `ComparesFiles.outdated`."""
         return frozenset(service.name for service in services if files_digest(service) not in self._had(service))
+
+    def timer(self, services: Sequence[Service], published: Sequence[Json], schedule: str) -> tuple[Json, ...]:
+        """As `RunsTimers.timer`."""
+        if not isinstance(self.secrets, KubernetesSecretStore):
+            raise NotPermitted(
+                "the secrets of this server are in OpenBao, and a timer in the cluster cannot log in there",
+                next_step="let `fleet secrets rotate --due` run where you log in to OpenBao",
+            )
+        written = [*render(services, self._shape, self._request.namespace), *published]
+        return timer(written, self._shape, self._request.namespace, schedule)
 
     def _had(self, service: Service) -> set[str]:
         """The digests of the files that its pods are to have."""

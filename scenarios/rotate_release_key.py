@@ -87,14 +87,15 @@ def cut_off(run: Run, _enrolled: Result, _cut: Result) -> None:
 
 
 @rotate_release_key.step(
-    "Go on without the device that never reported",
-    "fleet device delete {device}-away",
+    "Revoke the device that never reported, and go on",
+    "fleet device revoke {device}-away",
     Command(f"{_ROTATE} --wait", contains=("sign agents with it, and destroy the old one",), deadline=120),
     LIST,
+    "fleet device delete {device}-away",
     look_at=("agent:device",),
 )
-def renewed(run: Run, _deleted: Result, _rotated: Result, result: Result) -> None:
-    """It ends where it would have ended: the device has a list in which the old key is retired."""
+def renewed(run: Run, _revoked: Result, _rotated: Result, result: Result, _deleted: Result) -> None:
+    """A revoked device holds nothing up. It ends where it would have ended: the other's list has no old key."""
     number = json.loads((run.folder / "trusted-keys.json").read_text())["number"]
     _has_list(run, number)
     shown = secrets_in(result)[RELEASE_KEY]

@@ -11,7 +11,7 @@ from harness.scenario.command_line import refused
 from harness.scenario.run import Run
 from harness.scenario.scenario import Scenario
 from harness.wait import wait_until
-from scenarios import checks
+from scenarios import checks, logins
 from scenarios.upgrade import ENDED, SOON, ends, order, status_of, target_of
 from scenarios.workloads import job_that_crashes
 
@@ -203,3 +203,16 @@ def back(run: Run) -> None:
     status = status_of(run)
     assert status is None or status.phase.terminal, f"an upgrade has begun: {status}"
     assert status is None or str(status.committed) == run.name("version")
+
+
+@upgrade_withdrawn.step(
+    "Order it again, and revoke the device in the middle",
+    "fleet device upgrade {device} --to {version2}",
+    "fleet device revoke {device}",
+    look_at=("operator", "callout", "agent:device"),
+)
+def revoked(run: Run) -> None:
+    """Whichever of its agents runs, it has no session any more, and its machine user gets no token."""
+    checks.dropped(run)
+    assert checks.says(checks.device(run), "Revoked", "True", "SessionsDropped")
+    assert not any(logins.machine_users(run).values())

@@ -1,8 +1,10 @@
-"""The Secrets that deployments name, as they were read last."""
+"""The Secrets that deployments name, as they were read last, and the deployments for which that may be too old."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Set
+from types import MappingProxyType
 
 from fleet.contract.objects import FleetDeployment
 from fleet.operator.objects import ObjectCache
@@ -10,20 +12,34 @@ from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen, named, s
 
 
 class KnownSecrets:
-    """The known Secrets; `changed` is called with the name of each deployment that uses a changed one."""
+    """The known Secrets; `changed` is called with the name of each deployment that uses a changed one.
+
+    A deployment is in doubt from its change until its Secrets were read after that. Who orders a deployment may have
+    corrected a Secret a moment before, and what was read before that is wrong for it.
+    """
 
     def __init__(self, deployments: ObjectCache[FleetDeployment], changed: Callable[[str], None]) -> None:
         self.found: dict[str, SecretSeen | SecretProblem] = {}
         self._deployments = deployments
         self._changed = changed
+        self._editions: dict[str, tuple[str, int]] = {}
+        """The uid and the generation of each deployment with secrets, as it was seen last."""
+        self._doubts: dict[str, int] = {}
+        self._serial = itertools.count()
+
+    @property
+    def doubts(self) -> Mapping[str, int]:
+        """The deployments in doubt. A doubt that began later has another number."""
+        return MappingProxyType(self._doubts)
 
     def wanted(self) -> set[str]:
         """Those that deployments name now."""
         return {name for item in self._deployments.items.values() for name in _of(item)}
 
     def missing(self) -> set[str]:
-        """Those of them of which nothing is known."""
-        return self.wanted() - self.found.keys()
+        """Those of which nothing is known, and those of deployments in doubt."""
+        doubted = {name for deployment in self._doubts for name in self._of(deployment)}
+        return (self.wanted() - self.found.keys()) | doubted
 
     def put(self, name: str, secret: SecretSeen | SecretProblem) -> bool:
         """Store a Secret, or why it cannot be read; returns whether that is new."""
@@ -35,17 +51,40 @@ class KnownSecrets:
                 self._changed(deployment)
         return True
 
+    def look(self, deployment: str) -> None:
+        """A deployment is new, has changed or is gone. Doubt what is known for another generation of it."""
+        item = self._deployments.items.get(deployment)
+        if item is None or not item.spec.workload.takes_secrets:
+            self._editions.pop(deployment, None)
+            self._doubts.pop(deployment, None)
+            return
+        edition = (item.metadata.uid, item.metadata.generation)
+        if self._editions.get(deployment) != edition:
+            self._editions[deployment] = edition
+            self._doubts[deployment] = next(self._serial)
+
     def doubt(self, deployment: str) -> None:
-        """Forget what a changed deployment lacked: the change may have fixed it."""
+        """Somebody wrote a deployment. If it lacks something, doubt that, also in the same generation."""
         item = self._deployments.items.get(deployment)
         if item is not None and isinstance(secret_contents(item.spec.workload, self.found), SecretProblem):
-            for name in _of(item) & self.found.keys():
-                del self.found[name]
+            self._doubts[deployment] = next(self._serial)
+
+    def settle(self, doubts: Mapping[str, int], read: Set[str]) -> bool:
+        """End those of these doubts whose Secrets were all read since; returns whether any ended."""
+        ended = [one for one, number in doubts.items() if self._doubts.get(one) == number and self._of(one) <= read]
+        for deployment in ended:
+            del self._doubts[deployment]
+            self._changed(deployment)
+        return bool(ended)
 
     def keep_wanted(self) -> None:
         """Forget the Secrets that no deployment names any more."""
         for name in self.found.keys() - self.wanted():
             del self.found[name]
+
+    def _of(self, deployment: str) -> frozenset[str]:
+        item = self._deployments.items.get(deployment)
+        return _of(item) if item is not None else frozenset()
 
 
 def _of(item: FleetDeployment) -> frozenset[str]:

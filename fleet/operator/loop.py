@@ -111,6 +111,7 @@ class Loop:
         self._wakeup.pending.clear()
         await self._ask()
         await self._catch_up()
+        await self._state_reader.settle_secrets()
         self._state_reader.waits_for = ""
         started = time.monotonic()
         plan = self._planner.plan(self._store.snapshot(), self._state_reader.troubled)

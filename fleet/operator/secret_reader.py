@@ -3,57 +3,119 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from fleet.contract.errors import FleetError, NotFound, NotPermitted
 from fleet.operator.known_secrets import KnownSecrets
-from fleet.operator.kube import KubeApi
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen
 
 EVERY = 5.0
 """Seconds between two looks at the same Secrets."""
+_LONGEST = 60.0
+"""Seconds between two looks at so many that to read them takes long."""
+_SHARE = 10
+"""To look at all of them takes at most one part in so many of the time."""
+_PATIENCE = 1.0
+"""Seconds for which a decision waits for Secrets that are being read."""
 _SUBJECT = "get secrets"
+
+
+class SecretApi(Protocol):
+    """Where Secrets are read."""
+
+    async def secret(self, name: str) -> SecretSeen:
+        """A Secret of the namespace. Raises FleetError."""
+        ...
 
 
 class SecretReader:
     """Keeps what is known of Secrets as it is in Kubernetes."""
 
-    def __init__(self, api: KubeApi, known: KnownSecrets, readiness: Readiness, wake: Callable[[], None]) -> None:
+    def __init__(self, api: SecretApi, known: KnownSecrets, readiness: Readiness, wake: Callable[[], None]) -> None:
         """Read nothing yet. `wake` is called at news."""
         self._api = api
         self._known = known
         self._readiness = readiness
         self._wake = wake
         self._asked = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._waited_for: set[int] = set()
 
     def look(self, deployment: str) -> None:
-        """A deployment changed: it may name another Secret, or one that is there by now."""
+        """A deployment changed: it may name another Secret, or one that is there by now, or was corrected."""
         self._known.doubt(deployment)
         if self._known.missing():
             self._asked.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
+        pause = EVERY
         while True:
             try:
-                async with asyncio.timeout(EVERY):
+                async with asyncio.timeout(pause):
                     await self._asked.wait()
             except TimeoutError:
-                await self._read(self._known.wanted())
+                began = time.monotonic()
+                await self.read_all()
+                pause = min(max(EVERY, _SHARE * (time.monotonic() - began)), _LONGEST)
             else:
-                self._asked.clear()
-                await self.read_missing()
+                await self._read(())
+
+    async def read_all(self) -> None:
+        """Read every Secret that a deployment names; first as `read_missing`."""
+        if self._known.missing():
+            self._asked.set()
+        await self._read(self._known.wanted())
 
     async def read_missing(self) -> None:
-        """Read those of which nothing is known."""
-        await self._read(self._known.missing())
+        """Read those of which nothing is known, and those of deployments that have changed since."""
+        self._asked.set()
+        await self._read(())
+
+    async def settle(self) -> None:
+        """Wait until the Secrets of changed deployments were read, but not long, and only once for each change."""
+        waits_for = set(self._known.doubts.values())
+        if waits_for <= self._waited_for:
+            return
+        self._waited_for = waits_for
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while waits_for & set(self._known.doubts.values()):
+                    self._settled.clear()
+                    self._asked.set()
+                    await self._settled.wait()
+        except TimeoutError:
+            # Decided without them: those deployments wait, and no other does.
+            return
 
     async def _read(self, names: Iterable[str]) -> None:
-        """Read these. A Secret that cannot be read now keeps its last known value."""
+        """Read these, and before each of them what was asked for meanwhile.
+
+        A Secret that cannot be read now keeps its last known value.
+        """
         self._known.keep_wanted()
-        wrong = ""
-        for name in sorted(names):
+        rest, read, wrong = deque(sorted(names)), 0, ""
+        while rest or self._asked.is_set():
+            if not self._asked.is_set():
+                one = [rest.popleft()]
+            else:
+                self._asked.clear()
+                one = sorted(self._known.missing())
+            read += len(one)
+            wrong = await self._look_at(one) or wrong
+        if wrong:
+            self._readiness.wrong(_SUBJECT, wrong)
+        elif read or not self._known.wanted():
+            self._readiness.settled(_SUBJECT)
+
+    async def _look_at(self, names: Iterable[str]) -> str:
+        """Read these; returns what was wrong, or nothing."""
+        doubts, answered, wrong, news = dict(self._known.doubts), set[str](), "", False
+        for name in names:
             try:
                 found = await self._one(name)
             except NotPermitted as error:
@@ -62,12 +124,14 @@ class SecretReader:
             except FleetError as error:
                 wrong = error.what
                 continue
-            if self._known.put(name, found):
-                self._wake()
-        if wrong:
-            self._readiness.wrong(_SUBJECT, wrong)
-        elif names or not self._known.wanted():
-            self._readiness.settled(_SUBJECT)
+            answered.add(name)
+            news |= self._known.put(name, found)
+        if self._known.settle(doubts, answered):
+            self._settled.set()
+            news = True
+        if news:
+            self._wake()
+        return wrong
 
     async def _one(self, name: str) -> SecretSeen | SecretProblem:
         try:

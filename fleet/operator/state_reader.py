@@ -131,6 +131,11 @@ class StateReader:
         self.complete.set()
         return any(news)
 
+    async def settle_secrets(self) -> None:
+        """Wait, not long, until the Secrets of changed deployments were read."""
+        self.waits_for = "the Secrets of changed deployments"
+        await self._secrets.settle()
+
     async def read_agents(self) -> bool:
         """Read the published agents; returns whether anything was new.
 

@@ -66,7 +66,7 @@ class Store:
         self.changes = Changes()
         """Of whatever is put here: what may have to be decided again."""
         self.devices: ObjectCache[Device] = ObjectCache(self.changes.device)
-        self.deployments: ObjectCache[FleetDeployment] = ObjectCache(self.changes.deployment)
+        self.deployments: ObjectCache[FleetDeployment] = ObjectCache(self._deployment_changed)
         self.unparsed: dict[Kind, ObjectCache[Unparsed]] = {
             "Device": ObjectCache(self.changes.device),
             "FleetDeployment": ObjectCache(self.changes.deployment),
@@ -122,6 +122,7 @@ class Store:
             silent_since=self.connectivity.silent_since,
             trust_bundle=self.trust_bundle,
             secrets=self.secrets.found,
+            secrets_doubted=self.secrets.doubts,
         )
 
     def put_index(self, device: str, index: DesiredIndex | None) -> bool:
@@ -300,6 +301,10 @@ class Store:
             return device is not None
         known = self.identities.get(device.spec.subject)
         return identity_of(device, known, time.time()).state is IdentityState.QUARANTINED
+
+    def _deployment_changed(self, name: str) -> None:
+        self.changes.deployment(name)
+        self.secrets.look(name)
 
     def _ordered(self, device: str, news: bool) -> bool:
         """As `_news`, for the desired state of a device."""

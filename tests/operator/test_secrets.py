@@ -95,6 +95,28 @@ def test_a_secret_is_sealed_for_the_device_and_its_change_is_too(operator: Opera
     assert base64.b64encode(CANARY.encode()).decode()[:-2] not in shown
 
 
+def test_a_secret_that_was_corrected_right_before_the_order_is_the_one_that_is_sealed(
+    operator: Operator, name: Name
+) -> None:
+    app, db = name("web"), name("db")
+    pi = Pi(operator, name("pi"))
+    secret(operator, db, "password-0")
+    operator.deploy(app, select={"for": pi.name}, container=takes(db))
+    told = pi.told(app)
+    # More than once: the operator may read everything by chance between the two writes.
+    for number in (1, 2, 3):
+        secret(operator, db, f"password-{number}")
+        operator.edit_deployment(app, workload={"type": "container", "image": f"app:new-{number}", **takes(db)})
+        told = wait_until(
+            lambda: operator.keys.get(DESIRED_STATE, f"{pi.name}.{app}"),
+            f"{pi.name} is told of {app} {number}",
+            timeout=30,
+            until=lambda desired: desired is not None and desired.generation > number,  # noqa: B023 - at once
+        )
+        assert told
+        assert pi.opens(app, told) == f"password-{number}", "it is sent with what was there before"
+
+
 def test_the_store_of_nats_holds_no_secret_in_clear(operator: Operator, name: Name) -> None:
     app, db = name("web"), name("db")
     secret(operator, db, f"{CANARY}-stored")

@@ -164,6 +164,7 @@ def secret_problem(snapshot: Snapshot, order: Order, device: str) -> SecretProbl
     return order.problem
 
 
+_DOUBTED = SecretProblem("SecretNotRead", "the Secrets that it takes have not been read since it was ordered")
 _NO_KEY = SecretProblem(
     "NoSealingKey", "it takes secrets, and the device's agent has no sealing key: upgrade the agent"
 )
@@ -203,7 +204,8 @@ class Order(msgspec.Struct, frozen=True):
 def order_of(snapshot: Snapshot, deployment: FleetDeployment) -> Order:
     """The orders of a deployment for its devices."""
     workload, change = deployment.spec.workload, change_of(deployment.metadata)
-    found = secret_contents(workload, snapshot.secrets)
+    doubted = deployment.metadata.name in snapshot.secrets_doubted
+    found = _DOUBTED if doubted else secret_contents(workload, snapshot.secrets)
     problem = found if isinstance(found, SecretProblem) else None
     new = Desired(deployment.metadata.generation, as_sent(workload), change.id if change else "")
     size = len(encode(new))

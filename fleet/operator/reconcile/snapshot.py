@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import msgspec
 
@@ -109,6 +109,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     trust_bundle: tuple[str, ...] = ()
     """The ids of the certificates that devices are to trust."""
     secrets: Secrets = {}
+    secrets_doubted: Container[str] = ()
+    """Deployments whose Secrets were not read yet since they were ordered."""
 
     def is_duplicated(self, device: str) -> bool:
         """Whether two devices beat with this one's identity."""

@@ -48,6 +48,18 @@ def registry_of(image: str) -> str:
     return first
 
 
+def repository_of(image: str) -> tuple[str, str]:
+    """What an image is called at its registry: the repository, and the digest or else the tag."""
+    registry = registry_of(image)
+    first, slash, rest = image.partition("/")
+    named = rest if slash and (first == registry or first in HUB_NAMES) else image
+    name, _, digest = named.partition("@")
+    name, _, tag = name.partition(":")
+    if registry == DOCKER_HUB and "/" not in name:
+        name = f"library/{name}"
+    return name, digest or tag or "latest"
+
+
 def _hint(text: str) -> str:
     if scheme := _SCHEME.match(text):
         return f"leave out {scheme[0]!r}"

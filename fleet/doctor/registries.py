@@ -11,17 +11,27 @@ from typing import TYPE_CHECKING
 import httpx
 
 from fleet.contract.errors import InvalidInput, NotFound, NotPermitted
-from fleet.contract.image import DOCKER_HUB, HUB_ADDRESS, registry_of
+from fleet.contract.image import DOCKER_HUB, HUB_ADDRESS, registry_of, repository_of
 from fleet.contract.logins import login_ends, registry_login
 from fleet.contract.objects import FleetDeployment
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, SEALABLE_LABEL, RegistryLogin
 from fleet.doctor.findings import Worrying
+from fleet.doctor.registry_tokens import challenges, token_for, token_server
 
 if TYPE_CHECKING:
     from fleet.kube.client import KubeClient
     from fleet.topology.capabilities import Json
 
 _WITHIN = 10.0
+_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_MANIFESTS = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
 _SOON = 7 * 86_400
 """A login that ends within so many seconds is a warning."""
 
@@ -33,24 +43,20 @@ def check_registries(kube: KubeClient, namespace: str, deployments: Sequence[Fle
         FleetError: a login is missing, has ended, or is refused; the worst is named.
         Worrying: a login ends soon, or a registry does not answer from here.
     """
-    wanted = sorted(
-        {
-            (registry_of(part.image), part.image_pull_secret)
-            for one in deployments
-            for part in one.spec.workload.parts.values()
-        }
-    )
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for part in (part for one in deployments for part in one.spec.workload.parts.values()):
+        wanted.setdefault((registry_of(part.image), part.image_pull_secret), set()).add(part.image)
     if not wanted:
         return "no deployment names an image"
     worries: list[Worrying] = []
-    for registry, secret in wanted:
+    for (registry, secret), images in sorted(wanted.items()):
         try:
-            _look(registry, _login(kube, namespace, registry, secret) if secret else None, now)
+            _look(registry, _login(kube, namespace, registry, secret) if secret else None, sorted(images), now)
         except Worrying as error:
             worries.append(error)
     if worries:
         raise Worrying("; ".join(one.what for one in worries), next_step=worries[0].next_step)
-    return f"answering: {', '.join(dict.fromkeys(registry for registry, _ in wanted))}"
+    return f"answering: {', '.join(sorted({registry for registry, _ in wanted}))}"
 
 
 def _login(kube: KubeClient, namespace: str, registry: str, name: str) -> RegistryLogin:
@@ -90,23 +96,41 @@ def login_of(secret: Json, registry: str) -> RegistryLogin:
     return registry_login(base64.b64decode(data.get(DOCKER_CONFIG_KEY, "")), registry, name)
 
 
-def _look(registry: str, login: RegistryLogin | None, now: float) -> None:
+def _look(registry: str, login: RegistryLogin | None, images: Sequence[str], now: float) -> None:
     worry = judge_end(login, now) if login else None
-    answer = _asked(registry, None)
-    challenge = answer.headers.get("www-authenticate", "").lower()
-    if login is not None and answer.status_code == HTTPStatus.UNAUTHORIZED and challenge.startswith("basic"):
-        answer = _asked(registry, login)
-        if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            raise NotPermitted(
-                f"the registry {registry} refuses the login of the Secret {login.secret}",
-                next_step="put the present password into that Secret; devices take it within seconds",
-            )
+    answer = _asked(registry)
+    if login is not None and answer.status_code == HTTPStatus.UNAUTHORIZED:
+        offered = challenges(answer.headers.get("www-authenticate", ""))
+        if "bearer" in offered:
+            _try_tokens(registry, offered["bearer"], login, images)
+        elif "basic" in offered:
+            answer = _asked(registry, auth=httpx.BasicAuth(login.username, login.password))
+            if answer.status_code in _REFUSED:
+                raise NotPermitted(
+                    f"the registry {registry} refuses the login of the Secret {login.secret}",
+                    next_step="put the present password into that Secret; devices take it within seconds",
+                )
     if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status_code == HTTPStatus.NOT_FOUND:
         raise Worrying(
             f"the registry {registry} answers {answer.status_code}", next_step="is it well, and is it a registry?"
         )
     if worry is not None:
         raise worry
+
+
+def _try_tokens(registry: str, parameters: Mapping[str, str], login: RegistryLogin, images: Sequence[str]) -> None:
+    """Ask for a token for each repository, and use it as an engine would before a pull."""
+    server = token_server(registry, parameters)
+    for repository, version in sorted({repository_of(image) for image in images}):
+        token = token_for(server, login, repository)
+        headers = {"Authorization": f"Bearer {token}", "Accept": _MANIFESTS}
+        # No layer is asked for, and what registries count as a pull is a GET.
+        answer = _asked(registry, f"{repository}/manifests/{version}", method="HEAD", headers=headers)
+        if answer.status_code in _REFUSED:
+            raise NotPermitted(
+                f"the login of the Secret {login.secret} may not pull {repository} from the registry {registry}",
+                next_step="give that user the right to pull it there, or name another Secret",
+            )
 
 
 def judge_end(login: RegistryLogin, now: float) -> Worrying | None:
@@ -128,12 +152,20 @@ def judge_end(login: RegistryLogin, now: float) -> Worrying | None:
     return Worrying(f"{login_name} ends on {when}", next_step=step)
 
 
-def _asked(registry: str, login: RegistryLogin | None) -> httpx.Response:
-    """The registry's answer without a login (OCI distribution specification, "Determining Support")."""
-    auth = (login.username, login.password) if login else None
+def _asked(
+    registry: str,
+    path: str = "",
+    *,
+    method: str = "GET",
+    auth: httpx.BasicAuth | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.Response:
+    """The head of a registry's answer (OCI distribution specification, "Determining Support", "Pulling Manifests")."""
     address = HUB_ADDRESS if registry == DOCKER_HUB else registry
+    url = f"https://{address}/v2/{path}"
     try:
-        return httpx.get(f"https://{address}/v2/", auth=auth, timeout=_WITHIN)
+        with httpx.stream(method, url, auth=auth, headers=headers, timeout=_WITHIN) as answer:
+            return answer
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         why = str(error) or type(error).__name__
         if "certificate" in why.lower():

@@ -30,9 +30,11 @@ _CONFIG = """\
 version: 0.1
 log: {{accesslog: {{disabled: false}}}}
 storage: {{filesystem: {{rootdirectory: "{root}/data"}}}}
-auth: {{htpasswd: {{realm: fleet, path: "{root}/htpasswd"}}}}
+auth: {auth}
 http: {{addr: "{host}:{port}"{tls}}}
 """
+_PASSWORDS = '{{htpasswd: {{realm: fleet, path: "{root}/htpasswd"}}}}'
+_TOKENS = '{{token: {{realm: "{realm}", service: "{service}", issuer: "{issuer}", rootcertbundle: "{ca}"}}}}'
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -62,6 +64,15 @@ class Image(msgspec.Struct, frozen=True):
 def digest(data: bytes) -> str:
     """As registries name content (OCI image specification, "Digests")."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """Where a registry says that its tokens come from, and which it takes: signed below the authority `ca`."""
+
+    realm: str
+    service: str
+    issuer: str
+    ca: Path
 
 
 class PrivateRegistry:
@@ -105,10 +116,11 @@ class PrivateRegistry:
 
 @contextlib.contextmanager
 def private_registry(
-    root: Path, host: str = "127.0.0.1", authority: Authority | None = None
+    root: Path, host: str = "127.0.0.1", authority: Authority | None = None, tokens: Tokens | None = None
 ) -> Generator[PrivateRegistry]:
     """One on an address of this machine, with its data below `root`; without an `authority`, it speaks plain HTTP.
 
+    With `tokens`, it takes these and no password.
     Engines speak HTTP with registries at 127.0.0.0/8 alone (dockerd, "Insecure registries").
 
     Raises:
@@ -126,7 +138,8 @@ def private_registry(
             certificate, key = authority.issue("registry", hosts=(host,))
             tls = f', tls: {{certificate: "{certificate}", key: "{key}"}}'
         (root / "htpasswd").write_text(_HTPASSWD)
-        (root / "config.yml").write_text(_CONFIG.format(root=root, host=host, port=port, tls=tls))
+        auth = _TOKENS.format(**msgspec.structs.asdict(tokens)) if tokens else _PASSWORDS.format(root=root)
+        (root / "config.yml").write_text(_CONFIG.format(root=root, host=host, port=port, tls=tls, auth=auth))
         argv, log = [program, "serve", str(root / "config.yml")], root / "registry.log"
         with running(argv, name="docker-registry", log=log, ready=lambda: port_answers(port, host)):
             yield PrivateRegistry(f"{host}:{port}", authority.certificate if authority else None, log)

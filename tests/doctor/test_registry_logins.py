@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,19 +133,19 @@ def test_a_registry_of_an_authority_that_is_not_trusted(
 
 @pytest.mark.parametrize("status", [404, 503])
 def test_what_answers_and_is_no_registry(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answered(*_: object, **__: object) -> httpx.Response:
-        return httpx.Response(status)
+    def answered(*_: object, **__: object) -> AbstractContextManager[httpx.Response]:
+        return nullcontext(httpx.Response(status))
 
-    monkeypatch.setattr(registries.httpx, "get", answered)
+    monkeypatch.setattr(registries.httpx, "stream", answered)
     with pytest.raises(Worrying, match=f"answers {status}"):
         look("r.example", secret("r.example"))
 
 
 def test_a_login_that_ends_soon(registry: PrivateRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken(*_: object, **__: object) -> httpx.Response:
-        return httpx.Response(200)
+    def taken(*_: object, **__: object) -> AbstractContextManager[httpx.Response]:
+        return nullcontext(httpx.Response(200))
 
-    monkeypatch.setattr(registries.httpx, "get", taken)
+    monkeypatch.setattr(registries.httpx, "stream", taken)
     with pytest.raises(Worrying, match=r"the login of the Secret login at r\.example ends on 2"):
         look("r.example", secret("r.example", jwt(time.time() + 3600)))
     assert look("r.example", secret("r.example", jwt(time.time() + 30 * 86_400)))

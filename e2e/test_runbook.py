@@ -61,6 +61,7 @@ def test_secret(play: Play) -> None:
 
 
 @pytest.mark.embedded
+@pytest.mark.node
 def test_private_image(play: Play) -> None:
     play(private_image)
 

@@ -19,7 +19,8 @@ private_image = Scenario(
     id="private-image",
     title="Run a private image",
     chapter="Deploy",
-    why="A registry gives the image only for a password. A device has it sealed, and uses it only to pull.",
+    why="A registry gives the image only for a password, over TLS of a private authority that engines trust. "
+    "A device has the password sealed, and uses it only to pull.",
     devices=1,
     registry=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import sys
 from collections.abc import Generator, Mapping
 from functools import partial
@@ -16,7 +17,9 @@ from harness.engine import dockerd, podman
 from harness.engine.client import EngineClient, trusting
 from harness.errors import EngineUnavailable, Unanswered
 from harness.images import IMAGE, busybox_archive
+from harness.images.private_registry import Place
 from harness.processes.spawn import running
+from harness.targets.certificates import Authority
 from harness.world import folders
 
 VARIABLE = "FLEET_ENGINE_SOCKET"
@@ -26,10 +29,14 @@ _OWN = "own"
 
 
 class FoundEngine(msgspec.Struct, frozen=True):
-    """An engine that answers and holds the test image: its socket's path, and what it is in words for the report."""
+    """An engine that answers and holds the test image: its socket's path, and what it is in words for the report.
+
+    `image_registry` is where a private registry can listen for it: with TLS, if the engine trusts an authority of ours.
+    """
 
     socket: str
     name: str
+    image_registry: Place = Place()
 
 
 @contextlib.contextmanager
@@ -40,10 +47,33 @@ def engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngine]:
         EngineUnavailable: the one that was asked for does not answer, or cannot run here.
     """
     asked = environ.get(VARIABLE, "")
-    none_real = not asked and _answering(environ) is None and dockerd.why_not() is not None
-    kind = _OF_OUR_OWN.get("double" if none_real else asked)
-    with kind() if kind is not None else real_engine(environ) as found:
-        yield found
+    there = _answering(environ) if not asked else None
+    name = asked or ("double" if dockerd.why_not() is not None else _OWN)
+    kind = _OF_OUR_OWN.get(name) if there is None else None
+    with contextlib.ExitStack() as cleanup:
+        if kind is None:
+            yield cleanup.enter_context(real_engine(environ))
+            return
+        folder = cleanup.enter_context(_folder())
+        authority = Authority(folder)
+        found = cleanup.enter_context(kind(trusts=_with_the_machines(authority.certificate, folder)))
+        yield msgspec.structs.replace(found, image_registry=Place.below(authority, _registry_host(found)))
+
+
+def _with_the_machines(certificate: Path, folder: Path) -> Path:
+    """A file with this certificate and those that the machine trusts, for a program that trusts one file alone."""
+    known = ssl.get_default_verify_paths().cafile
+    both = folder / "trusted.pem"
+    both.write_bytes(certificate.read_bytes() + (Path(known).read_bytes() if known else b""))
+    return both
+
+
+def _registry_host(found: FoundEngine) -> str:
+    """Where a registry listens so that the engine checks its certificate: dockerd checks none at 127.0.0.0/8."""
+    if any(word in found.name.lower() for word in ("podman", "double")):
+        return "127.0.0.1"
+    with contextlib.closing(EngineClient(found.socket)) as client:
+        return client.call("GET", "/networks/bridge").json()["IPAM"]["Config"][0]["Gateway"]
 
 
 @contextlib.contextmanager

@@ -66,6 +66,23 @@ def digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a registry listens, and PEM files: its certificate, its key and who signed it. Without these it has no TLS.
+
+    Engines speak HTTP with registries at 127.0.0.0/8 alone (dockerd, "Insecure registries").
+    """
+
+    host: str = "127.0.0.1"
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+    @classmethod
+    def below(cls, authority: Authority, host: str = "127.0.0.1") -> Place:
+        """With a certificate for this host."""
+        return cls(host, *authority.issue("registry", hosts=(host,)), authority.certificate)
+
+
 class Tokens(msgspec.Struct, frozen=True):
     """Where a registry says that its tokens come from, and which it takes: signed below the authority `ca`."""
 
@@ -116,12 +133,9 @@ class PrivateRegistry:
 
 @contextlib.contextmanager
 def private_registry(
-    root: Path, host: str = "127.0.0.1", authority: Authority | None = None, tokens: Tokens | None = None
+    root: Path, place: Place | None = None, tokens: Tokens | None = None
 ) -> Generator[PrivateRegistry]:
-    """One on an address of this machine, with its data below `root`; without an `authority`, it speaks plain HTTP.
-
-    With `tokens`, it takes these and no password.
-    Engines speak HTTP with registries at 127.0.0.0/8 alone (dockerd, "Insecure registries").
+    """One on an address of this machine, with its data below `root`; with `tokens`, it takes these and no password.
 
     Raises:
         BinaryMissing: `docker-registry` is not installed.
@@ -130,18 +144,17 @@ def private_registry(
     program = shutil.which("docker-registry")
     if program is None:
         raise BinaryMissing("docker-registry is not installed", next_step="apt-get install docker-registry")
+    place = place or Place()
+    host = place.host
     ports = Ports.acquire()
     try:
         port = ports.take()
-        tls = ""
-        if authority is not None:
-            certificate, key = authority.issue("registry", hosts=(host,))
-            tls = f', tls: {{certificate: "{certificate}", key: "{key}"}}'
+        tls = f', tls: {{certificate: "{place.certificate}", key: "{place.key}"}}' if place.ca else ""
         (root / "htpasswd").write_text(_HTPASSWD)
         auth = _TOKENS.format(**msgspec.structs.asdict(tokens)) if tokens else _PASSWORDS.format(root=root)
         (root / "config.yml").write_text(_CONFIG.format(root=root, host=host, port=port, tls=tls, auth=auth))
         argv, log = [program, "serve", str(root / "config.yml")], root / "registry.log"
         with running(argv, name="docker-registry", log=log, ready=lambda: port_answers(port, host)):
-            yield PrivateRegistry(f"{host}:{port}", authority.certificate if authority else None, log)
+            yield PrivateRegistry(f"{host}:{port}", place.ca, log)
     finally:
         ports.release()

@@ -110,7 +110,7 @@ def _registry(world: World) -> Generator[PrivateRegistry]:
     """One on this machine, where the engine of its devices is too."""
     folder = world.root / world.unique("registry")
     folder.mkdir()
-    with private_registry(folder) as registry:
+    with private_registry(folder, world.image_registry) as registry:
         yield registry
 
 

@@ -109,6 +109,7 @@ def embedded(
             identity=zitadel,
             components=components,
             engine=f"{shared.engine_name}{machines.words}",
+            image_registry=shared.image_registry,
             make_device=pool.acquire,
             device_kinds=machines.lab.kinds,
             secret=lambda name: (root / "secrets" / name).read_text().strip(),

@@ -32,4 +32,4 @@ def shared_resources(progress: Progress, target: str = "embedded", *, keep: bool
             from harness.targets.node.world import cluster_for  # noqa: PLC0415 - a target loads only what it needs
 
             node_cluster = cleanup.enter_context(cluster_for(argument, progress, keep=keep))
-        yield SharedResources(binaries, found.socket, found.name, node_cluster)
+        yield SharedResources(binaries, found.socket, found.name, node_cluster, found.image_registry)

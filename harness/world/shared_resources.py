@@ -7,18 +7,21 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import HarnessError, Misused
+from harness.images.private_registry import Place
 
 
 class SharedResources(msgspec.Struct, frozen=True):
     """The real servers by name; the engine's socket, and what it is in words for the report.
 
-    `node_cluster` is the folder of a Kubernetes of our own, where the target is one.
+    `node_cluster` is the folder of a Kubernetes of our own, where the target is one. `image_registry` is where
+    a private registry of the run listens.
     """
 
     binaries: dict[str, Path]
     engine: str
     engine_name: str
     node_cluster: Path | None = None
+    image_registry: Place = Place()
 
 
 class Missing(msgspec.Struct, frozen=True):

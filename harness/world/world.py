@@ -13,6 +13,7 @@ from fleet.contract.buckets import APP_USER, CONTROL_USER, SYSTEM_USER
 from fleet.contract.versions import user_of
 from harness.devices import Device
 from harness.errors import HarnessError, Misused, TargetUnavailable, WorldBroken
+from harness.images.private_registry import Place
 from harness.probes.kube import KubeProbe
 from harness.probes.nats import NatsLogin, NatsProbe
 from harness.processes.rwlock import RwLock
@@ -35,6 +36,7 @@ class World:
         namespace: Where the fleet server is, or will be, installed.
         identity: The identity provider.
         engine: What runs the workloads, in words for the report.
+        image_registry: Where a private registry listens that its engine trusts.
         device_kinds: Which kinds of device it has.
         visited: Whether others use it too: what a scenario made must go, from the identity provider as well.
         how_to_enter: What to type to look round once it was kept.
@@ -59,6 +61,7 @@ class World:
         turns: RwLock | None = None,
         visited: bool = False,
         machines: Machines | None = None,
+        image_registry: Place | None = None,
         how_to_enter: str = "",
     ) -> None:
         """Put together by a target."""
@@ -72,6 +75,7 @@ class World:
         self.engine = engine
         self.device_kinds = device_kinds
         self.visited = visited
+        self.image_registry = image_registry or Place()
         self._machines = machines
         self._turns = turns
         self.how_to_enter = how_to_enter

@@ -21,7 +21,7 @@ from fleet.doctor import registries
 from fleet.doctor.findings import Worrying
 from fleet.doctor.registries import check_registries
 from fleet.kube.client import KubeClient
-from harness.images.private_registry import PASSWORD, USER, PrivateRegistry, private_registry
+from harness.images.private_registry import PASSWORD, USER, Place, PrivateRegistry, private_registry
 from harness.processes.ports import free_port
 from harness.targets.certificates import Authority
 
@@ -29,7 +29,7 @@ from harness.targets.certificates import Authority
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
     authority = Authority(tmp_path_factory.mktemp("authority"))
-    with private_registry(tmp_path_factory.mktemp("registry"), "127.0.0.1", authority) as found:
+    with private_registry(tmp_path_factory.mktemp("registry"), Place.below(authority)) as found:
         yield found
 
 

@@ -21,7 +21,7 @@ from fleet.doctor.findings import Worrying
 from fleet.doctor.registries import check_registries
 from fleet.doctor.registry_tokens import challenges, token_server
 from fleet.kube.client import KubeClient
-from harness.images.private_registry import PASSWORD, USER, Tokens, private_registry
+from harness.images.private_registry import PASSWORD, USER, Place, Tokens, private_registry
 from harness.processes.ports import free_port
 from harness.targets.certificates import Authority
 from tests.doctor.token_server import ALLOWED, IDENTITY_TOKEN, ISSUER, SERVICE, TokenServer, serving
@@ -44,7 +44,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def naming(realm: str, folder: Path, authority: Authority, tokens: TokenServer) -> Generator[str]:
     """A registry that names this token server; its address."""
     what = Tokens(realm, SERVICE, ISSUER, tokens.certificate)
-    with private_registry(folder, "127.0.0.1", authority, what) as found:
+    with private_registry(folder, Place.below(authority), what) as found:
         yield found.address
 
 

@@ -26,9 +26,9 @@ from fleet.contract.sealed import Contents, RegistryLogin, Sealed
 from fleet.contract.wire import Container2, Reason
 from fleet.sealing.box import seal
 from harness.engine.client import EngineClient
-from harness.engine.select import double_engine, own_engine, podman_engine
+from harness.engine.select import VARIABLE, double_engine, engine, own_engine, podman_engine
 from harness.images import IMAGE
-from harness.images.private_registry import PrivateRegistry, private_registry
+from harness.images.private_registry import Place, PrivateRegistry, private_registry
 from harness.targets.certificates import Authority
 from tests.engine.lab import Lab
 from tests.engine.registries import login_at, scripted_registry
@@ -61,7 +61,7 @@ def host(trusting: str) -> str:
 
 @pytest.fixture(scope="module")
 def registry(host: str, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
-    with private_registry(tmp_path_factory.mktemp("registry"), host, authority) as found:
+    with private_registry(tmp_path_factory.mktemp("registry"), Place.below(authority, host)) as found:
         yield found
 
 
@@ -90,6 +90,20 @@ def test_an_image_is_fetched_with_the_login(lab: Lab, registry: PrivateRegistry)
         assert await engine.has_image(image)
 
     lab.run(body)
+
+
+@pytest.mark.parametrize("kind", ["double", "own"])
+def test_the_engine_of_a_run_trusts_the_authority_of_its_registry(kind: str, tmp_path: Path) -> None:
+    with engine({VARIABLE: kind}) as found, private_registry(tmp_path, found.image_registry) as registry:
+        assert registry.ca is not None
+        image = registry.push(repository())
+
+        async def body(client: Engine) -> None:
+            await client.pull(image, "", login_at(registry))
+            assert await client.has_image(image)
+
+        with contextlib.closing(Lab(found.socket)) as lab:
+            lab.run(body)
 
 
 @pytest.mark.parametrize("password", ["", "wrong"])
@@ -124,7 +138,7 @@ def test_a_registry_whose_authority_the_engine_does_not_trust(
             await engine.pull(f"{address}/private/app:1", "", login)
         assert refused.value.problem.reason is Reason.REGISTRY_UNAVAILABLE, refused.value.what
 
-    with private_registry(tmp_path, host, foreign) as registry:
+    with private_registry(tmp_path, Place.below(foreign, host)) as registry:
         lab.run(lambda engine: body(engine, registry.address, login_at(registry)))
 
 

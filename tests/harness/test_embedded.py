@@ -16,6 +16,7 @@ from harness.engine.client import EngineClient
 from harness.engine.select import double_engine
 from harness.errors import HarnessError, Misused, Unanswered
 from harness.images import IMAGE
+from harness.images.private_registry import Place
 from harness.probes.engine import DEVICE_LABEL, EngineProbe
 from harness.targets.embedded import embedded, remove_containers
 from harness.wait import wait_until
@@ -121,7 +122,8 @@ def test_a_kept_world_outlives_its_owner_without_a_warning_until_it_is_ended() -
 
 def test_what_the_controller_hands_over_arrives_whole() -> None:
     """SharedResources, or the reason why there are none."""
-    shared = SharedResources({"etcd": Path("/bin/etcd")}, "/run/docker.sock", "docker 20.10")
+    place = Place("10.213.0.1", Path("/tls/registry.crt"), Path("/tls/registry.key"), Path("/tls/ca.crt"))
+    shared = SharedResources({"etcd": Path("/bin/etcd")}, "/run/docker.sock", "docker 20.10", image_registry=place)
     assert from_json(to_json(Handed(shared=shared))).open() == shared
     missing = Handed(missing=Missing("no Go", "install it"))
     with pytest.raises(HarnessError, match=r"no Go\n  next: install it"):

@@ -89,6 +89,7 @@ def node_world(shared: SharedResources, *, run_id: str, worker: str, keep: bool 
             identity=zitadel,
             components=NodeComponents(plan, local, kube, namespaces),
             engine=shared.engine_name,
+            image_registry=shared.image_registry,
             turns=turns,
             make_device=lambda name: ProcessDevice(root, name, device_env, shared.engine),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",

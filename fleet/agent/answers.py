@@ -134,6 +134,14 @@ class State(msgspec.Struct, frozen=True, rename="pascal"):
     health: HealthState | None = None
 
 
+class _RestartPolicy(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str = ""
+
+
+class _HostConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    restart_policy: _RestartPolicy | None = None
+
+
 class _Config(msgspec.Struct, frozen=True, rename="pascal"):
     labels: dict[str, str] | None = None
     stop_timeout: int | None = None
@@ -157,6 +165,7 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
     image: str = ""
     restart_count: int = 0
     config: _Config = _Config()
+    host_config: _HostConfig = _HostConfig()
     mounts: list[Mounted] | None = None
     unclear: str = ""
     """Why the engine does not show the container; the rest is then from its list."""
@@ -165,6 +174,12 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
     def grace(self) -> int:
         """Seconds between its stop signal and SIGKILL; the engines' own default where it says none."""
         return 10 if self.config.stop_timeout is None else self.config.stop_timeout
+
+    @property
+    def restart(self) -> str:
+        """When the engine restarts it (Docker Engine API, `RestartPolicy`); empty where it does not say."""
+        policy = self.host_config.restart_policy
+        return policy.name if policy else ""
 
     @property
     def labels(self) -> dict[str, str]:

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 """What the kernel runs by an emulator (Linux, "Kernel Support for miscellaneous Binary Formats")."""
+UNKNOWN = f"; it does not tell whether it emulates that, so what runs is not replaced: mount {BINFMT} there"
+FILESYSTEMS = Path("/proc/filesystems")
+"""What the kernel can mount (proc(5))."""
 _OF_KERNEL = {"x86_64": "amd64", "i686": "386", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm"}
 _RUNS_TOO = {"amd64": "386", "arm64": "arm"}
 """What many processors of a machine run besides."""
@@ -35,7 +38,18 @@ class Machines(NamedTuple):
         return f"its image is made for {self.made}, and this device is {self.here}"
 
 
-def runs(made: str, here: str) -> bool:
+def unfit(machines: Machines, *, replaces: bool) -> str:
+    """Why an image is not run here; empty if it is.
+
+    Of one that may not run, only trying can tell. It is not tried in the place of something that runs.
+    """
+    can = runs(*machines)
+    if can or (can is None and not replaces):
+        return ""
+    return machines.differ + ("" if can is False else UNKNOWN)
+
+
+def runs(made: str, here: str) -> bool | None:
     """Whether an image may run.
 
     Args:
@@ -43,7 +57,7 @@ def runs(made: str, here: str) -> bool:
         here: This one, as the engine says; its kernel may be for another.
 
     Returns:
-        False only if nothing here can run it, as far as the kernel tells.
+        False if nothing here can run it, as far as the kernel tells; None if the kernel does not tell.
     """
     own = {here, _OF_KERNEL.get(os.uname().machine, "")} - {""}
     if not made or not own or made in own | {_RUNS_TOO.get(one) for one in own}:
@@ -51,8 +65,16 @@ def runs(made: str, here: str) -> bool:
     try:
         told = (BINFMT / "status").read_text().strip()
     except OSError:
-        return True  # it is not mounted, and nobody knows
+        return None if _may_emulate() else False
     return made not in _ELF.values() or (told == "enabled" and made in _emulated())
+
+
+def _may_emulate() -> bool:
+    """Whether this kernel can have emulators at all; they stay when the list of them is unmounted."""
+    try:
+        return "binfmt_misc" in FILESYSTEMS.read_text().split()
+    except OSError:
+        return True
 
 
 def _emulated() -> set[str]:

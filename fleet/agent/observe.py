@@ -20,6 +20,7 @@ from fleet.contract.containers import (
     SPEC_LABEL,
 )
 from fleet.contract.owner import Owner
+from fleet.contract.wire import Restart
 
 STEADY_AFTER = 10.0
 """Seconds that a container must run to count as stable; the engine resets its restart delay after the same time."""
@@ -27,6 +28,8 @@ EVENTS = ("create", "start", "die", "died", "destroy", "remove", "health_status"
 """What changes a container; podman calls two of them `died` and `remove`."""
 _KNOWN = {status.value: status for status in Status} | {"configured": Status.CREATED, "initialized": Status.CREATED}
 """The engines' words for states; podman has two for a container that has not run yet."""
+_NEVER = "0001-"
+"""How engines begin the time of a start that never was."""
 _BARE = re.compile(r"[0-9a-f]{64}\Z")
 """How podman writes an image's id; docker puts `sha256:` before it."""
 _BETWEEN = frozenset({"stopped", "stopping"})
@@ -100,8 +103,18 @@ class Observer:
             age=now - self._first_met[one.id],
             image_id=f"sha256:{one.image}" if _BARE.match(one.image) else one.image,
             image_digests=digests,
+            resumes=_resumes(one),
             foreign=foreign,
         )
+
+
+def _resumes(one: Details) -> bool:
+    """Whether it ran, and the engine should run it. After a power cut, dockerd says `exited` and podman `created`."""
+    has_started = one.state.started_at and not one.state.started_at.startswith(_NEVER)
+    if status_of(one) not in {Status.EXITED, Status.CREATED} or not has_started:
+        return False
+    on_failure = one.restart == Restart.ON_FAILURE.value and (one.state.exit_code != 0 or one.state.status != "exited")
+    return on_failure or one.restart in {Restart.ALWAYS.value, Restart.UNLESS_STOPPED.value}
 
 
 def belongs(one: Details, owner: Owner) -> bool:

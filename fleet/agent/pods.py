@@ -14,7 +14,6 @@ import msgspec
 from fleet.agent.desired_state import Deployment
 from fleet.agent.reconcile import (
     LIFE,
-    PREVIOUS,
     Action,
     Observed,
     Remove,
@@ -23,11 +22,13 @@ from fleet.agent.reconcile import (
     Start,
     Status,
     detail,
+    has_lived,
     is_well,
     kept_container,
     must_start,
     next_action,
     previous_container,
+    resumed,
     trial_ends_in,
 )
 from fleet.contract.confinement import Update
@@ -54,7 +55,7 @@ class View(msgspec.Struct, frozen=True):
     @property
     def before(self) -> list[Observed]:
         """Those that ran before, and may run again."""
-        return [one for one in self.others if one.status in LIFE or PREVIOUS in one.name]
+        return [one for one in self.others if has_lived(one)]
 
     @property
     def on_trial(self) -> bool:
@@ -153,13 +154,15 @@ def looks_again_in(desired: Deployment, containers: Sequence[Observed]) -> float
 def _make(seen: View, name: str, desired: Deployment) -> Run:
     rest = _group(seen.others, name)
     wanted = seen.wanted[name]
+    before = previous_container(rest, spec_hash(wanted))
     return Run(
         wanted,
         _ids(rest),
-        previous_container(rest, spec_hash(wanted)),
+        before,
         desired.sealed,
         start=False,
         order=spec_hash(seen.workload),
+        meanwhile=resumed(rest, before),
     )
 
 
@@ -212,12 +215,13 @@ def _roll_back(seen: View, deadline: int) -> RollBack:
 
 
 def _go_on(deployment: str, seen: View, containers: Sequence[Observed]) -> dict[str, Action]:
-    """Start the previous containers as their desired state says; for other containers that is unknown."""
+    """Start the previous containers by their own restart policies, or as the order says of those of the same names."""
     found: dict[str, Action] = {}
-    for name, wanted in seen.wanted.items():
+    for name in dict.fromkeys((*seen.wanted, *(one.container for one in containers))):
         there = [one for one in _group(containers, name) if one.status is not Status.REMOVING]
         latest = max(there, key=lambda one: (LIFE.get(one.status, 0), one.id), default=None)
-        if latest is not None and must_start(wanted.restart, latest):
+        wanted = seen.wanted.get(name)
+        if latest is not None and (latest.resumes or (wanted is not None and must_start(wanted.restart, latest))):
             found[unit_of(deployment, name)] = Start(latest.id, member=name)
     return found
 

@@ -57,6 +57,8 @@ class Observed(msgspec.Struct, frozen=True):
     age: float = 0
     image_id: str = ""
     image_digests: tuple[str, ...] = ()
+    resumes: bool = False
+    """Whether it ran, does not run now, and is to run by its own restart policy: after a power cut, for example."""
     foreign: str = ""
     """That its image is made for another machine, in words."""
 
@@ -80,6 +82,8 @@ class Run(msgspec.Struct, frozen=True):
     """Else it is only made, so that nothing else is touched before it can be."""
     order: str = ""
     """The `spec_hash` of the pod that it is of."""
+    meanwhile: str = ""
+    """What ran before, and is to run again until the new one can: a pull may take hours."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -153,7 +157,7 @@ def next_action(
         return None
     if rolled_back and there:
         before = max(there, key=lambda one: (LIFE.get(one.status, 0), one.id))
-        return Start(before.id) if must_start(desired.workload.restart, before) else None
+        return Start(before.id) if before.resumes or must_start(desired.workload.restart, before) else None
     return _towards(desired.workload, desired.sealed, there)
 
 
@@ -174,7 +178,8 @@ def _towards(workload: Container, sealed: Sealed | None, containers: Sequence[Ob
     rest = [one for one in containers if one is not kept]
     others = tuple(one.id for one in rest)
     if kept is None:
-        return Run(workload, others, previous_container(rest, spec_hash(workload)), sealed)
+        before = previous_container(rest, spec_hash(workload))
+        return Run(workload, others, before, sealed, meanwhile=resumed(rest, before))
     if must_start(workload.restart, kept):
         return Start(kept.id, others, previous_container(rest, kept.spec), workload, workload.update, sealed)
     if not on_trial(workload, kept, rest):
@@ -224,12 +229,27 @@ def detail(container: Observed) -> str:
 
 
 def previous_container(containers: Sequence[Observed], wanted: str) -> str:
-    """What runs, or ran until it was stopped for its replacement; empty for nothing.
+    """What runs, or ran until a power cut, or until it was stopped for its replacement; empty for nothing.
 
     A second container of the specification that is wanted is no way back.
     """
-    lived = [one for one in containers if one.spec != wanted and (one.status in LIFE or PREVIOUS in one.name)]
-    return max(lived, key=lambda one: (LIFE.get(one.status, 0), one.id)).id if lived else ""
+    lived = [one for one in containers if one.spec != wanted and has_lived(one)]
+    return max(lived, key=_rank).id if lived else ""
+
+
+def has_lived(container: Observed) -> bool:
+    """Whether it runs, or may run again."""
+    return container.status in LIFE or container.resumes or PREVIOUS in container.name
+
+
+def _rank(container: Observed) -> tuple[int, bool, str]:
+    return LIFE.get(container.status, 0), PREVIOUS in container.name, container.id
+
+
+def resumed(containers: Sequence[Observed], previous: str) -> str:
+    """The previous container if it does not run: it is to run until its replacement can; else empty."""
+    stopped = {one.id for one in containers if one.status not in LIFE}
+    return previous if previous in stopped else ""
 
 
 def must_start(restart: Restart, container: Observed) -> bool:

@@ -13,7 +13,7 @@ import structlog
 from fleet.agent import disk
 from fleet.agent.answers import Details, EngineDown, EngineRefused
 from fleet.agent.engine import Engine
-from fleet.agent.machines import runs
+from fleet.agent.machines import unfit
 from fleet.agent.networks import NoRoom, clear_networks
 from fleet.agent.paths import AgentPaths
 from fleet.agent.places import Places
@@ -103,8 +103,10 @@ class Workloads:
 
     async def _run(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
         """Nothing that runs is touched before its replacement is there: an image, then a container made from it."""
+        if action.meanwhile:
+            await self._resume(deployment, action.meanwhile)
         problem = await self._refusal(action.workload) or await self._image(deployment, action, stage)
-        problem = problem or await self._unfit(action.workload.image)
+        problem = problem or await self._unfit(action)
         if problem is not None:
             return problem
         member = member_name(action.workload)
@@ -132,6 +134,12 @@ class Workloads:
             update = Update(deadline=update.deadline)
         return await self._start(deployment, Start(made, action.instead_of, action.back_to, update=update))
 
+    async def _resume(self, deployment: str, container: str) -> None:
+        """Start what a power cut ended, where that is possible: its replacement may have to be fetched first."""
+        if await self._places.restore_secrets(deployment, (container,)) is None:
+            with contextlib.suppress(EngineRefused):
+                await self._engine.start(container)
+
     async def _image(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
         workload = action.workload
         image, policy = workload.image, workload.pull
@@ -158,13 +166,14 @@ class Workloads:
         stage(Reason.STARTING, "")
         return None
 
-    async def _unfit(self, image: str) -> Problem | None:
-        """Whether nothing of an image can run here: what it would replace goes on."""
+    async def _unfit(self, action: Run) -> Problem | None:
+        """Whether its image cannot run here, or may not, and would replace something: that goes on."""
         try:
-            machines = await self._engine.machines(image)
+            machines = await self._engine.machines(action.workload.image)
         except EngineRefused:
             return None  # it does not tell, and may run it all the same
-        return None if runs(*machines) else Problem(Reason.WRONG_PLATFORM, machines.differ)
+        why = unfit(machines, replaces=bool(action.back_to))
+        return Problem(Reason.WRONG_PLATFORM, why) if why else None
 
     async def _lacking(self, deployment: str) -> str:
         """Why no image may be fetched, after what nothing needs was removed; empty where there is room."""

@@ -14,7 +14,7 @@ from fleet.agent.creation import Where
 from fleet.agent.engine import Engine
 from fleet.agent.machines import Machines
 from fleet.contract.pod import Member
-from fleet.contract.wire import Container
+from fleet.contract.wire import Container, Restart
 
 WELL, UNWELL = "true", "false"
 """Health checks, by their command."""
@@ -36,16 +36,23 @@ class Made(msgspec.Struct):
     address: str
     ends: bool
     status: str = "created"
+    has_started: bool = False
 
     @property
     def details(self) -> Details:
         """As `inspect` shows it."""
         check = self.workload.health
         says = "healthy" if check and check.command[0] == WELL else "unhealthy"
-        state: dict[str, object] = {"Status": self.status, "StartedAt": self.id}
+        state: dict[str, object] = {"Status": self.status, "StartedAt": self.id if self.has_started else ""}
         if check and self.status == "running":
             state["Health"] = {"Status": says, "Log": []}
-        shown = {"Id": self.id, "Name": f"/{self.name}", "State": state, "Config": {"Labels": self.labels}}
+        shown = {
+            "Id": self.id,
+            "Name": f"/{self.name}",
+            "State": state,
+            "Config": {"Labels": self.labels},
+            "HostConfig": {"RestartPolicy": {"Name": self.workload.restart.value}},
+        }
         return msgspec.convert(shown, Details)
 
 
@@ -61,6 +68,12 @@ class EngineModel(Engine):
         self.networks: dict[str, dict[str, object]] = {}
         self.left = 0
         self.before_end: Callable[[Made, bool], None] = lambda _one, _removed: None
+
+    def lose_power(self, *, starts: bool) -> None:
+        """Everything ends; then the engine starts what ran, in no particular order, if it `starts` anything."""
+        ran = [one for one in self.made.values() if one.status == "running"]
+        for one in ran:
+            one.status = "running" if starts and one.workload.restart is not Restart.NO else "exited"
 
     def changed(self) -> None:
         """Something was changed."""
@@ -118,7 +131,7 @@ class EngineModel(Engine):
             for other in self.made.values()
         ):
             raise EngineRefused("start", 403, "Address already in use")
-        one.status = "exited" if one.ends else "running"
+        one.status, one.has_started = "exited" if one.ends else "running", True
         self.changed()
 
     async def stop(self, container: str) -> None:

@@ -1,4 +1,4 @@
-"""An image that nothing here can run replaces nothing; what is emulated, or not known, is tried."""
+"""An image that nothing here can run replaces nothing, nor does one that may not; what is emulated is tried."""
 
 from __future__ import annotations
 
@@ -63,11 +63,42 @@ def test_what_can_run(
     assert runs(made, here) is can
 
 
-def test_where_the_kernel_does_not_tell_it_is_tried(binfmt: Path) -> None:
+def test_where_emulators_are_not_listed_it_is_not_known_unless_the_kernel_can_have_none(
+    binfmt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = tmp_path / "filesystems"
+    monkeypatch.setattr(machines, "FILESYSTEMS", kernel)
     (binfmt / "status").write_text("disabled\n")
-    assert not runs(ELSEWHERE, HERE)
+    assert runs(ELSEWHERE, HERE) is False
     (binfmt / "status").unlink()
-    assert runs(ELSEWHERE, HERE)
+    assert runs(ELSEWHERE, HERE) is None
+    kernel.write_text("nodev\tproc\nnodev\tbinfmt_misc\n\text4\n")
+    assert runs(ELSEWHERE, HERE) is None
+    kernel.write_text("nodev\tproc\n\text4\n")
+    assert runs(ELSEWHERE, HERE) is False
+    assert runs(HERE, HERE) is True
+
+
+def test_where_that_is_not_known_what_runs_is_not_replaced_and_what_is_new_is_tried(stage: Stage, binfmt: Path) -> None:
+    (binfmt / "status").unlink()
+    own = own_busybox()
+    stage.raw.load(busybox_archive(FOREIGN, page=b"foreign\n", of=Busybox(own.program, own.applets, ELSEWHERE)))
+    foreign = Container(image=FOREIGN, command=("sleep", "2000000"))
+
+    async def body() -> None:
+        async with stage.agent():
+            await stage.deploy("new", foreign)
+            await stage.until("new", Phase.RUNNING, Reason.STARTED)
+            await stage.deploy("web", STAYS)
+            await stage.until("web", Phase.RUNNING, Reason.STARTED)
+            before = (await stage.containers())["web"]
+            await stage.deploy("web", foreign, generation=2)
+            state = await stage.until("web", Phase.FAILED, Reason.WRONG_PLATFORM, generation=2)
+            assert state.message == f"its image is made for {ELSEWHERE}, and this device is {HERE}{machines.UNKNOWN}"
+            after = (await stage.containers())["web"]
+            assert (after.id, after.state.started_at) == (before.id, before.state.started_at)
+
+    stage.play(body)
 
 
 def test_an_image_for_another_machine_replaces_nothing(stage: Stage, binfmt: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from fleet.agent.answers import Details, EngineRefused, EngineSilent, Listed, from_list
 from fleet.agent.engine import Engine
@@ -69,3 +70,46 @@ def test_an_image_is_asked_for_once_also_when_nothing_is_told_of_it() -> None:
     engine = Showing({"a": ("sha256:1",), "b": refused, "c": EngineSilent("hangs", next_step="wait")})
     assert [digests for _, digests in looks(engine, 3)] == [("sha256:1",), (), ()]
     assert sorted(engine.asked) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "policy", "resumes"),
+    [
+        ("exited", 0, "unless-stopped", True),
+        ("exited", 0, "always", True),
+        ("exited", 1, "on-failure", True),
+        ("exited", 0, "on-failure", False),
+        ("exited", 1, "no", False),
+        ("exited", 1, "", False),
+        ("created", 0, "unless-stopped", True),
+        ("created", 0, "on-failure", True),
+        ("created", 0, "no", False),
+        ("running", 0, "unless-stopped", False),
+        ("restarting", 1, "unless-stopped", False),
+    ],
+)
+def test_what_ran_and_is_to_run_by_its_own_policy_is_told(status: str, code: int, policy: str, resumes: bool) -> None:
+    assert resumed(status, code, policy, "2026-11-30T10:00:00Z") is resumes
+
+
+@pytest.mark.parametrize("started", ["", "0001-01-01T00:00:00Z"])
+def test_what_never_ran_does_not_run_again(started: str) -> None:
+    assert resumed("created", 0, "always", started) is False
+
+
+def resumed(status: str, code: int, policy: str, started: str) -> bool:
+    labels = {DEVICE_LABEL: OWNER.device, SERVER_LABEL: OWNER.server, DEPLOYMENT_LABEL: "web"}
+    shown = {
+        "Id": "c1",
+        "State": {"Status": status, "ExitCode": code, "StartedAt": started},
+        "Config": {"Labels": labels},
+        "HostConfig": {"RestartPolicy": {"Name": policy}},
+    }
+
+    class One(Engine):
+        async def containers(self, label: str) -> list[Details]:
+            del label
+            return [msgspec.convert(shown, Details)]
+
+    (found,) = asyncio.run(Observer(One(Path("/nowhere")), OWNER).look())
+    return found.resumes

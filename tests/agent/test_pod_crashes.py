@@ -6,6 +6,7 @@ Nothing that runs is destroyed before its replacement can be, whatever the agent
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 from pathlib import Path
 
 import msgspec
@@ -81,6 +82,15 @@ CASES = {
     "what cannot start": Case(as_sent(changed("web", command=(BROKEN,))), fails=True),
     "what is not well in time": Case(
         as_sent(changed("web", health=SICK, pod=msgspec.structs.replace(STACK, update=Update(deadline=1)))), fails=True
+    ),
+    "one alone changes": Case(
+        as_sent(msgspec.structs.replace(ALONE, env={"A": "1"})), ALONE_SENT, replaced=frozenset({""})
+    ),
+    "one alone that cannot start": Case(
+        as_sent(msgspec.structs.replace(ALONE, command=(BROKEN,))), ALONE_SENT, fails=True
+    ),
+    "one alone that is not well in time": Case(
+        as_sent(msgspec.structs.replace(ALONE, health=SICK, update=Update(deadline=1))), ALONE_SENT, fails=True
     ),
     "it is withdrawn": Case(None, replaced=frozenset({"web", "db", "init"})),
 }
@@ -169,7 +179,15 @@ def told(there: list[Observed]) -> dict[str, tuple[str, Status, str]]:
     return found
 
 
-async def once(case: Case, crash_after: int) -> bool:
+class End(Enum):
+    """What ends the agent, and what else ends with it."""
+
+    KILL = "it is killed"
+    POWER_CUT = "the power is cut, and the engine starts what ran"
+    POWER_CUT_STARTS_NOTHING = "the power is cut, and the engine starts nothing"
+
+
+async def once(case: Case, crash_after: int, end: End) -> bool:
     """Whether it was ended before it had come to the end."""
     model = EngineModel(frozenset({"init"}))
     before = told(await Agent(model).settle(case.before))
@@ -182,6 +200,8 @@ async def once(case: Case, crash_after: int) -> bool:
     except Crash:
         crashed = True
     model.left = 0
+    if crashed and end is not End.KILL:
+        model.lose_power(starts=end is End.POWER_CUT)
     last = Agent(model)
     after = told(await last.settle(case.after))
     await last.look()
@@ -197,18 +217,19 @@ async def once(case: Case, crash_after: int) -> bool:
     return crashed
 
 
+@pytest.mark.parametrize("end", End, ids=lambda end: end.name.lower())
 @pytest.mark.parametrize("name", CASES)
 def test_an_agent_that_is_ended_after_any_change_is_followed_by_one_that_comes_to_the_same_end(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, end: End, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fleet.agent.observe.time", Clock())
 
     async def body() -> int:
         for crash_after in range(1, 200):
             try:
-                crashed = await once(CASES[name], crash_after)
+                crashed = await once(CASES[name], crash_after, end)
             except Exception as error:
-                error.add_note(f"it was ended after {crash_after} changes")
+                error.add_note(f"after {crash_after} changes {end.value}")
                 raise
             if not crashed:
                 return crash_after

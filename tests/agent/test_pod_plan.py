@@ -179,6 +179,38 @@ def test_at_the_deadline_what_is_new_gives_way_and_what_was_not_changed_stays() 
     }
 
 
+def test_after_a_rollback_to_other_containers_each_starts_again_by_its_own_policy() -> None:
+    def there(status: Status, *, resumes: bool) -> list[Observed]:
+        job = PodContainer(name="job", image="job:1", restart=Restart.NO)
+        other = Pod((PodContainer(name="api", image="api:1"), job))
+        return [seen(other, "api", status, resumes=resumes), seen(other, "job", Status.EXITED)]
+
+    order = desired(TRIED, 2)
+    assert next_actions("app", order, there(Status.RUNNING, resumes=False), rolled_back=True) == {}
+    assert next_actions("app", order, there(Status.EXITED, resumes=True), rolled_back=True) == {
+        "app/api": Start("api-1", member="api")
+    }
+    single = [Observed("alone", "app", "of before", Status.EXITED, resumes=True)]
+    assert next_actions("app", order, single, rolled_back=True) == {"app": Start("alone")}
+
+
+def test_what_a_power_cut_ended_runs_until_its_replacement_can_and_is_the_way_back() -> None:
+    ended = [
+        seen(STACK, "init", Status.EXITED),
+        seen(STACK, "db", Status.EXITED, resumes=True),
+        seen(STACK, "web", Status.EXITED, resumes=True),
+    ]
+    found = next_actions("app", desired(TRIED, 2), ended)
+    make, start = found["app/web"], found["app/db"]
+    assert isinstance(make, Run)
+    assert (make.meanwhile, make.back_to, make.start) == ("web-1", "web-1", False)
+    assert isinstance(start, Start)
+    assert start.container == "db-1", "what was not changed starts at once"
+    done = next_actions("app", desired(TRIED, 2), [ended[0], seen(STACK, "db"), seen(STACK, "web")])["app/web"]
+    assert isinstance(done, Run)
+    assert done.meanwhile == "", "it runs"
+
+
 def test_a_pod_is_kept_until_the_one_container_in_its_place_is_well() -> None:
     tried = Container(image="web:1", update=Update(deadline=30))
     left = [asides(seen(STACK, "web")), asides(seen(STACK, "db"))]

@@ -47,6 +47,28 @@ def test_an_image_that_cannot_be_had_takes_nothing_away(stage: Stage, image: str
     stage.play(body)
 
 
+def test_what_an_engine_did_not_start_after_a_power_cut_runs_while_its_replacement_cannot_be_had(stage: Stage) -> None:
+    """As podman does: the order arrived, its image did not, and the power was cut."""
+
+    async def body() -> None:
+        async with stage.agent():
+            await stage.deploy("web", STAYS)
+            await stage.until("web", Phase.RUNNING, Reason.STARTED)
+            (before,) = await running(stage)
+        stage.raw.call("POST", f"/containers/{before.id}/stop", params={"t": "0"})
+        assert await running(stage) == []
+        async with stage.agent():
+            await stage.deploy("web", Container(image="fleet-test/absent:1"), generation=2)
+            await failed(stage)
+            (after,) = await running(stage)
+            assert after.id == before.id
+            await stage.deploy("web", BROKEN, generation=3)
+            state = await stage.until("web", Phase.FAILED, Reason.INVALID_DESIRED_STATE, generation=3)
+            assert "what ran before runs again" in state.message
+
+    stage.play(body)
+
+
 def test_what_cannot_start_goes_back_to_what_ran_and_is_not_tried_again_at_once(stage: Stage) -> None:
     async def body() -> None:
         async with stage.agent():

@@ -73,6 +73,20 @@ def test_after_a_return_what_ran_before_goes_on() -> None:
     assert isinstance(next_action(desired, [], rolled_back=True), Run)
 
 
+def test_what_a_power_cut_ended_is_what_ran_before() -> None:
+    ended = Observed("blue:1", "web", "of before", Status.EXITED, name="fleet-pi-web", resumes=True)
+    found = next_action(Deployment(1, NEXT), [ended])
+    assert isinstance(found, Run)
+    assert (found.back_to, found.meanwhile) == ("blue:1", "blue:1")
+    done = next_action(Deployment(1, NEXT), [msgspec.structs.replace(ended, resumes=False)])
+    assert isinstance(done, Run)
+    assert (done.back_to, done.meanwhile) == ("", ""), "it had come to its own end"
+    aside = msgspec.structs.replace(ended, id="amber:1", name=f"fleet-pi-web{PREVIOUS}1", resumes=False)
+    found = next_action(Deployment(1, NEXT), [ended, aside])
+    assert isinstance(found, Run)
+    assert found.back_to == "amber:1", "what was set aside was well before what took its place"
+
+
 def test_the_agent_looks_again_when_a_trial_is_due() -> None:
     assert trial_ends_in(Deployment(1, NEXT), [container(NEXT, health="starting", age=10), BEFORE]) == 20
     assert trial_ends_in(Deployment(1, NEXT), [container(NEXT, steady_in=4, age=1), BEFORE]) == 4

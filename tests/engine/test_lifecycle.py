@@ -8,8 +8,10 @@ import pytest
 
 from fleet.agent.answers import EngineDown, EngineRefused
 from fleet.agent.engine import Engine
-from fleet.agent.observe import status_of
+from fleet.agent.observe import Observer, status_of
 from fleet.agent.reconcile import Status
+from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL
+from fleet.contract.owner import Owner
 from fleet.contract.wire import Reason, Restart
 from tests.engine.lab import STAYS, Lab, workload
 
@@ -38,6 +40,30 @@ def test_a_container_is_created_started_and_removed(lab: Lab) -> None:
         await engine.remove(container)
         assert await engine.containers(lab.label) == []
         await engine.remove(container)
+
+    lab.run(body)
+
+
+@pytest.mark.parametrize("restart", Restart)
+def test_a_container_tells_its_restart_policy_and_whether_it_ever_ran(lab: Lab, restart: Restart) -> None:
+    owner = Owner(lab.mark, "server")
+    labels = {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server, DEPLOYMENT_LABEL: "web"}
+
+    async def body(engine: Engine) -> None:
+        observer = Observer(engine, owner)
+        container = await engine.create(lab.name(), workload(*STAYS, restart=restart), labels)
+        try:
+            (made,) = await observer.look()
+            assert not made.resumes, "it never ran"
+            await engine.start(container)
+            (runs,) = await observer.look()
+            assert not runs.resumes
+            await engine.stop(container)
+            (ended,) = await observer.look()
+            assert ended.exit_code != 0, "the signal is its end"
+            assert ended.resumes == (restart is not Restart.NO)
+        finally:
+            await engine.remove(container)
 
     lab.run(body)
 

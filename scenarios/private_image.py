@@ -9,11 +9,13 @@ from fleet.contract.states import state_of
 from fleet.contract.wire import Reason, encode
 from harness.images.private_registry import PASSWORD, PrivateRegistry
 from harness.scenario.command import Result
+from harness.scenario.command_line import Command
 from harness.scenario.run import Run
 from harness.scenario.scenario import Scenario
 from harness.wait import wait_until
 from scenarios import checks
-from scenarios.workloads import private_login, private_web
+from scenarios.pods import pod_containers
+from scenarios.workloads import SHOP_IN_COMPOSE, private_login, private_web
 
 private_image = Scenario(
     id="private-image",
@@ -102,9 +104,35 @@ def pulled(run: Run, _login: Result, _applied: Result, shown: Result) -> None:
 
 
 @private_image.step(
+    "Run three containers, with a volume and a secret, by one command",
+    "kubectl create secret generic {own} --namespace {namespace} --from-file=password=password.txt",
+    "kubectl label secret {own} --namespace {namespace} fleet.nationtech.io/sealable=true",
+    Command(
+        "fleet deployment apply --compose compose.yaml --name {deployment2} --selector site={site} --wait", deadline=70
+    ),
+    files={"password.txt": "{secret}", "compose.yaml": SHOP_IN_COMPOSE},
+    look_at=("agent:device", "operator"),
+)
+def shop(run: Run, *_results: Result) -> None:
+    """All three run. One is of the private image, for which the registry was asked once more, with the login.
+
+    Two have the same volume, and one has the secret as a file.
+    """
+    found = pod_containers(run, "deployment2")
+    states = {name: it["State"]["Status"] for name, it in found.items()}
+    assert states == dict.fromkeys(("web", "db", "backup"), "running"), f"the containers: {states}"
+    assert found["web"]["Config"]["Image"] == run.name("private_image")
+    mounts = {name: {one["Destination"] for one in it["Mounts"]} for name, it in found.items()}
+    assert mounts == {"web": set(), "db": {"/data", "/run/secrets/password"}, "backup": {"/data"}}, f"mounts: {mounts}"
+    asked = _asked(run)
+    assert asked > run.kept(Pulled).asked, "the registry was not asked"
+    run.keep(Pulled(asked))
+
+
+@private_image.step(
     "Change the deployment, with the wrong password again",
     private_web("{deployment}", release=3, wait=True),
-    "kubectl delete secret {deployment} {deployment2} --namespace {namespace}",
+    "kubectl delete secret {deployment} {deployment2} {own} --namespace {namespace}",
     look_at=("agent:device", "operator"),
 )
 def not_asked(run: Run) -> None:

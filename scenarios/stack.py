@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fleet.contract.containers import CONTAINER_LABEL
 from fleet.contract.wire import Reason
-from harness.probes.engine import EngineProbe
 from harness.scenario.command import Result
 from harness.scenario.command_line import Command, refused
 from harness.scenario.run import Run
 from harness.scenario.scenario import Scenario
 from harness.wait import wait_until
 from scenarios import checks
+from scenarios.pods import pod_containers
 from scenarios.workloads import STACK, STACK_IN_COMPOSE
 
 stack = Scenario(
@@ -28,29 +26,17 @@ stack = Scenario(
 )
 
 
-def _containers(run: Run, deployment: str = "deployment") -> dict[str, dict[str, Any]]:
-    """What the engine shows of a deployment's containers now, running or not, by their names in the pod."""
-    with closing(EngineProbe(checks.with_engine(run).engine_socket)) as engine:
-        listed = [
-            it for it in engine.containers(run.name("device")) if checks.deployment_of(it) == run.name(deployment)
-        ]
-        shown = [engine.inspect(it["Id"]) for it in listed]
-    found = {it["Config"]["Labels"][CONTAINER_LABEL]: it for it in shown}
-    assert len(found) == len(shown), f"a container is there twice: {[it['Name'] for it in shown]}"
-    return found
-
-
 def _only_web_is_another(run: Run, *, release: int) -> None:
     after = _lives(run)
     changed = {name for name, life in after.items() if life != run.kept(Lives).by_name[name]}
     assert changed == {"web"}, f"what was replaced: {sorted(changed)}"
-    assert f"RELEASE={release}" in _containers(run)["web"]["Config"]["Env"]
+    assert f"RELEASE={release}" in pod_containers(run)["web"]["Config"]["Env"]
     run.keep(Lives(after))
 
 
 def _lives(run: Run) -> dict[str, str]:
     """Of each container, what is another after every start."""
-    return {name: f"{it['Id']} since {it['State']['StartedAt']}" for name, it in _containers(run).items()}
+    return {name: f"{it['Id']} since {it['State']['StartedAt']}" for name, it in pod_containers(run).items()}
 
 
 def _time(shown: str) -> datetime:
@@ -85,7 +71,7 @@ def together(run: Run, *_results: Result) -> None:
     fetched that page from `db` by its name. `db` alone has the secret.
     """
     assert checks.says_of(run, "deployment").reason is Reason.HEALTHY
-    found = _containers(run)
+    found = pod_containers(run)
     states = {name: it["State"]["Status"] for name, it in found.items()}
     assert states == {"prepare": "exited", "db": "running", "web": "running"}, f"the containers: {states}"
     prepare, db, web = found["prepare"], found["db"], found["web"]
@@ -139,7 +125,7 @@ def gone_back(run: Run, _pause: Result, _refusal: Result, _resume: Result, histo
 def started_anew(run: Run, _restart: Result, log: Result) -> None:
     """Each is replaced by a new one, `prepare` first; they have the same volume."""
     assert log.stdout.strip() == "prepared", f"the log of prepare: {log.stdout}"
-    found, after = _containers(run), _lives(run)
+    found, after = pod_containers(run), _lives(run)
     kept = {name for name, life in after.items() if life == run.kept(Lives).by_name[name]}
     assert not kept, f"what was not replaced: {sorted(kept)}"
     assert _time(found["prepare"]["State"]["FinishedAt"]) <= _time(found["db"]["State"]["StartedAt"])
@@ -174,7 +160,7 @@ def composed(run: Run, _circle: Result, _applied: Result, log: Result, shown: Re
     digest = hashlib.md5(run.name("secret").encode(), usedforsecurity=False).hexdigest()
     assert digest in log.stdout, f"web reads another secret: {log.stdout}"
     assert run.name("secret") not in shown.stdout, "the deployment shows the secret"
-    found = _containers(run, "deployment2")
+    found = pod_containers(run, "deployment2")
     states = {name: it["State"]["Status"] for name, it in found.items()}
     assert states == {"prepare": "exited", "web": "running"}, f"the containers: {states}"
     ended, begun = found["prepare"]["State"]["FinishedAt"], found["web"]["State"]["StartedAt"]

@@ -200,6 +200,29 @@ secrets:
 """
 """A Compose file of two services: one waits for the end of the other, and has a Secret of Kubernetes in a file."""
 
+SHOP_IN_COMPOSE = """\
+services:
+  web:
+    image: {private_image}
+    pull_policy: always
+    x-fleet-image-pull-secret: {deployment2}
+    command: [httpd, -f, -p, "8080", -h, /www]
+    depends_on: {db: {condition: service_healthy}}
+  db:
+    image: {image}
+    command: [sh, -c, "md5sum /run/secrets/password > /data/index.html; exec httpd -f -p 7000 -h /data"]
+    healthcheck: {test: [CMD, wget, -q, -O-, "http://127.0.0.1:7000/index.html"], interval: 500ms}
+    volumes: ["data:/data"]
+    secrets: [password]
+  backup:
+    image: {image}
+    command: [sleep, "1000000"]
+    volumes: ["data:/data:ro"]
+secrets:
+  password: {external: true, name: {own}/password}
+"""
+"""As the README has it: three services with a volume, a Secret of Kubernetes and a private image."""
+
 _LOGIN = """\
 apiVersion: v1
 kind: Secret

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -53,17 +53,18 @@ class SecretReader:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        pause = EVERY
+        clock = asyncio.get_running_loop().time
+        due = clock() + EVERY
         while True:
-            try:
-                async with asyncio.timeout(pause):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
                     await self._asked.wait()
-            except TimeoutError:
-                began = time.monotonic()
-                await self.read_all()
-                pause = min(max(EVERY, _SHARE * (time.monotonic() - began)), _LONGEST)
-            else:
+            # However often deployments change, all Secrets are looked at when that is due.
+            if (began := clock()) < due:
                 await self._read(())
+                continue
+            await self.read_all()
+            due = clock() + min(max(EVERY, _SHARE * (clock() - began)), _LONGEST)
 
     async def read_all(self) -> None:
         """Read every Secret that a deployment names; first as `read_missing`."""

@@ -27,6 +27,9 @@ class Slow:
         await self.read_over.wait()
         return True
 
+    async def settle_secrets(self) -> None:
+        """No deployment takes one."""
+
     async def ask(self) -> None:
         """NATS answers at once."""
 

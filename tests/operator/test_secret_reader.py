@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -149,6 +150,26 @@ def test_a_read_of_everything_gives_way_to_a_change() -> None:
             stage.api.gate.set()
             await reading
             assert stage.api.asked.index("s8") == 1
+
+    asyncio.run(story())
+
+
+def test_all_secrets_are_looked_at_when_due_however_often_a_deployment_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret_reader, "EVERY", 0.1)
+
+    async def story() -> None:
+        async with at_work(db=1, other=1) as stage:
+            stage.deploy("web", 1, "db")
+            await stage.reader.settle()
+            before = stage.sealed()
+            stage.api.versions["db"] = 2
+            generations = itertools.count(1)
+
+            def news() -> bool:
+                stage.deploy("busy", next(generations), "other")
+                return stage.sealed() != before
+
+            await eventually(news, "the Secret that nobody ordered anew is read", interval=0.02)
 
     asyncio.run(story())
 

@@ -176,12 +176,6 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
         return 10 if self.config.stop_timeout is None else self.config.stop_timeout
 
     @property
-    def restart(self) -> str:
-        """When the engine restarts it (Docker Engine API, `RestartPolicy`); empty where it does not say."""
-        policy = self.host_config.restart_policy
-        return policy.name if policy else ""
-
-    @property
     def labels(self) -> dict[str, str]:
         """Its labels, none being an empty mapping."""
         return self.config.labels or {}

@@ -113,8 +113,9 @@ def _resumes(one: Details) -> bool:
     has_started = one.state.started_at and not one.state.started_at.startswith(_NEVER)
     if status_of(one) not in {Status.EXITED, Status.CREATED} or not has_started:
         return False
-    on_failure = one.restart == Restart.ON_FAILURE.value and (one.state.exit_code != 0 or one.state.status != "exited")
-    return on_failure or one.restart in {Restart.ALWAYS.value, Restart.UNLESS_STOPPED.value}
+    policy = one.host_config.restart_policy.name if one.host_config.restart_policy else ""
+    on_failure = policy == Restart.ON_FAILURE.value and (one.state.exit_code != 0 or one.state.status != "exited")
+    return on_failure or policy in {Restart.ALWAYS.value, Restart.UNLESS_STOPPED.value}
 
 
 def belongs(one: Details, owner: Owner) -> bool:

@@ -41,6 +41,10 @@ class KnownSecrets:
         doubted = {name for deployment in self._doubts for name in self._of(deployment)}
         return (self.wanted() - self.found.keys()) | doubted
 
+    def lacks(self, deployment: str) -> bool:
+        """Whether Secrets are to be read for one deployment. It costs the same however many others there are."""
+        return deployment in self._doubts or bool(self._of(deployment) - self.found.keys())
+
     def put(self, name: str, secret: SecretSeen | SecretProblem) -> bool:
         """Store a Secret, or why it cannot be read; returns whether that is new."""
         if self.found.get(name) == secret:

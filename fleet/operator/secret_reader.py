@@ -48,7 +48,7 @@ class SecretReader:
     def look(self, deployment: str) -> None:
         """A deployment changed: it may name another Secret, or one that is there by now, or was corrected."""
         self._known.doubt(deployment)
-        if self._known.missing():
+        if self._known.lacks(deployment):
             self._asked.set()
 
     async def run(self) -> None:

@@ -231,6 +231,22 @@ def test_an_answer_that_is_no_secret_ends_the_doubt_too(error: FleetError, reaso
     asyncio.run(story())
 
 
+def test_a_change_of_one_deployment_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be thousands, and each of them may change."""
+
+    def every() -> set[str]:
+        raise AssertionError("every deployment is looked at")
+
+    async def story() -> None:
+        stage = Stage(db=1)
+        monkeypatch.setattr(stage.store.secrets, "wanted", every)
+        stage.deploy("web", 1, "db")
+        assert stage.store.secrets.lacks("web")
+        assert not stage.store.secrets.lacks("gone")
+
+    asyncio.run(story())
+
+
 def test_a_deployment_that_is_gone_or_takes_none_any_more_is_in_no_doubt() -> None:
     async def story() -> None:
         stage = Stage(db=1)

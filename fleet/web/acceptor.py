@@ -2,8 +2,11 @@
 
 A connection that has sent nothing costs a socket. With its first byte TLS begins, and asyncio's TLS takes a buffer of
 256 KiB for it, so there may be fewer of those. A connection without a request is closed soon, and at once when a new
-one needs its place: the oldest goes first. A request of a signed-in user is never cut off. There is no limit for one
-address, because behind a proxy all users have the same one.
+one needs its place. A request of a signed-in user is never cut off.
+
+One address has no fixed limit, because behind a proxy all users have the same one. When there is no room, the address
+with the most connections gives way, by its oldest: whoever opens many takes no place of an address that has fewer.
+Nothing is kept of an address beyond its connections.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import ipaddress
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -66,16 +71,19 @@ class Stage(enum.Enum):
 
 
 _WITHOUT_REQUEST = (Stage.HANDSHAKE, Stage.IDLE)
-"""Connections with TLS that are closed first when there is no room, the oldest first."""
+"""Connections with TLS that are closed first when there is no room."""
+_NETWORK_BITS = 64
+"""Of an address of IPv6: one subscriber has all addresses of such a network (RFC 6177)."""
 
 
 class Connection:
     """One connection."""
 
-    def __init__(self, acceptor: Acceptor, sock: socket.socket) -> None:
-        """It was just accepted."""
+    def __init__(self, acceptor: Acceptor, sock: socket.socket, network: str) -> None:
+        """It was just accepted, from `network` (see `network_of`)."""
         self._acceptor = acceptor
         self.sock = sock
+        self.network = network
         self.stage: Stage | None = None
         self.since = 0.0
         self.transport: asyncio.Transport | None = None
@@ -217,7 +225,7 @@ class Acceptor:
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):
             try:
-                sock, _ = self._listener.accept()
+                sock, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:  # there are too many open files, or there is no memory
@@ -229,8 +237,8 @@ class Acceptor:
             self._backoff.reset()
             sock.setblocking(False)
             if self.number(Stage.SILENT) >= self.limits.silent:
-                self._drop_oldest(Stage.SILENT)
-            connection = Connection(self, sock)
+                self.make_room(Stage.SILENT)
+            connection = Connection(self, sock, network_of(address[0]))
             connection.enter(Stage.SILENT, self.limits.first_request_within)
             self._loop.add_reader(sock, self._first_byte, connection)
 
@@ -265,15 +273,39 @@ class Acceptor:
         """Whether another connection may begin TLS; if needed, one of no signed-in user is closed for it."""
         if self.number(*_WITHOUT_REQUEST, Stage.REQUESTING, Stage.AUTHENTICATED) < self.limits.open:
             return True
-        return self._drop_oldest(*_WITHOUT_REQUEST) or self._drop_oldest(Stage.REQUESTING)
+        return self.make_room(*_WITHOUT_REQUEST, Stage.REQUESTING)
 
-    def _drop_oldest(self, *stages: Stage) -> bool:
-        heads = [next(iter(self._by_stage[stage])) for stage in stages if self._by_stage[stage]]
-        if not heads:
+    def make_room(self, *stages: Stage) -> bool:
+        """Close a connection in one of these stages: of the network that has the most, and one without a request first.
+
+        Among those it is the oldest. It looks at each connection, of which there are a few hundred (`Limits`).
+        """
+        candidates = [connection for stage in stages for connection in self._by_stage[stage]]
+        if not candidates:
             return False
-        oldest = min(heads, key=lambda connection: connection.since)
+        held = Counter(connection.network for connection in candidates)
+        most = max(held.values())
+        dropped = min(
+            (connection for connection in candidates if held[connection.network] == most),
+            key=lambda connection: (connection.stage is Stage.REQUESTING, connection.since),
+        )
         if time.monotonic() - self._logged_at > _LOGGED_EVERY:
             self._logged_at = time.monotonic()
-            log.warning("there are too many connections: the oldest without a request are closed", stage=oldest.stage)
-        oldest.drop()
+            log.warning(
+                "there are too many connections: the oldest of the address with the most are closed",
+                stage=dropped.stage,
+                address=dropped.network,
+                connections=most,
+            )
+        dropped.drop()
         return True
+
+
+def network_of(address: str) -> str:
+    """Whose connections count as one: those of an address of IPv4, or of a network of IPv6."""
+    known = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.ip_network((known, _NETWORK_BITS), strict=False))

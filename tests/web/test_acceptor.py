@@ -7,15 +7,16 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from fleet.web.acceptor import Limits, Stage
+from fleet.web.acceptor import Connection, Limits, Stage, network_of
 from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls
@@ -51,13 +52,18 @@ class Strangers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def connect(self) -> socket.socket:
-        """TCP, and nothing said."""
-        return self._stack.enter_context(socket.create_connection(("127.0.0.1", self._port or 0), timeout=60))
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        """TCP from this address, and nothing said."""
+        server = ("127.0.0.1", self._port or 0)
+        return self._stack.enter_context(socket.create_connection(server, timeout=60, source_address=(source, 0)))
 
-    def tls(self, words: bytes = b"") -> ssl.SSLSocket:
-        """With TLS, and these words said."""
-        found = self._stack.enter_context(self._context.wrap_socket(self.connect()))
+    def tls(self, words: bytes = b"", source: str = "127.0.0.1") -> ssl.SSLSocket:
+        """With TLS from this address, and these words said."""
+        return self.begin_tls(self.connect(source), words)
+
+    def begin_tls(self, connection: socket.socket, words: bytes = b"") -> ssl.SSLSocket:
+        """TLS on a connection that said nothing so far."""
+        found = self._stack.enter_context(self._context.wrap_socket(connection))
         found.sendall(words)
         return found
 
@@ -196,3 +202,79 @@ def test_without_a_file_for_another_connection_it_waits_and_goes_on(
         assert answers(page)
         assert listener.refused == 0
     assert "Too many open files" in "".join(capfd.readouterr())
+
+
+ATTACKER = "127.0.0.2"
+OK = b"HTTP/1.1 200 OK"
+
+
+def flood(open_one: Callable[[], socket.socket], room: int) -> None:
+    """Far more connections than there is room for, until those that are too many are closed."""
+    held = [open_one() for _ in range(room + 20)]
+    assert all(map(is_closed, held[:20]))
+
+
+def ask(connection: ssl.SSLSocket) -> int:
+    """The status of the answer to a request on this connection, which stays open."""
+    connection.sendall(ASK)
+    with contextlib.closing(HTTPResponse(connection)) as answer:
+        answer.begin()
+        answer.read()
+        return answer.status
+
+
+def test_an_address_that_floods_takes_no_place_of_another_that_is_slow(tls: Tls) -> None:
+    with page_with(tls, Limits(open=10, silent=5, **SLOW)) as page, Strangers(page) as strangers:
+        silent = strangers.connect()
+        wait_until(lambda: page.connections(Stage.SILENT) == 1, "it is counted", timeout=60)
+        flood(lambda: strangers.connect(ATTACKER), room=5)
+        slow = strangers.begin_tls(silent)
+        flood(lambda: strangers.tls(PART, ATTACKER), room=10)
+        assert ask(slow) == 200
+        flood(lambda: strangers.tls(ASK, ATTACKER), room=10)
+        assert ask(slow) == 200, "it was kept between two requests"
+
+
+def test_behind_a_proxy_all_users_have_one_address_and_are_let_in(tls: Tls) -> None:
+    with page_with(tls, Limits(open=40, silent=5, **SLOW)) as page, Strangers(page) as strangers:
+        words = f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={page.cookie()[COOKIE]}\r\n\r\n"
+        for number in range(20):
+            strangers.tls(words.encode())
+            wait_until(lambda: page.connections(Stage.AUTHENTICATED) == number + 1, "it is followed", timeout=60)  # noqa: B023
+        flood(lambda: strangers.tls(PART, ATTACKER), room=20)
+        users = [strangers.tls() for _ in range(10)]
+        assert [ask(one) for one in users] == [200] * 10
+        assert page.connections(Stage.AUTHENTICATED) == 20
+
+
+def test_the_address_with_the_most_gives_way_and_of_it_what_asks_nothing(tls: Tls) -> None:
+    with page_with(tls, Limits(open=10, **SLOW)) as page, ExitStack() as stack:
+        (acceptor,) = page.acceptors()
+
+        def add(network: str, stage: Stage) -> Connection:
+            pair = [stack.enter_context(one) for one in socket.socketpair()]
+            connection = Connection(acceptor, pair[0], network)
+            page.do(lambda: acceptor.count(connection, stage))
+            return connection
+
+        def dropped() -> Connection:
+            before = {one for one in connections if one.stage is not None}
+            assert page.do(lambda: acceptor.make_room(Stage.HANDSHAKE, Stage.IDLE, Stage.REQUESTING))
+            (found,) = (one for one in before if one.stage is None)
+            return found
+
+        idle = add("user", Stage.IDLE)
+        begun = add("user", Stage.REQUESTING)
+        flooding = [add("attacker", Stage.REQUESTING) for _ in range(3)]
+        flooding.append(add("attacker", Stage.HANDSHAKE))
+        connections = [idle, begun, *flooding]
+        assert [dropped() for _ in range(2)] == [flooding[3], flooding[0]]
+        assert [dropped() for _ in range(2)] == [idle, flooding[1]], "both had two: who asks nothing goes first"
+
+
+def test_addresses_that_belong_together_count_as_one() -> None:
+    assert network_of("192.0.2.1") != network_of("192.0.2.2")
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1")
+    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9")
+    assert network_of("2001:db8:1:2::1") != network_of("2001:db8:1:3::1")
+    assert network_of("fe80::1%eth0") == network_of("fe80::2%eth1")

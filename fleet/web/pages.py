@@ -126,7 +126,7 @@ class Pages:
         if device is None:
             raise self._missing(f"device {name}", "see the list of devices")
         said = known.workloads(name)
-        past = history(device, said, known.tail.of(name), _PAST)
+        past = history(device, said, known.tail.of(name), known.sources.gaps, _PAST)
         return device_screen(device, known.summaries[name], said, known.info(name), past, self._namespace)
 
 

@@ -25,7 +25,7 @@ from fleet.operator.reconcile.workloads import as_told
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
 from fleet.web.news import News, all_told, deployment_news, device_news, seconds, state_text, verdict
 from fleet.web.seen import Deployment, Unreadable, name_of, parse_deployment
-from fleet.web.source import Sources
+from fleet.web.source import KUBERNETES, NATS, Gap, Sources
 from fleet.web.tail import Tail
 from fleet.web.views.row import Row, Summary, summary, unreadable_summary
 
@@ -43,7 +43,7 @@ class Store:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         """Nothing is known yet. `now` is in Unix seconds."""
         self.now = now
-        self.sources = Sources(now, self._bump)
+        self.sources = Sources(now, self._bump, self._missed)
         self.tail = Tail()
         self.devices: dict[str, Device] = {}
         self.deployments: dict[str, Deployment] = {}
@@ -118,6 +118,7 @@ class Store:
 
     def listed(self, kind: str, items: Sequence[bytes]) -> None:
         """All objects of a kind. After the first list, it tells of what changed while nothing was heard."""
+        self.sources.heard(KUBERNETES)
         again = kind in self._listed
         names = {self._take(kind, data, again=again, live=False) for data in items}
         for name in self._names(kind) - names:
@@ -128,6 +129,7 @@ class Store:
 
     def told(self, kind: str, data: bytes, *, deleted: bool) -> None:
         """One object that changed."""
+        self.sources.heard(KUBERNETES)
         if not deleted:
             self._take(kind, data, again=True, live=True)
         elif name := _name(data):
@@ -193,6 +195,7 @@ class Store:
 
     def heard_info(self, name: str, info: DeviceInfo) -> None:
         """What a device says of itself."""
+        self.sources.heard(NATS)
         upgrade = f", upgrade {info.upgrade.phase.value}" if info.upgrade else ""
         self.tail.add(self.now(), "device-info", name, f"agent {info.agent_version}, engine {info.engine}{upgrade}")
         if name in self.devices:
@@ -202,6 +205,7 @@ class Store:
 
     def heard_states(self, name: str, states: DeviceStates) -> None:
         """What a device says of its deployments."""
+        self.sources.heard(NATS)
         moment = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         before = {one.name: one for one in self.workloads(name)}
         found: list[WorkloadStatus] = []
@@ -226,6 +230,7 @@ class Store:
 
     def heard_badly(self, source: str, name: str, why: str) -> None:
         """Something that cannot be read."""
+        self.sources.heard(NATS)
         self.tail.add(self.now(), source, name, f"cannot be read: {why}")
         self._bump()
 
@@ -277,6 +282,9 @@ class Store:
 
     def _count(self, one: Summary | None, by: int) -> None:
         self.online += by if one is not None and one.row.online == "yes" else 0
+
+    def _missed(self, gap: Gap) -> None:
+        self.tail.add(gap.until, gap.source, "", gap.text)
 
     def _bump(self) -> None:
         self.version += 1

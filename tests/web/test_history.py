@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import datetime
 
 import httpx
+import pytest
 
+from fleet.contract.states import DeviceStates
+from fleet.web.source import KUBERNETES, NATS, OPERATOR, PROVIDER
 from tests.support.web import NOW, OFFLINE, ONLINE, Json, RunningPage, condition, device, workload
 
 LATER = "2026-11-29T12:30:00Z"
@@ -94,3 +98,74 @@ def test_a_fleet_of_any_size_keeps_so_many_lines(page: RunningPage) -> None:
         )
 
     assert page.do(fill) == (50_000, 0, 1)
+
+
+def outage(page: RunningPage, source: str, since: str, until: str) -> None:
+    """A source answers until `since`, and again at `until` (times of the same day)."""
+    sources = page.parts.store.sources
+    clock = [0.0]
+
+    def play() -> None:
+        vars(sources).update(_now=lambda: clock[0])
+        clock[0] = datetime.fromisoformat(f"2026-11-29T{since}Z").timestamp()
+        sources.back(source)
+        sources.away(source, "the connection is lost")
+        clock[0] = datetime.fromisoformat(f"2026-11-29T{until}Z").timestamp()
+        sources.back(source)
+
+    page.do(play)
+
+
+MISSED = "of what changed meanwhile, only the last state is known"
+
+
+@pytest.mark.parametrize("source", [NATS, KUBERNETES])
+def test_an_outage_is_a_gap_in_what_happened_and_says_from_when_to_when(
+    page: RunningPage, viewer: httpx.Client, source: str
+) -> None:
+    healthy, crashed = workload("web", "Running", "Healthy"), workload("web", "Failed", "CrashLoop")
+    page.show(device("pi-1", workloads=[{**healthy, "since": NOW}]))
+    outage(page, source, "12:10:00", "12:40:00")
+    page.change("Device", device("pi-1", version=2, workloads=[{**crashed, "since": LATEST}]))
+    gap = f"{source} did not answer from 2026-11-29T12:10:00Z to 2026-11-29T12:40:00Z: {MISSED}"
+    shown = past(viewer)
+    assert shown.index("web Failed (CrashLoop)") < shown.index(gap) < shown.index("created")
+    assert gap in viewer.get("/").text, "the first screen has it among what changed last"
+    assert page.do(lambda: page.parts.store.tail.since(0, 10)[0][0].text) == gap, "and the tail"
+
+
+def test_outages_between_which_nothing_is_known_are_one_gap(page: RunningPage, viewer: httpx.Client) -> None:
+    page.show(device("pi-1", OFFLINE))
+    for minute in range(10, 16):
+        outage(page, NATS, f"12:{minute}:00", f"12:{minute}:30")
+    page.show(device("pi-1", condition("Online", "True", "HeartbeatReceived", "", LATER), version=2))
+    outage(page, NATS, "12:50:00", "12:50:30")
+    shown = past(viewer)
+    assert "from 2026-11-29T12:10:00Z to 2026-11-29T12:15:30Z (6 outages)" in shown
+    assert "from 2026-11-29T12:50:00Z to 2026-11-29T12:50:30Z: " in shown
+    assert shown.count(MISSED) == 2
+
+
+def test_what_is_no_gap_is_not_called_one(page: RunningPage, viewer: httpx.Client) -> None:
+    page.show(device("pi-1"))
+    outage(page, NATS, "11:10:00", "11:40:00")
+    outage(page, PROVIDER, "12:10:00", "12:40:00")
+    outage(page, OPERATOR, "12:10:00", "12:40:00")
+    assert "did not answer" not in past(viewer), "before it was made, and of what tells of no device"
+
+
+def test_a_gap_begins_with_the_last_that_was_heard(page: RunningPage) -> None:
+    sources = page.parts.store.sources
+
+    def play() -> float:
+        vars(sources).update(_now=lambda: 1000.0)
+        sources.back(NATS)
+        vars(sources).update(_now=lambda: 1005.0)
+        page.parts.store.heard_badly("device-info", "pi-1", "too long")
+        sources.away(NATS, "the connection is lost")
+        vars(sources).update(_now=lambda: 1060.0)
+        page.parts.store.heard_states("pi-1", DeviceStates(states={}))
+        sources.back(NATS)
+        return sources.gaps[-1].since
+
+    assert page.do(play) == 1005.0

@@ -2,11 +2,13 @@
 
 A status says of each condition and each workload only its last change. It survives a restart of the page's server, and
 what that saw does not; it also has what was missed while Kubernetes or NATS was away. So each change that a status
-tells stands beside what was seen, unless that was the last to be seen of the same condition or workload.
+tells stands beside what was seen, unless that was the last to be seen of the same condition or workload. Of a time in
+which Kubernetes or NATS did not answer it is said that changes of that time may be missing.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -15,15 +17,17 @@ from fleet.contract.objects import Device, WorkloadStatus
 from fleet.contract.printable import one_line
 from fleet.web.messages import EventMessage
 from fleet.web.news import seconds
+from fleet.web.source import Gap
 from fleet.web.tail import Line
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """One of them; `at` is Unix seconds."""
+    """One of them; `at` is Unix seconds. Of a `gap` it is the end."""
 
     at: float
     source: str
     text: str
+    gap: bool = False
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -46,12 +50,28 @@ def events_of(events: Iterable[EventMessage], kind: str, name: str, most: int) -
 
 
 def history(
-    device: Device, workloads: Sequence[WorkloadStatus], seen: Sequence[Line], most: int
+    device: Device, workloads: Sequence[WorkloadStatus], seen: Sequence[Line], gaps: Iterable[Gap], most: int
 ) -> tuple[Happening, ...]:
-    """At most `most`; `seen` are lines about the device, the newest first."""
+    """At most `most`, and the gaps between them; `seen` are lines about the device, the newest first."""
     told = [one.happening for one in _told(device, workloads) if not one.was_seen(seen)]
-    found = [*(Happening(line.at, line.source, line.text) for line in seen), *told]
-    return tuple(sorted(found, key=lambda one: one.at, reverse=True)[:most])
+    every = [*(Happening(line.at, line.source, line.text) for line in seen), *told]
+    every.sort(key=lambda one: one.at, reverse=True)
+    shown = every[:most]
+    begin = shown[-1].at if len(shown) < len(every) else seconds(device.metadata.creation_timestamp) or 0.0
+    missed = [Happening(one.until, one.source, one.text, gap=True) for one in _merged(gaps, shown) if one.until > begin]
+    return tuple(sorted([*shown, *missed], key=lambda one: one.at, reverse=True))
+
+
+def _merged(gaps: Iterable[Gap], shown: Sequence[Happening]) -> list[Gap]:
+    """The gaps, the oldest first; those of a source between which nothing is shown are one."""
+    moments = sorted(one.at for one in shown)
+    merged: dict[tuple[str, int], Gap] = {}
+    for gap in gaps:
+        place = gap.source, bisect(moments, gap.until)
+        first = merged.get(place, gap)
+        count = first.count + gap.count if place in merged else gap.count
+        merged[place] = Gap(gap.source, first.since, gap.until, count)
+    return list(merged.values())
 
 
 class _Told(msgspec.Struct, frozen=True):

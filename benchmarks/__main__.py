@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
         "fleet": lambda: fleet.run(options.devices),
         "agent": lambda: agent.run(options.seconds),
         "upgrade": lambda: upgrade.run(options.cycles),
-        "web": web.run,
+        "web": lambda: web.run(options.devices[0]),
         "flooded": flooded.run,
         "hostile": lambda: hostile.run(options.seeds, options.siege),
     }

@@ -61,8 +61,8 @@ class _Told(msgspec.Struct, rename="camel"):
     process_info: list[_Process]
 
 
-def run() -> Table:
-    """A page that knows 10,000 devices, over TLS on loopback."""
+def run(devices: int) -> Table:
+    """A page that knows 10,000 devices, over TLS on loopback; then a real operator with so many `devices`."""
     with tempfile.TemporaryDirectory() as folder:
         page = RunningPage(web_page(make_tls(Path(folder))))
         try:
@@ -70,11 +70,11 @@ def run() -> Table:
             rows = [*_in_a_browser(page), *_open_pages(page)]
         finally:
             page.close()
-    rows += web_servers.rows()
+    rows += web_servers.rows(devices)
     notes = (
         "Medians, and the slowest. A change counts from when the page's process has heard it of NATS.",
         f"{_PAGES} pages on the first screen for {_FOR:.0f} s: nothing changes, then one device does each second.",
-        web_servers.NOTE,
+        web_servers.note(devices),
     )
     return Table("web", ("what", "median", "slowest", "wanted"), tuple(rows), notes)
 
@@ -148,7 +148,7 @@ def _seen(tab: Page, page: RunningPage, number: int) -> float:
     said = gathered({"web": DeviceState(number + 1, Phase.FAILED, Reason.EXITED, words)})
     waiting = tab.evaluate_handle("(text) => { window.seen = (" + _SEEN + ")(text); }", words)
     began = time.time()
-    page.do(lambda: page.parts.store.heard_states("dev-00001", said))
+    page.do(lambda: page.parts.store.update_states("dev-00001", said))
     taken = float(tab.evaluate("window.seen")) - began * 1000
     waiting.dispose()
     return taken
@@ -172,5 +172,5 @@ def _cost(page: RunningPage, *, changes: bool) -> str:
         number += 1
         if changes:
             said = gathered({"web": DeviceState(1, Phase.FAILED, Reason.EXITED, f"again {number}")})
-            page.do(lambda said=said: page.parts.store.heard_states("dev-00002", said))
+            page.do(lambda said=said: page.parts.store.update_states("dev-00002", said))
     return f"{(time.process_time() - used) / (time.monotonic() - began) * 100:.1f}"

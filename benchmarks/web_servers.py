@@ -40,9 +40,8 @@ from tests.support.kube import Kube, running_kube
 from tests.support.nats import PASSWORDS, Nats, free_port
 from tests.support.operator import Operator, define_kinds
 from tests.support.tls import make_tls
-from tests.web.person import Person
+from tests.web.user import User
 
-_NAMES = [f"device-{number:04}" for number in range(1_000)]
 _CHANGES = 40
 _PAGES, _PER_SIGN_IN = 100, 20
 _RATE, _TURN = 1_000, 0.05
@@ -55,15 +54,18 @@ _SEEN = """(text) => { window.seen = new Promise((done) => {
   look();
 }); }"""
 
-NOTE = (
-    f"From Kubernetes to NATS: a real API server, nats-server and operator, {len(_NAMES):,} devices that beat, and "
-    f"{_CHANGES} deployments for one device each, from the request to Kubernetes until the order is in NATS."
-)
-
 Row = tuple[str, ...]
 
 
-def rows() -> list[Row]:
+def note(devices: int) -> str:
+    """What was measured with so many devices."""
+    return (
+        f"From Kubernetes to NATS: a real API server, nats-server and operator, {devices:,} devices that beat, and "
+        f"{_CHANGES} deployments for one device each, from the request to Kubernetes until the order is in NATS."
+    )
+
+
+def rows(devices: int) -> list[Row]:
     """One operator without a page, then one with a page, in the same world."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -72,18 +74,20 @@ def rows() -> list[Row]:
         with running_nats(nats), running_kube(root / "kube") as kube, double_at(root / "provider") as idp:
             assert idp.double is not None
             idp.set(deviceInterval=1)
-            person = Person(idp, idp.double.admin_password()[1], make_tls(root / "page"), free_port())
-            person.grant()
+            user = User(idp, idp.double.admin_password()[1], make_tls(root / "page"), free_port())
+            user.grant()
             define_kinds(kube)
-            stage = _Stage(kube, nats, person, root)
+            names = [f"device-{number:05}" for number in range(devices)]
+            stage = _Stage(kube, nats, user, root, names)
             return [*stage.without_a_page(), *stage.with_pages()]
 
 
 class _Stage:
-    """The servers, and a namespace with a thousand devices that run one deployment."""
+    """The servers, and a namespace with devices that run one deployment."""
 
-    def __init__(self, kube: Kube, nats: Nats, person: Person, root: Path) -> None:
-        self._kube, self._nats, self._person, self._root = kube, nats, person, root
+    def __init__(self, kube: Kube, nats: Nats, user: User, root: Path, names: Sequence[str]) -> None:
+        self._names = names
+        self._kube, self._nats, self._user, self._root = kube, nats, user, root
         self._namespace = kube.namespace()
         peers = kube.namespace()
         self._admin = kube.service_account(peers, "plain")
@@ -107,8 +111,8 @@ class _Stage:
         ]
 
     def with_pages(self) -> list[Row]:
-        user = {"nats_user": user_of(WEB_USER, PASSWORDS.web), "nats_pass": PASSWORDS.web}
-        page = msgspec.structs.replace(self._person.config, **user)
+        nats_login = {"nats_user": user_of(WEB_USER, PASSWORDS.web), "nats_pass": PASSWORDS.web}
+        page = msgspec.structs.replace(self._user.config, **nats_login)
         operator = Operator(self._kube, self._nats, self._root / "page", self._namespace, resync=_DEADLINE, web=page)
         operator.grant([*CAPABILITIES, FOR_WEB])
         objects = {"apiVersion": "v1", "kind": "List", "items": web_rbac(self._namespace)}
@@ -125,6 +129,8 @@ class _Stage:
                 busy = asyncio.run(self._changes("paged"))
                 share = (cpu_seconds(_page_of(operator)) - used) / (time.monotonic() - began) * 100
             memory = memory_mib(_page_of(operator), "VmHWM")
+            assert operator.process is not None
+            others = memory_mib(operator.process.pid, "VmHWM")
         finally:
             operator.close()
         what = f"{_PAGES} open pages"
@@ -132,7 +138,8 @@ class _Stage:
             _row("a change from Kubernetes to NATS, nothing else happens, with the page, ms", quiet),
             _row(f"the same while devices make {_RATE:,} changes a second, with the page and {what}, ms", busy),
             (f"the page's process meanwhile, {what}, % of a core", f"{share:.0f}", f"{share:.0f}", ""),
-            ("memory of the page's process, 1,000 devices, MiB", f"{memory:.0f}", f"{memory:.0f}", ""),
+            (f"memory of the page's process, {len(self._names):,} devices, MiB", f"{memory:.0f}", f"{memory:.0f}", ""),
+            (f"memory of the operator, {len(self._names):,} devices, MiB", f"{others:.0f}", f"{others:.0f}", ""),
             _row("a change is seen in the browser, from before it is sent to NATS, ms", seen, "300"),
         ]
 
@@ -141,16 +148,16 @@ class _Stage:
         bus = await connect(self._nats.login(APP_USER, "crowd"), notice=lambda _: None, attempts=50)
         try:
             await asyncio.to_thread(operator.await_ready)
-            crowd = Crowd(bus, _NAMES)
+            crowd = Crowd(bus, self._names)
             await crowd.listen()
             async with plain(self._admin) as client:
-                made = [device(name, subject=f"sub-{name}", labels={"device": name}) for name in _NAMES]
+                made = [device(name, subject=f"sub-{name}", labels={"device": name}) for name in self._names]
                 await client.create(self._namespace, DEVICES, made)
                 await self._deploy(client, _APP, {})
             await crowd.appear()
-            while sum(_APP in crowd.told(name) for name in _NAMES) < len(_NAMES):  # noqa: ASYNC110
+            while sum(_APP in crowd.told(name) for name in self._names) < len(self._names):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-            for name in _NAMES:
+            for name in self._names:
                 await crowd.report(name, _APP, 1)
             await crowd.flush()
         finally:
@@ -167,11 +174,11 @@ class _Stage:
         bus = await connect(self._nats.login(APP_USER, "crowd"), notice=lambda _: None)
         taken: list[float] = []
         try:
-            crowd = Crowd(bus, _NAMES)
+            crowd = Crowd(bus, self._names)
             await crowd.listen()
             beats = asyncio.create_task(crowd.beat())
             async with plain(self._admin) as client:
-                for number, name in enumerate(_NAMES[:: len(_NAMES) // _CHANGES]):
+                for number, name in enumerate(self._names[:: len(self._names) // _CHANGES]):
                     app = f"{label}-{number}"
                     began = time.monotonic()
                     await self._deploy(client, app, {"device": name})
@@ -187,11 +194,11 @@ class _Stage:
 
     @contextmanager
     def _load(self) -> Generator[None]:
-        """A thousand changes a second, each device one."""
+        """A thousand changes a second, of one device after the other."""
         spawn = multiprocessing.get_context("spawn")
         begun, stop = spawn.Event(), spawn.Event()
         login = self._nats.login(APP_USER, "load")
-        writing = spawn.Process(target=_write, args=(login, begun, stop), daemon=True)
+        writing = spawn.Process(target=_write, args=(login, self._names, begun, stop), daemon=True)
         writing.start()
         if not begun.wait(_DEADLINE):
             raise RuntimeError("the changes did not begin")
@@ -208,7 +215,7 @@ class _Stage:
             found = re.search(r'id="code">([A-Z-]+)<', browser.post("/sign-in/device").text)
             if found is None:
                 raise RuntimeError("the page shows no code")
-            self._person.decide(found[1])
+            self._user.decide(found[1])
             wait_until(
                 lambda: browser.post("/sign-in/check").text,
                 "the sign-in ends",
@@ -224,12 +231,12 @@ class _Stage:
             context = browser.new_context(ignore_https_errors=True)
             context.add_cookies([{"name": name, "value": value, "url": url, "secure": True, "httpOnly": True}])
             tab = context.new_page()
-            go(tab, f"{url}/devices/{_NAMES[1]}")
+            go(tab, f"{url}/devices/{self._names[1]}")
             expect(tab.locator("#live")).to_contain_text("live")
             for number in range(_CHANGES):
                 words = f"seen number {number} of {_CHANGES}"
                 tab.evaluate(_SEEN, words)
-                sent = elsewhere.submit(asyncio.run, _say(self._nats.login(APP_USER), _NAMES[1], words)).result(60)
+                sent = elsewhere.submit(asyncio.run, _say(self._nats.login(APP_USER), self._names[1], words)).result(60)
                 taken.append(float(tab.evaluate("window.seen")) - sent * 1000)
         return taken
 
@@ -250,18 +257,18 @@ def _state(words: str) -> bytes:
     return encode(gathered({_APP: DeviceState(1, Phase.RUNNING, Reason.STARTED, words)}))
 
 
-def _write(login: Login, begun: Event, stop: Event) -> None:
+def _write(login: Login, names: Sequence[str], begun: Event, stop: Event) -> None:
     """The load, in a process of its own."""
-    asyncio.run(_changing(login, begun, stop))
+    asyncio.run(_changing(login, names, begun, stop))
 
 
-async def _changing(login: Login, begun: Event, stop: Event) -> None:
+async def _changing(login: Login, names: Sequence[str], begun: Event, stop: Event) -> None:
     bus = await connect(login, notice=lambda _: None)
     started, sent = time.monotonic(), 0
     try:
         while not stop.is_set():
             while sent < (time.monotonic() - started) * _RATE:
-                name = _NAMES[sent % len(_NAMES)]
+                name = names[sent % len(names)]
                 await bus.client.publish(DEVICE_STATE.subject(name), _state(f"change {sent}"))
                 sent += 1
             begun.set()

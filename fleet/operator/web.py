@@ -28,7 +28,7 @@ from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind, Note
 from fleet.operator.revision_summaries import revision_summaries
 from fleet.process.backoff import Backoff
-from fleet.web.messages import BEAT, ApiToken, Beat, EventMessage, RevisionsMessage, Start
+from fleet.web.messages import HEARTBEAT_INTERVAL, ApiToken, EventMessage, OperatorHeartbeat, RevisionsMessage, Start
 
 log = structlog.get_logger()
 
@@ -163,8 +163,8 @@ class WebProcess:
 async def _live(process: asyncio.subprocess.Process) -> None:
     """Let the page know that this process works, until cancelled."""
     while True:
-        await asyncio.sleep(BEAT)
-        await _say(process, Beat())
+        await asyncio.sleep(HEARTBEAT_INTERVAL)
+        await _say(process, OperatorHeartbeat())
 
 
 async def _say(process: asyncio.subprocess.Process, line: msgspec.Struct) -> None:

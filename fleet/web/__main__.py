@@ -16,7 +16,7 @@ from fleet.contract.wire import decode
 from fleet.process import logs
 from fleet.process.console import tell
 from fleet.process.umask import tighten
-from fleet.web.messages import ApiToken, Beat, EventMessage, RevisionsMessage, Start
+from fleet.web.messages import ApiToken, EventMessage, OperatorHeartbeat, RevisionsMessage, Start
 from fleet.web.service import Service
 
 NICE = 19
@@ -70,13 +70,13 @@ async def _read(lines: asyncio.StreamReader, service: Service) -> None:
     If the input cannot be read any more, the page ends too, and is started again: it would show what is over.
     """
     try:
-        while await _take(lines, service):
+        while await _process(lines, service):
             pass
     finally:
         service.stop.set()
 
 
-async def _take(lines: asyncio.StreamReader, service: Service) -> bool:
+async def _process(lines: asyncio.StreamReader, service: Service) -> bool:
     """Take one line; whether there may be another one."""
     try:
         line = await lines.readline()
@@ -86,17 +86,17 @@ async def _take(lines: asyncio.StreamReader, service: Service) -> bool:
     if not line:
         return False
     try:
-        message = msgspec.json.decode(line, type=ApiToken | Beat | EventMessage | RevisionsMessage)
+        message = msgspec.json.decode(line, type=ApiToken | OperatorHeartbeat | EventMessage | RevisionsMessage)
     except NOT_JSON as error:
         tell(f"fleet web page: the operator said something else: {error}")
         return True
-    service.pulse.heard()
+    service.heartbeats.received()
     if isinstance(message, ApiToken):
         service.token = message.text
     elif isinstance(message, RevisionsMessage):
-        service.store.keeps(message)
+        service.store.set_revisions(message)
     elif isinstance(message, EventMessage):
-        service.store.happened(message)
+        service.store.add_event(message)
     return True
 
 

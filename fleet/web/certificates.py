@@ -21,8 +21,8 @@ from fleet.web.views.due import AUTHORITY, PAGE
 
 log = structlog.get_logger()
 
-_EVERY = 3600.0
-_WITHIN = 10.0
+_INTERVAL = 3600.0
+_TIMEOUT = 10.0
 """Seconds for a server to show its certificate."""
 _PORTS = {"https": 443, "tls": 4222, "nats": 4222}
 
@@ -30,9 +30,9 @@ _PORTS = {"https": 443, "tls": 4222, "nats": 4222}
 async def watch(start: Start, store: Store) -> None:
     """Keep `store` told, until cancelled. A server that does not answer keeps what was known of it."""
     while True:
-        store.certificate(PAGE, ends(start.page.certificate.encode()).timestamp())
+        store.set_certificate_expiry(PAGE, ends(start.page.certificate.encode()).timestamp())
         # A rotation hands out the next authority beside the present one: what counts is the newest.
-        store.certificate(AUTHORITY, max(ends(one).timestamp() for one in certificates_of(start.ca)))
+        store.set_certificate_expiry(AUTHORITY, max(ends(one).timestamp() for one in certificates_of(start.ca)))
         login = Login(start.nats_url, "", start.ca)
         for name, url, ca, greets in (
             (NATS, login.address, start.ca, not login.tls_first),
@@ -40,14 +40,14 @@ async def watch(start: Start, store: Store) -> None:
             (KUBERNETES, start.api_url, start.api_ca, False),
         ):
             try:
-                async with asyncio.timeout(_WITHIN):
-                    store.certificate(name, await _shown(url, ca, greets=greets))
+                async with asyncio.timeout(_TIMEOUT):
+                    store.set_certificate_expiry(name, await _peer_certificate_expiry(url, ca, greets=greets))
             except (OSError, ValueError) as error:  # TimeoutError and ssl.SSLError are OSErrors
                 log.info("a certificate was not seen", server=name, why=str(error) or type(error).__name__)
-        await asyncio.sleep(_EVERY)
+        await asyncio.sleep(_INTERVAL)
 
 
-async def _shown(url: str, ca: str, *, greets: bool) -> float:
+async def _peer_certificate_expiry(url: str, ca: str, *, greets: bool) -> float:
     """The end (Unix seconds) of the certificate that a server shows. NATS greets in clear before TLS, unless told.
 
     Raises:

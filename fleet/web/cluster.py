@@ -12,7 +12,7 @@ from fleet.kube.kubeconfig import Access
 from fleet.kube.reading import KubeReader
 from fleet.kube.watching import Watch
 from fleet.web.messages import Start
-from fleet.web.source import KUBERNETES, LOOK, Sources
+from fleet.web.source import CHECK_INTERVAL, KUBERNETES, Sources
 
 KINDS: tuple[Kind, ...] = ("Device", "FleetDeployment")
 """What is read; nothing else is ever asked for."""
@@ -20,16 +20,16 @@ _LIFE = "signs of life"
 _PATIENCE = 10.0
 
 
-class Taker(Protocol):
+class ObjectSink(Protocol):
     """Who hears of objects."""
 
     sources: Sources
 
-    def listed(self, kind: str, items: Sequence[bytes]) -> None:
+    def replace_objects(self, kind: str, items: Sequence[bytes]) -> None:
         """All objects of a kind, as JSON."""
         ...
 
-    def told(self, kind: str, data: bytes, *, deleted: bool) -> None:
+    def apply_change(self, kind: str, data: bytes, *, deleted: bool) -> None:
         """One object that changed."""
         ...
 
@@ -37,12 +37,12 @@ class Taker(Protocol):
 class Cluster:
     """The API server, by get, list and watch of two kinds in one namespace."""
 
-    def __init__(self, start: Start, token: Callable[[], str], taker: Taker) -> None:
+    def __init__(self, start: Start, token: Callable[[], str], sink: ObjectSink) -> None:
         """Nothing is contacted yet. `token` is asked whenever the server refuses the one before."""
         self._api = KubeReader(
             lambda: Access(start.api_url, ca=start.api_ca, token=token()), start.namespace, "fleet-web"
         )
-        self._taker = taker
+        self._sink = sink
         self._versions: dict[str, str] = {}
         self._wrong: dict[str, str] = {}
 
@@ -55,10 +55,10 @@ class Cluster:
         # Whoever takes the objects tells the pages by himself.
         await Watch(self._api, kind, self, self, lambda: None).run()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Ask the server for a little now and then, until cancelled: a watch does not tell that its server hangs."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(CHECK_INTERVAL)
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._api.request("GET", self._api.path(KINDS[0]), query={"limit": "1"})
@@ -74,7 +74,7 @@ class Cluster:
     async def list(self, kind: Kind) -> bool:
         """Read all of a kind; raises FleetError."""
         items, version = await self._api.list(kind)
-        self._taker.listed(kind, items)
+        self._sink.replace_objects(kind, items)
         self._versions[kind] = str(version)
         return True
 
@@ -84,7 +84,7 @@ class Cluster:
 
     def take(self, kind: Kind, data: bytes, deleted: bool) -> bool:
         """An object as a watch tells it."""
-        self._taker.told(kind, data, deleted=deleted)
+        self._sink.apply_change(kind, data, deleted=deleted)
         return True
 
     # As `watching.Standing`.
@@ -92,10 +92,10 @@ class Cluster:
     def wrong(self, subject: str, why: str) -> None:
         """One of the two kinds cannot be followed, or the server gives no sign of life."""
         self._wrong[subject] = why
-        self._taker.sources.away(KUBERNETES, why)
+        self._sink.sources.mark_unavailable(KUBERNETES, why)
 
     def settled(self, subject: str) -> None:
         """That is over. The server counts as there when both kinds are followed, and it answers."""
         self._wrong.pop(subject, None)
         if not self._wrong and len(self._versions) == len(KINDS):
-            self._taker.sources.back(KUBERNETES)
+            self._sink.sources.mark_available(KUBERNETES)

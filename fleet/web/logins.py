@@ -100,7 +100,7 @@ class Logins:
         found = self._under_way.get(cookie) if cookie else None
         return found if found is not None and found.began + found.lasts + _CODE_LASTS > self._now() else None
 
-    def forget_soon(self, cookie: str | None) -> None:
+    def remove_later(self, cookie: str | None) -> None:
         """It is done, and its browser may not have heard so."""
         asyncio.get_running_loop().call_later(_LOST, self.forget, cookie)
 

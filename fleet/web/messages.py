@@ -22,12 +22,15 @@ class Start(msgspec.Struct, frozen=True, rename="camel", tag="start"):
     secret_ages: tuple[SecretAge, ...] = ()
 
 
-BEAT = 10.0
+HEARTBEAT_INTERVAL = 10.0
 """Seconds between two signs of life."""
 
 
-class Beat(msgspec.Struct, frozen=True, rename="camel", tag="beat"):
-    """A further line, each `BEAT` seconds: the operator lives. One that hangs says nothing, and keeps its pipe open."""
+class OperatorHeartbeat(msgspec.Struct, frozen=True, rename="camel", tag="heartbeat"):
+    """A further line, each `HEARTBEAT_INTERVAL` seconds: the operator lives.
+
+    One that hangs says nothing, and keeps its pipe open.
+    """
 
 
 class ApiToken(msgspec.Struct, frozen=True, rename="camel", tag="token"):

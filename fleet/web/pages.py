@@ -20,14 +20,14 @@ from fleet.web.views.now import now
 from fleet.web.views.rollouts import rollouts, unreadable_rollout
 from fleet.web.views.trouble import unreadable_trouble
 
-_LINES = 12
+_RECENT_CHANGES = 12
 """Changes that the first screen shows."""
-_PAST = 20
+_HISTORY_LENGTH = 20
 """Happenings and events that a screen shows."""
 _KINDS = {"device": ("Device", DEVICES), "deployment": ("FleetDeployment", DEPLOYMENTS)}
 """The kind of object that a screen shows, and its plural, by the screen."""
-_KEPT = 64
-"""Screens that are kept as they were last, for all pages that show them."""
+_CACHE_SIZE = 64
+"""Screens that are cached as they were last, for all pages that show them."""
 
 
 class Pages:
@@ -37,7 +37,7 @@ class Pages:
         """`namespace` is the server's."""
         self._store = store
         self._namespace = namespace
-        self._kept: dict[str, tuple[int, str]] = {}
+        self._cache: dict[str, tuple[int, str]] = {}
         folder = Path(__file__).parent / "templates"
         self._templates = Environment(
             loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, finalize=_as_text
@@ -55,14 +55,14 @@ class Pages:
             NotFound: there is no such device or deployment.
         """
         key, version = f"{kind}/{name}", self._store.version
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] == version:
-            return kept[1]
+        cached = self._cache.get(key)
+        if cached is not None and cached[0] == version:
+            return cached[1]
         text = self._screen(kind, name)
-        self._kept.pop(key, None)
-        self._kept[key] = (version, text)
-        while len(self._kept) > _KEPT:
-            del self._kept[next(iter(self._kept))]
+        self._cache.pop(key, None)
+        self._cache[key] = (version, text)
+        while len(self._cache) > _CACHE_SIZE:
+            del self._cache[next(iter(self._cache))]
         return text
 
     def _screen(self, kind: str, name: str) -> str:
@@ -86,8 +86,8 @@ class Pages:
                         *(unreadable_rollout(one, self._namespace) for one in unread),
                         *rollouts(known.deployments.values(), troubled, known.workloads, self._namespace),
                     ),
-                    known.sources.missing,
-                    known.tail.since(0, _LINES)[0][::-1],
+                    known.sources.unavailable,
+                    known.tail.since(0, _RECENT_CHANGES)[0][::-1],
                     due(known.certificates, known.secret_ages, known.now(), self._namespace),
                     self._namespace,
                 )
@@ -112,7 +112,7 @@ class Pages:
                 return template.render()
 
     def _events(self, kind: str, name: str) -> tuple[Event, ...]:
-        return events_of(self._store.events, kind, name, _PAST)
+        return events_of(self._store.events, kind, name, _HISTORY_LENGTH)
 
     def _missing(self, what: str, next_step: str) -> FleetError:
         """What is not known may exist for as long as Kubernetes has not been read once."""
@@ -126,8 +126,8 @@ class Pages:
         if device is None:
             raise self._missing(f"device {name}", "see the list of devices")
         said = known.workloads(name)
-        past = history(device, said, known.tail.of(name), known.sources.gaps, _PAST)
-        return device_screen(device, known.summaries[name], said, known.info(name), past, self._namespace)
+        entries = history(device, said, known.tail.of(name), known.sources.gaps, _HISTORY_LENGTH)
+        return device_screen(device, known.summaries[name], said, known.info(name), entries, self._namespace)
 
 
 def _as_text(value: object) -> object:

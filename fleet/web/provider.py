@@ -156,10 +156,10 @@ class Provider:
             try:
                 async with self._client() as http:
                     await self._endpoints(http)
-                sources.back(PROVIDER)
+                sources.mark_available(PROVIDER)
                 pause = _LOOK
             except FleetError as error:
-                sources.away(PROVIDER, error.what)
+                sources.mark_unavailable(PROVIDER, error.what)
                 pause = _LOOK_AGAIN
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads attempts, hides nothing
 

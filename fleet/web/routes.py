@@ -118,7 +118,7 @@ class Routes:
             title=title,
             here=here,
             events=events,
-            beat=self._streams.beat,
+            keepalive=self._streams.keepalive_interval,
             extra=extra,
             main=main,
             session=session,
@@ -137,18 +137,18 @@ class Routes:
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":  # it has no body, so it must not take the place of a stream
             return Response(headers=headers, media_type="text/event-stream")
-        self._streams.admit(session)
+        self._streams.acquire(session)
         stream = self._streams.run(session, feed, number)
-        return _Stream(stream, lambda: self._streams.leave(session), headers)
+        return _Stream(stream, lambda: self._streams.release(session), headers)
 
     def _feed(self, kind: str, name: str, request: Request) -> tuple[Feed, Callable[[], int]]:
         known = self._store
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if kind == "tail" and not name:
-            begin = self._streams.seen(last, max(0, known.tail.last - _TAIL_BEGINS))
+            begin = self._streams.resume_from(last, max(0, known.tail.last - _TAIL_BEGINS))
             return TailFeed(known, begin), lambda: known.tail.last
         if kind == "devices" and not name:
-            return RowsFeed(known, self._streams.seen(last, 0)), lambda: known.version
+            return RowsFeed(known, self._streams.resume_from(last, 0)), lambda: known.version
         if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment"} and name):
             self._pages.screen(kind, name)  # refused now, not in the midst of a stream
             return ScreenFeed(lambda: self._screen(kind, name)), lambda: known.version

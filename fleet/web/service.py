@@ -22,8 +22,8 @@ from fleet.web import certificates
 from fleet.web.acceptor import Acceptor, Connection, Http, Limits
 from fleet.web.application import Application
 from fleet.web.cluster import KINDS, Cluster
+from fleet.web.heartbeat import HeartbeatMonitor
 from fleet.web.messages import Start
-from fleet.web.pulse import Pulse
 from fleet.web.subscriber import Subscriber
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ class Service:
         self._application = Application(start.page, start.namespace, self._keys)
         self.store = self._application.store
         self.store.secret_ages = start.secret_ages
-        self.pulse = Pulse(self.store.sources)
+        self.heartbeats = HeartbeatMonitor(self.store.sources)
         self._server = https_server(self._application.asgi, start.page)
         self._listener = listen(start.page.host, start.page.port)
 
@@ -64,11 +64,11 @@ class Service:
         cluster = Cluster(self._start, lambda: self.token, store)
         async with asyncio.TaskGroup() as tasks:
             work = [tasks.create_task(cluster.follow(kind)) for kind in KINDS]
-            work.append(tasks.create_task(cluster.look()))
+            work.append(tasks.create_task(cluster.check()))
             work.append(tasks.create_task(Subscriber(store).run(self._start)))
             work.append(tasks.create_task(self._keys.keep_fresh()))
             work.append(tasks.create_task(self._application.provider.watch(store.sources)))
-            work.append(tasks.create_task(self.pulse.watch()))
+            work.append(tasks.create_task(self.heartbeats.watch()))
             work.append(tasks.create_task(certificates.watch(self._start, store)))
             serving = tasks.create_task(_serve(self._server, self._listener))
             log.info("listening", port=self._listener.getsockname()[1])

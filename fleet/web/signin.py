@@ -106,7 +106,7 @@ class SignIn:
         except FleetError as error:
             login.error = error
             return JSONResponse({"state": "failed"}) if by_script else RedirectResponse("/sign-in", status_code=303)
-        self.logins.forget_soon(cookie)
+        self.logins.remove_later(cookie)
         done = {"state": "done", "to": login.to}
         response = JSONResponse(done) if by_script else RedirectResponse(login.to, status_code=303)
         self._signed_in(response, login.opened)
@@ -168,9 +168,9 @@ class SignIn:
 
     def _provider_said(self, error: FleetError | None) -> None:
         if isinstance(error, Unreachable):
-            self._sources.away(PROVIDER, error.what)
+            self._sources.mark_unavailable(PROVIDER, error.what)
         elif error is None:
-            self._sources.back(PROVIDER)
+            self._sources.mark_available(PROVIDER)
 
     def _shown(
         self, request: Request, login: Login | None, error: FleetError | None, to: str, status: int = 200

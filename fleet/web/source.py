@@ -13,7 +13,7 @@ from fleet.contract.printable import one_line
 
 log = structlog.get_logger()
 
-LOOK = 10.0
+CHECK_INTERVAL = 10.0
 """Seconds between two looks whether a source answers that has not said anything by itself."""
 KUBERNETES, NATS, PROVIDER, OPERATOR = "Kubernetes", "NATS", "identity provider", "operator"
 """The sources, as the page names them."""
@@ -60,15 +60,15 @@ class Sources:
         self,
         now: Callable[[], float],
         changed: Callable[[], None] = lambda: None,
-        missed: Callable[[Gap], None] = lambda _: None,
+        on_gap: Callable[[Gap], None] = lambda _: None,
     ) -> None:
         """Kubernetes and NATS are awaited; the others count as there until they fail. `now` is in Unix seconds.
 
-        `missed` is called with each gap when it is over, before `changed`.
+        `on_gap` is called with each gap when it is over, before `changed`.
         """
         self._now = now
         self.changed = changed
-        self._missed = missed
+        self._on_gap = on_gap
         self.gaps: deque[Gap] = deque(maxlen=_GAPS)
         """Of Kubernetes and NATS, the newest last."""
         self._observed: set[str] = set()
@@ -79,7 +79,7 @@ class Sources:
             OPERATOR: Source(OPERATOR, "", now()),
         }
 
-    def away(self, name: str, why: str) -> None:
+    def mark_unavailable(self, name: str, why: str) -> None:
         """A source does not answer."""
         before = self.known[name]
         if before.why != one_line(why):
@@ -87,7 +87,7 @@ class Sources:
             log.warning("a source is away", source=name, why=why)
             self.changed()
 
-    def back(self, name: str) -> None:
+    def mark_available(self, name: str) -> None:
         """A source has answered."""
         before = self.known[name]
         self.known[name] = Source(name, "", self._now())
@@ -96,17 +96,17 @@ class Sources:
             if name in self._observed:
                 gap = Gap(name, before.since, self._now())
                 self.gaps.append(gap)
-                self._missed(gap)
+                self._on_gap(gap)
             self.changed()
         if name in _OBSERVED:
             self._observed.add(name)
 
-    def heard(self, name: str) -> None:
+    def record_activity(self, name: str) -> None:
         """A source has said something by itself; whether it answers is another question."""
         if not self.known[name].why:
             self.known[name] = Source(name, "", self._now())
 
     @property
-    def missing(self) -> tuple[Source, ...]:
+    def unavailable(self) -> tuple[Source, ...]:
         """Those that do not answer now."""
         return tuple(one for one in self.known.values() if one.why)

@@ -22,9 +22,17 @@ from fleet.contract.states import DeviceStates, read_state
 from fleet.contract.wire import DeviceInfo
 from fleet.operator.objects import parse
 from fleet.operator.reconcile.workloads import as_told
+from fleet.web.changes import (
+    Change,
+    comparable_state,
+    deployment_changes,
+    device_changes,
+    full_state,
+    state_text,
+    unix_seconds,
+)
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
-from fleet.web.news import News, all_told, deployment_news, device_news, seconds, state_text, verdict
-from fleet.web.seen import Deployment, Unreadable, name_of, parse_deployment
+from fleet.web.objects import Deployment, Unreadable, name_of, parse_deployment
 from fleet.web.source import KUBERNETES, NATS, Gap, Sources
 from fleet.web.tail import Tail
 from fleet.web.views.row import Row, Summary, summary, unreadable_summary
@@ -43,12 +51,12 @@ class Store:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         """Nothing is known yet. `now` is in Unix seconds."""
         self.now = now
-        self.sources = Sources(now, self._bump, self._missed)
+        self.sources = Sources(now, self._notify, self._add_gap)
         self.tail = Tail()
         self.devices: dict[str, Device] = {}
         self.deployments: dict[str, Deployment] = {}
         self.infos: dict[str, DeviceInfo] = {}
-        self.said: dict[str, tuple[WorkloadStatus, ...]] = {}
+        self.reported: dict[str, tuple[WorkloadStatus, ...]] = {}
         self.unreadable: dict[str, dict[str, Unreadable]] = {"Device": {}, "FleetDeployment": {}}
         """Objects that do not parse, by kind and name. Of a device there is also a summary, and no `Device`."""
         self.summaries: dict[str, Summary] = {}
@@ -68,14 +76,14 @@ class Store:
         self._row_versions: dict[str, int] = {}
         self._listeners: set[Listener] = set()
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called after every change, which must not wait; returns what ends that."""
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
     def workloads(self, name: str) -> Sequence[WorkloadStatus]:
         """What a device said last of its workloads."""
-        said = self.said.get(name)
+        said = self.reported.get(name)
         if said is not None:
             return said
         device = self.devices.get(name)
@@ -96,50 +104,50 @@ class Store:
         rows = [self.summaries[name].row for name in changed if name in self.summaries]
         return rows, [name for name in changed if name not in self.summaries]
 
-    def certificate(self, name: str, ends: float) -> None:
+    def set_certificate_expiry(self, name: str, ends: float) -> None:
         """When a certificate ends, in Unix seconds; the screen is made anew, for time has passed."""
         self.certificates[name] = ends
-        self._bump()
+        self._notify()
 
-    def happened(self, event: EventMessage) -> None:
+    def add_event(self, event: EventMessage) -> None:
         """The operator told Kubernetes of an event."""
         self.events.append(event)
-        self._bump()
+        self._notify()
 
-    def keeps(self, told: RevisionsMessage) -> None:
+    def set_revisions(self, message: RevisionsMessage) -> None:
         """The operator keeps these revisions of a deployment."""
-        if told.revisions:
-            self.revisions[told.deployment] = told.revisions
+        if message.revisions:
+            self.revisions[message.deployment] = message.revisions
         else:
-            self.revisions.pop(told.deployment, None)
-        self._bump()
+            self.revisions.pop(message.deployment, None)
+        self._notify()
 
-    # What Kubernetes tells: `cluster.Taker`.
+    # What Kubernetes tells: `cluster.ObjectSink`.
 
-    def listed(self, kind: str, items: Sequence[bytes]) -> None:
+    def replace_objects(self, kind: str, items: Sequence[bytes]) -> None:
         """All objects of a kind. After the first list, it tells of what changed while nothing was heard."""
-        self.sources.heard(KUBERNETES)
+        self.sources.record_activity(KUBERNETES)
         again = kind in self._listed
-        names = {self._take(kind, data, again=again, live=False) for data in items}
+        names = {self._apply(kind, data, again=again, live=False) for data in items}
         for name in self._names(kind) - names:
-            self._drop(kind, name)
+            self._remove(kind, name)
         self._listed.add(kind)
         self.complete = len(self._listed) == 2
-        self._bump()
+        self._notify()
 
-    def told(self, kind: str, data: bytes, *, deleted: bool) -> None:
+    def apply_change(self, kind: str, data: bytes, *, deleted: bool) -> None:
         """One object that changed."""
-        self.sources.heard(KUBERNETES)
+        self.sources.record_activity(KUBERNETES)
         if not deleted:
-            self._take(kind, data, again=True, live=True)
+            self._apply(kind, data, again=True, live=True)
         elif name := _name(data):
-            self._drop(kind, name)
-        self._bump()
+            self._remove(kind, name)
+        self._notify()
 
     def _names(self, kind: str) -> set[str]:
         return {*(self.summaries if kind == "Device" else self.deployments), *self.unreadable[kind]}
 
-    def _take(self, kind: str, data: bytes, *, again: bool, live: bool) -> str:
+    def _apply(self, kind: str, data: bytes, *, again: bool, live: bool) -> str:
         """Keep an object, and say what changed if it was read `again`; returns its name, empty where it has none."""
         name = _name(data)
         if not name:
@@ -148,44 +156,44 @@ class Store:
         try:
             if kind == "Device":
                 device = parse(data, Device)
-                news = device_news(before or self.devices.get(name), device)
+                news = device_changes(before or self.devices.get(name), device)
                 self._put_device(device)
             else:
                 item = parse_deployment(data)
-                news = deployment_news(before or self.deployments.get(name), item)
+                news = deployment_changes(before or self.deployments.get(name), item)
                 self.deployments[name] = item
         except InvalidInput as error:
             news = self._put_unreadable(kind, name, error.what, before)
         for one in news if again else ():
-            at = None if live else seconds(one.moment)
-            self._say(kind, name, one.text, self.now() if at is None else min(at, self.now()))
+            at = None if live else unix_seconds(one.time)
+            self._add_line(kind, name, one.text, self.now() if at is None else min(at, self.now()))
         return name
 
-    def _put_unreadable(self, kind: str, name: str, why: str, before: Unreadable | None) -> list[News]:
+    def _put_unreadable(self, kind: str, name: str, why: str, before: Unreadable | None) -> list[Change]:
         """An object that is there and cannot be read is shown by its name; what was read of it before is not so."""
         since = before.since if before else datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         found = self.unreadable[kind][name] = Unreadable(name, one_line(why), since)
         if kind == "Device":
             self._forget_device(name)
-            self._summarized(name, unreadable_summary(found))
+            self._set_summary(name, unreadable_summary(found))
         else:
             self.deployments.pop(name, None)
-        return [] if before is not None and before.why == found.why else [News(f"cannot be read: {why}")]
+        return [] if before is not None and before.why == found.why else [Change(f"cannot be read: {why}")]
 
-    def _drop(self, kind: str, name: str) -> None:
+    def _remove(self, kind: str, name: str) -> None:
         """An object is not there any more."""
         self.unreadable[kind].pop(name, None)
         if kind == "Device":
             self._forget_device(name)
-            self._count(self.summaries.pop(name, None), -1)
+            self._count_online(self.summaries.pop(name, None), -1)
             self.troubled.discard(name)
-            self._moved(name)
+            self._row_changed(name)
         else:
             self.deployments.pop(name, None)
-        self._say(kind, name, "deleted", self.now())
+        self._add_line(kind, name, "deleted", self.now())
         self.tail.forget(name)
 
-    def _say(self, kind: str, name: str, text: str, at: float) -> None:
+    def _add_line(self, kind: str, name: str, text: str, at: float) -> None:
         if kind == "Device":
             self.tail.add(at, kind, name, text)
         else:
@@ -193,20 +201,20 @@ class Store:
 
     # What NATS tells.
 
-    def heard_info(self, name: str, info: DeviceInfo) -> None:
+    def update_info(self, name: str, info: DeviceInfo) -> None:
         """What a device says of itself."""
-        self.sources.heard(NATS)
+        self.sources.record_activity(NATS)
         upgrade = f", upgrade {info.upgrade.phase.value}" if info.upgrade else ""
         self.tail.add(self.now(), "device-info", name, f"agent {info.agent_version}, engine {info.engine}{upgrade}")
         if name in self.devices:
             self.infos[name] = info
             self._summarize(name)
-        self._bump()
+        self._notify()
 
-    def heard_states(self, name: str, states: DeviceStates) -> None:
+    def update_states(self, name: str, states: DeviceStates) -> None:
         """What a device says of its deployments."""
-        self.sources.heard(NATS)
-        moment = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.sources.record_activity(NATS)
+        timestamp = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         before = {one.name: one for one in self.workloads(name)}
         found: list[WorkloadStatus] = []
         for deployment, raw in states.states.items():
@@ -217,42 +225,42 @@ class Store:
                 continue
             one = as_told(deployment, state)
             known = before.get(deployment)
-            same = known is not None and verdict(known) == verdict(one)
-            found.append(msgspec.structs.replace(one, since=known.since if known and same else moment))
+            same = known is not None and comparable_state(known) == comparable_state(one)
+            found.append(msgspec.structs.replace(one, since=known.since if known and same else timestamp))
             if not same:
                 self.tail.add(self.now(), "device-state", name, state_text(one))
         for gone in before.keys() - states.states.keys():
             self.tail.add(self.now(), "device-state", name, f"{gone} is gone")
         if name in self.devices:
-            self.said[name] = tuple(found)
+            self.reported[name] = tuple(found)
             self._summarize(name)
-        self._bump()
+        self._notify()
 
-    def heard_badly(self, source: str, name: str, why: str) -> None:
+    def add_invalid_message(self, source: str, name: str, why: str) -> None:
         """Something that cannot be read."""
-        self.sources.heard(NATS)
+        self.sources.record_activity(NATS)
         self.tail.add(self.now(), source, name, f"cannot be read: {why}")
-        self._bump()
+        self._notify()
 
-    def forget_said(self) -> None:
+    def discard_reports(self) -> None:
         """Something may have been missed: what Kubernetes says counts again."""
-        names = [*self.said, *self.infos]
-        self.said.clear()
+        names = [*self.reported, *self.infos]
+        self.reported.clear()
         self.infos.clear()
         for name in names:
             self._summarize(name)
-        self._bump()
+        self._notify()
 
     def _put_device(self, device: Device) -> None:
         name = device.metadata.name
         self.devices[name] = device
-        said = self.said.get(name)
-        if said is not None and list(map(all_told, said)) == list(map(all_told, device.status.workloads)):
-            del self.said[name]  # the operator has heard the same, and knows since when
+        said = self.reported.get(name)
+        if said is not None and list(map(full_state, said)) == list(map(full_state, device.status.workloads)):
+            del self.reported[name]  # the operator has heard the same, and knows since when
         self._summarize(name)
 
     def _forget_device(self, name: str) -> None:
-        for known in (self.devices, self.said, self.infos):
+        for known in (self.devices, self.reported, self.infos):
             known.pop(name, None)
 
     def _summarize(self, name: str) -> None:
@@ -262,31 +270,31 @@ class Store:
         info = self.infos.get(name)
         if info is not None:
             device = msgspec.structs.replace(device, status=msgspec.structs.replace(device.status, info=info))
-        self._summarized(name, summary(device, self.workloads(name)))
+        self._set_summary(name, summary(device, self.workloads(name)))
 
-    def _summarized(self, name: str, after: Summary) -> None:
+    def _set_summary(self, name: str, after: Summary) -> None:
         before = self.summaries.get(name)
         if before == after:
             return
-        self._count(before, -1)
-        self._count(after, 1)
+        self._count_online(before, -1)
+        self._count_online(after, 1)
         self.summaries[name] = after
         (self.troubled.add if after.troubles else self.troubled.discard)(name)
         if before is None or before.row != after.row:
-            self._moved(name)
+            self._row_changed(name)
 
-    def _moved(self, name: str) -> None:
+    def _row_changed(self, name: str) -> None:
         # The newest stands last, so that a reader of what is new looks at nothing else.
         self._row_versions.pop(name, None)
         self._row_versions[name] = self.version + 1
 
-    def _count(self, one: Summary | None, by: int) -> None:
+    def _count_online(self, one: Summary | None, by: int) -> None:
         self.online += by if one is not None and one.row.online == "yes" else 0
 
-    def _missed(self, gap: Gap) -> None:
+    def _add_gap(self, gap: Gap) -> None:
         self.tail.add(gap.until, gap.source, "", gap.text)
 
-    def _bump(self) -> None:
+    def _notify(self) -> None:
         self.version += 1
         for listener in tuple(self._listeners):
             listener()

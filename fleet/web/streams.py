@@ -18,15 +18,15 @@ from fleet.contract.errors import FleetError
 from fleet.web.sessions import Session, Sessions
 from fleet.web.store import Store
 
-_BEAT = 15.0
+_KEEPALIVE_INTERVAL = 15.0
 """Seconds after which a silent stream says that it lives: proxies cut what is silent for a minute."""
-_GATHER = 0.03
+_BATCH_DELAY = 0.03
 """Seconds in which changes that come together are gathered."""
-_APART = 0.2
+_MIN_INTERVAL = 0.2
 """Seconds between two answers to one page."""
-_LOOK = 1.0
+_SESSION_CHECK_INTERVAL = 1.0
 """Seconds after which it is looked whether the session is still open."""
-_LINES = 300
+_MAX_LINES = 300
 """Lines that one answer to a tail holds; more are left out, and counted."""
 _PER_SESSION = 20
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -46,7 +46,7 @@ class Event(msgspec.Struct, frozen=True):
 class Feed(Protocol):
     """What one page has seen, and what is new to it."""
 
-    def news(self) -> list[Event]:
+    def next_events(self) -> list[Event]:
         """What is new since the last call."""
         ...
 
@@ -59,7 +59,7 @@ class ScreenFeed:
         self._render = render
         self._sent = ""
 
-    def news(self) -> list[Event]:
+    def next_events(self) -> list[Event]:
         """See `Feed`."""
         text = self._render()
         if text == self._sent:
@@ -77,7 +77,7 @@ class RowsFeed:
         self._seen = seen
         self._complete: bool | None = None
 
-    def news(self) -> list[Event]:
+    def next_events(self) -> list[Event]:
         """See `Feed`."""
         rows, gone = self._store.rows_since(self._seen)
         complete = self._store.complete
@@ -97,9 +97,9 @@ class TailFeed:
         self._tail = store.tail
         self._seen = seen
 
-    def news(self) -> list[Event]:
+    def next_events(self) -> list[Event]:
         """See `Feed`."""
-        lines, dropped = self._tail.since(self._seen, _LINES)
+        lines, dropped = self._tail.since(self._seen, _MAX_LINES)
         self._seen = self._tail.last
         if not (lines or dropped):
             return []
@@ -114,8 +114,8 @@ class Streams:
         self._store = store
         self._sessions = sessions
         self._most = most
-        self._of: dict[str, int] = {}
-        self.beat = _BEAT
+        self._by_session: dict[str, int] = {}
+        self.keepalive_interval = _KEEPALIVE_INTERVAL
         """See there. The page knows this time too: without a message for longer, it shows that it is not up to date."""
         self.ending = asyncio.Event()
         self.epoch = f"{time.time_ns():x}"
@@ -124,27 +124,27 @@ class Streams:
     @property
     def open(self) -> int:
         """How many there are."""
-        return sum(self._of.values())
+        return sum(self._by_session.values())
 
-    def admit(self, session: Session) -> None:
+    def acquire(self, session: Session) -> None:
         """Count one more.
 
         Raises:
             TooMany: it would be one too many.
         """
-        if self._of.get(session.id, 0) >= _PER_SESSION:
+        if self._by_session.get(session.id, 0) >= _PER_SESSION:
             raise TooMany(f"{_PER_SESSION} pages of this sign-in are kept up to date", next_step="close one of them")
         if self.open >= self._most:
             raise TooMany(f"{self._most} pages are kept up to date already", next_step="try again later")
-        self._of[session.id] = self._of.get(session.id, 0) + 1
+        self._by_session[session.id] = self._by_session.get(session.id, 0) + 1
 
-    def leave(self, session: Session) -> None:
+    def release(self, session: Session) -> None:
         """One is over."""
-        self._of[session.id] -= 1
-        if not self._of[session.id]:
-            del self._of[session.id]
+        self._by_session[session.id] -= 1
+        if not self._by_session[session.id]:
+            del self._by_session[session.id]
 
-    def seen(self, last_id: str, otherwise: int) -> int:
+    def resume_from(self, last_id: str, otherwise: int) -> int:
         """The number in the id of the last event that a page had; `otherwise` where it is none of ours."""
         epoch, _, number = last_id.partition("-")
         return int(number) if epoch == self.epoch and _NUMBER.fullmatch(number) else otherwise
@@ -152,25 +152,25 @@ class Streams:
     async def run(self, session: Session, feed: Feed, number: Callable[[], int]) -> AsyncGenerator[bytes]:
         """The events of one page until its session ends; `number` goes into their ids."""
         wake = asyncio.Event()
-        forget = self._store.listen(wake.set)
-        standing, said = "", time.monotonic()
+        forget = self._store.subscribe(wake.set)
+        sent, last_sent = "", time.monotonic()
         try:
             yield b"retry: 2000\n\n"
             while self._sessions.is_open(session) and not self.ending.is_set():
                 wake.clear()
-                events = feed.news()
-                now = standing_of(self._store)
-                if now != standing:
-                    events.append(Event("standing", now))
-                    standing = now
+                events = feed.next_events()
+                now = unavailable_json(self._store)
+                if now != sent:
+                    events.append(Event("sources", now))
+                    sent = now
                 if events:
-                    said = time.monotonic()
+                    last_sent = time.monotonic()
                     yield b"".join(_encoded(one, f"{self.epoch}-{number()}") for one in events)
-                    await asyncio.sleep(_APART)
-                elif time.monotonic() - said >= self.beat:
-                    said = time.monotonic()
+                    await asyncio.sleep(_MIN_INTERVAL)
+                elif time.monotonic() - last_sent >= self.keepalive_interval:
+                    last_sent = time.monotonic()
                     # A comment, for people, and an event, because a browser hides comments from the page.
-                    yield b": still here\n" + _encoded(Event("beat", "."), f"{self.epoch}-{number()}")
+                    yield b": still here\n" + _encoded(Event("keepalive", "."), f"{self.epoch}-{number()}")
                 await self._until(wake, session)
             if not self.ending.is_set():
                 yield _encoded(Event("end", "your session has ended"), f"{self.epoch}-{number()}")
@@ -179,18 +179,18 @@ class Streams:
 
     async def _until(self, wake: asyncio.Event, session: Session) -> None:
         """Wait until something changed, it is time for a comment, or it is time to look at the session."""
-        left = max(0.0, min(_LOOK, self.beat, session.expires - time.time()))
+        left = max(0.0, min(_SESSION_CHECK_INTERVAL, self.keepalive_interval, session.expires - time.time()))
         try:
             async with asyncio.timeout(left):
                 await wake.wait()
-            await asyncio.sleep(_GATHER)
+            await asyncio.sleep(_BATCH_DELAY)
         except TimeoutError:
             pass
 
 
-def standing_of(store: Store) -> str:
+def unavailable_json(store: Store) -> str:
     """Which sources do not answer, and since when, as JSON."""
-    return msgspec.json.encode(store.sources.missing).decode()
+    return msgspec.json.encode(store.sources.unavailable).decode()
 
 
 def _encoded(event: Event, number: str) -> bytes:

@@ -61,7 +61,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def until(store: Store, condition: Callable[[], bool]) -> None:
     """Wait until the page's data is as it must be."""
     changed = asyncio.Event()
-    forget = store.listen(changed.set)
+    forget = store.subscribe(changed.set)
     async with asyncio.timeout(60):
         while not condition():
             await changed.wait()

@@ -56,7 +56,7 @@ class RunningPage:
         self._server = https_server(self.parts.asgi, page, limits)
         self._serving = asyncio.run_coroutine_threadsafe(self._server.serve([listener]), self._loop)
         for source in (KUBERNETES, NATS):
-            self.do(lambda source=source: self.parts.store.sources.back(source))
+            self.do(lambda source=source: self.parts.store.sources.mark_available(source))
 
     async def _hang_up(self) -> None:
         """Drop what a browser still holds open."""
@@ -71,7 +71,7 @@ class RunningPage:
 
         return asyncio.run_coroutine_threadsafe(there(), self._loop).result(30)
 
-    def look_ahead(self, seconds: float) -> None:
+    def advance_clock(self, seconds: float) -> None:
         """Judge from now on whether sessions are open as if so much time had passed."""
         self.do(lambda: vars(self.parts.sessions).update(_now=lambda: time.time() + seconds))
 
@@ -96,12 +96,12 @@ class RunningPage:
     def show(self, *devices: Json, deployments: tuple[Json, ...] = ()) -> None:
         """What Kubernetes lists."""
         known = self.parts.store
-        self.do(lambda: known.listed("Device", [msgspec.json.encode(one) for one in devices]))
-        self.do(lambda: known.listed("FleetDeployment", [msgspec.json.encode(one) for one in deployments]))
+        self.do(lambda: known.replace_objects("Device", [msgspec.json.encode(one) for one in devices]))
+        self.do(lambda: known.replace_objects("FleetDeployment", [msgspec.json.encode(one) for one in deployments]))
 
     def change(self, kind: str, item: Json, *, deleted: bool = False) -> None:
         """One object that changed."""
-        self.do(lambda: self.parts.store.told(kind, msgspec.json.encode(item), deleted=deleted))
+        self.do(lambda: self.parts.store.apply_change(kind, msgspec.json.encode(item), deleted=deleted))
 
     def close(self) -> None:
         """End it; a second time does nothing."""

@@ -9,7 +9,7 @@ from harness.processes.ports import free_port
 from tests.doubles.zitadel.idp import Idp, double_at, healthy
 from tests.support.tls import Tls
 from tests.support.web import RunningPage, web_page
-from tests.web.place import Place
+from tests.web.sign_in_environment import SignInEnvironment
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Idp]:
 
 
 @pytest.fixture
-def place(idp: Idp, tls: Tls, unused_port: int) -> Iterator[Place]:
+def environment(idp: Idp, tls: Tls, unused_port: int) -> Iterator[SignInEnvironment]:
     """A page whose person has no role yet."""
     healthy(idp)
     idp.set(deviceInterval=1)
-    made = Place(idp, tls, unused_port)
+    made = SignInEnvironment(idp, tls, unused_port)
     yield made
     made.page.close()
     healthy(idp)

@@ -15,7 +15,7 @@ COUNTED_NEWS = """
     const Real = window.EventSource;
     window.told = 0;
     window.EventSource = class extends Real {
-        constructor(url) { super(url); this.addEventListener("standing", () => { window.told++; }); }
+        constructor(url) { super(url); this.addEventListener("sources", () => { window.told++; }); }
     };
 """
 """To be run before a page's own scripts, for `settled`."""

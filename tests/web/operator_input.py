@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from fleet.contract.wire import encode
-from fleet.web.messages import Beat
+from fleet.web.messages import OperatorHeartbeat
 
 
 class OperatorInput:
@@ -24,7 +24,7 @@ class OperatorInput:
     def _run(self) -> None:
         while not self._over.wait(1):
             if self._lives.is_set():
-                self._pipe.write(encode(Beat()) + b"\n")
+                self._pipe.write(encode(OperatorHeartbeat()) + b"\n")
                 self._pipe.flush()
 
     @contextmanager

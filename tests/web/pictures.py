@@ -60,16 +60,16 @@ def show(page: RunningPage) -> None:
     page.do(lambda: setattr(known, "now", lambda: at - 720))
     told = {"sensor": DeviceState(4, Phase.RESTARTING, Reason.CRASH_LOOP, crash["message"])}
     page.do(
-        lambda: known.heard_states("oslo-7", gathered({"web": DeviceState(1, Phase.RUNNING, Reason.HEALTHY), **told}))
+        lambda: known.update_states("oslo-7", gathered({"web": DeviceState(1, Phase.RUNNING, Reason.HEALTHY), **told}))
     )
     page.do(lambda: setattr(known, "now", lambda: at - 180))
     page.change("Device", _aged(device("berlin-7", silent, site="berlin", deployments=1, workloads=[web], version=3)))
     page.do(
-        lambda: known.happened(
+        lambda: known.add_event(
             EventMessage("Device", "oslo-7", "Warning", "WorkloadTrouble", "sensor: CrashLoop", at - 720, 1)
         )
     )
-    page.do(lambda: known.certificate(NATS, at + 12 * 86400))
+    page.do(lambda: known.set_certificate_expiry(NATS, at + 12 * 86400))
     password = SecretAge("nats_app_pass", int(at) - 371 * 86400)
     page.do(lambda: setattr(known, "secret_ages", (password,)))
     strategy = "Rolling, at most 1 unavailable"
@@ -80,7 +80,7 @@ def show(page: RunningPage) -> None:
         RevisionSummary(3, ago(4000), "anna", "fleet deployment apply", "sensor:3", "site=oslo", strategy, ("image",)),
         RevisionSummary(1, ago(9000), "", "", "sensor:1", "site=oslo", strategy, ()),
     )
-    page.do(lambda: known.keeps(RevisionsMessage("sensor", sensor_revisions)))
+    page.do(lambda: known.set_revisions(RevisionsMessage("sensor", sensor_revisions)))
     page.do(lambda: setattr(known, "now", lambda: at))
 
 

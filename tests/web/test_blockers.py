@@ -10,7 +10,7 @@ import pytest
 
 from fleet.contract.objects import WorkloadStatus
 from fleet.contract.selector import Operator, Requirement, Selector
-from fleet.web.seen import Deployment, parse_deployment
+from fleet.web.objects import Deployment, parse_deployment
 from fleet.web.store import Store
 from fleet.web.views.blockers import Blocker, Blockers
 from fleet.web.views.row import Summary
@@ -64,7 +64,7 @@ def fleet(seed: int) -> Store:
             key: dice.choice(values) for key, values in (("site", "abc"), ("ring", "12")) if dice.random() < 0.7
         }
         items.append(msgspec.json.encode(made))
-    store.listed("Device", items)
+    store.replace_objects("Device", items)
     return store
 
 
@@ -91,7 +91,7 @@ def test_a_selector_is_asked_once_for_devices_that_it_cannot_tell_apart(monkeypa
     items = [device(f"dev-{number:03}", OFFLINE, site=f"site-{number % 4}") for number in range(200)]
     for number, one in enumerate(items):
         one["metadata"]["labels"]["serial"] = str(number)
-    store.listed("Device", [msgspec.json.encode(one) for one in items])
+    store.replace_objects("Device", [msgspec.json.encode(one) for one in items])
     asked: list[object] = []
     selects = Selector.selects
 
@@ -112,7 +112,7 @@ def test_labels_that_change_are_looked_at_again() -> None:
     store = Store()
     item = parse_deployment(msgspec.json.encode(deployment("web", READY)))
     for site, number in (("lab", 1), ("elsewhere", 0)):
-        store.listed("Device", [msgspec.json.encode(device("pi-1", OFFLINE, site=site))])
+        store.replace_objects("Device", [msgspec.json.encode(device("pi-1", OFFLINE, site=site))])
         troubled = list(store.summaries.values())
         named, _ = Blockers(troubled, store.workloads, [item.spec.selector]).of(item, 6)
         assert len(named) == number

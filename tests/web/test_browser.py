@@ -218,7 +218,7 @@ def test_a_tail_under_a_thousand_changes_a_second_answers_and_says_what_it_left_
 
     def many(first: int) -> None:
         for number in range(first, first + 50):
-            known.heard_badly("device-info", "pi-1", f"change {number}")
+            known.add_invalid_message("device-info", "pi-1", f"change {number}")
 
     def write() -> None:
         nonlocal count
@@ -250,11 +250,11 @@ def test_a_tail_under_a_thousand_changes_a_second_answers_and_says_what_it_left_
 
 def test_reading_further_up_holds_the_tail(shown: RunningPage, visit: Open) -> None:
     known = shown.parts.store
-    shown.do(lambda: [known.heard_badly("device-info", "pi-1", f"old {number}") for number in range(150)])
+    shown.do(lambda: [known.add_invalid_message("device-info", "pi-1", f"old {number}") for number in range(150)])
     tab = visit("/tail")
     expect(tab.locator("#lines li", has_text="old 149")).to_be_visible()
     tab.evaluate("document.getElementById('scroll').scrollTop = 0")
-    shown.do(lambda: known.heard_badly("device-info", "pi-1", "news"))
+    shown.do(lambda: known.add_invalid_message("device-info", "pi-1", "news"))
     expect(tab.locator("#count")).to_contain_text("1 new")
     expect(tab.locator("#lines li", has_text="news")).to_have_count(0)
     tab.evaluate("document.getElementById('scroll').scrollTop = 1e9")
@@ -274,11 +274,11 @@ def test_a_session_that_ends_is_said_to_and_leads_back(shown: RunningPage, web: 
 
 def test_parts_that_are_away_are_named_with_their_age(shown: RunningPage, visit: Open) -> None:
     tab = visit("/devices")
-    shown.do(lambda: shown.parts.store.sources.away("NATS", "the connection is lost"))
+    shown.do(lambda: shown.parts.store.sources.mark_unavailable("NATS", "the connection is lost"))
     expect(tab.locator("#banner")).to_contain_text("NATS does not answer for")
     expect(tab.locator("#row-pi-3")).to_be_visible()
     attach(tab, "NATS is away")
-    shown.do(lambda: shown.parts.store.sources.back("NATS"))
+    shown.do(lambda: shown.parts.store.sources.mark_available("NATS"))
     expect(tab.locator("#banner")).to_be_empty()
 
 

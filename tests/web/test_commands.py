@@ -30,7 +30,7 @@ def parsed(line: str) -> None:
 def test_the_command_line_takes_them(namespace: str) -> None:
     every = [
         *for_device("pi-1", tuple(DEVICES), namespace, ("web",)),
-        *for_deployment("web", namespace, unwell="pi-1", may_go_back=True),
+        *for_deployment("web", namespace, failing="pi-1", may_go_back=True),
         *for_server(namespace),
     ]
     ours = [line for line in every if line.startswith("fleet ")]

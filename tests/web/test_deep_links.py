@@ -12,7 +12,7 @@ import pytest
 from fleet.web.destination import own_path
 from harness.wait import wait_until
 from tests.support.web import RunningPage, device
-from tests.web.place import Place, at_the_provider
+from tests.web.sign_in_environment import SignInEnvironment, at_the_provider
 
 SCREENS = (
     "/devices/pi-1",
@@ -74,39 +74,43 @@ def test_who_is_not_signed_in_is_sent_to_a_sign_in_that_remembers(page: RunningP
 
 
 @pytest.mark.parametrize("path", ELSEWHERE)
-def test_no_address_leads_elsewhere(place: Place, path: str) -> None:
-    place.grant()
-    with place.browser() as browser:
+def test_no_address_leads_elsewhere(environment: SignInEnvironment, path: str) -> None:
+    environment.grant()
+    with environment.browser() as browser:
         to = quote(path.encode(), safe="")
         assert "evil" not in browser.get(f"/sign-in?to={to}").text
         for where in (to, quote(to)):
-            place.decide_on(browser.post(f"/sign-in/device?to={where}").text)
+            environment.decide_on(browser.post(f"/sign-in/device?to={where}").text)
             login = next(
-                iter(place.page.do(lambda: list(vars(place.page.parts.sign_in.logins)["_under_way"].values())))
+                iter(
+                    environment.page.do(
+                        lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values())
+                    )
+                )
             )
             assert login.to == "/"
-        login = place.page.do(lambda: place.page.parts.sign_in.logins)
+        login = environment.page.do(lambda: environment.page.parts.sign_in.logins)
         browser.get(f"/sign-in/provider?to={to}", follow_redirects=False)
-        assert {one.to for one in place.page.do(lambda: list(vars(login)["_under_way"].values()))} == {"/"}
+        assert {one.to for one in environment.page.do(lambda: list(vars(login)["_under_way"].values()))} == {"/"}
 
 
-def test_who_signs_in_by_code_comes_to_the_screen_that_was_asked_for(place: Place) -> None:
-    place.grant()
-    place.page.show(device("pi-1"))
-    with place.browser() as browser:
+def test_who_signs_in_by_code_comes_to_the_screen_that_was_asked_for(environment: SignInEnvironment) -> None:
+    environment.grant()
+    environment.page.show(device("pi-1"))
+    with environment.browser() as browser:
         first = browser.get("/devices/pi-1?x=%2F")
         form = re.search(r'action="(/sign-in/device[^"]*)"', first.text)
         assert form is not None
-        place.decide_on(browser.post(html.unescape(form[1])).text)
-        landed = place.wait(browser)
+        environment.decide_on(browser.post(html.unescape(form[1])).text)
+        landed = environment.wait(browser)
         assert landed.url.raw_path == b"/devices/pi-1?x=%2F"
         assert "<h1>pi-1" in landed.text
 
 
-def test_a_script_is_told_where_to_go(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser:
-        place.decide_on(browser.post("/sign-in/device?to=%2Ftail").text)
+def test_a_script_is_told_where_to_go(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
+        environment.decide_on(browser.post("/sign-in/device?to=%2Ftail").text)
         said = wait_until(
             lambda: browser.post("/sign-in/check", headers={"accept": "application/json"}).json(),
             "the sign-in ends",
@@ -116,21 +120,23 @@ def test_a_script_is_told_where_to_go(place: Place) -> None:
         assert said == {"state": "done", "to": "/tail"}
 
 
-def test_who_signs_in_at_the_providers_page_comes_to_the_screen_that_was_asked_for(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser:
+def test_who_signs_in_at_the_providers_page_comes_to_the_screen_that_was_asked_for(
+    environment: SignInEnvironment,
+) -> None:
+    environment.grant()
+    with environment.browser() as browser:
         first = browser.get("/devices?q=site%3Dlab")
         link = re.search(r'href="(/sign-in/provider[^"]*)"', first.text)
         assert link is not None
-        back = at_the_provider(place, browser, start=html.unescape(link[1]))
+        back = at_the_provider(environment, browser, start=html.unescape(link[1]))
         landed = browser.get(back.headers["location"], headers={"sec-fetch-site": "cross-site"})
         assert 'content="0;url=/devices?q=site%3Dlab"' in landed.text
 
 
-def test_a_sign_in_that_fails_or_is_begun_again_still_remembers(place: Place) -> None:
-    with place.browser() as browser:
-        place.decide_on(browser.post("/sign-in/device?to=%2Ftail").text)
-        refused = place.wait(browser)
+def test_a_sign_in_that_fails_or_is_begun_again_still_remembers(environment: SignInEnvironment) -> None:
+    with environment.browser() as browser:
+        environment.decide_on(browser.post("/sign-in/device?to=%2Ftail").text)
+        refused = environment.wait(browser)
         assert "fleet-viewer" in refused.text, "the person has no role yet"
         assert 'action="/sign-in/device?to=%2Ftail"' in refused.text
         shown = browser.post("/sign-in/device?to=%2Ftail").text

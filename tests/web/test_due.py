@@ -72,7 +72,7 @@ def test_the_first_screen_shows_the_age_the_due_date_and_the_command(page: Runni
     page.show(device("pi-1"))
     page.do(lambda: setattr(page.parts.store, "now", lambda: float(NOW)))
     page.do(lambda: setattr(page.parts.store, "secret_ages", (SecretAge("nats_app_pass", NOW - 360 * DAY),)))
-    page.do(lambda: page.parts.store.certificate(PROVIDER, NOW + 400 * DAY))
+    page.do(lambda: page.parts.store.set_certificate_expiry(PROVIDER, NOW + 400 * DAY))
     text = html.unescape(viewer.get("/").text)
     assert "Certificates and keys due" in text
     assert "nats_app_pass <small>password of fleet-app in NATS</small>" in text

@@ -13,7 +13,7 @@ def event(name: str, reason: str, message: str = "", *, kind: str = "Device", la
 
 
 def tell(page: RunningPage, *events: EventMessage) -> None:
-    page.do(lambda: [page.parts.store.happened(one) for one in events])
+    page.do(lambda: [page.parts.store.add_event(one) for one in events])
 
 
 def test_a_screen_shows_the_events_of_its_object_the_newest_first(page: RunningPage, viewer: httpx.Client) -> None:

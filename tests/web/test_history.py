@@ -32,7 +32,7 @@ def test_what_happens_to_others_costs_a_device_nothing(page: RunningPage, viewer
     page.show(device("pi-1"), device("pi-2"))
     page.change("Device", device("pi-1", OFFLINE, version=2))
     page.change("Device", device("pi-1", ONLINE, version=3))
-    page.do(lambda: [page.parts.store.heard_badly("device-info", "pi-2", f"line {n}") for n in range(5_000)])
+    page.do(lambda: [page.parts.store.add_invalid_message("device-info", "pi-2", f"line {n}") for n in range(5_000)])
     shown = past(viewer)
     assert "Online False (HeartbeatMissed) not heard since 11:58" in shown
     assert shown.count("Online True (HeartbeatReceived)") == 1
@@ -108,10 +108,10 @@ def outage(page: RunningPage, source: str, since: str, until: str) -> None:
     def play() -> None:
         vars(sources).update(_now=lambda: clock[0])
         clock[0] = datetime.fromisoformat(f"2026-11-29T{since}Z").timestamp()
-        sources.back(source)
-        sources.away(source, "the connection is lost")
+        sources.mark_available(source)
+        sources.mark_unavailable(source, "the connection is lost")
         clock[0] = datetime.fromisoformat(f"2026-11-29T{until}Z").timestamp()
-        sources.back(source)
+        sources.mark_available(source)
 
     page.do(play)
 
@@ -159,13 +159,13 @@ def test_a_gap_begins_with_the_last_that_was_heard(page: RunningPage) -> None:
 
     def play() -> float:
         vars(sources).update(_now=lambda: 1000.0)
-        sources.back(NATS)
+        sources.mark_available(NATS)
         vars(sources).update(_now=lambda: 1005.0)
-        page.parts.store.heard_badly("device-info", "pi-1", "too long")
-        sources.away(NATS, "the connection is lost")
+        page.parts.store.add_invalid_message("device-info", "pi-1", "too long")
+        sources.mark_unavailable(NATS, "the connection is lost")
         vars(sources).update(_now=lambda: 1060.0)
-        page.parts.store.heard_states("pi-1", DeviceStates(states={}))
-        sources.back(NATS)
+        page.parts.store.update_states("pi-1", DeviceStates(states={}))
+        sources.mark_available(NATS)
         return sources.gaps[-1].since
 
     assert page.do(play) == 1005.0

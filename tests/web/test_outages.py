@@ -40,9 +40,9 @@ from tests.support.operator import INFO, define_kinds
 from tests.support.tls import Tls, make_tls
 from tests.support.web import OFFLINE, ONLINE, Json
 from tests.web.operator_input import OperatorInput
-from tests.web.person import Person
+from tests.web.user import User
 
-Serving = tuple[str, Person, OperatorInput]
+Serving = tuple[str, User, OperatorInput]
 
 
 class Provider:
@@ -111,15 +111,15 @@ class Fleet:
 
 
 @contextmanager
-def page_process(fleet: Fleet, person: Person, log: Path) -> Generator[tuple[str, OperatorInput]]:
+def page_process(fleet: Fleet, user: User, log: Path) -> Generator[tuple[str, OperatorInput]]:
     """The page, told on its standard input what the operator tells it; yields its address, and who tells it."""
     event = EventMessage("Device", "pi-2", "Warning", "HeartbeatMissed", "not heard since 11:58", 1000.0, 3)
     objects = {"apiVersion": "v1", "kind": "List", "items": web_rbac(fleet.namespace)}
     fleet.kube.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(objects))
     token = fleet.kube.kubectl("-n", fleet.namespace, "create", "token", WEB_ACCOUNT).strip()
     access = read_credentials(str(fleet.kube.kubeconfig))
-    user = {"nats_user": user_of(WEB_USER, PASSWORDS.web), "nats_pass": PASSWORDS.web}
-    config = msgspec.structs.replace(person.config, **user)
+    nats_login = {"nats_user": user_of(WEB_USER, PASSWORDS.web), "nats_pass": PASSWORDS.web}
+    config = msgspec.structs.replace(user.config, **nats_login)
     start = Start(config, fleet.namespace, fleet.nats.url, fleet.nats.tls.ca, access.url, access.ca)
     url = f"https://localhost:{config.port}"
     # Not at the lowest priority: what is seen here must not wait for whatever else this machine does.
@@ -169,21 +169,21 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def page(fleet: Fleet, tls: Tls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """The page's address, who may look at it, and who tells it what the operator does."""
-    person = Person(fleet.provider.idp, fleet.provider.password, tls, free_port())
-    person.grant()
-    with page_process(fleet, person, tmp_path_factory.mktemp("page") / "log") as (url, operator):
-        yield url, person, operator
+    user = User(fleet.provider.idp, fleet.provider.password, tls, free_port())
+    user.grant()
+    with page_process(fleet, user, tmp_path_factory.mktemp("page") / "log") as (url, operator):
+        yield url, user, operator
 
 
 @pytest.fixture
 def tab(browser: Browser, page: Serving) -> Iterator[Page]:
     """The first screen, for somebody who signed in by code, once everything is there."""
-    url, person, _ = page
+    url, user, _ = page
     context = browser.new_context(ignore_https_errors=True, viewport={"width": 1200, "height": 800})
     found = context.new_page()
     go(found, url)
     press(found, "#by-code")
-    person.decide(found.locator("#code").inner_text())
+    user.decide(found.locator("#code").inner_text())
     expect(found.locator("#code, #error")).to_have_count(0, timeout=90_000)
     expect(found.locator("main")).to_contain_text("HeartbeatMissed")
     expect(found.locator("#h-parts")).to_have_count(0)

@@ -38,9 +38,9 @@ def test_no_screen_holds_such_a_character(page: RunningPage, viewer: httpx.Clien
     page.show(device("pi-1"), deployments=(item,))
     page.change("Device", evil_device())
     page.change("FleetDeployment", item)
-    page.do(lambda: page.parts.store.happened(EventMessage("Device", "pi-1", "Warning", EVIL, EVIL, 1000.0, 3)))
-    page.do(lambda: page.parts.store.sources.away(NATS, EVIL))
-    page.do(lambda: page.parts.store.heard_badly("device-info", EVIL, EVIL))
+    page.do(lambda: page.parts.store.add_event(EventMessage("Device", "pi-1", "Warning", EVIL, EVIL, 1000.0, 3)))
+    page.do(lambda: page.parts.store.sources.mark_unavailable(NATS, EVIL))
+    page.do(lambda: page.parts.store.add_invalid_message("device-info", EVIL, EVIL))
     for path in ("/", "/devices", "/devices.json", "/devices/pi-1", "/deployments", "/deployments/web", "/tail"):
         answer = viewer.get(path)
         assert answer.status_code == 200, path
@@ -55,9 +55,9 @@ def test_no_screen_holds_such_a_character(page: RunningPage, viewer: httpx.Clien
 def test_half_a_character_ends_no_screen(page: RunningPage, viewer: httpx.Client) -> None:
     half = "half\ud800"
     page.show(device("pi-1"))
-    page.do(lambda: page.parts.store.happened(EventMessage("Device", "pi-1", "Warning", half, half, 1000.0, 3)))
-    page.do(lambda: page.parts.store.sources.away(NATS, half))
-    page.do(lambda: page.parts.store.heard_badly("device-info", "pi-1", half))
+    page.do(lambda: page.parts.store.add_event(EventMessage("Device", "pi-1", "Warning", half, half, 1000.0, 3)))
+    page.do(lambda: page.parts.store.sources.mark_unavailable(NATS, half))
+    page.do(lambda: page.parts.store.add_invalid_message("device-info", "pi-1", half))
     for path in ("/", "/devices/pi-1", "/tail"):
         answer = viewer.get(path)
         assert answer.status_code == 200, path
@@ -65,5 +65,5 @@ def test_half_a_character_ends_no_screen(page: RunningPage, viewer: httpx.Client
     with viewer.stream("GET", "/events/tail") as stream:
         seen = ""
         parts = stream.iter_text()
-        while "half" not in seen or "standing" not in seen:
+        while "half" not in seen or "sources" not in seen:
             seen += next(parts)

@@ -52,7 +52,7 @@ def test_a_proxy_that_cuts_streams_loses_nothing(page: RunningPage, proxy: Proxy
     tab = opened(context, f"{proxy.url}/tail")
     for number in range(4):
         before = len(proxy.begun)
-        page.do(lambda number=number: known.heard_badly("device-info", "pi-1", f"line {number} "))
+        page.do(lambda number=number: known.add_invalid_message("device-info", "pi-1", f"line {number} "))
         expect(tab.locator("#lines li", has_text=f"line {number} ")).to_have_count(1)
         wait_until(lambda before=before: len(proxy.begun) > before, "the stream is cut, and begun anew", timeout=60)
     shown = tab.locator("#lines li").all_inner_texts()
@@ -80,7 +80,7 @@ def test_a_list_behind_a_proxy_that_cuts_is_told_what_changed_in_between(
 
 
 def test_a_proxy_that_holds_streams_back_is_said_to(page: RunningPage, proxy: Proxy, context: BrowserContext) -> None:
-    page.do(lambda: setattr(page.parts.streams, "beat", 0.5))
+    page.do(lambda: setattr(page.parts.streams, "keepalive_interval", 0.5))
     tab = opened(context, proxy.url)
     expect(tab.locator("#live")).to_contain_text("live")
     proxy.holds = True
@@ -97,23 +97,25 @@ def test_a_proxy_that_holds_streams_back_is_said_to(page: RunningPage, proxy: Pr
 
 _COUNTED = """
     const Real = window.EventSource;
-    window.beats = 0;
+    window.keepalives = 0;
     window.EventSource = class extends Real {
-        constructor(url) { super(url); this.addEventListener("beat", () => { window.beats++; }); }
+        constructor(url) { super(url); this.addEventListener("keepalive", () => { window.keepalives++; }); }
     };
 """
 
 
 def test_a_quiet_fleet_behind_a_good_proxy_stays_live(page: RunningPage, proxy: Proxy, context: BrowserContext) -> None:
     """The server says that it lives, so silence is never taken for an outage."""
-    page.do(lambda: setattr(page.parts.streams, "beat", 5.0))
+    page.do(lambda: setattr(page.parts.streams, "keepalive_interval", 5.0))
     context.add_init_script(_COUNTED)
     tab = opened(context, proxy.url)
-    wait_until(lambda: tab.evaluate("window.beats"), "more beats than a page waits for", timeout=60, until=_enough)
+    wait_until(
+        lambda: tab.evaluate("window.keepalives"), "more keepalives than a page waits for", timeout=60, until=_enough
+    )
     expect(tab.locator("#live")).to_contain_text("live")
     expect(tab.locator("#banner")).to_be_empty()
     assert len(proxy.begun) == 1, "it never began anew"
 
 
-def _enough(beats: int) -> bool:
-    return beats >= 4
+def _enough(keepalives: int) -> bool:
+    return keepalives >= 4

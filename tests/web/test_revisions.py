@@ -31,13 +31,13 @@ def test_revisions_are_shown_the_newest_first_with_who_made_them_and_what_they_c
     page.show(device("pi-1"), deployments=(deployment("web", READY),))
     assert shown(viewer, "h-revisions") == ""
     assert "rollback" not in viewer.get("/deployments/web").text, "there is nothing to go back to"
-    page.do(lambda: page.parts.store.keeps(RevisionsMessage("web", (SECOND, FIRST))))
+    page.do(lambda: page.parts.store.set_revisions(RevisionsMessage("web", (SECOND, FIRST))))
     text = shown(viewer, "h-revisions")
     assert f"2 now {MADE} anna with fleet deployment apply env, image web:2 site=oslo; AllAtOnce" in text
     first = f"1 {MADE} another tool than fleet \N{EN DASH} web:1 every device; AllAtOnce"
     assert text.index("web:2") < text.index(first)
     assert 'data-copy="fleet deployment rollback web --dry-run"' in viewer.get("/deployments/web").text
-    page.do(lambda: page.parts.store.keeps(RevisionsMessage("web", ())))
+    page.do(lambda: page.parts.store.set_revisions(RevisionsMessage("web", ())))
     assert shown(viewer, "h-revisions") == "", "they are gone"
 
 
@@ -45,7 +45,7 @@ def test_markup_and_escapes_in_a_revision_are_text(page: RunningPage, viewer: ht
     evil = "<script>alert(1)</script>\x1b[31m"
     wicked = RevisionSummary(1, MADE, evil, evil, evil, evil, "AllAtOnce", (evil,))
     page.show(deployments=(deployment("web", READY),))
-    page.do(lambda: page.parts.store.keeps(RevisionsMessage("web", (wicked,))))
+    page.do(lambda: page.parts.store.set_revisions(RevisionsMessage("web", (wicked,))))
     text = viewer.get("/deployments/web").text
     assert "<script>alert" not in text
     assert "\x1b" not in text

@@ -108,7 +108,7 @@ def test_a_pod_has_a_row_for_each_container(page: RunningPage, viewer: httpx.Cli
     assert container_rows(viewer) == [["container db", "Running", "Healthy"], ["container <b>", "Failed", "X"]]
     db = ContainerState("db", Phase.FAILED, Reason.IMAGE_NOT_FOUND)
     said = gathered({"shop": DeviceState(1, Phase.FAILED, Reason.EXITED, containers=(db,))})
-    page.do(lambda: page.parts.store.heard_states("pi-1", said))
+    page.do(lambda: page.parts.store.update_states("pi-1", said))
     assert container_rows(viewer) == [["container db", "Failed", "ImageNotFound"]]
     full = {**workload("shop", "Failed", "Exited"), "generation": 1}
     page.change("Device", device("pi-1", version=2, workloads=[full]))
@@ -142,21 +142,21 @@ def test_a_deployment_shows_its_devices_by_state(trouble: RunningPage, viewer: h
 def test_what_a_device_says_over_nats_is_shown_before_kubernetes_knows(page: RunningPage, viewer: httpx.Client) -> None:
     page.show(device("pi-1", deployments=1, workloads=[workload("web", "Running", "Healthy")]))
     said = gathered({"web": DeviceState(1, Phase.FAILED, Reason.PORT_IN_USE, "8080 is taken")})
-    page.do(lambda: page.parts.store.heard_states("pi-1", said))
+    page.do(lambda: page.parts.store.update_states("pi-1", said))
     assert "<h3>PortInUse" in viewer.get("/").text
     assert "8080 is taken" in viewer.get("/devices/pi-1").text
     page.change("Device", device("pi-1", version=2, workloads=[workload("web", "Running", "Healthy")]))
     assert "<h3>PortInUse" in viewer.get("/").text, "Kubernetes' word may be older"
-    page.do(page.parts.store.forget_said)
+    page.do(page.parts.store.discard_reports)
     assert "<h3>PortInUse" not in viewer.get("/").text, "after an outage of NATS, Kubernetes' word is the newest"
 
 
 def test_an_unreadable_report_costs_nothing_else(page: RunningPage, viewer: httpx.Client) -> None:
     page.show(device("pi-1"))
     mixed = DeviceStates({"web": msgspec.Raw(b'{"phase":"Odd"}'), "Not A Name": msgspec.Raw(b"{}")})
-    page.do(lambda: page.parts.store.heard_states("pi-1", mixed))
-    page.do(lambda: page.parts.store.heard_badly("device-info", "x" * 200, "y" * 1_000_000))
-    page.do(lambda: page.parts.store.told("Device", b'{"metadata":{"name":"NOT A NAME"}}', deleted=False))
+    page.do(lambda: page.parts.store.update_states("pi-1", mixed))
+    page.do(lambda: page.parts.store.add_invalid_message("device-info", "x" * 200, "y" * 1_000_000))
+    page.do(lambda: page.parts.store.apply_change("Device", b'{"metadata":{"name":"NOT A NAME"}}', deleted=False))
     text = viewer.get("/").text
     assert "(1000016 characters)" in text
     assert len(text) < 20_000
@@ -167,11 +167,11 @@ def test_an_unreadable_report_costs_nothing_else(page: RunningPage, viewer: http
 def test_a_part_that_is_away_is_named_and_what_is_known_stays(
     trouble: RunningPage, viewer: httpx.Client, source: str
 ) -> None:
-    trouble.do(lambda: trouble.parts.store.sources.away(source, "it does not answer"))
+    trouble.do(lambda: trouble.parts.store.sources.mark_unavailable(source, "it does not answer"))
     text = viewer.get("/").text
     assert f"<h3>{source}</h3>" in text
     assert "HeartbeatMissed" in text
-    trouble.do(lambda: trouble.parts.store.sources.back(source))
+    trouble.do(lambda: trouble.parts.store.sources.mark_available(source))
     assert f"<h3>{source}</h3>" not in viewer.get("/").text
 
 
@@ -201,7 +201,7 @@ def test_markup_and_escapes_are_shown_as_text(page: RunningPage, viewer: httpx.C
     wicked["status"]["info"] = {**wicked["status"]["info"], "os": evil, "engine": evil}
     wicked["status"]["workloads"] = [workload("web", "Failed", "Exited", evil)]
     page.show(wicked, deployments=(deployment("web", condition("Ready", "False", "DevicesFailed", evil)),))
-    page.do(lambda: page.parts.store.heard_badly("device-info", evil, evil))
+    page.do(lambda: page.parts.store.add_invalid_message("device-info", evil, evil))
     for path in ("/", "/devices/pi-1", "/deployments", "/deployments/web"):
         text = viewer.get(path).text
         assert "<script>alert" not in text, path
@@ -215,10 +215,10 @@ def test_markup_and_escapes_are_shown_as_text(page: RunningPage, viewer: httpx.C
 def test_a_certificate_that_ends_soon_is_due_and_one_that_lasts_is_not(page: RunningPage, viewer: httpx.Client) -> None:
     page.show(device("pi-1"))
     known, day = page.parts.store, 86_400.0
-    page.do(lambda: known.certificate(NATS, time.time() + 40 * day))
+    page.do(lambda: known.set_certificate_expiry(NATS, time.time() + 40 * day))
     assert "Nothing is wrong" in viewer.get("/").text
-    page.do(lambda: known.certificate(NATS, time.time() + 29 * day))
-    page.do(lambda: known.certificate(PROVIDER, time.time() - day))
+    page.do(lambda: known.set_certificate_expiry(NATS, time.time() + 29 * day))
+    page.do(lambda: known.set_certificate_expiry(PROVIDER, time.time() - day))
     text = viewer.get("/").text
     assert "Nothing is wrong" not in text
     assert "Certificates and keys due" in text

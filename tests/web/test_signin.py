@@ -11,18 +11,18 @@ from fleet.contract.config import VIEWER_ROLE
 from fleet.web import logins, sessions
 from fleet.web.source import PROVIDER
 from tests.doubles.zitadel.idp import healthy
-from tests.web.place import Place, at_the_provider
+from tests.web.sign_in_environment import SignInEnvironment, at_the_provider
 
 
-def test_a_person_signs_in_by_code_and_out_again(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser:
+def test_a_person_signs_in_by_code_and_out_again(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
         asked = browser.post("/sign-in/device")
-        assert place.idp.issuer in asked.text
+        assert environment.idp.issuer in asked.text
         assert "Never approve a code that somebody sent to you" in asked.text
         assert browser.get("/sign-in/qr.svg").headers["content-type"] == "image/svg+xml"
-        place.decide_on(asked.text)
-        assert "<h1>Now</h1>" in place.wait(browser).text
+        environment.decide_on(asked.text)
+        assert "<h1>Now</h1>" in environment.wait(browser).text
         (cookie,) = [one for one in browser.cookies.jar if one.name == sessions.COOKIE]
         flags = {str(name).lower(): value for name, value in vars(cookie)["_rest"].items()}
         assert (cookie.secure, cookie.path, cookie.domain_specified) == (True, "/", False)
@@ -32,91 +32,97 @@ def test_a_person_signs_in_by_code_and_out_again(place: Place) -> None:
         assert "Sign out" in text
         before = dict(browser.cookies)
         assert "Sign in with a code" in browser.post("/sign-out").text
-        kept = httpx.get(place.page.url, verify=False, cookies=before, headers={"accept": "text/html"})
+        kept = httpx.get(environment.page.url, verify=False, cookies=before, headers={"accept": "text/html"})
         assert kept.status_code == 303, "the session is over on the server, too"
 
 
-def test_neither_the_device_code_nor_a_token_leaves_the_server(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser:
+def test_neither_the_device_code_nor_a_token_leaves_the_server(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
         said = browser.post("/sign-in/device").text
-        (login,) = place.page.do(lambda: list(vars(place.page.parts.sign_in.logins)["_under_way"].values()))
+        (login,) = environment.page.do(lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values()))
         assert login.asked.device_code not in said + browser.get("/sign-in/qr.svg").text
         assert login.asked.device_code not in repr(login)
-        place.decide_on(said)
-        said = place.wait(browser).text + repr(browser.cookies)
+        environment.decide_on(said)
+        said = environment.wait(browser).text + repr(browser.cookies)
         assert "eyJ" not in said, "no token"
-        assert "eyJ" not in place.page.do(lambda: repr(vars(place.page.parts.sessions))), "none is kept"
+        assert "eyJ" not in environment.page.do(lambda: repr(vars(environment.page.parts.sessions))), "none is kept"
 
 
-def test_without_the_role_nobody_comes_in_and_the_role_is_named(place: Place) -> None:
-    with place.browser() as browser:
-        text = place.sign_in(browser).text
+def test_without_the_role_nobody_comes_in_and_the_role_is_named(environment: SignInEnvironment) -> None:
+    with environment.browser() as browser:
+        text = environment.sign_in(browser).text
         assert f"you lack the role {VIEWER_ROLE}" in text
-        assert place.project in text
+        assert environment.project in text
         assert browser.get("/devices").url.path == "/sign-in"
-        place.grant()
-        assert "<h1>Now</h1>" in place.sign_in(browser).text
+        environment.grant()
+        assert "<h1>Now</h1>" in environment.sign_in(browser).text
 
 
 def test_an_answer_that_was_lost_on_its_way_can_be_asked_for_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    environment: SignInEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A browser whose network changes drops what is under way, and would else begin anew without a word."""
     monkeypatch.setattr(logins, "_LOST", 3600.0)
-    place.grant()
-    with place.browser() as browser, place.browser() as again:
-        place.decide_on(browser.post("/sign-in/device").text)
+    environment.grant()
+    with environment.browser() as browser, environment.browser() as again:
+        environment.decide_on(browser.post("/sign-in/device").text)
         again.cookies.set(logins.COOKIE, browser.cookies[logins.COOKIE], domain="localhost.local")
-        assert "<h1>Now</h1>" in place.wait(browser).text
+        assert "<h1>Now</h1>" in environment.wait(browser).text
         assert "<h1>Now</h1>" in again.post("/sign-in/check").text
         browser.post("/sign-out")
         assert again.post("/sign-in/check").url.path == "/sign-in", "it is the same session"
 
 
-def test_what_came_of_a_sign_in_is_soon_forgotten(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_came_of_a_sign_in_is_soon_forgotten(
+    environment: SignInEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logins, "_LOST", 0.0)
-    place.grant()
-    with place.browser() as browser, place.browser() as late:
-        place.decide_on(browser.post("/sign-in/device").text)
+    environment.grant()
+    with environment.browser() as browser, environment.browser() as late:
+        environment.decide_on(browser.post("/sign-in/device").text)
         late.cookies.set(logins.COOKIE, browser.cookies[logins.COOKIE], domain="localhost.local")
-        assert "<h1>Now</h1>" in place.wait(browser).text
+        assert "<h1>Now</h1>" in environment.wait(browser).text
         assert "Sign in with a code" in late.post("/sign-in/check").text
 
 
-def test_who_says_no_stays_out(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser:
-        place.decide_on(browser.post("/sign-in/device").text, "deny")
-        assert "the sign-in was denied" in place.wait(browser).text
+def test_who_says_no_stays_out(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
+        environment.decide_on(browser.post("/sign-in/device").text, "deny")
+        assert "the sign-in was denied" in environment.wait(browser).text
         assert browser.get("/").url.path == "/sign-in"
 
 
-def test_a_code_that_expires_is_said_to(place: Place) -> None:
-    place.idp.set(deviceLifetime=1)
-    with place.browser() as browser:
+def test_a_code_that_expires_is_said_to(environment: SignInEnvironment) -> None:
+    environment.idp.set(deviceLifetime=1)
+    with environment.browser() as browser:
         browser.post("/sign-in/device")
-        assert "expired" in place.wait(browser).text
+        assert "expired" in environment.wait(browser).text
 
 
-def test_slow_down_is_obeyed(place: Place) -> None:
-    place.grant()
-    place.idp.set(slowDown=1)
-    with place.browser() as browser:
+def test_slow_down_is_obeyed(environment: SignInEnvironment) -> None:
+    environment.grant()
+    environment.idp.set(slowDown=1)
+    with environment.browser() as browser:
         asked = browser.post("/sign-in/device").text
-        place.decide_on(asked)
-        calls = place.idp.http.get("/_double/calls", headers={"Authorization": f"Bearer {place.idp.admin_token}"})
+        environment.decide_on(asked)
+        calls = environment.idp.http.get(
+            "/_double/calls", headers={"Authorization": f"Bearer {environment.idp.admin_token}"}
+        )
         before = calls.json().get("POST /oauth/v2/token", 0)
-        assert "<h1>Now</h1>" in place.wait(browser).text
-        calls = place.idp.http.get("/_double/calls", headers={"Authorization": f"Bearer {place.idp.admin_token}"})
+        assert "<h1>Now</h1>" in environment.wait(browser).text
+        calls = environment.idp.http.get(
+            "/_double/calls", headers={"Authorization": f"Bearer {environment.idp.admin_token}"}
+        )
         assert calls.json()["POST /oauth/v2/token"] - before <= 2, "one that was slowed down, and one that succeeded"
 
 
-def test_a_code_of_another_browser_signs_nobody_in(place: Place) -> None:
+def test_a_code_of_another_browser_signs_nobody_in(environment: SignInEnvironment) -> None:
     """Who makes a victim approve a code must hold the cookie that it is bound to; nobody else gets in by it."""
-    place.grant()
-    with place.browser() as attacker, place.browser() as other:
-        place.decide_on(attacker.post("/sign-in/device").text)
+    environment.grant()
+    with environment.browser() as attacker, environment.browser() as other:
+        environment.decide_on(attacker.post("/sign-in/device").text)
         assert 'id="code"' not in other.get("/sign-in").text
         assert "Sign in with a code" in other.post("/sign-in/check").text
         other.cookies.set(logins.COOKIE, "guessed", domain="localhost.local")
@@ -132,59 +138,61 @@ def test_a_code_of_another_browser_signs_nobody_in(place: Place) -> None:
         ({"nbf": 4_000_000_000.0}, "not valid yet"),
     ],
 )
-def test_a_token_that_is_not_ours_lets_nobody_in(place: Place, claims: dict[str, object], said: str) -> None:
-    place.grant()
-    place.idp.set(claims=claims)
-    with place.browser() as browser:
-        assert said in place.sign_in(browser).text
+def test_a_token_that_is_not_ours_lets_nobody_in(
+    environment: SignInEnvironment, claims: dict[str, object], said: str
+) -> None:
+    environment.grant()
+    environment.idp.set(claims=claims)
+    with environment.browser() as browser:
+        assert said in environment.sign_in(browser).text
         assert browser.get("/").url.path == "/sign-in"
 
 
-def test_a_cookie_that_nobody_gave_out_is_nothing(place: Place) -> None:
+def test_a_cookie_that_nobody_gave_out_is_nothing(environment: SignInEnvironment) -> None:
     for value in ("", "x", "x" * 4000, "../../etc/passwd", "\u00e9"):
         cookie = f"{sessions.COOKIE}={value}".encode()
-        answer = httpx.get(place.page.url, verify=False, headers=[(b"cookie", cookie), (b"accept", b"text/html")])
+        answer = httpx.get(environment.page.url, verify=False, headers=[(b"cookie", cookie), (b"accept", b"text/html")])
         assert answer.status_code == 303
 
 
-def test_the_session_ends_when_the_token_does(place: Place) -> None:
-    place.grant()
-    place.idp.set(tokenLifetime=1800)
-    with place.browser() as browser:
-        assert "<h1>Now</h1>" in place.sign_in(browser).text
-        place.page.look_ahead(1500)
+def test_the_session_ends_when_the_token_does(environment: SignInEnvironment) -> None:
+    environment.grant()
+    environment.idp.set(tokenLifetime=1800)
+    with environment.browser() as browser:
+        assert "<h1>Now</h1>" in environment.sign_in(browser).text
+        environment.page.advance_clock(1500)
         assert browser.get("/").url.path == "/"
-        place.page.look_ahead(1810)
+        environment.page.advance_clock(1810)
         assert browser.get("/").url.path == "/sign-in"
 
 
-def test_a_provider_that_is_away_is_named_and_those_signed_in_stay(place: Place) -> None:
-    place.grant()
-    with place.browser() as inside, place.browser() as outside:
-        assert "<h1>Now</h1>" in place.sign_in(inside).text
-        place.idp.set(faults=[{"path": "/", "times": 100, "status": 503}])
+def test_a_provider_that_is_away_is_named_and_those_signed_in_stay(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as inside, environment.browser() as outside:
+        assert "<h1>Now</h1>" in environment.sign_in(inside).text
+        environment.idp.set(faults=[{"path": "/", "times": 100, "status": 503}])
         refused = outside.post("/sign-in/device")
         assert refused.status_code == 503
         assert "answers 503" in refused.text
         shown = inside.get("/").text
         assert f"<h3>{PROVIDER}</h3>" in shown
-        healthy(place.idp)
-        place.idp.set(deviceInterval=1)
+        healthy(environment.idp)
+        environment.idp.set(deviceInterval=1)
         assert 'id="code"' in outside.post("/sign-in/device").text
         assert f"<h3>{PROVIDER}</h3>" not in inside.get("/").text
 
 
-def test_who_begins_many_sign_ins_keeps_nobody_out(place: Place) -> None:
+def test_who_begins_many_sign_ins_keeps_nobody_out(environment: SignInEnvironment) -> None:
     """Nobody has to be somebody to begin one."""
-    place.page.do(lambda: [place.page.parts.sign_in.logins.begin_code() for _ in range(60)])
-    with place.browser() as browser:
+    environment.page.do(lambda: [environment.page.parts.sign_in.logins.begin_code() for _ in range(60)])
+    with environment.browser() as browser:
         assert 'id="code"' in browser.post("/sign-in/device").text
 
 
-def test_a_person_signs_in_at_the_providers_page(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser:
-        back = at_the_provider(place, browser)
+def test_a_person_signs_in_at_the_providers_page(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
+        back = at_the_provider(environment, browser)
         assert back.status_code == 302
         # It comes from another site.
         landed = browser.get(back.headers["location"], headers={"sec-fetch-site": "cross-site"})
@@ -194,27 +202,27 @@ def test_a_person_signs_in_at_the_providers_page(place: Place) -> None:
         assert again.status_code == 403, "a code is of use once"
 
 
-def test_the_providers_page_lets_only_its_own_browser_in(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser, place.browser() as other:
-        back = at_the_provider(place, browser).headers["location"]
+def test_the_providers_page_lets_only_its_own_browser_in(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser, environment.browser() as other:
+        back = at_the_provider(environment, browser).headers["location"]
         stolen = other.get(back)
         assert stolen.status_code == 403
         assert "was not begun in this browser" in stolen.text
         forged = browser.get(re.sub(r"state=[^&]+", "state=guessed", back))
         assert forged.status_code == 403
         assert "was not begun in this browser" in forged.text
-        assert at_the_provider(place, browser, "wrong").status_code == 401
-        at_the_provider(place, browser)
+        assert at_the_provider(environment, browser, "wrong").status_code == 401
+        at_the_provider(environment, browser)
         refused = browser.get("/sign-in/return", params={"error": "access_denied", "state": "x"})
         assert refused.status_code == 403
 
 
-def test_an_answer_that_was_not_asked_for_with_this_verifier_is_of_no_use(place: Place) -> None:
-    place.grant()
-    with place.browser() as browser:
-        back = at_the_provider(place, browser).headers["location"]
-        (login,) = place.page.do(lambda: list(vars(place.page.parts.sign_in.logins)["_under_way"].values()))
+def test_an_answer_that_was_not_asked_for_with_this_verifier_is_of_no_use(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
+        back = at_the_provider(environment, browser).headers["location"]
+        (login,) = environment.page.do(lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values()))
         login.verifier = "another"
         refused = browser.get(back)
         assert "does not take the code" in refused.text

@@ -16,8 +16,8 @@ from tests.doubles.zitadel.idp import double_at
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, condition, deployment, device
 from tests.web.inspection import COUNTED_NEWS, inspect, settled
-from tests.web.person import Person
 from tests.web.test_browser import sign_in
+from tests.web.user import User
 
 SCREENS = ("/", "/devices", "/deployments", "/tail")
 
@@ -99,8 +99,8 @@ def test_an_empty_fleet_says_what_brings_the_first_device_in(
 def test_what_is_old_is_said_to_be(page: RunningPage, visit: Callable[[str], Page], path: str) -> None:
     """Two parts are away at once, and what was known before stays."""
     page.show(device("pi-1", OFFLINE), deployments=(deployment("web", condition("Ready", "True", "AllReady")),))
-    page.do(lambda: page.parts.store.sources.away(KUBERNETES, "the API server does not answer"))
-    page.do(lambda: page.parts.store.sources.away(NATS, "the connection is lost"))
+    page.do(lambda: page.parts.store.sources.mark_unavailable(KUBERNETES, "the API server does not answer"))
+    page.do(lambda: page.parts.store.sources.mark_unavailable(NATS, "the connection is lost"))
     tab = visit(path)
     expect(tab.locator("#banner")).to_contain_text("NATS does not answer for ")
     expect(tab.locator("#banner")).to_contain_text("Kubernetes does not answer for ")
@@ -159,8 +159,8 @@ def test_signing_in(tls: Tls, context: BrowserContext, tmp_path: Path) -> None:
     with double_at(tmp_path / "provider") as idp:
         assert idp.double is not None
         idp.set(deviceInterval=1)
-        person = Person(idp, idp.double.admin_password()[1], tls, free_port())
-        page = RunningPage(person.config)
+        user = User(idp, idp.double.admin_password()[1], tls, free_port())
+        page = RunningPage(user.config)
         try:
             tab = context.new_page()
             go(tab, page.url)
@@ -169,7 +169,7 @@ def test_signing_in(tls: Tls, context: BrowserContext, tmp_path: Path) -> None:
             press(tab, "#by-code")
             expect(tab.locator("#waiting")).to_contain_text("Waiting for you to approve it; the code holds until ")
             inspect(tab, "a code to approve")
-            person.decide(tab.locator("#code").inner_text())
+            user.decide(tab.locator("#code").inner_text())
             expect(tab.locator("#error")).to_contain_text("you lack the role fleet-viewer")
             inspect(tab, "without the role")
         finally:

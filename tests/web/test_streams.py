@@ -83,7 +83,7 @@ def test_a_tail_goes_on_where_it_was_and_says_what_it_left_out(page: RunningPage
     known = page.parts.store
 
     def lines(count: int) -> None:
-        page.do(lambda: [known.heard_badly("device-info", "pi-1", f"line {n}") for n in range(count)])
+        page.do(lambda: [known.add_invalid_message("device-info", "pi-1", f"line {n}") for n in range(count)])
 
     with stream(page, "/events/tail", page.cookie()) as read:
         lines(3)
@@ -98,24 +98,24 @@ def test_a_tail_goes_on_where_it_was_and_says_what_it_left_out(page: RunningPage
 
 def test_a_part_that_goes_is_told_at_once(page: RunningPage) -> None:
     began = time.time()
-    page.do(lambda: page.parts.store.sources.back("NATS"))
+    page.do(lambda: page.parts.store.sources.mark_available("NATS"))
     with stream(page, "/events/tail", page.cookie()) as read:
-        assert json.loads(until(read, "standing")[2]) == []
-        page.do(lambda: page.parts.store.sources.away("NATS", "the connection is lost"))
-        (away,) = json.loads(until(read, "standing")[2])
+        assert json.loads(until(read, "sources")[2]) == []
+        page.do(lambda: page.parts.store.sources.mark_unavailable("NATS", "the connection is lost"))
+        (away,) = json.loads(until(read, "sources")[2])
         assert (away["name"], away["why"]) == ("NATS", "the connection is lost")
         assert began <= away["since"] <= time.time(), "when it last answered"
 
 
 def test_a_stream_ends_with_the_session(page: RunningPage) -> None:
     with stream(page, "/events/tail", page.cookie(lasts=3600)) as read:
-        assert until(read, "standing")[2] == "[]"
-        page.look_ahead(3590)
-        page.do(lambda: page.parts.store.heard_badly("device-info", "pi-1", "just before"))
+        assert until(read, "sources")[2] == "[]"
+        page.advance_clock(3590)
+        page.do(lambda: page.parts.store.add_invalid_message("device-info", "pi-1", "just before"))
         assert "just before" in until(read, "lines")[2]
-        page.look_ahead(3610)
+        page.advance_clock(3610)
         assert until(read, "end")[2] == "your session has ended"
-    page.look_ahead(0)
+    page.advance_clock(0)
     cookie = page.cookie()
     with stream(page, "/events/tail", cookie) as read:
         page.do(lambda: page.parts.sessions.end(cookie[COOKIE]))
@@ -151,9 +151,9 @@ def test_one_sign_in_holds_no_more_than_its_share(page: RunningPage) -> None:
     def greedy() -> int:
         _, session = page.parts.sessions.begin("user", "", time.time() + 60)
         for _ in range(20):
-            page.parts.streams.admit(session)
+            page.parts.streams.acquire(session)
         with pytest.raises(TooMany, match="20 pages of this sign-in"):
-            page.parts.streams.admit(session)
+            page.parts.streams.acquire(session)
         return page.parts.streams.open
 
     assert page.do(greedy) == 20
@@ -162,9 +162,9 @@ def test_one_sign_in_holds_no_more_than_its_share(page: RunningPage) -> None:
 def test_a_number_that_nobody_gave_counts_as_none(page: RunningPage) -> None:
     """More than 4,300 digits are no number to Python either."""
     streams = page.parts.streams
-    assert streams.seen(f"{streams.epoch}-12", 7) == 12
+    assert streams.resume_from(f"{streams.epoch}-12", 7) == 12
     for number in ("9" * 5_000, "", "-1", "1e3"):
-        assert streams.seen(f"{streams.epoch}-{number}", 7) == 7
+        assert streams.resume_from(f"{streams.epoch}-{number}", 7) == 7
 
 
 def test_a_page_that_does_not_read_holds_nothing_back(page: RunningPage) -> None:
@@ -174,11 +174,11 @@ def test_a_page_that_does_not_read_holds_nothing_back(page: RunningPage) -> None
         known = page.parts.store
         slow_rows, slow_tail = RowsFeed(known, known.version), TailFeed(known, known.tail.last)
         slow_screen = ScreenFeed(lambda: str(known.version))
-        slow_screen.news()
+        slow_screen.next_events()
         for number in range(5_000):
-            known.told("Device", json.dumps(device("pi-1", version=number + 1)).encode(), deleted=False)
-            known.heard_badly("device-info", "pi-1", str(number))
-        (rows,), (lines,), screens = slow_rows.news(), slow_tail.news(), slow_screen.news()
+            known.apply_change("Device", json.dumps(device("pi-1", version=number + 1)).encode(), deleted=False)
+            known.add_invalid_message("device-info", "pi-1", str(number))
+        (rows,), (lines,), screens = slow_rows.next_events(), slow_tail.next_events(), slow_screen.next_events()
         return len(json.loads(rows.data)["rows"]), json.loads(lines.data)["dropped"], len(screens)
 
     rows, dropped, screens = page.do(work)
@@ -188,11 +188,11 @@ def test_a_page_that_does_not_read_holds_nothing_back(page: RunningPage) -> None
 
 def test_a_silent_stream_says_that_it_lives(page: RunningPage) -> None:
     """Proxies cut what is silent for a minute: there is a comment well before, and an event that the page sees."""
-    assert page.parts.streams.beat == 15
+    assert page.parts.streams.keepalive_interval == 15
 
     async def first_comment() -> bytes:
         streams = Streams(page.parts.store, page.parts.sessions, 10)
-        streams.beat = 0.1
+        streams.keepalive_interval = 0.1
         _, session = page.parts.sessions.begin("user", "", time.time() + 60)
         feed = TailFeed(page.parts.store, page.parts.store.tail.last)
         async for chunk in streams.run(session, feed, lambda: 0):
@@ -203,4 +203,4 @@ def test_a_silent_stream_says_that_it_lives(page: RunningPage) -> None:
     comment, identity, *event = asyncio.run(first_comment()).split(b"\n")
     assert comment == b": still here"
     assert identity.startswith(b"id: ")
-    assert event == [b"event: beat", b"data: .", b"", b""]
+    assert event == [b"event: keepalive", b"data: .", b"", b""]

@@ -4,18 +4,18 @@
 const main = document.getElementById("main");
 const banner = document.getElementById("banner");
 const live = document.getElementById("live");
-const where = document.body.dataset.events;
-const FRESH = 3000; // milliseconds that a lost connection may take to come back before the page says so
-const SILENT = Number(document.body.dataset.beat) * 3000; // the server says more often than that that it lives
+const eventsUrl = document.body.dataset.events;
+const RECONNECT_GRACE = 3000; // milliseconds that a lost connection may take to come back before the page says so
+const STALL_AFTER = Number(document.body.dataset.keepalive) * 3000; // the server says more often than that that it lives
 let source = null;
-let opened = 0;
+let openedAt = 0;
 let lastId = "";
-let lastNews = Date.now();
-let lost = 0;
-let over = "";
-let unheard = false;
-let missing = [];
-let waits = 500;
+let lastEventAt = Date.now();
+let lostAt = 0;
+let endReason = "";
+let stalled = false;
+let unavailable = [];
+let retryDelay = 500;
 
 export const listeners = {}; // by the event's name: what else a screen does with it
 
@@ -32,7 +32,7 @@ export function times(root) {
     const at = one.dataset.at ? Number(one.dataset.at) * 1000 : Date.parse(one.dateTime);
     if (Number.isNaN(at)) continue;
     const past = ago((Date.now() - at) / 1000);
-    const text = "lasts" in one.dataset ? `for ${past}` : at > Date.now() ? `in ${ago((at - Date.now()) / 1000)}` : `${past} ago`;
+    const text = "duration" in one.dataset ? `for ${past}` : at > Date.now() ? `in ${ago((at - Date.now()) / 1000)}` : `${past} ago`;
     if (one.textContent !== text) one.textContent = text;
     if (!one.title) one.title = new Date(at).toLocaleString();
   }
@@ -49,33 +49,33 @@ function show(text) {
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
-function silent() {
-  return Boolean(source) && !lost && Date.now() - Math.max(lastNews, opened) > SILENT;
+function isStalled() {
+  return Boolean(source) && !lostAt && Date.now() - Math.max(lastEventAt, openedAt) > STALL_AFTER;
 }
 
-function standing() {
-  const told = missing.map((one) => `${one.name} does not answer for ${ago(Date.now() / 1000 - one.since)}: ${one.why}`);
-  if (over) told.unshift(over);
-  else if (lost && Date.now() - lost > FRESH) {
-    told.unshift(`This page's server does not answer: last news ${ago((Date.now() - lastNews) / 1000)} ago`);
-  } else if (unheard) {
-    told.unshift(`No news has come for ${ago((Date.now() - lastNews) / 1000)}: the connection is dead, or a proxy on the way holds it back. What is shown is as old as that`);
+function renderStatus() {
+  const messages = unavailable.map((one) => `${one.name} does not answer for ${ago(Date.now() / 1000 - one.since)}: ${one.why}`);
+  if (endReason) messages.unshift(endReason);
+  else if (lostAt && Date.now() - lostAt > RECONNECT_GRACE) {
+    messages.unshift(`This page's server does not answer: last news ${ago((Date.now() - lastEventAt) / 1000)} ago`);
+  } else if (stalled) {
+    messages.unshift(`No news has come for ${ago((Date.now() - lastEventAt) / 1000)}: the connection is dead, or a proxy on the way holds it back. What is shown is as old as that`);
   }
-  const text = told.join(". ");
+  const text = messages.join(". ");
   if (banner.textContent !== text && !banner.querySelector("a")) banner.textContent = text;
-  if (over && !banner.querySelector("a")) {
+  if (endReason && !banner.querySelector("a")) {
     const link = document.createElement("a");
     link.href = `/sign-in?to=${encodeURIComponent(location.pathname + location.search)}`;
     link.textContent = "Sign in again";
     banner.append(" ", link);
   }
-  if (live) live.textContent = over ? "ended" : lost || unheard ? "reconnecting" : source ? `live, last news ${ago((Date.now() - lastNews) / 1000)} ago` : "resting";
+  if (live) live.textContent = endReason ? "ended" : lostAt || stalled ? "reconnecting" : source ? `live, last news ${ago((Date.now() - lastEventAt) / 1000)} ago` : "resting";
 }
 
 function end(why) {
-  over = why;
+  endReason = why;
   close();
-  standing();
+  renderStatus();
 }
 
 function close() {
@@ -87,51 +87,51 @@ async function refused() {
   // An EventSource does not tell what the server answered.
   const stop = new AbortController();
   try {
-    const answer = await fetch(where, { signal: stop.signal, headers: { accept: "text/event-stream" } });
+    const answer = await fetch(eventsUrl, { signal: stop.signal, headers: { accept: "text/event-stream" } });
     if (answer.status === 401) return end("Your session has ended.");
     if (answer.status === 404) return end("This is no longer there.");
     if (answer.status === 429) {
-      missing = [{ name: "Live news", why: (await answer.text()).trim(), since: lost / 1000 }];
+      unavailable = [{ name: "Live news", why: (await answer.text()).trim(), since: lostAt / 1000 }];
     }
   } catch {
     // It is away: tried again below.
   } finally {
     stop.abort();
   }
-  waits = Math.min(waits * 2, 10000);
-  setTimeout(open, waits);
+  retryDelay = Math.min(retryDelay * 2, 10000);
+  setTimeout(open, retryDelay);
 }
 
 function open() {
-  if (source || over || document.hidden || !where) return;
-  const mark = where.includes("?") ? "&" : "?";
-  opened = Date.now();
-  source = new EventSource(lastId ? `${where}${mark}after=${encodeURIComponent(lastId)}` : where);
+  if (source || endReason || document.hidden || !eventsUrl) return;
+  const mark = eventsUrl.includes("?") ? "&" : "?";
+  openedAt = Date.now();
+  source = new EventSource(lastId ? `${eventsUrl}${mark}after=${encodeURIComponent(lastId)}` : eventsUrl);
   source.onopen = () => {
-    lost = 0;
-    waits = 500;
-    standing();
+    lostAt = 0;
+    retryDelay = 500;
+    renderStatus();
   };
   source.onerror = () => {
-    lost = lost || Date.now();
+    lostAt = lostAt || Date.now();
     if (source && source.readyState === EventSource.CLOSED) {
       close();
       refused();
     }
-    standing();
+    renderStatus();
   };
   const on = (name, act) =>
     source.addEventListener(name, (event) => {
       lastId = event.lastEventId;
-      lastNews = Date.now();
-      unheard = false;
+      lastEventAt = Date.now();
+      stalled = false;
       act(event.data);
-      standing();
+      renderStatus();
     });
   on("screen", show);
-  on("beat", () => {});
-  on("standing", (data) => {
-    missing = JSON.parse(data);
+  on("keepalive", () => {});
+  on("sources", (data) => {
+    unavailable = JSON.parse(data);
   });
   on("end", () => end("Your session has ended."));
   for (const [name, act] of Object.entries(listeners)) on(name, (data) => act(JSON.parse(data)));
@@ -165,13 +165,13 @@ document.addEventListener("click", async (event) => {
 times(document);
 setInterval(() => {
   times(document);
-  if (silent()) {
+  if (isStalled()) {
     // A connection can die without a word: another one may live.
-    unheard = true;
+    stalled = true;
     close();
     open();
   }
-  standing();
+  renderStatus();
 }, 1000);
 // Once every module has run: that of the screen adds its listeners.
 document.addEventListener("DOMContentLoaded", open);

@@ -2,19 +2,19 @@
 
 import { listeners } from "/static/live.js";
 
-const MOST = 1000; // lines in the document
+const MAX_LINES = 1000; // lines in the document
 const scroll = document.getElementById("scroll");
 const list = document.getElementById("lines");
 const q = document.getElementById("q");
 const pause = document.getElementById("pause");
 const count = document.getElementById("count");
-let kept = []; // the newest lines, whatever the filter shows
-let held = false; // by the button
-let behind = 0; // lines that came while it was held
+let recent = []; // the newest lines, whatever the filter shows
+let paused = false; // by the button
+let unseen = 0; // lines that came while it was paused
 let dropped = 0;
 let waiting = []; // lines that came and are not drawn yet
 let timer = 0;
-let took = 0; // milliseconds that the last drawing took
+let drawTime = 0; // milliseconds that the last drawing took
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" }); // one for all: each costs more than a line
 
 const atEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40;
@@ -34,32 +34,32 @@ function item(line) {
 const matches = (line) => !q.value || line.dropped || line.join(" ").toLowerCase().includes(q.value.toLowerCase());
 
 function tell() {
-  const parts = [kept.length === 1 ? "1 change" : `${kept.length} changes`];
+  const parts = [recent.length === 1 ? "1 change" : `${recent.length} changes`];
   if (dropped) parts.push(`${dropped} dropped`);
-  if (behind) parts.push(`paused, ${behind} new`);
+  if (unseen) parts.push(`paused, ${unseen} new`);
   count.textContent = parts.join(", ");
 }
 
 function draw() {
   waiting = [];
-  list.replaceChildren(...kept.filter(matches).map(item));
+  list.replaceChildren(...recent.filter(matches).map(item));
   scroll.scrollTop = scroll.scrollHeight;
-  behind = 0;
+  unseen = 0;
   tell();
 }
 
-listeners.lines = ({ lines, dropped: lost }) => {
-  const news = lost ? [{ dropped: lost }, ...lines] : lines;
-  dropped += lost;
-  kept = kept.concat(news).slice(-MOST);
-  if (held || !atEnd()) {
-    behind += lines.length;
+listeners.lines = ({ lines, dropped: omitted }) => {
+  const news = omitted ? [{ dropped: omitted }, ...lines] : lines;
+  dropped += omitted;
+  recent = recent.concat(news).slice(-MAX_LINES);
+  if (paused || !atEnd()) {
+    unseen += lines.length;
     tell();
     return;
   }
-  waiting = waiting.concat(news).slice(-MOST);
+  waiting = waiting.concat(news).slice(-MAX_LINES);
   // Drawing takes a fifth of the time at most, so that buttons answer however much comes and however slow the machine.
-  timer ||= setTimeout(add, Math.min(took * 4, 2000));
+  timer ||= setTimeout(add, Math.min(drawTime * 4, 2000));
 };
 
 function add() {
@@ -68,20 +68,20 @@ function add() {
   const began = performance.now();
   list.append(...waiting.filter(matches).map(item));
   waiting = [];
-  while (list.childElementCount > MOST) list.firstElementChild.remove();
+  while (list.childElementCount > MAX_LINES) list.firstElementChild.remove();
   scroll.scrollTop = scroll.scrollHeight;
   tell();
-  took = performance.now() - began;
+  drawTime = performance.now() - began;
 }
 
 scroll.addEventListener("scroll", () => {
-  if (behind && !held && atEnd()) draw();
+  if (unseen && !paused && atEnd()) draw();
 });
 pause.addEventListener("click", () => {
-  held = !held;
-  pause.setAttribute("aria-pressed", String(held));
-  pause.textContent = held ? "Go on" : "Pause";
-  if (!held) draw();
+  paused = !paused;
+  pause.setAttribute("aria-pressed", String(paused));
+  pause.textContent = paused ? "Go on" : "Pause";
+  if (!paused) draw();
 });
 q.value = new URLSearchParams(location.search).get("q") ?? "";
 q.addEventListener("input", () => {

@@ -10,7 +10,7 @@ import msgspec
 from fleet.contract.objects import WorkloadStatus
 from fleet.contract.selector import Selector
 from fleet.contract.wire import Phase
-from fleet.web.seen import Deployment
+from fleet.web.objects import Deployment
 from fleet.web.views.row import Summary
 
 Workloads = Callable[[str], Sequence[WorkloadStatus]]

@@ -28,25 +28,25 @@ _LOGGED = frozenset({Reason.CRASH_LOOP.value, Reason.EXITED.value, Reason.HEALTH
 """Reasons of a workload of which its log says more."""
 
 
-def tells_more(workload: str, reason: str) -> bool:
+def has_logs(workload: str, reason: str) -> bool:
     """Whether a workload's log says more of it; of a name that no command would take there is none."""
     return reason in _LOGGED and DeploymentName.grammar.fullmatch(workload) is not None
 
 
-def for_device(name: str, reasons: tuple[str, ...], namespace: str, unwell: tuple[str, ...] = ()) -> list[str]:
-    """What to type about a device, the most helpful first; `unwell` are its workloads whose logs say more."""
+def for_device(name: str, reasons: tuple[str, ...], namespace: str, failing: tuple[str, ...] = ()) -> list[str]:
+    """What to type about a device, the most helpful first; `failing` are its workloads whose logs say more."""
     wanted = [_BY_REASON[reason].format(name=name) for reason in reasons if reason in _BY_REASON]
-    wanted += [_LOGS.format(name=name, workload=workload) for workload in unwell]
+    wanted += [_LOGS.format(name=name, workload=workload) for workload in failing]
     wanted += [_SHOW.format(name=name)]
     return [*_within(wanted, namespace), describe(DEVICES, name, namespace)]
 
 
-def for_deployment(name: str, namespace: str, *, unwell: str = "", may_go_back: bool = False) -> list[str]:
+def for_deployment(name: str, namespace: str, *, failing: str = "", may_go_back: bool = False) -> list[str]:
     """What to type about a deployment, the most helpful first.
 
-    `unwell` is a device on which its log says more, and `may_go_back` is whether a former revision is kept.
+    `failing` is a device on which its log says more, and `may_go_back` is whether a former revision is kept.
     """
-    wanted = [_LOGS.format(name=unwell, workload=name)] if unwell else []
+    wanted = [_LOGS.format(name=failing, workload=name)] if failing else []
     wanted += [f"fleet deployment show {name}"]
     if may_go_back:
         wanted += [f"fleet deployment history {name}", f"fleet deployment rollback {name} --dry-run"]

@@ -12,9 +12,9 @@ from fleet.contract.objects import Device, StrategyType, WorkloadStatus
 from fleet.contract.printable import one_line, shortened
 from fleet.contract.wire import Phase
 from fleet.web.messages import RevisionSummary
-from fleet.web.seen import Deployment, Unreadable, condition
-from fleet.web.views.commands import for_deployment, tells_more
-from fleet.web.views.device import Shown
+from fleet.web.objects import Deployment, Unreadable, condition
+from fleet.web.views.commands import for_deployment, has_logs
+from fleet.web.views.device import ConditionView
 from fleet.web.views.trouble import UNREADABLE
 
 _SHOWN = 50
@@ -55,7 +55,7 @@ class DeviceState(msgspec.Struct, frozen=True):
     generation: int
 
 
-class ByState(msgspec.Struct, frozen=True):
+class StateGroup(msgspec.Struct, frozen=True):
     """The devices in one state."""
 
     state: str
@@ -96,12 +96,12 @@ class DeploymentScreen(msgspec.Struct, frozen=True):
     row: DeploymentRow
     strategy: str
     observed: int
-    conditions: tuple[Shown, ...]
+    conditions: tuple[ConditionView, ...]
     running: tuple[tuple[str, int], ...]
     batch: Batch | None
     generations: tuple[Generation, ...]
     revisions: tuple[RevisionSummary, ...]
-    states: tuple[ByState, ...]
+    states: tuple[StateGroup, ...]
     commands: tuple[str, ...]
 
 
@@ -143,7 +143,7 @@ def deployment_screen(
         strategy=str(item.spec.strategy),
         observed=item.status.observed_generation,
         conditions=tuple(
-            Shown(one.type, one.status, one_line(one.reason), one_line(one.message), one.last_transition_time)
+            ConditionView(one.type, one.status, one_line(one.reason), one_line(one.message), one.last_transition_time)
             for one in item.status.conditions
         ),
         running=tuple((one_line(one.image), one.devices) for one in item.status.images) if item.current else (),
@@ -152,15 +152,17 @@ def deployment_screen(
         revisions=tuple(map(_summary, revisions)),
         states=states,
         commands=tuple(
-            for_deployment(item.metadata.name, namespace, unwell=_unwell(item, states), may_go_back=len(revisions) > 1)
+            for_deployment(
+                item.metadata.name, namespace, failing=_failing(item, states), may_go_back=len(revisions) > 1
+            )
         ),
     )
 
 
-def _unwell(item: Deployment, states: Sequence[ByState]) -> str:
+def _failing(item: Deployment, states: Sequence[StateGroup]) -> str:
     """The first device on which the log says more; empty where there is none."""
     shown = (one for state in states for one in state.devices)
-    return next((one.device for one in shown if tells_more(item.metadata.name, one.reason)), "")
+    return next((one.device for one in shown if has_logs(item.metadata.name, one.reason)), "")
 
 
 def _summary(one: RevisionSummary) -> RevisionSummary:
@@ -175,7 +177,7 @@ def _summary(one: RevisionSummary) -> RevisionSummary:
     )
 
 
-def _batch(item: Deployment, states: Sequence[ByState]) -> Batch | None:
+def _batch(item: Deployment, states: Sequence[StateGroup]) -> Batch | None:
     """The batch that is under way; None where there are none, all is done, or the counts are of an earlier change."""
     status, strategy = item.status, item.spec.strategy
     under_way, to_come = status.updated - status.ready, status.matched - status.updated
@@ -194,7 +196,7 @@ def _batch(item: Deployment, states: Sequence[ByState]) -> Batch | None:
 
 def _states(
     item: Deployment, devices: Iterable[Device], workloads: Mapping[str, Sequence[WorkloadStatus]]
-) -> Iterable[ByState]:
+) -> Iterable[StateGroup]:
     """Devices by state, those that fail first."""
     found: dict[str, list[DeviceState]] = {}
     selector = item.spec.selector
@@ -204,7 +206,7 @@ def _states(
             found.setdefault(state, []).append(shown)
     for state in sorted(found, key=lambda one: (_ORDER.get(one, _BETWEEN), one)):
         members = sorted(found[state], key=lambda one: one.device)
-        yield ByState(
+        yield StateGroup(
             state,
             len(members),
             tuple(members[:_SHOWN]),

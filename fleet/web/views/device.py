@@ -12,9 +12,9 @@ from fleet.contract.printable import one_line
 from fleet.contract.upgrade import UpgradePhase, UpgradeStatus
 from fleet.contract.volumes import VolumeUsage
 from fleet.contract.wire import DeviceInfo
-from fleet.web.seen import condition
-from fleet.web.views.commands import for_device, tells_more
-from fleet.web.views.history import Happening
+from fleet.web.objects import condition
+from fleet.web.views.commands import for_device, has_logs
+from fleet.web.views.history import HistoryEntry
 from fleet.web.views.row import Summary
 from fleet.web.views.trouble import Trouble
 
@@ -70,7 +70,7 @@ class Volume(msgspec.Struct, frozen=True):
     former: str
 
 
-class Shown(msgspec.Struct, frozen=True):
+class ConditionView(msgspec.Struct, frozen=True):
     """A condition, with its text as what it is."""
 
     type: str
@@ -94,9 +94,9 @@ class DeviceScreen(msgspec.Struct, frozen=True):
     workloads: tuple[Workload, ...]
     hidden_workloads: int
     volumes: tuple[Volume, ...]
-    conditions: tuple[Shown, ...]
+    conditions: tuple[ConditionView, ...]
     commands: tuple[str, ...]
-    past: tuple[Happening, ...]
+    history: tuple[HistoryEntry, ...]
 
 
 def device_screen(
@@ -104,7 +104,7 @@ def device_screen(
     known: Summary,
     workloads: Sequence[WorkloadStatus],
     info: DeviceInfo | None,
-    past: tuple[Happening, ...],
+    history: tuple[HistoryEntry, ...],
     namespace: str,
 ) -> DeviceScreen:
     """The screen; `workloads` and `info` are what the device said last."""
@@ -123,8 +123,8 @@ def device_screen(
         hidden_workloads=max(0, device.status.deployments - len(workloads)),
         volumes=tuple(map(_volume, info.disk_usage.named_volumes if info and info.disk_usage else ())),
         conditions=tuple(map(_condition, device.status.conditions)),
-        commands=tuple(for_device(name, reasons, namespace, _unwell(workloads))),
-        past=past,
+        commands=tuple(for_device(name, reasons, namespace, _failing(workloads))),
+        history=history,
     )
 
 
@@ -144,9 +144,9 @@ def _facts(device: Device, info: DeviceInfo | None) -> tuple[tuple[str, str], ..
     return tuple((name, one_line(value)) for name, value in facts if value)
 
 
-def _unwell(workloads: Sequence[WorkloadStatus]) -> tuple[str, ...]:
+def _failing(workloads: Sequence[WorkloadStatus]) -> tuple[str, ...]:
     """The workloads that ran, and do not run as they should."""
-    return tuple(one.name for one in workloads if tells_more(one.name, one.reason))
+    return tuple(one.name for one in workloads if has_logs(one.name, one.reason))
 
 
 def _upgrade(device: Device) -> str:
@@ -194,5 +194,7 @@ def _volume(one: VolumeUsage) -> Volume:
     )
 
 
-def _condition(known: Condition) -> Shown:
-    return Shown(known.type, known.status, one_line(known.reason), one_line(known.message), known.last_transition_time)
+def _condition(known: Condition) -> ConditionView:
+    return ConditionView(
+        known.type, known.status, one_line(known.reason), one_line(known.message), known.last_transition_time
+    )

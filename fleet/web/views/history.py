@@ -15,13 +15,13 @@ import msgspec
 
 from fleet.contract.objects import Device, WorkloadStatus
 from fleet.contract.printable import one_line
+from fleet.web.changes import unix_seconds
 from fleet.web.messages import EventMessage
-from fleet.web.news import seconds
 from fleet.web.source import Gap
 from fleet.web.tail import Line
 
 
-class Happening(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """One of them; `at` is Unix seconds. Of a `gap` it is the end."""
 
     at: float
@@ -51,50 +51,52 @@ def events_of(events: Iterable[EventMessage], kind: str, name: str, most: int) -
 
 def history(
     device: Device, workloads: Sequence[WorkloadStatus], seen: Sequence[Line], gaps: Iterable[Gap], most: int
-) -> tuple[Happening, ...]:
+) -> tuple[HistoryEntry, ...]:
     """At most `most`, and the gaps between them; `seen` are lines about the device, the newest first."""
-    told = [one.happening for one in _told(device, workloads) if not one.was_seen(seen)]
-    every = [*(Happening(line.at, line.source, line.text) for line in seen), *told]
+    told = [one.entry for one in _status_changes(device, workloads) if not one.is_in(seen)]
+    every = [*(HistoryEntry(line.at, line.source, line.text) for line in seen), *told]
     every.sort(key=lambda one: one.at, reverse=True)
     shown = every[:most]
-    begin = shown[-1].at if len(shown) < len(every) else seconds(device.metadata.creation_timestamp) or 0.0
-    missed = [Happening(one.until, one.source, one.text, gap=True) for one in _merged(gaps, shown) if one.until > begin]
+    begin = shown[-1].at if len(shown) < len(every) else unix_seconds(device.metadata.creation_timestamp) or 0.0
+    missed = [
+        HistoryEntry(one.until, one.source, one.text, gap=True) for one in _merged(gaps, shown) if one.until > begin
+    ]
     return tuple(sorted([*shown, *missed], key=lambda one: one.at, reverse=True))
 
 
-def _merged(gaps: Iterable[Gap], shown: Sequence[Happening]) -> list[Gap]:
+def _merged(gaps: Iterable[Gap], shown: Sequence[HistoryEntry]) -> list[Gap]:
     """The gaps, the oldest first; those of a source between which nothing is shown are one."""
-    moments = sorted(one.at for one in shown)
+    times = sorted(one.at for one in shown)
     merged: dict[tuple[str, int], Gap] = {}
     for gap in gaps:
-        place = gap.source, bisect(moments, gap.until)
+        place = gap.source, bisect(times, gap.until)
         first = merged.get(place, gap)
         count = first.count + gap.count if place in merged else gap.count
         merged[place] = Gap(gap.source, first.since, gap.until, count)
     return list(merged.values())
 
 
-class _Told(msgspec.Struct, frozen=True):
-    """A change that the status tells: what it is about, and how that stands, as lines of the tail begin."""
+class _StatusChange(msgspec.Struct, frozen=True):
+    """A change that the status tells: what it is about, and how that state, as lines of the tail begin."""
 
-    happening: Happening
+    entry: HistoryEntry
     about: str
-    stands: str
+    state: str
 
-    def was_seen(self, seen: Sequence[Line]) -> bool:
+    def is_in(self, seen: Sequence[Line]) -> bool:
         """Whether what was seen last of the same is this change; times do not tell, for clocks differ."""
-        own = (line for line in seen if line.source == self.happening.source and line.text.startswith(self.about))
+        own = (line for line in seen if line.source == self.entry.source and line.text.startswith(self.about))
         last = next(own, None)
-        return last is not None and last.text.startswith(self.stands)
+        return last is not None and last.text.startswith(self.state)
 
 
-def _told(device: Device, workloads: Sequence[WorkloadStatus]) -> Iterable[_Told]:
-    moments = [(device.metadata.creation_timestamp, "Device", "created", "created", "")]
-    moments += [
+def _status_changes(device: Device, workloads: Sequence[WorkloadStatus]) -> Iterable[_StatusChange]:
+    times = [(device.metadata.creation_timestamp, "Device", "created", "created", "")]
+    times += [
         (one.last_transition_time, "Device", f"{one.type} ", f"{one.type} {one.status} ({one.reason})", one.message)
         for one in device.status.conditions
     ]
-    moments += [
+    times += [
         (
             one.since,
             "device-state",
@@ -104,8 +106,8 @@ def _told(device: Device, workloads: Sequence[WorkloadStatus]) -> Iterable[_Told
         )
         for one in workloads
     ]
-    for moment, source, about, stands, message in moments:
-        at = seconds(moment)
+    for time, source, about, state, message in times:
+        at = unix_seconds(time)
         if at is not None:
-            text = one_line(f"{stands} {message}".rstrip())
-            yield _Told(Happening(at, source, text), one_line(about), one_line(stands))
+            text = one_line(f"{state} {message}".rstrip())
+            yield _StatusChange(HistoryEntry(at, source, text), one_line(about), one_line(state))

@@ -9,7 +9,7 @@ import msgspec
 from fleet.contract.printable import one_line
 from fleet.web.source import Source
 from fleet.web.tail import Line
-from fleet.web.views.commands import for_device, tells_more
+from fleet.web.views.commands import for_device, has_logs
 from fleet.web.views.due import Due
 from fleet.web.views.rollouts import Rollout
 from fleet.web.views.row import Summary
@@ -46,7 +46,7 @@ class Group(msgspec.Struct, frozen=True):
 class Now(msgspec.Struct, frozen=True):
     """The whole screen."""
 
-    missing: tuple[Source, ...]
+    unavailable: tuple[Source, ...]
     devices: int
     online: int
     troubled: int
@@ -57,16 +57,16 @@ class Now(msgspec.Struct, frozen=True):
     due: tuple[Due, ...]
 
     @property
-    def well(self) -> bool:
+    def healthy(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.missing or self.groups or self.rollouts or self.due)
+        return not (self.unavailable or self.groups or self.rollouts or self.due)
 
 
 def now(
     fleet: tuple[int, int],
     troubled: Sequence[Summary],
     rollouts: tuple[Rollout, ...],
-    missing: tuple[Source, ...],
+    unavailable: tuple[Source, ...],
     changes: Sequence[Line],
     ending: tuple[Due, ...],
     namespace: str,
@@ -74,7 +74,7 @@ def now(
     """The screen. `fleet` is how many devices there are, and are online; `troubled` are those with troubles."""
     groups = _groups(troubled, namespace)
     return Now(
-        missing=missing,
+        unavailable=unavailable,
         devices=fleet[0],
         online=fleet[1],
         troubled=len(troubled),
@@ -104,6 +104,6 @@ def _group(reason: str, site: str, members: list[tuple[Summary, Trouble]], names
         for one, trouble in ordered[:_SHOWN]
     )
     more = len(members) - len(named)
-    logs = (first.workload,) if tells_more(first.workload, reason) else ()
+    logs = (first.workload,) if has_logs(first.workload, reason) else ()
     command = for_device(ordered[0][0].row.name, (reason,), namespace, logs)[0]
     return Group(one_line(reason), site, first.means, first.next_step, len(members), first.since, named, more, command)

@@ -9,7 +9,7 @@ import msgspec
 from fleet.cli.reasons import DEPLOYMENTS
 from fleet.contract import objects
 from fleet.contract.printable import one_line
-from fleet.web.seen import Deployment, Unreadable, condition
+from fleet.web.objects import Deployment, Unreadable, condition
 from fleet.web.views.blockers import Blocker, Blockers, Workloads
 from fleet.web.views.commands import describe, for_deployment
 from fleet.web.views.row import Summary

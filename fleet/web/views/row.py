@@ -9,7 +9,7 @@ import msgspec
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Device, WorkloadStatus
 from fleet.contract.printable import one_line
-from fleet.web.seen import Unreadable, condition
+from fleet.web.objects import Unreadable, condition
 from fleet.web.views.trouble import UNREADABLE, Trouble, device_troubles, unreadable_trouble
 
 COLUMNS = ("Name", "Online", "Reason", "Since", "Version", "Upgraded", "Deployments", "Trouble", "Labels")

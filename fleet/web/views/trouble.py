@@ -10,7 +10,7 @@ from fleet.cli.reasons import DEVICES, UPGRADES, WORKLOADS, Table
 from fleet.contract.objects import Condition, Device, WorkloadStatus
 from fleet.contract.printable import one_line
 from fleet.contract.upgrade import UpgradePhase
-from fleet.web.seen import Unreadable, condition
+from fleet.web.objects import Unreadable, condition
 
 _LOGS = ": `fleet device logs ID --deployment NAME`"
 """Ends advice in words; the page offers the command itself, with the names in their places."""

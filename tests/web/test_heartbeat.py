@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fleet.web.pulse import Pulse
+from fleet.web.heartbeat import HeartbeatMonitor
 from fleet.web.source import OPERATOR, Sources
 
 
@@ -16,16 +16,16 @@ def test_an_operator_that_sends_nothing_is_away_since_it_was_heard_last() -> Non
     sources.changed = told.set
 
     async def play() -> None:
-        pulse = Pulse(sources, patience=0.05)
-        watching = asyncio.create_task(pulse.watch())
-        pulse.heard()
+        monitor = HeartbeatMonitor(sources, timeout=0.05)
+        watching = asyncio.create_task(monitor.watch())
+        monitor.received()
         clock[0] = 1060.0
         async with asyncio.timeout(60):
             await told.wait()
         away = sources.known[OPERATOR]
         assert (away.why != "", away.since) == (True, 1000.0)
         told.clear()
-        pulse.heard()
+        monitor.received()
         assert sources.known[OPERATOR].why == ""
         assert told.is_set(), "pages are told"
         told.clear()
@@ -43,11 +43,11 @@ def test_an_operator_that_sends_is_there() -> None:
     told: list[str] = []
 
     async def play() -> None:
-        pulse = Pulse(sources, patience=3600)
-        watching = asyncio.create_task(pulse.watch())
+        monitor = HeartbeatMonitor(sources, timeout=3600)
+        watching = asyncio.create_task(monitor.watch())
         sources.changed = lambda: told.append("changed")
         for _ in range(20):
-            pulse.heard()
+            monitor.received()
             await asyncio.sleep(0)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The identity provider's double with a person, and a page that trusts it."""
+"""The identity provider's double with a user, and a page that trusts it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.wait import wait_until
 from tests.doubles.zitadel.idp import Idp
 from tests.support.tls import Tls
 from tests.support.web import RunningPage
-from tests.web.person import Person
+from tests.web.user import User
 
 
-class Place(Person):
-    """The double with a project, a person, and a page that trusts it."""
+class SignInEnvironment(User):
+    """The double with a project, a user, and a page that trusts it."""
 
     def __init__(self, idp: Idp, tls: Tls, port: int) -> None:
         assert idp.double is not None
@@ -48,12 +48,12 @@ class Place(Person):
 
 
 def at_the_provider(
-    place: Place, browser: httpx.Client, password: str = "", start: str = "/sign-in/provider"
+    environment: SignInEnvironment, browser: httpx.Client, password: str = "", start: str = "/sign-in/provider"
 ) -> httpx.Response:
     """Sign in at the provider's page; returns its answer, which sends the browser back."""
     sent = browser.get(start, follow_redirects=False)
     assert sent.status_code == 303
     asked = {name: values[0] for name, values in parse_qs(urlsplit(sent.headers["location"]).query).items()}
     assert asked["code_challenge_method"] == "S256"
-    form = {**asked, "login_name": place.login, "password": password or place.password}
-    return place.idp.http.post("/oauth/v2/authorize", data=form)
+    form = {**asked, "login_name": environment.login, "password": password or environment.password}
+    return environment.idp.http.post("/oauth/v2/authorize", data=form)

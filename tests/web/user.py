@@ -17,7 +17,7 @@ _APP = {
 }
 
 
-class Person:
+class User:
     """The double's administrator, and a project for a page on `port`. The person has no role yet."""
 
     def __init__(self, idp: Idp, password: str, tls: Tls, port: int) -> None:

@@ -41,10 +41,10 @@ class Gap(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What it means for what is shown of that time."""
+        """What it means for what is shown of that time; the source stands before it."""
         times = f" ({self.count} outages)" if self.count > 1 else ""
         return (
-            f"{self.source} did not answer from {_utc(self.since)} to {_utc(self.until)}{times}: "
+            f"did not answer from {_utc(self.since)} to {_utc(self.until)}{times}: "
             "of what changed meanwhile, only the last state is known"
         )
 

@@ -13,7 +13,7 @@ from fleet.contract.config import SecretAge
 from fleet.contract.states import gathered
 from fleet.contract.wire import DeviceState, Phase, Reason
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
-from fleet.web.source import NATS
+from fleet.web.source import NATS, Sources
 from harness.probes.browser import chromium, go
 from tests.support.tls import make_tls
 from tests.support.web import INFO, Json, RunningPage, condition, deployment, device, web_page, workload
@@ -30,7 +30,10 @@ def ago(minutes: float) -> str:
 
 
 def show(page: RunningPage) -> None:
-    """A fleet of eleven devices: one is silent, one crashes, one takes a new agent, and a rollout has halted."""
+    """A fleet of eleven devices: one is silent, one crashes, one takes a new agent, and a rollout has halted.
+
+    NATS was away for ten minutes.
+    """
     known = page.parts.store
     page.do(lambda: setattr(known, "now", _NOW.timestamp))
     online = condition("Online", "True", "HeartbeatReceived", since=ago(300))
@@ -57,6 +60,7 @@ def show(page: RunningPage) -> None:
         deployments=(rollout, deployment("web", whole, matched=8, ready=8, updated=8)),
     )
     at = _NOW.timestamp()
+    page.do(lambda: _outage(known.sources, at - 2400, at - 1800))
     page.do(lambda: setattr(known, "now", lambda: at - 720))
     told = {"sensor": DeviceState(4, Phase.RESTARTING, Reason.CRASH_LOOP, crash["message"])}
     page.do(
@@ -82,6 +86,16 @@ def show(page: RunningPage) -> None:
     )
     page.do(lambda: known.set_revisions(RevisionsMessage("sensor", sensor_revisions)))
     page.do(lambda: setattr(known, "now", lambda: at))
+
+
+def _outage(sources: Sources, since: float, until: float) -> None:
+    """NATS does not answer from `since` to `until` (Unix seconds)."""
+    clock = [since]
+    vars(sources).update(_now=lambda: clock[0])
+    sources.mark_available(NATS)
+    sources.mark_unavailable(NATS, "the connection is lost")
+    clock[0] = until
+    sources.mark_available(NATS)
 
 
 def _aged(item: Json) -> Json:

@@ -127,11 +127,12 @@ def test_an_outage_is_a_gap_in_what_happened_and_says_from_when_to_when(
     page.show(device("pi-1", workloads=[{**healthy, "since": NOW}]))
     outage(page, source, "12:10:00", "12:40:00")
     page.change("Device", device("pi-1", version=2, workloads=[{**crashed, "since": LATEST}]))
-    gap = f"{source} did not answer from 2026-11-29T12:10:00Z to 2026-11-29T12:40:00Z: {MISSED}"
+    gap = f"did not answer from 2026-11-29T12:10:00Z to 2026-11-29T12:40:00Z: {MISSED}"
     shown = past(viewer)
-    assert shown.index("web Failed (CrashLoop)") < shown.index(gap) < shown.index("created")
+    assert shown.index("web Failed (CrashLoop)") < shown.index(f"{source} {gap}") < shown.index("created")
     assert gap in viewer.get("/").text, "the first screen has it among what changed last"
-    assert page.do(lambda: page.parts.store.tail.since(0, 10)[0][0].text) == gap, "and the tail"
+    line = page.do(lambda: page.parts.store.tail.since(0, 10)[0][0])
+    assert (line.source, line.text) == (source, gap), "and the tail"
 
 
 def test_outages_between_which_nothing_is_known_are_one_gap(page: RunningPage, viewer: httpx.Client) -> None:

@@ -236,10 +236,10 @@ def test_a_nats_that_is_away_is_named_and_its_return_is_seen(fleet: Fleet, tab: 
     finally:
         fleet.nats.start()
     answers(tab)
-    expect(tab.get_by_label("Table of changes")).to_contain_text("NATS did not answer from ")
+    expect(tab.get_by_label("Table of changes")).to_contain_text("did not answer from ")
     device = tab.context.new_page()
     go(device, f"{tab.url}devices/pi-2")
-    expect(device.get_by_label("Table of what happened")).to_contain_text("NATS did not answer from ")
+    expect(device.get_by_label("Table of what happened")).to_contain_text("did not answer from ")
     attach(device, "the gap in what happened to a device")
     fleet.inform("pi-1", "podman 9.10")
     expect(tab.locator("main")).to_contain_text("engine podman 9.10")

@@ -26,7 +26,7 @@ function item(line) {
     li.textContent = `dropped ${line.dropped}: more changed than this page was shown`;
   } else {
     const [, at, source, device, text] = line;
-    li.textContent = `${clock.format(at * 1000)}  ${source}  ${device}  ${text}`;
+    li.textContent = [clock.format(at * 1000), source, device, text].filter(Boolean).join("  ");
   }
   return li;
 }

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,13 @@ def test_the_product_is_fleet_alone(wheels: dict[str, Path], tmp_path: Path) -> 
     assert product.entry_points == {"console_scripts": product.programs, "fleet.topologies": {"kubernetes"}}
     said = product.run("-c", "import fleet.cli.main; print(fleet.__file__)", cwd=tmp_path)
     assert said.startswith(str(tmp_path / "env/lib"))
+
+
+def test_the_product_has_every_file_of_the_web_page(wheels: dict[str, Path]) -> None:
+    page = {str(path.relative_to(ROOT)) for path in tracked() if path.is_relative_to(ROOT / "fleet/web")}
+    assert {path.rpartition(".")[2] for path in page} >= {"html", "css", "js", "svg"}
+    with zipfile.ZipFile(wheels["fleet"]) as wheel:
+        assert page <= set(wheel.namelist())
 
 
 def test_the_harness_brings_the_plugin_and_no_part_of_the_product(wheels: dict[str, Path], tmp_path: Path) -> None:

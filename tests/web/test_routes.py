@@ -10,8 +10,10 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
+from fleet.contract.crd import device_crd
 from fleet.web.guard import HEADERS
 from fleet.web.routes import STATIC
+from fleet.web.views.row import Row
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, web_page
 
@@ -120,6 +122,13 @@ def test_the_pages_load_nothing_from_elsewhere_and_hold_no_script(page: RunningP
             assert source.startswith(("/", "#")), source
         assert all(tag.endswith('src="') for tag in re.findall(r"<script[^>]*?src=\"|<script[^>]*>", text)), path
         assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", text), path
+
+
+def test_the_columns_of_devices_are_those_of_kubectl(viewer: httpx.Client) -> None:
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", viewer.get("/devices").text)
+    assert heads == [field.capitalize() for field in Row.__struct_fields__], "scripts take a row by its columns"
+    columns = {column["name"] for column in device_crd()["spec"]["versions"][0]["additionalPrinterColumns"]}
+    assert set(heads) - columns == {"Name", "Labels"}
 
 
 def test_the_assets_are_small() -> None:

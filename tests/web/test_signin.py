@@ -20,6 +20,8 @@ def test_a_person_signs_in_by_code_and_out_again(environment: SignInEnvironment)
         asked = browser.post("/sign-in/device")
         assert environment.idp.issuer in asked.text
         assert "Never approve a code that somebody sent to you" in asked.text
+        assert f"(application {environment.config.cli_client_id})" in asked.text, "RFC 8628, section 5.4"
+        assert "at <b>localhost:" in asked.text
         assert browser.get("/sign-in/qr.svg").headers["content-type"] == "image/svg+xml"
         environment.decide_on(asked.text)
         assert "<h1>Now</h1>" in environment.wait(browser).text

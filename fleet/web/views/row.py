@@ -12,9 +12,6 @@ from fleet.contract.printable import one_line
 from fleet.web.objects import Unreadable, condition
 from fleet.web.views.trouble import UNREADABLE, Trouble, device_troubles, unreadable_trouble
 
-COLUMNS = ("Name", "Online", "Reason", "Since", "Version", "Upgraded", "Deployments", "Trouble", "Labels")
-"""The heads of the table, in the order in which it has them."""
-
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """One device, as it travels to the page. `online` is yes, no, unknown or revoked."""

@@ -194,6 +194,7 @@ def test_a_person_with_a_keyboard_finds_the_broken_device_and_the_command(visit:
     assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none", "one sees where one is"
     tab.keyboard.press("Enter")
     expect(tab.locator("h1")).to_contain_text("pi-3")
+    settled(tab)
     copy = tab.locator("#copy-1")
     walk(tab, lambda: copy.evaluate("one => one === document.activeElement"), "the command is reached by Tab")
     tab.keyboard.press("Enter")

@@ -159,7 +159,7 @@ document.addEventListener("click", async (event) => {
   }
   setTimeout(() => {
     button.textContent = "Copy";
-  }, 2000);
+  }, 10000);
 });
 
 times(document);

@@ -199,12 +199,12 @@ def test_a_page_that_does_not_read_costs_little_and_knows_what_counts_when_it_re
 def test_a_page_is_told_again_and_again_that_the_operator_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "BEAT", 0.01)
+    monkeypatch.setattr(web, "HEARTBEAT_INTERVAL", 0.01)
     process = page_process(tmp_path, monkeypatch, _LISTENS)
 
     async def run() -> None:
         work = asyncio.create_task(process.run())
-        await eventually(lambda: len(heard(tmp_path, "beat")) > 2, "signs of life, without anything that happens")
+        await eventually(lambda: len(heard(tmp_path, "heartbeat")) > 2, "signs of life, without anything that happens")
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 

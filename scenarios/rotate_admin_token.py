@@ -15,7 +15,7 @@ from harness.scenario.scenario import Scenario
 
 _FILE = "ci.pat"
 _ROTATE = f"fleet secrets rotate admin_token --admin-token-file {_FILE}"
-_LATE = 30.0
+_LATE = 120.0
 """Seconds by which the identity provider is late while the command is cut off."""
 
 rotate_admin_token = Scenario(

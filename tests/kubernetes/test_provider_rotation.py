@@ -27,6 +27,7 @@ from fleet.secrets.store import Change
 from fleet.topology.capabilities import PlaceRequest
 from fleet.topology.kubernetes.topology import KubernetesTopology
 from fleet.topology.place_options import PlaceOptions
+from harness.wait import wait_until
 from tests.support.controllers import Controllers
 from tests.support.kube import Kube
 
@@ -61,9 +62,11 @@ def ports(kube: Kube) -> Ports:
     return Ports(*(30000 + int(kube.fresh("port").rpartition("-")[2]) for _ in range(2)))
 
 
-def place_of(namespace: str, options: PlaceOptions = _NONE, remembered: str = "") -> KubernetesTopology:
+def place_of(
+    namespace: str, options: PlaceOptions = _NONE, remembered: str = "", within: float = 60
+) -> KubernetesTopology:
     request = PlaceRequest(
-        namespace=namespace, timeout=20, progress=lambda _: None, options=options, remembered=remembered
+        namespace=namespace, timeout=within, progress=lambda _: None, options=options, remembered=remembered
     )
     return KubernetesTopology(KubeClient(), request, KubernetesSecretStore(KubeClient(), namespace))
 
@@ -87,8 +90,9 @@ def _unheard(_: object) -> None:
     pass
 
 
-def found(namespace: str) -> Installed:
-    return Installed.find(KubeClient(), namespace, lambda options: place_of(namespace, remembered=options))
+def found(namespace: str, within: float = 60) -> Installed:
+    """With as many seconds for parts to become ready."""
+    return Installed.find(KubeClient(), namespace, lambda told: place_of(namespace, remembered=told, within=within))
 
 
 def files(namespace: str, name: str) -> dict[str, bytes]:
@@ -97,7 +101,7 @@ def files(namespace: str, name: str) -> dict[str, bytes]:
     return {file: base64.b64decode(content) for file, content in item["data"].items()}
 
 
-def rotate(server: Installed, name: str, goal: Goal = Goal.FORWARD, timeout: float = 20) -> list[str]:
+def rotate(server: Installed, name: str, goal: Goal = Goal.FORWARD, timeout: float = 60) -> list[str]:
     """What it said."""
     said: list[str] = []
     server.require_rotatable(name)
@@ -173,13 +177,18 @@ def test_a_zitadel_that_does_not_come_up_holds_up_its_own_rotation_and_no_other(
     controllers.held.add("fleet-zitadel")
     controllers.settle()
     server.apply()
-    server.place._request = PlaceRequest(namespace=namespace, timeout=1, progress=lambda _: None)  # pyright: ignore
-    with pytest.raises(FleetError, match="not ready within 1 s: zitadel"):
-        rotate(server, USER_PASSWORD)
+    hasty = found(namespace, within=1)
+
+    def stuck() -> str:
+        with pytest.raises(FleetError) as raised:
+            rotate(hasty, USER_PASSWORD, timeout=0.5)
+        return raised.value.what
+
+    # Another part may need more than a second on a busy machine: a repeat goes on.
+    for said in ("not ready within 1 s: zitadel", "zitadel still uses what it had before"):
+        wait_until(stuck, said, timeout=120, until=lambda last, said=said: said in last)
     kept = server.kept(USER_PASSWORD)
     assert kept.previous is not None
-    with pytest.raises(FleetError, match="zitadel still uses what it had before"):
-        rotate(server, USER_PASSWORD, timeout=0.5)
     controllers.held.clear()
     rotate(server, USER_PASSWORD)
     assert only(server, USER_PASSWORD) == kept.current

@@ -74,6 +74,9 @@ def test_the_cluster_takes_it_and_its_account_can_carry_out_a_rotation_and_nothi
             KubeClient().find(*asked, namespace)
     with pytest.raises(NotPermitted):
         KubeClient().list("Secret", namespace)
+    # A server that helm keeps has no list of what an install made; it is found with no more rights.
+    kube.kubectl("-n", namespace, "delete", "configmap", "fleet-inventory")
+    installed_in(KubeClient(), namespace, 20)
 
 
 def test_what_has_no_timer(installed: Place, fleet: Fleet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -103,7 +104,9 @@ def _assertion(auth: FleetDeviceAuth, key: RSAKey, now: float) -> str:
     return jwt.encode({"alg": "RS256", "kid": who.key_id}, claims, key, algorithms=["RS256"])
 
 
+@functools.lru_cache(maxsize=1)
 def _private_key(machine_key: MachineKey) -> RSAKey:
+    # Kept: a key is parsed when its file is read and again when it signs, and each time OpenSSL checks its primes.
     try:
         key = RSAKey.import_key(machine_key.key)
     except (JoseError, ValueError, TypeError) as error:

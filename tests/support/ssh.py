@@ -118,7 +118,8 @@ class _Session(paramiko.ServerInterface):
 
 def _copy(source: IO[bytes] | None, send: Callable[[bytes], object]) -> None:
     assert source is not None
-    with contextlib.suppress(OSError):  # whoever asked is gone
+    # Whoever asked is gone: paramiko raises one or the other, by the moment in which the connection ends.
+    with contextlib.suppress(OSError, EOFError):
         while data := os.read(source.fileno(), 65536):
             send(data)
 

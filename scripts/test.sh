@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Everything a change must pass: format, lint, types, layers, the runbook on a Kubernetes node, then all tests.
-# Tests run in one shuffled order, so that what fails here fails again; with --shuffle in another one, as every night.
+# Tests run in one shuffled order and with one choice of inputs, so that what fails here fails again; with --shuffle in
+# another one, as every night.
 # Other arguments go to pytest (-n 0: one test at a time), and leave the runbook on a node out.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 order=1
-[ "${1:-}" != --shuffle ] || { order=$RANDOM; shift; }
+inputs=repeatable
+[ "${1:-}" != --shuffle ] || { order=$RANDOM; inputs=random; shift; }
 prepare all
 prepare_browser
 lint
@@ -25,4 +27,4 @@ if [ $# -eq 0 ]; then
   set -- --ignore e2e/test_hostile.py
 fi
 say "tests, in order $order (again: ./scripts/test.sh --randomly-seed $order)"
-exec python -m pytest -W error --fleet-report out/tests -n 2 --randomly-seed "$order" "$@"
+exec python -m pytest -W error --fleet-report out/tests -n 2 --randomly-seed "$order" --hypothesis-profile "$inputs" "$@"

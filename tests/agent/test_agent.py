@@ -253,7 +253,7 @@ def test_a_job_that_fails_is_told_with_its_exit_code_and_not_begun_again(stage: 
 
 def test_health_is_reported(stage: Stage) -> None:
     command = ("sh", "-c", "touch /tmp/well; sleep 1; rm /tmp/well; sleep 1000000")
-    check = Health(("ls", "/tmp/well"), interval=0.2, timeout=2, retries=1)
+    check = Health(("ls", "/tmp/well"), interval=0.2, timeout=20, retries=1)
 
     async def body() -> None:
         async with stage.agent():

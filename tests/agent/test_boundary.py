@@ -120,7 +120,7 @@ async def managed(desired_state: DesiredState, engine: Engine | None = None) -> 
     return told[-1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(containers(), st.integers())
 def test_whatever_a_workload_holds_is_its_own_problem(workload: Container, generation: int) -> None:
     with structlog.testing.capture_logs():
@@ -129,7 +129,7 @@ def test_whatever_a_workload_holds_is_its_own_problem(workload: Container, gener
     assert states["bad"].phase in {Phase.PENDING, Phase.FAILED}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(containers(), st.integers())
 def test_whatever_a_workload_holds_does_not_keep_others_from_the_disk(
     tmp_path_factory: pytest.TempPathFactory, workload: Container, generation: int

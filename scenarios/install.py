@@ -13,6 +13,7 @@ from harness.probes.identity import IdentityProbe
 from harness.probes.installed import Installed
 from harness.probes.installed import installed as installed_now
 from harness.probes.services import sessions
+from harness.processes.files import files_below
 from harness.scenario.command import Result
 from harness.scenario.command_line import refused
 from harness.scenario.run import Run
@@ -218,5 +219,5 @@ def nothing_left(run: Run) -> None:
     assert not [name for name in checks.SERVER if name in left.components], (
         f"components are left: {sorted(left.components)}"
     )
-    stored = [path for path in (run.world.root / "services" / "nats").rglob("*") if path.is_file()]
+    stored = list(files_below(run.world.root / "services" / "nats"))
     assert not stored, f"NATS' data is left: {len(stored)} files"

@@ -121,6 +121,7 @@ class Lease:
 
     @staticmethod
     def _live(channel: paramiko.Channel, stop: threading.Event) -> None:
-        with contextlib.suppress(OSError):
+        # paramiko raises one or the other when the connection ends.
+        with contextlib.suppress(OSError, EOFError):
             while not stop.wait(_SIGN):
                 channel.sendall(b".")

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.processes.files import folders_below
+
 _BASE = Path("/sys/fs/cgroup")
 _NEEDED = ("cpuset.cpus", "cpuset.mems")
 """Version 1: empty in a new group, and while they are, no process may enter (cpusets(7))."""
@@ -33,11 +35,9 @@ def remove(name: str) -> list[Path]:
     """Remove them, as far as no process is in them; returns those that are left."""
     tops = [_BASE / name, *(_BASE.glob(f"*/{name}"))]
     for top in tops:
-        for folder in sorted(top.rglob("*/"), reverse=True):
+        for folder in sorted(folders_below(top), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        with contextlib.suppress(OSError):
-            top.rmdir()
     return [top for top in tops if top.is_dir()]
 
 

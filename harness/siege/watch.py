@@ -14,6 +14,7 @@ from fleet.contract.buckets import DEVICE_HEARTBEAT
 from harness.errors import Unanswered
 from harness.probes.kube import KubeProbe
 from harness.probes.nats import NatsProbe
+from harness.processes.files import files_below
 from harness.scenario.setup import is_online
 from harness.siege.findings import Findings
 from harness.world.world import World
@@ -109,11 +110,5 @@ def _folders(world: World) -> dict[str, int]:
     """The bytes in each folder of the world that messages could fill."""
     found: dict[str, int] = {}
     for folder in (path for path in world.root.iterdir() if path.is_dir() and path.name not in {"devices", "tls"}):
-        found[folder.name] = sum(_size(path) for path in folder.rglob("*"))
+        found[folder.name] = sum(about.st_blocks * 512 for _, about in files_below(folder))
     return found
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(OSError):
-        return path.stat().st_blocks * 512 if path.is_file() else 0
-    return 0

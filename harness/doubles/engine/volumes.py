@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import msgspec
 from harness.doubles.engine.errors import no_such_volume, volume_in_use
 from harness.doubles.engine.events import label_fits
 from harness.doubles.engine.records import Record, now
+from harness.processes.files import files_below
 
 
 def size_of(folder: Path) -> int:
     """The bytes of the files below a folder."""
-    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file() and not one.is_symlink())
+    return sum(about.st_size for _, about in files_below(folder) if stat.S_ISREG(about.st_mode))
 
 
 class Volume(msgspec.Struct, rename="pascal"):

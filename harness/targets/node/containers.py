@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.processes import cgroups
+from harness.processes.files import folders_below
 from harness.targets.node.plan import Plan
 
 Json = dict[str, Any]
@@ -20,7 +21,8 @@ def processes(plan: Plan, pod: Json) -> list[int]:
     found: list[int] = []
     for status in pod["status"].get("containerStatuses", []):
         container = status.get("containerID", "").removeprefix("containerd://")
-        for group in (base / plan.cgroup / machine).rglob(container) if container and machine else ():
+        groups = folders_below(base / plan.cgroup / machine) if container and machine else ()
+        for group in (one for one in groups if one.name == container):
             with contextlib.suppress(OSError):
                 found += map(int, (group / "cgroup.procs").read_text().split())
     return found

@@ -26,5 +26,10 @@ if [ $# -eq 0 ]; then
   python -m pytest e2e/test_hostile.py -W error -p no:randomly --fleet-report out/siege
   set -- --ignore e2e/test_hostile.py
 fi
+if [ "$inputs" = random ]; then
+  say "every state of an upgrade, with the largest slice, which the tests leave out (about 5 minutes)"
+  python -m tests.upgrade.model
+  git diff --exit-code docs/upgrade.md # it has the numbers that were found
+fi
 say "tests, in order $order (again: ./scripts/test.sh --randomly-seed $order)"
 exec python -m pytest -W error --fleet-report out/tests -n 2 --randomly-seed "$order" --hypothesis-profile "$inputs" "$@"

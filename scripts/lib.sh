@@ -74,6 +74,8 @@ prepare_packages() {
   command -v nft >/dev/null || missing+=(nftables)
   [ -x /usr/lib/cni/ptp ] || missing+=(containernetworking-plugins)
   command -v docker-registry >/dev/null || missing+=(docker-registry)
+  # Debian keeps the server's programs off the PATH.
+  command -v initdb >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} -eq 0 ] && return
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     fail "missing: ${missing[*]}" "install them (Debian: apt-get install ${missing[*]}), then run this again"

@@ -22,6 +22,7 @@ from fleet.secrets.file import FileSecretStore
 from fleet.secrets.store import Change
 from fleet.topology.capabilities import Endpoint, IdentityEndpoints
 from fleet.topology.kubernetes.shape import endpoints
+from harness.errors import BinaryMissing
 from harness.processes.ports import free_port
 from harness.wait import wait_until
 from tests.kubernetes.conftest import SHAPE
@@ -91,7 +92,7 @@ class Database:
 def database() -> Generator[Database]:
     known = [shutil.which("initdb"), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))]
     if not (found := [Path(one).resolve().parent for one in known if one]):
-        pytest.skip("no Postgres is installed here")
+        raise BinaryMissing("no Postgres is installed here", next_step="run ./scripts/test.sh once")
     # Short, for the path of a socket; and where another user may enter.
     folder = Path(tempfile.mkdtemp(prefix="fleet-pg-"))
     try:

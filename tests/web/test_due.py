@@ -38,7 +38,9 @@ def test_a_key_is_due_long_before_its_certificate_ends() -> None:
 
 
 def test_what_cannot_be_rotated_or_is_not_known_is_not_due() -> None:
-    assert named(SecretAge("postgres_pass", 1), SecretAge("of_a_newer_release", 1), SecretAge("nats_app_pass")) == []
+    assert (
+        named(SecretAge("zitadel_master_key", 1), SecretAge("of_a_newer_release", 1), SecretAge("nats_app_pass")) == []
+    )
 
 
 def test_a_key_whose_certificate_is_named_is_not_named_twice() -> None:

@@ -168,7 +168,7 @@ def _say_how_to_enter(world: World, engine: str) -> None:
         "",
         "One more device:",
         "",
-        "  fleet device enroll --device-id pi-4 --label site=oslo --out out/pi-4.json",
+        "  fleet device enroll --device-id pi-4 --label site=berlin --out out/pi-4.json",
         f'  python -m harness.play on pi-4 fleet device setup --config "$PWD/out/pi-4.json"'
         f" --root {shlex.quote(str(world.root / 'devices' / 'pi-4'))}",
         "",

@@ -114,10 +114,13 @@ def _blocked(kind: type[FleetError], what: str, kube: KubeClient, item: FleetDep
     found = blockers(item, read_all(kube, Device, namespace)) if seen(item) and reason not in _OWN else []
     named = [str(one) for one in found[:_NAMED]]
     more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
-    step = _about(found[0]) if found else next_step(DEPLOYMENTS, reason, "see `fleet server status`")
-    show = f"; all of it: `fleet deployment show {item.metadata.name}`"
+    name = item.metadata.name
+    step = _about(found[0], name) if found else next_step(DEPLOYMENTS, reason, "see `fleet server status`")
+    show = f"; all of it: `fleet deployment show {name}`"
     return kind("; ".join([what, counts(item), *(named or [_stands(item)]), *more]), next_step=step + show)
 
 
-def _about(blocker: Blocker) -> str:
-    return f"{blocker.device}: {next_step(WORKLOADS, blocker.reason, 'see `fleet device show`')}"
+def _about(blocker: Blocker, deployment: str) -> str:
+    step = next_step(WORKLOADS, blocker.reason, "see `fleet device show ID`")
+    step = step.replace("ID --deployment NAME", f"{blocker.device} --deployment {deployment}")
+    return f"{blocker.device}: {step.replace('show ID', f'show {blocker.device}')}"

@@ -29,9 +29,12 @@ _SHOWN = 1_000
 """Characters of a text that somebody looks at."""
 
 
-def shortened(text: str) -> str:
-    """The text, of a very long one its beginning: a selector, for one, may have a quarter of a million characters."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+def shortened(text: str, most: int = _SHOWN) -> str:
+    """The text, of a longer one its beginning and an ellipsis, of `most` characters together.
+
+    A selector, for one, may have a quarter of a million characters.
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def one_line(text: str) -> str:

@@ -2,7 +2,7 @@
 
 A connection that has sent nothing costs a socket. With its first byte TLS begins, and asyncio's TLS takes a buffer of
 256 KiB for it, so there may be fewer of those. A connection without a request is closed soon, and at once when a new
-one needs its place. A request of a signed-in user is never cut off.
+one needs its place. A request of a signed-in user is cut off only where that user takes nothing of the answer.
 
 One address has no fixed limit, because behind a proxy all users have the same one. When there is no room, the address
 with the most connections gives way, by its oldest: whoever opens many takes no place of an address that has fewer.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import ipaddress
 import socket
 import ssl
 import time
@@ -28,6 +27,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from fleet.process.backoff import Backoff
+from fleet.web.networks import network_of
+from fleet.web.stall import StallWatch
 
 log = structlog.get_logger()
 
@@ -58,6 +59,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Between a response and the end of the next request's head. The server itself closes an idle connection before."""
     answered_within: float = 60.0
     """From a request to the end of the response, for a user who is not signed in."""
+    stalled_within: float = 30.0
+    """Without taking anything of a response, for anybody."""
 
 
 class Stage(enum.Enum):
@@ -72,16 +75,15 @@ class Stage(enum.Enum):
 
 _WITHOUT_REQUEST = (Stage.HANDSHAKE, Stage.IDLE)
 """Connections with TLS that are closed first when there is no room."""
-_NETWORK_BITS = 64
-"""Of an address of IPv6: one subscriber has all addresses of such a network (RFC 6177)."""
 
 
 class Connection:
     """One connection."""
 
     def __init__(self, acceptor: Acceptor, sock: socket.socket, network: str) -> None:
-        """It was just accepted, from `network` (see `network_of`)."""
+        """It was just accepted, from `network` (see `fleet.web.networks`)."""
         self._acceptor = acceptor
+        self.limits = acceptor.limits
         self.sock = sock
         self.network = network
         self.stage: Stage | None = None
@@ -109,7 +111,7 @@ class Connection:
     def request_began(self) -> None:
         """A request was received."""
         if self.stage in {Stage.HANDSHAKE, Stage.IDLE}:
-            self.enter(Stage.REQUESTING, self._acceptor.limits.answered_within)
+            self.enter(Stage.REQUESTING, self.limits.answered_within)
 
     def authenticated(self) -> None:
         """Its request is of a signed-in user with the role."""
@@ -119,7 +121,7 @@ class Connection:
     def response_ended(self) -> None:
         """Its request was answered."""
         if self.stage in {Stage.REQUESTING, Stage.AUTHENTICATED}:
-            self.enter(Stage.IDLE, self._acceptor.limits.idle_within)
+            self.enter(Stage.IDLE, self.limits.idle_within)
 
     def drop(self) -> None:
         """Close it at any stage."""
@@ -152,16 +154,31 @@ class Http(H11Protocol):
         """`state` is the server's."""
         super().__init__(config=config, server_state=state, app_state={CONNECTION: connection})
         self._connection = connection
+        self._stall: StallWatch | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """TLS is established."""
         super().connection_made(transport)
+        self._stall = StallWatch(transport, self._connection.drop, self._connection.limits.stalled_within)
         self._connection.connected(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
         super().connection_lost(exc)
+        self.resume_writing()
         self._connection.closed()
+
+    def pause_writing(self) -> None:
+        """More is to be sent than the buffers hold."""
+        super().pause_writing()
+        if self._stall is not None:
+            self._stall.begin()
+
+    def resume_writing(self) -> None:
+        """The buffers have room again."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.end()
 
     def handle_events(self) -> None:
         """uvicorn calls this when bytes were read: a request may have begun."""
@@ -299,13 +316,3 @@ class Acceptor:
             )
         dropped.drop()
         return True
-
-
-def network_of(address: str) -> str:
-    """Whose connections count as one: those of an address of IPv4, or of a network of IPv6."""
-    known = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    if known.ipv4_mapped is not None:
-        return str(known.ipv4_mapped)
-    return str(ipaddress.ip_network((known, _NETWORK_BITS), strict=False))

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from fleet.callout.keys import Keys
 from fleet.callout.tokens import Tokens
 from fleet.contract.config import WebPage
+from fleet.web.guard import Guard
 from fleet.web.pages import Pages
 from fleet.web.provider import Provider
 from fleet.web.routes import Routes
@@ -33,7 +34,9 @@ class Application:
         viewers = Viewers(Tokens(keys, page.project_id), page)
         self.provider = Provider(page)
         self.sign_in = SignIn(page, pages, self.sessions, viewers, self.provider, self.store.sources)
-        self.asgi: ASGIApp = Routes(self.store, pages, self.sessions, self.streams).application(self.sign_in)
+        self.routes = Routes(self.store, pages, self.sessions, self.streams).application(self.sign_in)
+        # Outside of all: an answer to an error that nobody foresaw has the headers, too.
+        self.asgi: ASGIApp = Guard(self.routes)
 
     async def close(self) -> None:
         """End every stream and every sign-in under way."""

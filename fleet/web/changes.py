@@ -26,7 +26,7 @@ def unix_seconds(time: str) -> float | None:
 
 
 def device_changes(before: Device | Unreadable | None, after: Device) -> list[Change]:
-    """What to say of a device that changed: each condition that did."""
+    """What to say of a device that changed: each condition that did, or that is not there any more."""
     if before is None:
         return [Change("created", after.metadata.creation_timestamp)]
     if isinstance(before, Unreadable):
@@ -37,6 +37,7 @@ def device_changes(before: Device | Unreadable | None, after: Device) -> list[Ch
         Change(f"{one.type} {one.status} ({one.reason}) {one.message}".rstrip(), one.last_transition_time)
         for one in changed
     ]
+    news += [Change(f"{gone} ended") for gone in sorted(known.keys() - {one.type for one in after.status.conditions})]
     if before.spec != after.spec:
         news.append(Change("what is wanted of it changed"))
     return news
@@ -46,6 +47,8 @@ def deployment_changes(before: Deployment | Unreadable | None, after: Deployment
     """What to say of a deployment that changed: where it stands."""
     if before == after:
         return []
+    if not after.current:
+        return [Change(f"generation {after.metadata.generation} is ordered; the operator has not seen it yet")]
     ready = condition(after, "Ready")
     told = f"{ready.reason}: {ready.message}" if ready else "accepted"
     return [Change(f"generation {after.metadata.generation} {told}".rstrip(": "))]

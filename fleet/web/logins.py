@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 COOKIE = "__Host-fleet-login"
 _BYTES = 32
 _MOST = 50
-"""Sign-ins under way at once; another is refused until one of them ends."""
+"""Sign-ins under way at once."""
 _LOST = 30.0
 """Seconds for which a browser that lost the answer on its way may ask again what came of its sign-in."""
 _LONGEST_PAUSE = 30.0
@@ -32,7 +33,7 @@ class Login(msgspec.Struct):
     """One sign-in. `token` is a secret, `error` what ended it; while both are empty it is under way.
 
     `opened` is the session that came of it: its cookie, a secret, and its end in Unix seconds. `to` is the screen that
-    was asked for.
+    was asked for, and `network` is where it was begun.
     """
 
     asked: Authorization | None
@@ -46,6 +47,9 @@ class Login(msgspec.Struct):
     opened: tuple[str, float] | None = None
     task: asyncio.Task[None] | None = None
     to: str = HOME
+    network: str = ""
+    opening: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    """Held while its session is opened: a browser may ask twice at once."""
 
     def __repr__(self) -> str:
         return "Login(...)"
@@ -71,19 +75,21 @@ class Logins:
         for cookie in tuple(self._under_way):
             self.forget(cookie)
 
-    async def begin_device(self, to: str = HOME) -> tuple[str, Login]:
+    async def begin_device(self, to: str = HOME, network: str = "") -> tuple[str, Login]:
         """Ask for a code, and for its approval from then on; returns the cookie, a secret. `to` is a screen of ours.
+
+        `network` is who asks (`fleet.web.networks`): of the one with the most sign-ins one gives way for another.
 
         Raises:
             FleetError: as `Provider.begin_device`.
         """
         asked = await self._provider.begin_device()
-        login = Login(asked, self._now(), asked.expires_in, to=to)
+        login = Login(asked, self._now(), asked.expires_in, to=to, network=network)
         login.task = asyncio.create_task(self._poll(login, asked), name="device login")
         return self._kept(login), login
 
-    def begin_code(self, to: str = HOME) -> tuple[str, Login]:
-        """Prepare a sign-in at the provider's own page; returns the cookie, a secret. `to` is a screen of ours."""
+    def begin_code(self, to: str = HOME, network: str = "") -> tuple[str, Login]:
+        """Prepare a sign-in at the provider's own page; as `begin_device`."""
         login = Login(
             None,
             self._now(),
@@ -92,6 +98,7 @@ class Logins:
             nonce=secrets.token_urlsafe(_BYTES),
             verifier=secrets.token_urlsafe(_BYTES),
             to=to,
+            network=network,
         )
         return self._kept(login), login
 
@@ -120,9 +127,13 @@ class Logins:
         for cookie, one in tuple(self._under_way.items()):
             if one.began + one.lasts <= self._now() or (one.opened and len(self._under_way) >= _MOST):
                 self.forget(cookie)
-        # Nobody has to sign in to begin one. The oldest goes, or a few requests would keep everybody out for minutes.
+        # Nobody has to sign in to begin one. Who begins many ends their own: of the network with the most the oldest
+        # goes, and one that has its token only after all others.
         if len(self._under_way) >= _MOST:
-            self.forget(next(iter(self._under_way)))
+            held = Counter(one.network for one in self._under_way.values())
+            most = max(held.values())
+            crowd = [cookie for cookie, one in self._under_way.items() if held[one.network] == most]
+            self.forget(min(crowd, key=lambda cookie: bool(self._under_way[cookie].token)))
 
     async def _poll(self, login: Login, asked: Authorization) -> None:
         interval, deadline = max(1.0, asked.interval), self._now() + asked.expires_in

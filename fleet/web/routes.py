@@ -12,17 +12,16 @@ from pathlib import Path
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from fleet.contract.errors import FleetError, NotFound
+from fleet.contract.errors import FleetError, NotFound, NotPermitted
+from fleet.contract.printable import one_line
 from fleet.web.acceptor import CONNECTION, Connection
 from fleet.web.destination import asked_for, sign_in_for
-from fleet.web.guard import Guard
 from fleet.web.pages import Pages
 from fleet.web.sessions import COOKIE, Session, Sessions
 from fleet.web.signin import SignIn
@@ -74,8 +73,11 @@ class Routes:
             *sign_in.routes(),
             Mount("/static", _Static(directory=STATIC)),
         ]
-        handlers = {HTTPException: self._http_error, FleetError: self._fleet_error}
-        return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=handlers)
+        handlers = {HTTPException: self._http_error, FleetError: self._fleet_error, Exception: self._http_error}
+        app = Starlette(routes=routes, exception_handlers=handlers)
+        # Its redirect would name the host that a request claims.
+        app.router.redirect_slashes = False
+        return app
 
     def _only_viewers(self, show: Shown) -> Handler:
         async def checked(request: Request) -> Response:
@@ -167,12 +169,13 @@ class Routes:
 
     async def _fleet_error(self, request: Request, error: Exception) -> Response:
         known = error if isinstance(error, FleetError) else FleetError("not foreseen", next_step="see the log")
-        status = 429 if isinstance(known, TooMany) else 404 if isinstance(known, NotFound) else 503
+        by_kind = {TooMany: 429, NotFound: 404, NotPermitted: 403}
+        status = next((status for kind, status in by_kind.items() if isinstance(known, kind)), 503)
         return self._told(request, known, status)
 
     def _told(self, request: Request, error: FleetError, status: int) -> Response:
         if "text/html" not in request.headers.get("accept", ""):
-            return PlainTextResponse(f"{error.what}: {error.next_step}\n", status_code=status)
+            return PlainTextResponse(f"{one_line(error.what)}: {one_line(error.next_step)}\n", status_code=status)
         title = "Not found" if status == HTTPStatus.NOT_FOUND else "This did not work"
         href, to = next(
             (one for one in _WAYS_ON if request.url.path.startswith(f"{one[0]}/")), ("/", "What is wrong now")

@@ -134,6 +134,7 @@ def https_server(app: ASGIApp, page: WebPage, limits: Limits | None = None) -> S
         lifespan="off",
         ws="none",
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=20,
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=_HEADERS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 COOKIE = "__Host-fleet-session"
 """The prefix has browsers demand `Secure`, the path `/` and no domain (RFC 6265bis, section 4.1.3.2)."""
 _MOST = 1_000
-"""Sessions at the same time; the one that ends first gives way."""
+"""Sessions at the same time; of the user with the most the one that ends first gives way."""
 _BYTES = 32
 
 
@@ -39,7 +40,8 @@ class Sessions:
         key = _key(cookie)
         self._open = {known: one for known, one in self._open.items() if one.expires > self._now()}
         if len(self._open) >= _MOST:
-            del self._open[min(self._open, key=lambda known: self._open[known].expires)]
+            held = Counter(one.subject for one in self._open.values())
+            del self._open[min(self._open, key=lambda one: (-held[self._open[one].subject], self._open[one].expires))]
         self._open[key] = Session(key[:12], subject, name, expires)
         return cookie, self._open[key]
 

@@ -19,6 +19,7 @@ from fleet.contract.printable import one_line
 from fleet.web import logins, sessions
 from fleet.web.destination import HOME, own_path
 from fleet.web.logins import Login, Logins
+from fleet.web.networks import network_of
 from fleet.web.pages import Pages
 from fleet.web.provider import Provider
 from fleet.web.sessions import Sessions
@@ -83,7 +84,7 @@ class SignIn:
         self.logins.forget(request.cookies.get(logins.COOKIE))
         to = _to(request)
         try:
-            cookie, _ = await self.logins.begin_device(to)
+            cookie, _ = await self.logins.begin_device(to, _network(request))
         except FleetError as error:
             self._provider_said(error)
             return self._shown(request, None, error, to, status=503)
@@ -102,19 +103,27 @@ class SignIn:
         if not login.token:
             return JSONResponse({"state": "waiting"}) if by_script else RedirectResponse("/sign-in", status_code=303)
         try:
-            login.opened = login.opened or await self._open(login.token)
+            async with login.opening:
+                login.opened = login.opened or await self._open(login.token)
+        except Unreachable as error:
+            # The approval counts once the provider's keys can be had.
+            self._provider_said(error)
+            return JSONResponse({"state": "waiting"}) if by_script else RedirectResponse("/sign-in", status_code=303)
         except FleetError as error:
             login.error = error
             return JSONResponse({"state": "failed"}) if by_script else RedirectResponse("/sign-in", status_code=303)
         self.logins.remove_later(cookie)
         done = {"state": "done", "to": login.to}
         response = JSONResponse(done) if by_script else RedirectResponse(login.to, status_code=303)
-        self._signed_in(response, login.opened)
+        self._signed_in(request, response, login.opened)
         return response
 
     async def _to_provider(self, request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+            # It begins a sign-in, and ends the one under way: an image in another site's page must not.
+            raise NotPermitted("a sign-in is begun at this page, not at another site", next_step="open /sign-in")
         self.logins.forget(request.cookies.get(logins.COOKIE))
-        cookie, login = self.logins.begin_code(_to(request))
+        cookie, login = self.logins.begin_code(_to(request), _network(request))
         try:
             url = await self._provider.authorize_url(_return_address(request), login.state, login.nonce, login.verifier)
         except FleetError as error:
@@ -132,7 +141,7 @@ class SignIn:
         self.logins.forget(cookie)
         asked = request.query_params
         try:
-            if login is None or not login.state or not secrets.compare_digest(login.state, asked.get("state", "")):
+            if login is None or not login.state or not _same(login.state, asked.get("state", "")):
                 raise NotPermitted("this sign-in was not begun in this browser", next_step="sign in again")
             if error := asked.get("error"):
                 said = one_line(f"{error} {asked.get('error_description', '')}".strip())[:200]
@@ -143,7 +152,7 @@ class SignIn:
             return self._shown(request, None, error, login.to if login is not None else HOME, status=403)
         # A page in between: a redirect that another site began would not carry the strict cookie.
         response = HTMLResponse(self._pages.page("signed_in", to=login.to))
-        self._signed_in(response, opened)
+        self._signed_in(request, response, opened)
         return response
 
     async def _sign_out(self, request: Request) -> Response:
@@ -161,8 +170,12 @@ class SignIn:
         log.info("signed in", subject=session.subject, session=session.id)
         return cookie, session.expires
 
-    def _signed_in(self, response: Response, opened: tuple[str, float]) -> None:
+    def _signed_in(self, request: Request, response: Response, opened: tuple[str, float]) -> None:
+        """Have the browser keep its session. One that it had before ends, or no sign-out would reach it."""
         cookie, expires = opened
+        before = request.cookies.get(sessions.COOKIE)
+        if before != cookie:
+            self._sessions.end(before)
         _set(response, sessions.COOKIE, cookie, "strict", max(1, int(expires - time.time())))
         response.delete_cookie(logins.COOKIE, path="/", secure=True, httponly=True, samesite="strict")
 
@@ -194,9 +207,19 @@ class SignIn:
         return HTMLResponse(text, status_code=status)
 
 
+def _same(one: str, other: str) -> bool:
+    """Compare secrets in a time that tells nothing; any text may come from a browser."""
+    return secrets.compare_digest(one.encode(), other.encode(errors="replace"))
+
+
 def _to(request: Request) -> str:
     """The screen that was asked for before the sign-in."""
     return own_path(request.query_params.get("to", ""))
+
+
+def _network(request: Request) -> str:
+    """Whose sign-ins count as one, as of connections."""
+    return network_of(request.client.host) if request.client is not None else ""
 
 
 def _address(login: Login) -> str:

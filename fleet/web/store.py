@@ -21,7 +21,7 @@ from fleet.contract.printable import one_line
 from fleet.contract.states import DeviceStates, read_state
 from fleet.contract.wire import DeviceInfo
 from fleet.operator.objects import parse
-from fleet.operator.reconcile.workloads import as_told
+from fleet.operator.reconcile.workloads import as_told, with_since
 from fleet.web.changes import (
     Change,
     comparable_state,
@@ -214,7 +214,6 @@ class Store:
     def update_states(self, name: str, states: DeviceStates) -> None:
         """What a device says of its deployments."""
         self.sources.record_activity(NATS)
-        timestamp = datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         before = {one.name: one for one in self.workloads(name)}
         found: list[WorkloadStatus] = []
         for deployment, raw in states.states.items():
@@ -225,9 +224,8 @@ class Store:
                 continue
             one = as_told(deployment, state)
             known = before.get(deployment)
-            same = known is not None and comparable_state(known) == comparable_state(one)
-            found.append(msgspec.structs.replace(one, since=known.since if known and same else timestamp))
-            if not same:
+            found.append(with_since(one, known, self.now()))
+            if known is None or comparable_state(known) != comparable_state(one):
                 self.tail.add(self.now(), "device-state", name, state_text(one))
         for gone in before.keys() - states.states.keys():
             self.tail.add(self.now(), "device-state", name, f"{gone} is gone")

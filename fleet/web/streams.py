@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
@@ -114,7 +115,7 @@ class Streams:
         self._store = store
         self._sessions = sessions
         self._most = most
-        self._by_session: dict[str, int] = {}
+        self._by_session = Counter[Session]()
         self.keepalive_interval = _KEEPALIVE_INTERVAL
         """See there. The page knows this time too: without a message for longer, it shows that it is not up to date."""
         self.ending = asyncio.Event()
@@ -124,7 +125,7 @@ class Streams:
     @property
     def open(self) -> int:
         """How many there are."""
-        return sum(self._by_session.values())
+        return self._by_session.total()
 
     def acquire(self, session: Session) -> None:
         """Count one more.
@@ -132,17 +133,20 @@ class Streams:
         Raises:
             TooMany: it would be one too many.
         """
-        if self._by_session.get(session.id, 0) >= _PER_SESSION:
+        if self._by_session[session] >= _PER_SESSION:
             raise TooMany(f"{_PER_SESSION} pages of this sign-in are kept up to date", next_step="close one of them")
         if self.open >= self._most:
             raise TooMany(f"{self._most} pages are kept up to date already", next_step="try again later")
-        self._by_session[session.id] = self._by_session.get(session.id, 0) + 1
+        of_user = sum(number for one, number in self._by_session.items() if one.subject == session.subject)
+        if of_user >= self._most // 2:
+            raise TooMany(f"{of_user} of your pages are kept up to date already", next_step="close one of them")
+        self._by_session[session] += 1
 
     def release(self, session: Session) -> None:
         """One is over."""
-        self._by_session[session.id] -= 1
-        if not self._by_session[session.id]:
-            del self._by_session[session.id]
+        self._by_session[session] -= 1
+        if not self._by_session[session]:
+            del self._by_session[session]
 
     def resume_from(self, last_id: str, otherwise: int) -> int:
         """The number in the id of the last event that a page had; `otherwise` where it is none of ours."""

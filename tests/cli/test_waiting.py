@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 
+from fleet.cli import waiting
 from fleet.cli.waiting import ProgressPrinter, limit
-from fleet.contract.objects import DeploymentSpec, Selector, Strategy, StrategyType
-from fleet.contract.wire import Container, Health
+from fleet.contract.errors import FleetError
+from fleet.contract.names import DeploymentName
+from fleet.contract.objects import (
+    Condition,
+    DeploymentSpec,
+    DeploymentStatus,
+    Device,
+    DeviceStatus,
+    FleetDeployment,
+    Metadata,
+    Selector,
+    Strategy,
+    StrategyType,
+    WorkloadStatus,
+)
+from fleet.contract.wire import Container, Health, Reason
+from fleet.kube.client import KubeClient
 
 CHECKED = Container("web:1", health=Health(("true",), interval=10, timeout=5, retries=3, start_period=15))
 
@@ -46,6 +63,30 @@ def test_a_change_is_told_once_and_not_too_often(monkeypatch: pytest.MonkeyPatch
     printer.end("e")
     printer.end("e")
     assert said == ["a", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("reason", [Reason.CRASH_LOOP.value, Reason.EXITED.value, "OfANewerServer"])
+def test_what_to_do_can_be_typed(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = FleetDeployment(Metadata("web", "fleet-system", generation=1), spec(Container("web:1")))
+    ready = Condition("Ready", "False", "DevicesFailed", "1 of 1 devices failed", "2026-11-29T12:00:00Z")
+    item = msgspec.structs.replace(item, status=DeploymentStatus(1, failed=1, matched=1, conditions=(ready,)))
+    told = WorkloadStatus("web", 1, "Failed", reason, "exit code 1")
+    device = Device(Metadata("pi-3", "fleet-system"), status=DeviceStatus(workloads=(told,)))
+
+    def read(*_: object) -> FleetDeployment:
+        return item
+
+    def read_all(*_: object) -> list[Device]:
+        return [device]
+
+    monkeypatch.setattr(waiting, "read", read)
+    monkeypatch.setattr(waiting, "read_all", read_all)
+    with pytest.raises(FleetError) as caught:
+        waiting.await_ready(KubeClient.__new__(KubeClient), DeploymentName("web"), "fleet-system", 1)
+    command = (
+        "fleet device logs pi-3 --deployment web" if reason in {"CrashLoop", "Exited"} else "fleet device show pi-3"
+    )
+    assert f"`{command}`" in caught.value.next_step
 
 
 @pytest.mark.parametrize(("terminal", "lines"), [(True, 20), (False, 4)])

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from fleet.web.acceptor import Connection, Limits, Stage, network_of
+from fleet.web.acceptor import Connection, Limits, Stage
+from fleet.web.networks import network_of
 from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls
@@ -175,6 +176,19 @@ def test_a_stranger_that_does_not_read_is_closed(tls: Tls) -> None:
         wait_until(lambda: page.connections(*Stage) == 0, "it is closed", timeout=60)
 
 
+def test_a_viewer_that_does_not_read_is_closed(tls: Tls) -> None:
+    """It would hold its place, and memory, also after its sign-out."""
+    limits = Limits(open=10, stalled_within=0.3, **SLOW)
+    with page_with(tls, limits) as page, Strangers(page) as strangers:
+        page.show(*(device(f"pi-{number}", site="x" * 60) for number in range(3_000)))
+        words = f"GET /devices.json HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={page.cookie()[COOKIE]}\r\n\r\n"
+        connection = strangers.connect()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        strangers.begin_tls(connection, words.encode() * 20)
+        wait_until(lambda: page.connections(Stage.AUTHENTICATED) == 1, "it is answered", timeout=60)
+        wait_until(lambda: page.connections(*Stage) == 0, "it is closed", timeout=60)
+
+
 def test_a_page_that_is_kept_up_to_date_does_not_give_way(tls: Tls) -> None:
     with page_with(tls, Limits(open=2, **SLOW)) as page, Strangers(page) as strangers:
         page.show(device("pi-1"))
@@ -276,5 +290,6 @@ def test_addresses_that_belong_together_count_as_one() -> None:
     assert network_of("192.0.2.1") != network_of("192.0.2.2")
     assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1")
     assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9")
-    assert network_of("2001:db8:1:2::1") != network_of("2001:db8:1:3::1")
+    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:ff::1"), "one subscriber may have both"
+    assert network_of("2001:db8:1:2::1") != network_of("2001:db8:1:100::1")
     assert network_of("fe80::1%eth0") == network_of("fe80::2%eth1")

@@ -56,3 +56,15 @@ def test_what_the_operator_has_not_seen_waits_for_the_operator(page: RunningPage
     shown = text(viewer)
     assert "the operator has not seen this change yet" in shown
     assert "It waits for" not in shown
+    assert "under way" in shown
+
+
+def test_a_rollout_that_has_ended_is_not_under_way(page: RunningPage, viewer: httpx.Client) -> None:
+    page.show(
+        device("pi-3", site="lab", workloads=[workload("web", "Restarting", "CrashLoop", generation=2)]),
+        deployments=(rolling(FAILED, condition("Progressing", "False", "Failed", "every device has reported")),),
+    )
+    shown = text(viewer)
+    assert "It is not ready on pi-3 (CrashLoop)." in shown
+    assert "under way" not in shown
+    assert "It waits for" not in shown

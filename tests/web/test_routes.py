@@ -7,7 +7,6 @@ import re
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from fleet.contract.crd import device_crd
@@ -35,13 +34,35 @@ POSTED = {"/sign-in/device", "/sign-in/check", "/sign-out"}
 
 
 def routes(page: RunningPage) -> dict[str, set[str]]:
-    app = page.parts.asgi
-    assert isinstance(app, Starlette)
+    app = page.parts.routes
     found = {one.path: set(one.methods or ()) for one in app.routes if isinstance(one, Route)}
     mounts = [one.path for one in app.routes if isinstance(one, Mount)]
     assert mounts == ["/static"]
     assert len(found) + len(mounts) == len(app.routes), "every route is of a kind that is looked at here"
     return found
+
+
+def test_an_error_that_nobody_foresaw_has_the_headers_too(
+    page: RunningPage, viewer: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page.parts.store, "summaries", None)
+    answer = viewer.get("/devices.json")
+    assert answer.status_code == 500
+    assert {name.lower() for name in HEADERS} <= set(answer.headers)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_no_answer_sends_anybody_to_the_host_that_a_request_claims(page: RunningPage, viewer: httpx.Client) -> None:
+    answer = viewer.get("/devices/", headers={"host": "evil.example"}, follow_redirects=False)
+    assert (answer.status_code, "location" in answer.headers) == (404, False)
+
+
+def test_a_refusal_in_plain_text_shows_what_was_asked_as_what_it_is(page: RunningPage, viewer: httpx.Client) -> None:
+    page.show()
+    answer = viewer.get("/devices/%1b%5b31m%e2%80%ae%0d%0aforged", headers={"accept": "*/*"})
+    assert answer.status_code == 404
+    assert "there is no device \\x1b[31m\\u202e\\r\\nforged" in answer.text
+    assert answer.text.removesuffix("\n").isprintable()
 
 
 def test_who_asks_for_the_head_of_a_stream_takes_no_place(page: RunningPage, viewer: httpx.Client) -> None:

@@ -8,8 +8,11 @@ import httpx
 import pytest
 
 from fleet.contract.config import VIEWER_ROLE
+from fleet.contract.errors import Unreachable
 from fleet.web import logins, sessions
 from fleet.web.source import PROVIDER
+from fleet.web.viewer import Viewers
+from harness.wait import wait_until
 from tests.doubles.zitadel.idp import healthy
 from tests.web.sign_in_environment import SignInEnvironment, at_the_provider
 
@@ -189,6 +192,71 @@ def test_who_begins_many_sign_ins_keeps_nobody_out(environment: SignInEnvironmen
     environment.page.do(lambda: [environment.page.parts.sign_in.logins.begin_code() for _ in range(60)])
     with environment.browser() as browser:
         assert 'id="code"' in browser.post("/sign-in/device").text
+
+
+def test_one_address_that_begins_many_sign_ins_ends_its_own(environment: SignInEnvironment) -> None:
+    logins_under_way = environment.page.parts.sign_in.logins
+
+    def flood() -> list[bool]:
+        mine, _ = logins_under_way.begin_code("/", "192.0.2.1")
+        done, login = logins_under_way.begin_code("/", "192.0.2.2")
+        login.token = "approved"
+        for _ in range(200):
+            logins_under_way.begin_code("/", "192.0.2.2")
+        return [logins_under_way.find(cookie) is not None for cookie in (mine, done)]
+
+    assert environment.page.do(flood) == [True, True]
+
+
+def test_another_site_begins_no_sign_in(environment: SignInEnvironment) -> None:
+    with environment.browser() as browser:
+        before = browser.post("/sign-in/device").text
+        for site in ("cross-site", "same-site"):
+            refused = browser.get("/sign-in/provider", headers={"sec-fetch-site": site}, follow_redirects=False)
+            assert refused.status_code == 403
+        assert re.findall(r'id="code">[^<]+', browser.get("/sign-in").text) == re.findall(r'id="code">[^<]+', before)
+
+
+def test_who_signs_in_again_has_one_session(environment: SignInEnvironment) -> None:
+    """Else no sign-out would end the other one."""
+    environment.grant()
+    with environment.browser() as browser:
+        environment.sign_in(browser)
+        before = {sessions.COOKIE: browser.cookies[sessions.COOKIE]}
+        environment.sign_in(browser)
+        assert "<h1>Now</h1>" in browser.get("/").text
+        kept = httpx.get(environment.page.url, verify=False, cookies=before, headers={"accept": "text/html"})
+        assert kept.status_code == 303
+
+
+def test_an_approval_is_not_lost_while_the_keys_cannot_be_had(
+    environment: SignInEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.grant()
+
+    async def away(*_: object) -> None:
+        raise Unreachable("the issuer's keys cannot be had", next_step="try again later")
+
+    with environment.browser() as browser:
+        asked = browser.post("/sign-in/device").text
+        with monkeypatch.context() as outage:
+            outage.setattr(Viewers, "admit", away)
+            environment.decide_on(asked)
+            (login,) = environment.page.do(
+                lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values())
+            )
+            wait_until(lambda: login.token, "it is approved", timeout=60, until=bool)
+            assert 'id="code"' in browser.post("/sign-in/check").text
+        assert "<h1>Now</h1>" in environment.wait(browser).text
+
+
+def test_a_state_that_no_page_of_ours_made_is_refused(environment: SignInEnvironment) -> None:
+    with environment.browser() as browser:
+        browser.get("/sign-in/provider", follow_redirects=False)
+        refused = browser.get("/sign-in/return?state=%C3%A9&code=x")
+        assert refused.status_code == 403
+        assert "was not begun in this browser" in refused.text
+        assert "frame-ancestors" in refused.headers["content-security-policy"]
 
 
 def test_a_person_signs_in_at_the_providers_page(environment: SignInEnvironment) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import pytest
+
+from fleet.web.acceptor import Limits
 from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
-from tests.support.web import OFFLINE, RunningPage, device
+from tests.support.tls import Tls
+from tests.support.web import OFFLINE, RunningPage, device, web_page
 
 _MOST, _ASKED, _PER_SIGN_IN = 200, 500, 20
 _KEPT = 1024 * 1024
@@ -88,7 +94,16 @@ def test_of_five_hundred_streams_two_hundred_are_kept_and_the_rest_refused_in_wo
     wait_until(lambda: page.do(lambda: page.parts.streams.open) == 0, "their places are free", timeout=60)
 
 
-def test_a_browser_that_does_not_read_costs_one_answer_and_holds_nobody_up(page: RunningPage) -> None:
+@pytest.fixture
+def patient(tls: Tls) -> Iterator[RunningPage]:
+    """A page that does not close who reads nothing: what such a browser costs is seen while it is there."""
+    page = RunningPage(web_page(tls), limits=Limits(open=400, stalled_within=10_000))
+    with contextlib.closing(page):
+        yield page
+
+
+def test_a_browser_that_does_not_read_costs_one_answer_and_holds_nobody_up(patient: RunningPage) -> None:
+    page = patient
     cookie = page.cookie()[COOKIE]
 
     def all_change(turn: int) -> None:

@@ -134,14 +134,15 @@ def test_beyond_the_limit_a_stream_is_refused_in_words_and_a_place_becomes_free(
     page = RunningPage(web_page(tls, most_streams=2))
     try:
         with stream(page, "/events/tail", page.cookie()):
-            with stream(page, "/events/now", page.cookie()), httpx.Client(verify=False, cookies=page.cookie()) as third:
+            others = page.cookie(subject="user-2"), page.cookie(subject="user-3")
+            with stream(page, "/events/now", others[0]), httpx.Client(verify=False, cookies=others[1]) as third:
                 refused = third.get(f"{page.url}/events/now")
                 assert refused.status_code == 429
                 assert "2 pages are kept up to date already" in refused.text
             wait_until(
                 lambda: page.do(lambda: page.parts.streams.open), "one stream", timeout=60, until=lambda n: n == 1
             )
-            with stream(page, "/events/now", page.cookie()) as read:
+            with stream(page, "/events/now", others[0]) as read:
                 assert "Now" in until(read, "screen")[2]
     finally:
         page.close()
@@ -157,6 +158,20 @@ def test_one_sign_in_holds_no_more_than_its_share(page: RunningPage) -> None:
         return page.parts.streams.open
 
     assert page.do(greedy) == 20
+
+
+def test_one_user_holds_no_more_than_half_however_often_signed_in(page: RunningPage) -> None:
+    def greedy() -> int:
+        begun = [page.parts.sessions.begin("user", "", time.time() + 60)[1] for _ in range(10)]
+        for number in range(100):
+            page.parts.streams.acquire(begun[number % len(begun)])
+        with pytest.raises(TooMany, match="100 of your pages"):
+            page.parts.streams.acquire(begun[0])
+        _, other = page.parts.sessions.begin("other", "", time.time() + 60)
+        page.parts.streams.acquire(other)
+        return page.parts.streams.open
+
+    assert page.do(greedy) == 101
 
 
 def test_a_number_that_nobody_gave_counts_as_none(page: RunningPage) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from fleet.contract.limits import MAX_WORKLOADS_SHOWN
 from fleet.contract.objects import ContainerStatus, WorkloadStatus
-from fleet.contract.printable import one_line
+from fleet.contract.printable import one_line, shortened
 from fleet.contract.wire import Desired, DeviceState, Phase
 from fleet.operator.new_condition import NewCondition
 from fleet.operator.reconcile.secrets import SecretProblem
@@ -40,13 +40,12 @@ def shown_workloads(
 ) -> tuple[WorkloadStatus, ...]:
     """The deployments of a device, those in trouble first; as many as there is room for.
 
-    `since` moves when the generation, the phase or the reason does. `problems` are those whose secrets cannot be sealed
-    for it: what it has of them goes on.
+    `problems` are those whose secrets cannot be sealed for it: what it has of them goes on.
     """
     before = {one.name: one for one in old}
     statuses = {name: _shown(name, desired, states.get(name)) for name, desired in wanted.items()}
     statuses |= {name: _with_problem(name, problem, statuses.get(name)) for name, problem in problems.items()}
-    found = [_since(one, before.get(one.name), now) for one in statuses.values()]
+    found = [with_since(one, before.get(one.name), now) for one in statuses.values()]
     found.sort(key=lambda one: (not one.troubled, one.name))
     found = _with_room_for_containers(found)
     if len(found) <= _FEW:
@@ -80,7 +79,7 @@ def _shown(name: str, desired: Desired, state: DeviceState | None) -> WorkloadSt
 
 def as_told(name: str, state: DeviceState) -> WorkloadStatus:
     """What a device said of a deployment, as a status has it; `since` is empty."""
-    message = one_line(state.message)[:_MESSAGE]
+    message = shortened(one_line(state.message), _MESSAGE)
     image = one_line(known_as(state.image_id, *state.image_digests))[:_IMAGE]
     containers = tuple(
         ContainerStatus(one_line(one.name), one.phase.value, one.reason.value) for one in state.containers
@@ -92,10 +91,11 @@ def as_told(name: str, state: DeviceState) -> WorkloadStatus:
 
 def _with_problem(name: str, problem: SecretProblem, shown: WorkloadStatus | None) -> WorkloadStatus:
     one = shown or WorkloadStatus(name, 0, Phase.FAILED.value, "")
-    return msgspec.structs.replace(one, reason=problem.reason, message=one_line(problem.message)[:_MESSAGE])
+    return msgspec.structs.replace(one, reason=problem.reason, message=shortened(one_line(problem.message), _MESSAGE))
 
 
-def _since(one: WorkloadStatus, before: WorkloadStatus | None, now: float) -> WorkloadStatus:
+def with_since(one: WorkloadStatus, before: WorkloadStatus | None, now: float) -> WorkloadStatus:
+    """The status with the time since when it is so: it moves when the generation, the phase or the reason does."""
     same = before is not None and _standing(before) == _standing(one)
     return msgspec.structs.replace(one, since=before.since if before is not None and same else timestamp(now))
 

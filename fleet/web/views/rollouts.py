@@ -20,7 +20,10 @@ _NAMED = 6
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """A deployment that is not where it should be. `more` blockers are not named."""
+    """A deployment that is not where it should be. `more` blockers are not named.
+
+    A rollout that goes on waits for its blockers. One that has ended, in failure, waits for nobody.
+    """
 
     name: str
     ready: int
@@ -32,6 +35,7 @@ class Rollout(msgspec.Struct, frozen=True):
     message: str
     since: str
     halted: bool
+    goes_on: bool
     blockers: tuple[Blocker, ...]
     more: int
     command: str
@@ -63,6 +67,7 @@ def unreadable_rollout(item: Unreadable, namespace: str) -> Rollout:
         message=trouble.message,
         since=item.since,
         halted=False,
+        goes_on=False,
         blockers=(),
         more=0,
         command=describe(objects.DEPLOYMENTS, item.name, namespace),
@@ -93,6 +98,7 @@ def _rollout(item: Deployment, known: Blockers, namespace: str) -> Rollout:
         message=one_line(message),
         since=since,
         halted=item.current and progress is not None and progress.reason == "Halted",
+        goes_on=not item.current or progress is None or progress.status == "True",
         blockers=blockers,
         more=more,
         command=for_deployment(item.metadata.name, namespace)[0],

@@ -20,10 +20,10 @@ from fleet.contract.buckets import (
 )
 from fleet.contract.errors import NotFound
 from fleet.contract.machine_keys import KeyOrder, offer_id
-from fleet.contract.wire import DeviceInfo, Heartbeat, Identity, IdentityState, decode
+from fleet.contract.wire import DeviceInfo, Heartbeat, Identity, IdentityState, T, decode
 from fleet.identity.zitadel import Zitadel
 from fleet.install.secrets import APP_PASSWORD, CONTROL_PASSWORD, SYSTEM_PASSWORD
-from fleet.nats.bus import Bus, Entry
+from fleet.nats.bus import KV, Bus, Entry
 from fleet.rotation.devices.decide import Seen, Step
 from fleet.rotation.ground import Installed
 from fleet.rotation.look import Connz
@@ -34,7 +34,7 @@ _OPEN = 0
 """The numeric state of connections that are open, in a CONNZ request."""
 
 
-class _Reports(msgspec.Struct, frozen=True):
+class Reports(msgspec.Struct, frozen=True):
     """What NATS has of all devices."""
 
     beats: Mapping[str, Entry[Heartbeat]]
@@ -65,7 +65,7 @@ class Ground:
         Raises:
             FleetError: NATS or the provider does not answer.
         """
-        reports = self._installed.run(APP_PASSWORD, APP_USER, _read_reports)
+        reports = self._installed.run(APP_PASSWORD, APP_USER, lambda bus: read_reports(bus, devices))
         registry = self._installed.run(CONTROL_PASSWORD, CONTROL_USER, _registry)
         return {device: self._seen(device, reports, registry) for device in devices}
 
@@ -113,7 +113,7 @@ class Ground:
             time.sleep(_INTERVAL)
         self._installed.run(SYSTEM_PASSWORD, SYSTEM_USER, lambda bus: _end_sessions(bus, device))
 
-    def _seen(self, device: str, reports: _Reports, registry: Mapping[str, Identity]) -> Seen:
+    def _seen(self, device: str, reports: Reports, registry: Mapping[str, Identity]) -> Seen:
         beat, info, order = reports.beats.get(device), reports.infos.get(device), reports.orders.get(device)
         offered = info.value.offered_key if info else ""
         self._public[device] = offered
@@ -139,15 +139,23 @@ class Ground:
         self._installed.run(APP_PASSWORD, APP_USER, lambda bus: bus.kv(KEY_ORDER).put(device, order))
 
 
-async def _read_reports(bus: Bus) -> _Reports:
-    beats = await bus.kv(DEVICE_HEARTBEAT).read_all()
-    infos = await bus.kv(DEVICE_INFO).read_all()
-    orders = await bus.kv(KEY_ORDER).read_all()
-    return _Reports(
-        {one.key: one for one in beats if isinstance(one, Entry)},
-        {one.key: one for one in infos if isinstance(one, Entry)},
-        {one.key: one for one in orders if isinstance(one, Entry)},
+async def read_reports(bus: Bus, devices: Sequence[str]) -> Reports:
+    """What these devices report and were ordered, and others."""
+    return Reports(
+        await _entries(bus.kv(DEVICE_HEARTBEAT), devices),
+        await _entries(bus.kv(DEVICE_INFO), devices),
+        await _entries(bus.kv(KEY_ORDER), ()),  # few have one, and only this command writes them
     )
+
+
+async def _entries(kv: KV[T], devices: Sequence[str]) -> dict[str, Entry[T]]:
+    found = {one.key: one for one in await kv.read_all() if isinstance(one, Entry)}
+    # A key that is written over while all are read can be missed; devices write all the time.
+    for device in (one for one in devices if one not in found):
+        entry = await kv.get(device)
+        if isinstance(entry, Entry):
+            found[device] = entry
+    return found
 
 
 async def _registry(bus: Bus) -> dict[str, Identity]:

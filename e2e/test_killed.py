@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Set
-from pathlib import Path
 
 import pytest
 
 from fleet.contract.buckets import DEVICE_HEARTBEAT
 from harness.devices import Killable
 from harness.errors import HarnessError
-from harness.probes.kube import KubeProbe
-from harness.probes.nats import NatsProbe
 from harness.pytest_plugin.fixtures.scenario import Play
 from harness.scenario.scenario import Scenario, Step
 from harness.scenario.setup import is_online
@@ -34,9 +31,9 @@ def test_a_server_part_killed_before_every_step(play: Play, world: World, compon
         if component != "nats" or step.title not in LOOKS:
             world.kill(component)
             return
-        with contextlib.closing(Heartbeats(world, world.devices().keys() - before)) as heartbeats:
-            world.kill(component)
-            heartbeats.await_new()
+        heartbeats = Heartbeats(world, world.devices().keys() - before)
+        world.kill(component)
+        heartbeats.await_new()
 
     play(scenario, before_each=kill)
 
@@ -49,9 +46,8 @@ class Heartbeats:
     """The latest heartbeats of those of some devices that are online."""
 
     def __init__(self, world: World, names: Set[str]) -> None:
+        self._world = world
         self._names = names
-        self._kube = KubeProbe(Path(world.env["KUBECONFIG"]), world.namespace)
-        self._nats = NatsProbe(world.nats_login)
         self._before = {name: self._latest(name) for name in self._online()}
 
     def await_new(self) -> None:
@@ -63,17 +59,12 @@ class Heartbeats:
 
         wait_until(missing, "every device is heard again", timeout=60, until=lambda names: not names)
 
-    def close(self) -> None:
-        """End the probes."""
-        self._nats.close()
-        self._kube.close()
-
     def _online(self) -> set[str]:
-        return {item.metadata.name for item in self._kube.devices() if is_online(item)} & self._names
+        return {item.metadata.name for item in self._world.kube.devices() if is_online(item)} & self._names
 
     def _latest(self, name: str) -> tuple[str, int] | None:
         with contextlib.suppress(HarnessError):  # NATS is not back yet
-            beat = self._nats.get(DEVICE_HEARTBEAT, name)
+            beat = self._world.nats.get(DEVICE_HEARTBEAT, name)
             return (beat.instance_id, beat.sequence) if beat else None
         return None
 

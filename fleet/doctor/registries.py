@@ -16,14 +16,12 @@ from fleet.contract.logins import login_ends, registry_login
 from fleet.contract.objects import FleetDeployment
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, SEALABLE_LABEL, RegistryLogin
 from fleet.doctor.findings import Worrying
-from fleet.doctor.registry_tokens import challenges, token_for, token_server
+from fleet.doctor.registry_tokens import REFUSED, WITHIN, challenges, token_for, token_server
 
 if TYPE_CHECKING:
     from fleet.kube.client import KubeClient
     from fleet.topology.capabilities import Json
 
-_WITHIN = 10.0
-_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _MANIFESTS = ", ".join(
     (
         "application/vnd.oci.image.index.v1+json",
@@ -105,7 +103,7 @@ def _look(registry: str, login: RegistryLogin | None, images: Sequence[str], now
             _try_tokens(registry, offered["bearer"], login, images)
         elif "basic" in offered:
             answer = _asked(registry, auth=httpx.BasicAuth(login.username, login.password))
-            if answer.status_code in _REFUSED:
+            if answer.status_code in REFUSED:
                 raise NotPermitted(
                     f"the registry {registry} refuses the login of the Secret {login.secret}",
                     next_step="put the present password into that Secret; devices take it within seconds",
@@ -126,7 +124,7 @@ def _try_tokens(registry: str, parameters: Mapping[str, str], login: RegistryLog
         headers = {"Authorization": f"Bearer {token}", "Accept": _MANIFESTS}
         # No layer is asked for, and what registries count as a pull is a GET.
         answer = _asked(registry, f"{repository}/manifests/{version}", method="HEAD", headers=headers)
-        if answer.status_code in _REFUSED:
+        if answer.status_code in REFUSED:
             raise NotPermitted(
                 f"the login of the Secret {login.secret} may not pull {repository} from the registry {registry}",
                 next_step="give that user the right to pull it there, or name another Secret",
@@ -164,7 +162,7 @@ def _asked(
     address = HUB_ADDRESS if registry == DOCKER_HUB else registry
     url = f"https://{address}/v2/{path}"
     try:
-        with httpx.stream(method, url, auth=auth, headers=headers, timeout=_WITHIN) as answer:
+        with httpx.stream(method, url, auth=auth, headers=headers, timeout=WITHIN) as answer:
             return answer
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         why = str(error) or type(error).__name__

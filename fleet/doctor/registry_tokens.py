@@ -20,12 +20,13 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
 from fleet.doctor.findings import Worrying
 
-_WITHIN = 10.0
+WITHIN = 10.0
 """Seconds for each step of a request."""
 _LONGEST_ANSWER = 1024 * 1024
 """Bytes of a token server's answer."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]*)(?:\s+(.*))?", re.DOTALL)
-_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+"""How a registry or a token server answers a login that it does not take."""
 _CLIENT = "fleet-doctor"
 
 
@@ -98,7 +99,7 @@ def token_for(server: TokenServer, login: RegistryLogin, repository: str) -> str
     """
     asks = {"scope": f"repository:{repository}:pull"} | ({"service": server.service} if server.service else {})
     status, body = _identity_token(server, login, asks) if login.identity_token else _password(server, login, asks)
-    if status in _REFUSED or (login.identity_token and status == HTTPStatus.BAD_REQUEST):
+    if status in REFUSED or (login.identity_token and status == HTTPStatus.BAD_REQUEST):
         raise NotPermitted(
             f"the token server {server.host} of the registry {server.registry} refuses the login of the Secret "
             f"{login.secret}",
@@ -134,7 +135,7 @@ def _identity_token(server: TokenServer, login: RegistryLogin, asks: Mapping[str
 def _ask(server: TokenServer, request: httpx.Request, auth: httpx.BasicAuth | None) -> tuple[int, bytes]:
     """The status and the body of the answer, as much of it as is wanted."""
     try:
-        with httpx.Client(timeout=_WITHIN) as client:
+        with httpx.Client(timeout=WITHIN) as client:
             answer = client.send(request, auth=auth, stream=True)
             body = b""
             for piece in answer.iter_bytes():

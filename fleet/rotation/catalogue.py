@@ -136,7 +136,10 @@ def _route_passwords(in_use: InUse, _: Versions) -> tuple[Mapping[str, frozenset
 
 
 def _provider(in_use: InUse, versions: Versions) -> tuple[Mapping[str, frozenset[str]], Mapping[str, str]]:
-    """Zitadel and Postgres show the key to whoever trusts the authority; a password in Postgres is one at a time."""
+    """Which version each part uses.
+
+    No part accepts two versions. Whoever trusts the authority accepts any key, and a user of Postgres has one password.
+    """
     standing = in_use.provider.items()
     return {}, {name: versions.current if how is Standing.CURRENT else _OTHER for name, how in standing}
 

@@ -99,22 +99,21 @@ class SignIn:
         login = self.logins.find(cookie)
         by_script = "text/html" not in request.headers.get("accept", "")
         if login is None or login.error is not None:
-            return JSONResponse({"state": "failed"}) if by_script else RedirectResponse("/sign-in", status_code=303)
+            return _state({"state": "failed"}, "/sign-in", by_script=by_script)
         if not login.token:
-            return JSONResponse({"state": "waiting"}) if by_script else RedirectResponse("/sign-in", status_code=303)
+            return _state({"state": "waiting"}, "/sign-in", by_script=by_script)
         try:
             async with login.opening:
                 login.opened = login.opened or await self._open(login.token)
         except Unreachable as error:
             # The approval counts once the provider's keys can be had.
             self._provider_said(error)
-            return JSONResponse({"state": "waiting"}) if by_script else RedirectResponse("/sign-in", status_code=303)
+            return _state({"state": "waiting"}, "/sign-in", by_script=by_script)
         except FleetError as error:
             login.error = error
-            return JSONResponse({"state": "failed"}) if by_script else RedirectResponse("/sign-in", status_code=303)
+            return _state({"state": "failed"}, "/sign-in", by_script=by_script)
         self.logins.remove_later(cookie)
-        done = {"state": "done", "to": login.to}
-        response = JSONResponse(done) if by_script else RedirectResponse(login.to, status_code=303)
+        response = _state({"state": "done", "to": login.to}, login.to, by_script=by_script)
         self._signed_in(request, response, login.opened)
         return response
 
@@ -205,6 +204,11 @@ class SignIn:
             to="" if to == HOME else f"to={quote(to, safe='')}",
         )
         return HTMLResponse(text, status_code=status)
+
+
+def _state(state: dict[str, str], to: str, *, by_script: bool) -> Response:
+    """Where a sign-in stands: a browser without scripts goes on to a screen, which says so."""
+    return JSONResponse(state) if by_script else RedirectResponse(to, status_code=303)
 
 
 def _same(one: str, other: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 import structlog
@@ -22,6 +21,7 @@ from fleet.contract.states import DeviceStates, read_state
 from fleet.contract.wire import DeviceInfo
 from fleet.operator.objects import parse
 from fleet.operator.reconcile.workloads import as_told, with_since
+from fleet.operator.status import timestamp
 from fleet.web.changes import (
     Change,
     comparable_state,
@@ -171,7 +171,7 @@ class Store:
 
     def _put_unreadable(self, kind: str, name: str, why: str, before: Unreadable | None) -> list[Change]:
         """An object that is there and cannot be read is shown by its name; what was read of it before is not so."""
-        since = before.since if before else datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = before.since if before else timestamp(self.now())
         found = self.unreadable[kind][name] = Unreadable(name, one_line(why), since)
         if kind == "Device":
             self._forget_device(name)

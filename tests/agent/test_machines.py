@@ -79,45 +79,45 @@ def test_where_emulators_are_not_listed_it_is_not_known_unless_the_kernel_can_ha
     assert runs(HERE, HERE) is True
 
 
-def test_where_that_is_not_known_what_runs_is_not_replaced_and_what_is_new_is_tried(stage: Stage, binfmt: Path) -> None:
-    (binfmt / "status").unlink()
+def foreign_workload(stage: Stage) -> Container:
+    """A workload whose image is made for another machine; the engine has it."""
     own = own_busybox()
     stage.raw.load(busybox_archive(FOREIGN, page=b"foreign\n", of=Busybox(own.program, own.applets, ELSEWHERE)))
-    foreign = Container(image=FOREIGN, command=("sleep", "2000000"))
+    return Container(image=FOREIGN, command=("sleep", "2000000"))
+
+
+async def replaces_nothing(stage: Stage, foreign: Container, why: str = "") -> None:
+    """What runs stays as it is when such a workload is ordered, which is refused."""
+    await stage.deploy("web", STAYS)
+    await stage.until("web", Phase.RUNNING, Reason.STARTED)
+    before = (await stage.containers())["web"]
+    await stage.deploy("web", foreign, generation=2)
+    state = await stage.until("web", Phase.FAILED, Reason.WRONG_PLATFORM, generation=2)
+    assert state.message == f"its image is made for {ELSEWHERE}, and this device is {HERE}{why}"
+    after = (await stage.containers())["web"]
+    assert (after.id, after.state.started_at) == (before.id, before.state.started_at)
+
+
+def test_where_that_is_not_known_what_runs_is_not_replaced_and_what_is_new_is_tried(stage: Stage, binfmt: Path) -> None:
+    (binfmt / "status").unlink()
+    foreign = foreign_workload(stage)
 
     async def body() -> None:
         async with stage.agent():
             await stage.deploy("new", foreign)
             await stage.until("new", Phase.RUNNING, Reason.STARTED)
-            await stage.deploy("web", STAYS)
-            await stage.until("web", Phase.RUNNING, Reason.STARTED)
-            before = (await stage.containers())["web"]
-            await stage.deploy("web", foreign, generation=2)
-            state = await stage.until("web", Phase.FAILED, Reason.WRONG_PLATFORM, generation=2)
-            assert state.message == f"its image is made for {ELSEWHERE}, and this device is {HERE}{machines.UNKNOWN}"
-            after = (await stage.containers())["web"]
-            assert (after.id, after.state.started_at) == (before.id, before.state.started_at)
+            await replaces_nothing(stage, foreign, why=machines.UNKNOWN)
 
     stage.play(body)
 
 
 def test_an_image_for_another_machine_replaces_nothing(stage: Stage, binfmt: Path) -> None:
     """It is reported before anything is stopped. Once the kernel can emulate that machine, it is tried."""
-    own = own_busybox()
-    archive = busybox_archive(FOREIGN, page=b"foreign\n", of=Busybox(own.program, own.applets, ELSEWHERE))
-    stage.raw.load(archive)
-    foreign = Container(image=FOREIGN, command=("sleep", "2000000"))
+    foreign = foreign_workload(stage)
 
     async def body() -> None:
         async with stage.agent():
-            await stage.deploy("web", STAYS)
-            await stage.until("web", Phase.RUNNING, Reason.STARTED)
-            before = (await stage.containers())["web"]
-            await stage.deploy("web", foreign, generation=2)
-            state = await stage.until("web", Phase.FAILED, Reason.WRONG_PLATFORM, generation=2)
-            assert state.message == f"its image is made for {ELSEWHERE}, and this device is {HERE}"
-            after = (await stage.containers())["web"]
-            assert (after.id, after.state.started_at) == (before.id, before.state.started_at)
+            await replaces_nothing(stage, foreign)
             (binfmt / "qemu-it").write_text(HANDLER.format(magic=S390X))
             await stage.deploy("web", msgspec.structs.replace(foreign, env={"A": "1"}), generation=3)
             await stage.until("web", Phase.RUNNING, Reason.STARTED, generation=3)

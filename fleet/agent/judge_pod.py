@@ -54,6 +54,14 @@ def judge_pod(
     return msgspec.structs.replace(found, restarts=restarts, containers=each)
 
 
+def gone_back(back: Problem, failures: Mapping[str, Problem]) -> Problem:
+    """What is to be said of an order that was rolled back, and of containers before it that fail, by their names."""
+    if not failures:
+        return back
+    name, failure = min(failures.items())
+    return Problem(failure.reason, f"{name}: {failure.message}; the device had gone back to it: {back.message}")
+
+
 def _of(now: View, name: str, busy: tuple[Reason, str] | None, failure: Problem | None) -> Verdict:
     if failure is not None:
         return pulled_again(busy, failure) or failed(failure)

@@ -17,7 +17,7 @@ import structlog
 from fleet.agent.answers import EngineDown, EngineRefused, EngineSilent
 from fleet.agent.desired_state import Deployment, DesiredState
 from fleet.agent.judge import CRASHES, judge
-from fleet.agent.judge_pod import judge_pod
+from fleet.agent.judge_pod import gone_back, judge_pod
 from fleet.agent.observe import Observer
 from fleet.agent.pods import looks_again_in, may_begin, next_actions, stands_alone
 from fleet.agent.problems import Problem, Waits, WentBack
@@ -286,7 +286,9 @@ class Manager:
     ) -> DeviceState:
         stages = {one: (work.stage, work.how_far) for one, work in self._busy.items() if _deployment(one) == name}
         failures = {one: failure.problem for one, failure in self._failures.items() if _deployment(one) == name}
-        whole = met.get(name) or failures.pop(name, None) or self._rollbacks.problem(name, desired)
+        whole = met.get(name) or failures.pop(name, None)
+        if whole is None and (back := self._rollbacks.problem(name, desired)) is not None:
+            whole = gone_back(back, {_container(one): failure for one, failure in failures.items() if failure})
         try:
             if stands_alone(desired.workload, containers):
                 return judge(desired, containers, busy=stages.get(name), failure=whole, unsaved=self.unsaved)

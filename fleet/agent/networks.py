@@ -55,7 +55,7 @@ async def ensure_network(engine: Engine, name: str, labels: Mapping[str, str]) -
         EngineDown: the engine does not answer.
         EngineRefused: it has no room for another network.
     """
-    found = await _find(engine, name)
+    found = await find_network(engine, name)
     if found is not None:
         return found
     draft = f"{name}.draft"
@@ -102,7 +102,8 @@ def addresses(network: Network, names: Sequence[str]) -> dict[str, str]:
     return {name: str(subnet[_FIRST + place]) for place, name in enumerate(names)}
 
 
-async def _find(engine: Engine, name: str) -> Network | None:
+async def find_network(engine: Engine, name: str) -> Network | None:
+    """The network of the name, if there is one."""
     answer = await engine.call("GET", f"/networks/{name}", f"look at network {name}", good=(200, _GONE))
     return None if answer.is_error else parse(answer, Network)
 
@@ -111,7 +112,7 @@ async def _made(engine: Engine, name: str, labels: Mapping[str, str], ranges: Ma
     body = {"Name": name, "CheckDuplicate": True, "Labels": labels, **({"IPAM": ranges} if ranges else {})}
     doing = f"create network {name}"
     await engine.call("POST", "/networks/create", doing, body=msgspec.json.encode(body), good=(200, 201))
-    made = await _find(engine, name)
+    made = await find_network(engine, name)
     if made is None:
         raise EngineRefused(doing, _GONE, "it went at once")
     return made

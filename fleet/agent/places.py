@@ -9,7 +9,7 @@ import msgspec
 
 from fleet.agent.creation import Where
 from fleet.agent.engine import Engine
-from fleet.agent.networks import NoRoom, addresses, ensure_network
+from fleet.agent.networks import NoRoom, addresses, ensure_network, find_network
 from fleet.agent.problems import Problem
 from fleet.agent.reconcile import Start
 from fleet.agent.sealing import Unopened
@@ -101,3 +101,17 @@ class Places:
             return False
         where = await self.of(deployment, workload)
         return where.addresses.get(workload.name) != address or network not in {"", where.network_id}
+
+    async def explained(self, deployment: str, action: Start, problem: Problem) -> Problem:
+        """Why a container does not start. One from before a rollback cannot be made anew for another network."""
+        made_for = action.place[0]
+        if action.workload is not None or not made_for:
+            return problem
+        there = await find_network(self._engine, network_name(self._device, deployment))
+        if there is not None and there.id == made_for:
+            return problem
+        return Problem(
+            Reason.ENGINE_ERROR,
+            "it ran before, and cannot run again: its network was removed on the device (docker network prune), and "
+            "the device does not know any more what it was made of; order the deployment anew",
+        )

@@ -222,7 +222,7 @@ def _go_on(deployment: str, seen: View, containers: Sequence[Observed]) -> dict[
         latest = max(there, key=lambda one: (LIFE.get(one.status, 0), one.id), default=None)
         wanted = seen.wanted.get(name)
         if latest is not None and (latest.resumes or (wanted is not None and must_start(wanted.restart, latest))):
-            found[unit_of(deployment, name)] = Start(latest.id, member=name)
+            found[unit_of(deployment, name)] = Start(latest.id, member=name, place=latest.place)
     return found
 
 

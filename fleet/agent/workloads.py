@@ -250,7 +250,7 @@ class Workloads:
         """What ran before its replacement runs again; what cannot be started goes."""
         back = (*action.aside, *_pair(action))
         if not back:
-            return problem
+            return await self._places.explained(deployment, action, problem)
         lost = await self._places.restore_secrets(deployment, [one for one, _ in back])
         try:
             for one, _ in back:

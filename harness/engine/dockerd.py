@@ -47,12 +47,13 @@ def why_not() -> EngineUnavailable | None:
 
 
 @contextlib.contextmanager
-def dockerd(root: Path, trusts: Path | None = None) -> Generator[Path]:
+def dockerd(root: Path, trusts: Path | None = None, mirror: str = "") -> Generator[Path]:
     """A fresh daemon with its data below `root`, for the length of a `with`; yields its socket.
 
     Args:
         root: A folder of its own.
         trusts: Certificates (PEM) that registries are checked by, instead of the machine's.
+        mirror: The URL of a mirror of Docker Hub; empty for none.
 
     Raises:
         EngineUnavailable: it cannot run here; the message says what to install.
@@ -67,7 +68,7 @@ def dockerd(root: Path, trusts: Path | None = None) -> Generator[Path]:
     with _slot() as slot, contextlib.closing(client):
         bridge = _bridge(slot)
         cgroup = f"fleet-engine-{slot}"
-        argv = _argv(root, listens, bridge, cgroup)
+        argv = [*_argv(root, listens, bridge, cgroup), *(("--registry-mirror", mirror) if mirror else ())]
         env = {**os.environ, "FLEET_WORLD": str(root), "TMPDIR": str(root), **trusting(trusts)}
         try:
             log = root / "dockerd.log"

@@ -43,12 +43,13 @@ def why_not() -> EngineUnavailable | None:
 
 
 @contextlib.contextmanager
-def podman(root: Path, trusts: Path | None = None) -> Generator[Path]:
+def podman(root: Path, trusts: Path | None = None, registries: Path | None = None) -> Generator[Path]:
     """A fresh service with its data below `root`, for the length of a `with`; yields its socket.
 
     Args:
         root: A folder of its own.
         trusts: Certificates (PEM) that registries are checked by, instead of the machine's.
+        registries: A file as containers-registries.conf(5), instead of the machine's.
 
     Raises:
         EngineUnavailable: it cannot run here; the message says what to install.
@@ -71,6 +72,7 @@ def podman(root: Path, trusts: Path | None = None) -> Generator[Path]:
         "TMPDIR": str(root),
         "CONTAINERS_CONF": str(root / "containers.conf"),
         **trusting(trusts),
+        **({"CONTAINERS_REGISTRIES_CONF": str(registries)} if registries else {}),
     }
     client = EngineClient(str(listens))
     with (

@@ -95,24 +95,24 @@ def real_engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngin
 
 
 @contextlib.contextmanager
-def own_engine(trusts: Path | None = None) -> Generator[FoundEngine]:
-    """A Docker daemon of our own; `trusts` as for `dockerd`.
+def own_engine(trusts: Path | None = None, mirror: str = "") -> Generator[FoundEngine]:
+    """A Docker daemon of our own; `trusts` and `mirror` as for `dockerd`.
 
     Raises:
         EngineUnavailable: it cannot run here; the message says what to install.
     """
-    with _folder() as root, dockerd.dockerd(root, trusts) as socket:
+    with _folder() as root, dockerd.dockerd(root, trusts, mirror) as socket:
         yield _prepared(str(socket), ", started for this run")
 
 
 @contextlib.contextmanager
-def podman_engine(trusts: Path | None = None) -> Generator[FoundEngine]:
-    """Debian's podman, of our own; `trusts` as for `podman`.
+def podman_engine(trusts: Path | None = None, registries: Path | None = None) -> Generator[FoundEngine]:
+    """Debian's podman, of our own; `trusts` and `registries` as for `podman`.
 
     Raises:
         EngineUnavailable: it cannot run here; the message says what to install.
     """
-    with _folder() as root, podman.podman(root, trusts) as socket:
+    with _folder() as root, podman.podman(root, trusts, registries) as socket:
         yield _prepared(str(socket), ", started for this run")
 
 

@@ -1,4 +1,4 @@
-"""Debian's `docker-registry` on this machine, which asks everybody for a password."""
+"""Debian's `docker-registry` on this machine, which asks everybody for a password, unless it is open to all."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _CONFIG = """\
 version: 0.1
 log: {{accesslog: {{disabled: false}}}}
 storage: {{filesystem: {{rootdirectory: "{root}/data"}}}}
-auth: {auth}
+{auth}
 http: {{addr: "{host}:{port}"{tls}}}
 """
-_PASSWORDS = '{{htpasswd: {{realm: fleet, path: "{root}/htpasswd"}}}}'
-_TOKENS = '{{token: {{realm: "{realm}", service: "{service}", issuer: "{issuer}", rootcertbundle: "{ca}"}}}}'
+_PASSWORDS = 'auth: {{htpasswd: {{realm: fleet, path: "{root}/htpasswd"}}}}'
+_TOKENS = 'auth: {{token: {{realm: "{realm}", service: "{service}", issuer: "{issuer}", rootcertbundle: "{ca}"}}}}'
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -133,9 +133,11 @@ class PrivateRegistry:
 
 @contextlib.contextmanager
 def private_registry(
-    root: Path, place: Place | None = None, tokens: Tokens | None = None
+    root: Path, place: Place | None = None, tokens: Tokens | None = None, *, is_open: bool = False
 ) -> Generator[PrivateRegistry]:
     """One on an address of this machine, with its data below `root`; with `tokens`, it takes these and no password.
+
+    One that `is_open` asks nobody for anything.
 
     Raises:
         BinaryMissing: `docker-registry` is not installed.
@@ -152,6 +154,7 @@ def private_registry(
         tls = f', tls: {{certificate: "{place.certificate}", key: "{place.key}"}}' if place.ca else ""
         (root / "htpasswd").write_text(_HTPASSWD)
         auth = _TOKENS.format(**msgspec.structs.asdict(tokens)) if tokens else _PASSWORDS.format(root=root)
+        auth = "" if is_open else auth
         (root / "config.yml").write_text(_CONFIG.format(root=root, host=host, port=port, tls=tls, auth=auth))
         argv, log = [program, "serve", str(root / "config.yml")], root / "registry.log"
         with running(argv, name="docker-registry", log=log, ready=lambda: port_answers(port, host)):

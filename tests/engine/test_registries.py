@@ -6,35 +6,39 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fleet.agent import engine as client
 from fleet.agent.answers import EngineRefused
 from fleet.agent.engine import Engine
-from fleet.agent.paths import AgentPaths
-from fleet.agent.problems import Problem
 from fleet.agent.pulls import AT_ONCE, OF_ONE_REGISTRY
-from fleet.agent.reconcile import Run
-from fleet.agent.sealing import Sealing
-from fleet.agent.workloads import Workloads
-from fleet.contract.containers import DEVICE_LABEL
-from fleet.contract.owner import Owner
-from fleet.contract.sealed import Contents, RegistryLogin, Sealed
-from fleet.contract.wire import Container2, Reason
-from fleet.sealing.box import seal
+from fleet.contract.sealed import RegistryLogin
+from fleet.contract.wire import Reason
 from harness.engine.client import EngineClient
 from harness.engine.select import VARIABLE, double_engine, engine, own_engine, podman_engine
 from harness.images import IMAGE
 from harness.images.private_registry import Place, PrivateRegistry, private_registry
 from harness.targets.certificates import Authority
 from tests.engine.lab import Lab
+from tests.engine.puller import device
 from tests.engine.registries import login_at, scripted_registry
 from tests.support.waiting import eventually
 
-DEPLOYMENT = "web"
+ELSEWHERE = "127.0.0.1:1"
+"""A registry that nobody reaches."""
+MIRRORED = """\
+[[registry]]
+location = "{}"
+[[registry.mirror]]
+location = "{}"
+insecure = true
+"""
+"""One registry of containers-registries.conf(5); `insecure`, because this mirror has no TLS."""
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +46,35 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
+    """A mirror that asks for the password."""
+    with private_registry(tmp_path_factory.mktemp("mirror")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def open_mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRegistry]:
+    with private_registry(tmp_path_factory.mktemp("open-mirror"), is_open=True) as found:
+        yield found
+
+
 @pytest.fixture(scope="module", params=["docker", "podman", "double"])
-def trusting(request: pytest.FixtureRequest, authority: Authority) -> Iterator[str]:
-    """The socket of an engine that trusts the private authority."""
-    kind = {"docker": own_engine, "podman": podman_engine, "double": double_engine}[request.param]
+def trusting(
+    request: pytest.FixtureRequest,
+    authority: Authority,
+    mirror: PrivateRegistry,
+    open_mirror: PrivateRegistry,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The socket of an engine that trusts the private authority; docker and podman have mirrors of other registries."""
+    registries = tmp_path_factory.mktemp("podman") / "registries.conf"
+    registries.write_text("".join(MIRRORED.format(one, open_mirror.address) for one in ("docker.io", ELSEWHERE)))
+    kind = {
+        "docker": partial(own_engine, mirror=f"http://{mirror.address}"),
+        "podman": partial(podman_engine, registries=registries),
+        "double": double_engine,
+    }[request.param]
     with kind(trusts=authority.certificate) as found:
         yield found.socket
 
@@ -156,52 +185,6 @@ REASONS = {
 }
 
 
-class Device:
-    """The hands of an agent on an engine: its own folder, and a container of ours that runs."""
-
-    def __init__(self, engine: Engine, lab: Lab, root: Path) -> None:
-        self._engine = engine
-        self._device = f"pi-{lab.mark}"
-        place = AgentPaths(root)
-        self._sealing = Sealing(place.sealing_key, self._device)
-        self.said: list[str] = []
-        self._hands = Workloads(engine, Owner(self._device, "here"), place, self._sealing)
-
-    async def order(
-        self, image: str, login: RegistryLogin | None = None, instead_of: str = "", deployment: str = DEPLOYMENT
-    ) -> Problem | None:
-        """Run an image, in the place of a container."""
-        sealed = None
-        if login is not None:
-            key = await self._sealing.key()
-            sealed = Sealed(key, "1", seal(Contents(login=login), key, self._device, deployment))
-        name = "registry" if login else ""
-        workload = Container2(image=image, command=("sleep", "1000000"), image_pull_secret=name)
-        action = Run(workload, (instead_of,) if instead_of else (), instead_of, sealed)
-        return await self._hands.carry_out(deployment, action, lambda _, how_far: self.said.append(how_far))
-
-    async def running(self) -> dict[str, str]:
-        """The device's containers that run, and since when."""
-        found = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
-        return {one.id: one.state.started_at for one in found if one.state.status == "running"}
-
-    async def remove(self) -> None:
-        for one in await self._engine.containers(f"{DEVICE_LABEL}={self._device}"):
-            await self._engine.remove(one.id)
-
-
-@contextlib.asynccontextmanager
-async def device(engine: Engine, lab: Lab, root: Path) -> AsyncGenerator[tuple[Device, str]]:
-    """A device with a container of ours that runs; it is removed after."""
-    made = Device(engine, lab, root)
-    try:
-        assert await made.order(IMAGE) is None
-        (running,) = await made.running()
-        yield made, running
-    finally:
-        await made.remove()
-
-
 @pytest.mark.parametrize("script", REASONS)
 def test_a_registry_that_fails_leaves_what_runs(
     lab: Lab, scripted: str, tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch
@@ -289,3 +272,36 @@ def test_a_login_is_asked_for_only_when_something_must_be_pulled(
             assert registry.asked_for(name) == asked
 
     lab.run(body)
+
+
+def test_docker_asks_its_mirror_for_what_is_on_docker_hub_with_the_login_of_the_deployment(
+    lab: Lab, mirror: PrivateRegistry
+) -> None:
+    if not lab.is_docker:
+        return
+    name = f"library/{secrets.token_hex(4)}"
+    mirror.push(name)
+
+    async def body(engine: Engine) -> None:
+        image = f"docker.io/{name}:1"
+        await engine.pull(image, "", msgspec.structs.replace(login_at(mirror), server="docker.io"))
+        assert await engine.has_image(image)
+
+    lab.run(body)
+    assert mirror.asked_for(name)
+
+
+@pytest.mark.parametrize("registry", ["docker.io", ELSEWHERE])
+def test_podman_asks_its_mirror_of_any_registry(lab: Lab, open_mirror: PrivateRegistry, registry: str) -> None:
+    if not lab.is_podman:
+        return
+    name = f"library/{secrets.token_hex(4)}"
+    open_mirror.push(name)
+
+    async def body(engine: Engine) -> None:
+        image = f"{registry}/{name}:1"
+        await engine.pull(image, "", None)
+        assert await engine.has_image(image)
+
+    lab.run(body)
+    assert open_mirror.asked_for(name)

@@ -26,14 +26,12 @@ from fleet.web.pages import Pages
 from fleet.web.sessions import COOKIE, Session, Sessions
 from fleet.web.signin import SignIn
 from fleet.web.store import Store
-from fleet.web.streams import Feed, RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
+from fleet.web.streams import FROM_THE_NEWEST, Feed, RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
 
 STATIC = Path(__file__).parent / "static"
 _SCREENS = {"now": "Now", "devices": "Devices", "deployments": "Deployments", "tail": "Tail"}
 _WAYS_ON = (("/devices", "All devices"), ("/deployments", "All deployments"))
 """Where to go on from an object that is not there."""
-_TAIL_BEGINS = 200
-"""Lines that a new tail begins with."""
 
 Shown = Callable[[Request, Session], Awaitable[Response]]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -147,8 +145,7 @@ class Routes:
         known = self._store
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if kind == "tail" and not name:
-            begin = self._streams.resume_from(last, max(0, known.tail.last - _TAIL_BEGINS))
-            return TailFeed(known, begin), lambda: known.tail.last
+            return TailFeed(known, self._streams.resume_from(last, FROM_THE_NEWEST)), lambda: known.tail.last
         if kind == "devices" and not name:
             return RowsFeed(known, self._streams.resume_from(last, 0)), lambda: known.version
         if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment"} and name):

@@ -216,11 +216,12 @@ class Store:
         self.sources.record_activity(NATS)
         before = {one.name: one for one in self.workloads(name)}
         found: list[WorkloadStatus] = []
+        unreadable: list[str] = []
         for deployment, raw in states.states.items():
             try:
                 state = read_state(deployment, raw)
             except InvalidInput as error:
-                self.tail.add(self.now(), "device-state", name, f"{deployment}: {error.what}")
+                unreadable.append(f"{deployment}: {error.what}")
                 continue
             one = as_told(deployment, state)
             known = before.get(deployment)
@@ -229,6 +230,9 @@ class Store:
                 self.tail.add(self.now(), "device-state", name, state_text(one))
         for gone in before.keys() - states.states.keys():
             self.tail.add(self.now(), "device-state", name, f"{gone} is gone")
+        if unreadable:  # one line, however many a device writes: they may be made up
+            number = f"{len(unreadable)} entries cannot be read, the first is " if len(unreadable) > 1 else ""
+            self.tail.add(self.now(), "device-state", name, f"{number}{unreadable[0]}")
         if name in self.devices:
             self.reported[name] = tuple(found)
             self._summarize(name)

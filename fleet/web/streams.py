@@ -29,6 +29,10 @@ _SESSION_CHECK_INTERVAL = 1.0
 """Seconds after which it is looked whether the session is still open."""
 _MAX_LINES = 300
 """Lines that one answer to a tail holds; more are left out, and counted."""
+FROM_THE_NEWEST = -1
+"""What a new tail has seen."""
+_TAIL_BEGINS = 200
+"""Lines that a new tail begins with."""
 _PER_SESSION = 20
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -94,13 +98,16 @@ class TailFeed:
     """The lines that came, and how many were left out."""
 
     def __init__(self, store: Store, seen: int) -> None:
-        """The page has every line up to the number `seen`."""
+        """The page has every line up to the number `seen`, or is new (`FROM_THE_NEWEST`)."""
         self._tail = store.tail
         self._seen = seen
 
     def next_events(self) -> list[Event]:
         """See `Feed`."""
-        lines, dropped = self._tail.since(self._seen, _MAX_LINES)
+        if self._seen == FROM_THE_NEWEST:
+            lines, dropped = self._tail.since(0, _TAIL_BEGINS)[0], 0
+        else:
+            lines, dropped = self._tail.since(self._seen, _MAX_LINES)
         self._seen = self._tail.last
         if not (lines or dropped):
             return []

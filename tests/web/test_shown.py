@@ -14,6 +14,7 @@ from fleet.contract.phases import ContainerState
 from fleet.contract.states import DeviceStates, gathered
 from fleet.contract.wire import DeviceState, Phase, Reason
 from fleet.web.source import KUBERNETES, NATS, PROVIDER
+from fleet.web.views.row import Row
 from tests.support.web import INFO, OFFLINE, ONLINE, RunningPage, condition, deployment, device, workload
 
 FAILED = condition("Ready", "False", "DevicesFailed", "pi-3: CrashLoop")
@@ -61,6 +62,38 @@ def test_troubles_are_grouped_the_newest_first(page: RunningPage, viewer: httpx.
     text = viewer.get("/").text
     assert text.index("NeverSeen") < text.index("HeartbeatMissed")
     assert "and 8 more" in text, "a group names a dozen"
+
+
+def test_a_group_offers_a_command_for_each_device_or_one_that_is_for_all(
+    page: RunningPage, viewer: httpx.Client
+) -> None:
+    crashes = [workload(name, "Restarting", "CrashLoop") for name in ("web", "cron")]
+    unknown = condition("Online", "Unknown", "NatsSilent")
+    page.show(
+        device("pi-1", workloads=crashes[:1]),
+        device("pi-2", workloads=crashes),
+        device("pi-3", unknown),
+        device("pi-4", unknown),
+    )
+    offered = re.findall(r'data-copy="([^"]+)"', viewer.get("/").text)
+    assert sorted(offered) == [
+        "fleet device logs pi-1 --deployment web",
+        "fleet device logs pi-2 --deployment cron",
+        "fleet device logs pi-2 --deployment web",
+        "fleet server status",
+    ]
+
+
+def test_the_list_says_since_when_what_is_wrong_is_so(page: RunningPage, viewer: httpx.Client) -> None:
+    """Not since when the device is online, unless nothing is wrong."""
+    crash = {**workload("web", "Restarting", "CrashLoop"), "since": "2026-11-29T12:30:00Z"}
+    page.show(device("pi-1"), device("pi-2", workloads=[crash]), device("pi-3", OFFLINE, workloads=[crash]))
+    rows = [Row(*row) for row in viewer.get("/devices.json").json()["rows"]]
+    assert [(row.trouble, row.since) for row in rows] == [
+        ("", "2026-11-29T12:00:00Z"),
+        ("CrashLoop", "2026-11-29T12:30:00Z"),
+        ("HeartbeatMissed, CrashLoop", "2026-11-29T11:58:00Z"),
+    ]
 
 
 def test_a_device_shows_its_reasons_and_the_exact_commands(trouble: RunningPage, viewer: httpx.Client) -> None:

@@ -21,16 +21,20 @@ _GROUPS = 60
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A device of a group."""
+    """A device of a group. `command` helps with what is wrong; empty where the group has one for all."""
 
     name: str
     about: str
     message: str
     since: str
+    command: str
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Devices with one reason at one site, the newest first. `more` are not named; `command` is for the newest."""
+    """Devices with one reason at one site, the newest first. `more` are not named.
+
+    `command` is the one that helps with all of them; empty where each has its own.
+    """
 
     reason: str
     site: str
@@ -99,11 +103,25 @@ def _groups(troubled: Iterable[Summary], namespace: str) -> list[Group]:
 def _group(reason: str, site: str, members: list[tuple[Summary, Trouble]], namespace: str) -> Group:
     ordered = sorted(members, key=lambda one: one[1].since, reverse=True)
     first = ordered[0][1]
-    named = tuple(
-        Member(one.row.name, trouble.about, one_line(trouble.message), trouble.since)
-        for one, trouble in ordered[:_SHOWN]
+    named = [_member(one, trouble, namespace) for one, trouble in ordered[:_SHOWN]]
+    commands = {one.command for one in named}
+    shared = commands.pop() if len(commands) == 1 else ""
+    if shared:
+        named = [msgspec.structs.replace(one, command="") for one in named]
+    return Group(
+        reason=one_line(reason),
+        site=site,
+        means=first.means,
+        next_step=first.next_step,
+        count=len(members),
+        newest=first.since,
+        members=tuple(named),
+        more=len(members) - len(named),
+        command=shared,
     )
-    more = len(members) - len(named)
-    logs = (first.workload,) if has_logs(first.workload, reason) else ()
-    command = for_device(ordered[0][0].row.name, (reason,), namespace, logs)[0]
-    return Group(one_line(reason), site, first.means, first.next_step, len(members), first.since, named, more, command)
+
+
+def _member(one: Summary, trouble: Trouble, namespace: str) -> Member:
+    logs = (trouble.workload,) if has_logs(trouble.workload, trouble.reason) else ()
+    command = for_device(one.row.name, (trouble.reason,), namespace, logs)[0]
+    return Member(one.row.name, trouble.about, one_line(trouble.message), trouble.since, command)

@@ -14,7 +14,10 @@ from fleet.web.views.trouble import UNREADABLE, Trouble, device_troubles, unread
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """One device, as it travels to the page. `online` is yes, no, unknown or revoked."""
+    """One device, as it travels to the page. `online` is yes, no, unknown or revoked.
+
+    `since` (RFC 3339) is of the first trouble; of a device without one it is of `reason`.
+    """
 
     name: str
     online: str
@@ -46,11 +49,12 @@ def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
     labels = labels_of(device)
     troubles = device_troubles(device, workloads)
     info = device.status.info
+    connected_since = online.last_transition_time if online else device.metadata.creation_timestamp
     row = Row(
         name=device.metadata.name,
         online=_online(device),
         reason=one_line(online.reason) if online else "NotYetSeen",
-        since=one_line(online.last_transition_time if online else device.metadata.creation_timestamp),
+        since=one_line(troubles[0].since if troubles else connected_since),
         version=one_line(str(info.agent_version)) if info else "",
         upgraded=one_line(upgraded.reason) if upgraded else "",
         deployments=device.status.deployments,

@@ -33,7 +33,7 @@ class Login(msgspec.Struct):
     """One sign-in. `token` is a secret, `error` what ended it; while both are empty it is under way.
 
     `opened` is the session that came of it: its cookie, a secret, and its end in Unix seconds. `to` is the screen that
-    was asked for, and `network` is where it was begun.
+    was asked for, and `network` is where it was begun. `unanswered` is why the provider did not answer the last question.
     """
 
     asked: Authorization | None
@@ -44,6 +44,7 @@ class Login(msgspec.Struct):
     verifier: str = ""
     token: str = ""
     error: FleetError | None = None
+    unanswered: str = ""
     opened: tuple[str, float] | None = None
     task: asyncio.Task[None] | None = None
     to: str = HOME
@@ -142,9 +143,11 @@ class Logins:
             await self._sleep(max(0.0, min(pause, deadline - self._now())))
             try:
                 login.token, interval = await self._provider.poll_device(asked, interval)
+                login.unanswered = ""
                 pause = interval
             except Unreachable as error:
                 log.warning("the sign-in waits", why=error.what)
+                login.unanswered = error.what
                 # RFC 8628, section 3.5, asks for that. It is over with the next answer: somebody waits.
                 pause = min(pause * 2, _LONGEST_PAUSE)
             except FleetError as error:

@@ -29,6 +29,9 @@ from fleet.web.viewer import Viewers
 log = structlog.get_logger()
 
 _RETURN = "/sign-in/return"
+_EARLY = "early"
+"""In the query of a sign-in's page: somebody said that the code is approved, and that is not known."""
+_WAITS = f"/sign-in?{_EARLY}=1"
 
 
 class SignIn:
@@ -69,7 +72,8 @@ class SignIn:
         if login is not None and login.error is not None:
             self.logins.forget(cookie)
             return self._shown(request, None, login.error, to)
-        return self._shown(request, login, None, to)
+        early = _EARLY in request.query_params and login is not None
+        return self._shown(request, login, _not_known(login) if early else None, to)
 
     async def _picture(self, request: Request) -> Response:
         login = self.logins.find(request.cookies.get(logins.COOKIE))
@@ -101,14 +105,15 @@ class SignIn:
         if login is None or login.error is not None:
             return _state({"state": "failed"}, "/sign-in", by_script=by_script)
         if not login.token:
-            return _state({"state": "waiting"}, "/sign-in", by_script=by_script)
+            return _state({"state": "waiting"}, _WAITS, by_script=by_script)
         try:
             async with login.opening:
                 login.opened = login.opened or await self._open(login.token)
         except Unreachable as error:
             # The approval counts once the provider's keys can be had.
             self._provider_said(error)
-            return _state({"state": "waiting"}, "/sign-in", by_script=by_script)
+            login.unanswered = error.what
+            return _state({"state": "waiting"}, _WAITS, by_script=by_script)
         except FleetError as error:
             login.error = error
             return _state({"state": "failed"}, "/sign-in", by_script=by_script)
@@ -209,6 +214,16 @@ class SignIn:
 def _state(state: dict[str, str], to: str, *, by_script: bool) -> Response:
     """Where a sign-in stands: a browser without scripts goes on to a screen, which says so."""
     return JSONResponse(state) if by_script else RedirectResponse(to, status_code=303)
+
+
+def _not_known(login: Login) -> FleetError:
+    """What to tell who says that the code is approved, while nothing says so."""
+    if login.unanswered:
+        return Unreachable(login.unanswered, next_step="wait, and try again: an approval counts once this is over")
+    return FleetError(
+        "the identity provider does not know your approval yet",
+        next_step="open the address below, and approve the code; if you just did, try again in a few seconds",
+    )
 
 
 def _same(one: str, other: str) -> bool:

@@ -64,6 +64,19 @@ def test_without_the_role_nobody_comes_in_and_the_role_is_named(environment: Sig
         assert "<h1>Now</h1>" in environment.sign_in(browser).text
 
 
+def test_who_says_too_early_that_the_code_is_approved_is_told_so(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
+        asked = browser.post("/sign-in/device").text
+        early = browser.post("/sign-in/check").text
+        assert "does not know your approval yet" in early
+        assert "Next: Open the address below, and approve the code" in early
+        assert re.findall('id="code">([^<]+)<', early) == re.findall('id="code">([^<]+)<', asked), "the same code"
+        assert "does not know" not in browser.get("/sign-in").text
+        environment.decide_on(early)
+        assert "<h1>Now</h1>" in environment.wait(browser).text
+
+
 def test_an_answer_that_was_lost_on_its_way_can_be_asked_for_again(
     environment: SignInEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +259,9 @@ def test_an_approval_is_not_lost_while_the_keys_cannot_be_had(
                 lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values())
             )
             wait_until(lambda: login.token, "it is approved", timeout=60, until=bool)
-            assert 'id="code"' in browser.post("/sign-in/check").text
+            waits = browser.post("/sign-in/check").text
+            assert 'id="code"' in waits
+            assert "keys cannot be had" in waits
         assert "<h1>Now</h1>" in environment.wait(browser).text
 
 

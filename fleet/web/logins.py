@@ -33,7 +33,7 @@ class Login(msgspec.Struct):
     """One sign-in. `token` is a secret, `error` what ended it; while both are empty it is under way.
 
     `opened` is the session that came of it: its cookie, a secret, and its end in Unix seconds. `to` is the screen that
-    was asked for, and `network` is where it was begun. `unanswered` is why the provider did not answer the last question.
+    was asked for, and `network` is where it was begun. `unanswered` is why the provider did not answer last.
     """
 
     asked: Authorization | None

@@ -177,7 +177,9 @@ class Routes:
         href, to = next(
             (one for one in _WAYS_ON if request.url.path.startswith(f"{one[0]}/")), ("/", "What is wrong now")
         )
-        text = self._pages.page("message", title=title, error=error, href=href, text=to)
+        session = self._sessions.find(request.cookies.get(COOKIE))
+        known = {"session": session, "here": ""} if session is not None else {}
+        text = self._pages.page("message", title=title, error=error, href=href, text=to, **known)
         return HTMLResponse(text, status_code=status)
 
 

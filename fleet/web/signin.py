@@ -72,8 +72,8 @@ class SignIn:
         if login is not None and login.error is not None:
             self.logins.forget(cookie)
             return self._shown(request, None, login.error, to)
-        early = _EARLY in request.query_params and login is not None
-        return self._shown(request, login, _not_known(login) if early else None, to)
+        early = _not_known(login) if login is not None and _EARLY in request.query_params else None
+        return self._shown(request, login, early, to)
 
     async def _picture(self, request: Request) -> Response:
         login = self.logins.find(request.cookies.get(logins.COOKIE))

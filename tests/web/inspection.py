@@ -23,6 +23,11 @@ _CUT = """() => [...document.querySelectorAll('main .scroll, main th, main td')]
     .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1)
     .map((one) => one.outerHTML.slice(0, 200))"""
 """What does not fit into the place that it has."""
+_SMALL = """() => [...document.querySelectorAll('a[href], button, input, select')]
+    .filter((one) => one.checkVisibility() && !one.classList.contains('skip'))
+    .filter((one) => Math.min(one.getBoundingClientRect().width, one.getBoundingClientRect().height) < 24)
+    .map((one) => one.outerHTML.slice(0, 200))"""
+"""What a finger hardly hits: 24 pixels are wanted (WCAG 2.2, 2.5.8). The way to the content is for keyboards."""
 _MARK = """() => {
     const all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')];
     const reached = all.filter((one) => one.checkVisibility() && !one.disabled);
@@ -50,13 +55,19 @@ def inspect(tab: Page, name: str) -> None:
         assert tab.evaluate(_VIOLATIONS) == []
     desk = tab.viewport_size
     assert desk is not None
-    tab.set_viewport_size({"width": _PHONE, "height": 740})
-    attach(tab, f"{name} on a phone")
+    on_a_phone(tab, name)
     assert tab.evaluate(_VIOLATIONS) == []
-    assert tab.evaluate("document.documentElement.scrollWidth") <= _PHONE
-    assert tab.evaluate(_CUT) == [], "nothing is cut off at the side of a phone"
     tab.set_viewport_size(desk)
     walk_over(tab)
+
+
+def on_a_phone(tab: Page, name: str) -> None:
+    """Look at what is open on a phone: nothing is cut off or scrolls sideways, and a finger hits what can be used."""
+    tab.set_viewport_size({"width": _PHONE, "height": 740})
+    attach(tab, f"{name} on a phone")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= _PHONE
+    assert tab.evaluate(_CUT) == [], "nothing is cut off at the side of a phone"
+    assert tab.evaluate(_SMALL) == [], "a finger hits everything"
 
 
 def walk_over(tab: Page) -> None:

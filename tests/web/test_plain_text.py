@@ -48,7 +48,7 @@ def test_no_screen_holds_such_a_character(page: RunningPage, viewer: httpx.Clien
             assert one not in answer.text, (path, one)
     for path in ("/", "/devices/pi-1", "/deployments/web"):
         assert SHOWN in viewer.get(path).text, path
-    reasons = [row[7] for row in viewer.get("/devices.json").json()["rows"]]
+    reasons = [row[6] for row in viewer.get("/devices.json").json()["rows"]]
     assert SHOWN in reasons[0]
 
 

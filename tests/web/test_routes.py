@@ -80,6 +80,17 @@ def test_before_kubernetes_was_read_nothing_is_said_to_be_missing(
     assert (answer.status_code, "has not been read yet" in answer.text) == (503, True)
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/devices/pi-9", "/deployments/none"])
+def test_what_is_not_there_leads_on_and_shows_the_screens_to_who_is_signed_in(
+    page: RunningPage, viewer: httpx.Client, path: str
+) -> None:
+    page.show()
+    answer = viewer.get(path, headers={"accept": "text/html"})
+    assert (answer.status_code, '<nav aria-label="Screens">' in answer.text) == (404, True)
+    with httpx.Client(base_url=page.url, verify=False, headers={"accept": "text/html"}) as nobody:
+        assert "<nav" not in nobody.get("/nowhere").text
+
+
 def test_no_route_writes(page: RunningPage) -> None:
     found = routes(page)
     assert set(found) == SHOWN | OPEN | POSTED

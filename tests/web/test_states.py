@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from harness.probes.browser import chromium, go, press
 from harness.processes.ports import free_port
 from tests.doubles.zitadel.idp import double_at
 from tests.support.tls import Tls
-from tests.support.web import OFFLINE, RunningPage, condition, deployment, device
-from tests.web.inspection import COUNTED_NEWS, inspect, settled
+from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, workload
+from tests.web.inspection import COUNTED_NEWS, inspect, on_a_phone, settled
 from tests.web.test_browser import sign_in
 from tests.web.user import User
 
@@ -105,6 +106,20 @@ def test_what_is_old_is_said_to_be(page: RunningPage, visit: Callable[[str], Pag
     expect(tab.locator("#banner")).to_contain_text("NATS does not answer for ")
     expect(tab.locator("#banner")).to_contain_text("Kubernetes does not answer for ")
     inspect(tab, f"{path} stale")
+
+
+def test_the_longest_names_fit_on_a_phone(page: RunningPage, visit: Callable[[str], Page]) -> None:
+    name = "n" * 63
+    crash = workload(name, "Restarting", "CrashLoop")
+    item = deployment(name, condition("Ready", "False", "DevicesFailed"), failed=1)
+    item["spec"]["selector"] = {}
+    page.show(device(name, site=name, deployments=1, workloads=[crash]), deployments=(item,))
+    page.do(lambda: page.parts.store.tail.add(time.time(), "device-state", name, f"{name} Failed (PortInUse)"))
+    for path in (*SCREENS, f"/devices/{name}", f"/deployments/{name}"):
+        tab = visit(path)
+        expect(tab.locator("main")).to_contain_text(name)
+        on_a_phone(tab, f"{path}, long names")
+        tab.close()
 
 
 def test_a_server_that_is_gone(page: RunningPage, visit: Callable[[str], Page]) -> None:

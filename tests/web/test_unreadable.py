@@ -54,7 +54,7 @@ def test_an_object_that_does_not_parse_is_shown_by_name_with_the_reason(
     if kind == "Device":
         rows = {row[0]: row for row in viewer.get("/devices.json").json()["rows"]}
         assert rows["bad"][1:3] == ["unknown", "cannot be read"]
-        assert rows["bad"][7] == "InvalidSpec"
+        assert rows["bad"][6] == "InvalidSpec"
     else:
         assert re.search(r"bad cannot be read .*\$\.spec\.selector", text(viewer, screen))
 

@@ -4,8 +4,7 @@ import { listeners, times } from "/static/live.js";
 
 const HEIGHT = 36; // pixels of a row, as in the style sheet
 const BEYOND = 10; // rows above and below those in sight
-const [NAME, ONLINE, REASON, SINCE, VERSION, UPGRADED, DEPLOYMENTS, TROUBLE, LABELS] = Array(9).keys();
-const COLUMNS = [NAME, ONLINE, REASON, VERSION, UPGRADED, DEPLOYMENTS, TROUBLE, SINCE, LABELS]; // as they are shown
+const [NAME, ONLINE, REASON, VERSION, UPGRADED, DEPLOYMENTS, TROUBLE, SINCE, LABELS] = Array(9).keys();
 const WIDE = new Set([REASON, VERSION, UPGRADED, DEPLOYMENTS, SINCE, LABELS]);
 const STATES = { yes: "online", no: "offline", unknown: "unknown", revoked: "revoked" };
 const scroll = document.getElementById("scroll");
@@ -110,7 +109,7 @@ function draw() {
     const { row } = found[number];
     tr.setAttribute("aria-rowindex", String(number + 2));
     if (row[TROUBLE]) tr.className = "bad-row";
-    for (const column of COLUMNS) tr.append(cell(row, column));
+    for (let column = 0; column < 9; column++) tr.append(cell(row, column));
     all.push(tr);
   }
   all.push(space(found.length - last));

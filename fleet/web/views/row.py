@@ -22,11 +22,11 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     name: str
     online: str
     reason: str
-    since: str
     version: str
     upgraded: str
     deployments: int
     trouble: str
+    since: str
     labels: str
 
 
@@ -54,11 +54,11 @@ def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
         name=device.metadata.name,
         online=_online(device),
         reason=one_line(online.reason) if online else "NotYetSeen",
-        since=one_line(troubles[0].since if troubles else connected_since),
         version=one_line(str(info.agent_version)) if info else "",
         upgraded=one_line(upgraded.reason) if upgraded else "",
         deployments=device.status.deployments,
         trouble=one_line(", ".join(dict.fromkeys(one.reason for one in troubles))),
+        since=one_line(troubles[0].since if troubles else connected_since),
         labels=one_line(",".join(f"{key}={value}" for key, value in sorted(labels.items()))),
     )
     return Summary(row, troubles, labels)
@@ -67,7 +67,7 @@ def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
 def unreadable_summary(item: Unreadable) -> Summary:
     """The row and the trouble of a device that does not parse."""
     trouble = unreadable_trouble(item)
-    row = Row(one_line(item.name), "unknown", UNREADABLE, item.since, "", "", 0, trouble.reason, "")
+    row = Row(one_line(item.name), "unknown", UNREADABLE, "", "", 0, trouble.reason, item.since, "")
     return Summary(row, (trouble,), {})
 
 

@@ -17,7 +17,6 @@ import enum
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -27,7 +26,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from fleet.process.backoff import Backoff
-from fleet.web.networks import network_of
+from fleet.web.networks import heaviest, network_of
 from fleet.web.stall import StallWatch
 
 log = structlog.get_logger()
@@ -300,10 +299,9 @@ class Acceptor:
         candidates = [connection for stage in stages for connection in self._by_stage[stage]]
         if not candidates:
             return False
-        held = Counter(connection.network for connection in candidates)
-        most = max(held.values())
+        crowd, most = heaviest(connection.network for connection in candidates)
         dropped = min(
-            (connection for connection in candidates if held[connection.network] == most),
+            (connection for connection in candidates if connection.network in crowd),
             key=lambda connection: (connection.stage is Stage.REQUESTING, connection.since),
         )
         if time.monotonic() - self._logged_at > _LOGGED_EVERY:

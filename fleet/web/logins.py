@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -13,6 +12,7 @@ import structlog
 
 from fleet.contract.errors import FleetError, TimedOut, Unreachable
 from fleet.web.destination import HOME
+from fleet.web.networks import heaviest
 from fleet.web.provider import Authorization, Provider
 
 log = structlog.get_logger()
@@ -131,10 +131,9 @@ class Logins:
         # Nobody has to sign in to begin one. Who begins many ends their own: of the network with the most the oldest
         # goes, and one that has its token only after all others.
         if len(self._under_way) >= _MOST:
-            held = Counter(one.network for one in self._under_way.values())
-            most = max(held.values())
-            crowd = [cookie for cookie, one in self._under_way.items() if held[one.network] == most]
-            self.forget(min(crowd, key=lambda cookie: bool(self._under_way[cookie].token)))
+            crowd, _ = heaviest(one.network for one in self._under_way.values())
+            theirs = [cookie for cookie, one in self._under_way.items() if one.network in crowd]
+            self.forget(min(theirs, key=lambda cookie: bool(self._under_way[cookie].token)))
 
     async def _poll(self, login: Login, asked: Authorization) -> None:
         interval, deadline = max(1.0, asked.interval), self._now() + asked.expires_in

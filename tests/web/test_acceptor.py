@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from fleet.web.acceptor import Connection, Limits, Stage
-from fleet.web.networks import network_of
 from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls
@@ -284,12 +283,3 @@ def test_the_address_with_the_most_gives_way_and_of_it_what_asks_nothing(tls: Tl
         connections = [idle, begun, *flooding]
         assert [dropped() for _ in range(2)] == [flooding[3], flooding[0]]
         assert [dropped() for _ in range(2)] == [idle, flooding[1]], "both had two: who asks nothing goes first"
-
-
-def test_addresses_that_belong_together_count_as_one() -> None:
-    assert network_of("192.0.2.1") != network_of("192.0.2.2")
-    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1")
-    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9")
-    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:ff::1"), "one subscriber may have both"
-    assert network_of("2001:db8:1:2::1") != network_of("2001:db8:1:100::1")
-    assert network_of("fe80::1%eth0") == network_of("fe80::2%eth1")

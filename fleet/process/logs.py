@@ -11,14 +11,24 @@ from typing import Any
 import structlog
 
 from fleet.contract.printable import each, lines, one_line
+from fleet.process.log_budget import KIND, LineBudget
 
 _SECRET_WORDS = ("token", "password", "passwd", "secret", "seed", "assertion", "authorization", "private")
+_LONGEST = 4_000
+"""Characters of a value where lines are counted; of a longer one its end is kept, where a traceback says what it is."""
 
 
-def configure(part: str, *, level: int = logging.INFO, also: Callable[[str], None] | None = None) -> None:
+def configure(
+    part: str,
+    *,
+    level: int = logging.INFO,
+    also: Callable[[str], None] | None = None,
+    budget: LineBudget | None = None,
+) -> None:
     """Log as `part` from here on: `timestamp` (ISO 8601, UTC), `level`, `part`, `event`, and what the event names.
 
-    Every line is given to `also`, too.
+    Every line is given to `also`, too. With a `budget` there is a bound on the number of lines and their length, and
+    what libraries log is JSON, too.
     """
 
     def rendered(event: object, **rest: Any) -> str:  # noqa: ANN401 - as `json.dumps` has it
@@ -31,8 +41,10 @@ def configure(part: str, *, level: int = logging.INFO, also: Callable[[str], Non
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            *((budget,) if budget else ()),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            *((shorten,) if budget else ()),
             hide_secrets,
             escape,
             structlog.processors.JSONRenderer(rendered),
@@ -46,6 +58,25 @@ def configure(part: str, *, level: int = logging.INFO, also: Callable[[str], Non
     structlog.contextvars.bind_contextvars(part=part)
     # It warns, in words of its own, of every NATS stream over TLS that ends.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+    if budget:
+        logging.getLogger().handlers = [_Forward()]
+
+
+class _Forward(logging.Handler):
+    """Logs as ours what a library logs. The place that logs it is its kind, because a message may hold anything."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = (record.name, record.pathname, record.lineno)
+        told = {KIND: kind, "library": record.name, "exc_info": record.exc_info}
+        structlog.get_logger().log(record.levelno, record.getMessage().replace("%", "%%"), **told)
+
+
+def shorten(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cut what is long."""
+    return {
+        key: f"… {value[-_LONGEST:]}" if isinstance(value, str) and len(value) > _LONGEST else value
+        for key, value in event.items()
+    }
 
 
 def escape(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -9,15 +9,18 @@ import signal
 import sys
 
 import msgspec
+import structlog
 
 from fleet.contract.errors import FleetError
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.wire import decode
 from fleet.process import logs
-from fleet.process.console import tell
+from fleet.process.log_budget import LineBudget
 from fleet.process.umask import tighten
 from fleet.web.messages import ApiToken, EventMessage, OperatorHeartbeat, RevisionsMessage, Start
 from fleet.web.service import Service
+
+log = structlog.get_logger()
 
 NICE = 19
 """The lowest priority: what the operator decides goes before what people look at (measured: `docs/web.md`)."""
@@ -29,13 +32,17 @@ _TURNS = 4
 def main() -> None:
     """Serve until the input ends, SIGTERM or SIGINT."""
     tighten()
-    logs.configure("web")
+    logs.configure("web", budget=LineBudget())
     os.nice(NICE)
     try:
         asyncio.run(_run())
     except FleetError as error:
-        tell(f"fleet web page: {error.lines[0]}", *error.lines[1:])
+        log.error("the page ends", why=error.what, next_step=error.next_step)  # noqa: TRY400 - it was foreseen
         sys.exit(error.exit_code)
+    except Exception:
+        log.exception("the page ends")
+        sys.exit(1)
+    log.info("the page ends")
 
 
 async def _run() -> None:
@@ -81,14 +88,14 @@ async def _process(lines: asyncio.StreamReader, service: Service) -> bool:
     try:
         line = await lines.readline()
     except ValueError as error:  # what is left of it is read as lines that are no messages
-        tell(f"fleet web page: a message of the operator is too long: {error}")
+        log.warning("a message of the operator is too long", why=str(error))
         return True
     if not line:
         return False
     try:
         message = msgspec.json.decode(line, type=ApiToken | OperatorHeartbeat | EventMessage | RevisionsMessage)
     except NOT_JSON as error:
-        tell(f"fleet web page: the operator said something else: {error}")
+        log.warning("the operator said something else", why=str(error))
         return True
     service.heartbeats.received()
     if isinstance(message, ApiToken):

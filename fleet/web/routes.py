@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from fleet.contract.errors import FleetError, NotFound, NotPermitted
 from fleet.contract.printable import one_line
-from fleet.web.acceptor import CONNECTION, Connection
+from fleet.web.connections import CONNECTION, Connection
 from fleet.web.destination import asked_for, sign_in_for
 from fleet.web.pages import Pages
 from fleet.web.sessions import COOKIE, Session, Sessions

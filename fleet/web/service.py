@@ -19,11 +19,13 @@ from fleet.contract.config import WebPage
 from fleet.contract.errors import InvalidInput
 from fleet.process.health import listen
 from fleet.web import certificates
-from fleet.web.acceptor import Acceptor, Connection, Http, Limits
+from fleet.web.acceptor import Acceptor
 from fleet.web.application import Application
 from fleet.web.cluster import KINDS, Cluster
+from fleet.web.connections import Connection, Limits
 from fleet.web.heartbeat import HeartbeatMonitor
 from fleet.web.messages import Start
+from fleet.web.protocol import Http
 from fleet.web.subscriber import Subscriber
 
 log = structlog.get_logger()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any, cast
 
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from structlog.testing import capture_logs
@@ -14,7 +16,7 @@ import fleet.nats.bus
 from fleet.operator.metrics import Metrics
 from fleet.operator.sessions import Sessions
 from fleet.operator.skipped_keys import SkippedKeys
-from fleet.process.log_budget import MOST, WINDOW, Sampler
+from fleet.process.log_budget import KIND, MOST, WINDOW, LineBudget, Sampler
 
 
 def test_the_first_of_a_window_are_told_and_the_next_window_says_how_many_were_not() -> None:
@@ -24,6 +26,25 @@ def test_the_first_of_a_window_are_told_and_the_next_window_says_how_many_were_n
     assert sampler.take("b", 6.0) == 0, "another kind has a window of its own"
     assert sampler.take("a", 5.0 + WINDOW) == 7
     assert sampler.take("a", 5.0 + WINDOW) == 0
+
+
+def test_a_log_has_few_lines_of_a_kind_and_of_all_and_the_next_line_counts_the_rest() -> None:
+    clock = [5.0]
+    budget = LineBudget(lambda: clock[0])
+
+    def told(event: str, number: int, **fields: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        found: list[dict[str, Any]] = []
+        for _ in range(number):
+            with contextlib.suppress(structlog.DropEvent):
+                found.append(dict(budget(None, "info", {"event": event, **fields})))
+        return found
+
+    assert told("a", 50) == [{"event": "a"}] * 20
+    assert told("b", 2) == [{"event": "b", "left_out": 30}, {"event": "b"}]
+    assert len(told("one text", 15, **{KIND: 1}) + told("another", 15, **{KIND: 1})) == 20, "the kind is what counts"
+    assert sum(len(told(f"kind {number}", 1)) for number in range(1_000)) == 300 - 42
+    clock[0] += WINDOW
+    assert told("a", 1) == [{"event": "a", "left_out": 1_000 - 258}]
 
 
 def test_kinds_without_end_are_not_kept_for_ever() -> None:

@@ -14,8 +14,9 @@ from fleet.callout.keys import Keys
 from fleet.callout.metrics import Metrics
 from fleet.contract.config import WebPage
 from fleet.process.health import listen
-from fleet.web.acceptor import Acceptor, Limits, Stage
+from fleet.web.acceptor import Acceptor
 from fleet.web.application import Application
+from fleet.web.connections import Limits, Stage
 from fleet.web.service import https_server
 from fleet.web.sessions import COOKIE
 from fleet.web.source import KUBERNETES, NATS
@@ -86,7 +87,7 @@ class RunningPage:
 
     def connections(self, *stages: Stage) -> int:
         """Connections in these stages."""
-        return self.do(lambda: sum(acceptor.number(*stages) for acceptor in self._server.acceptors))
+        return self.do(lambda: sum(acceptor.connections.number(*stages) for acceptor in self._server.acceptors))
 
     def cookie(self, lasts: float = 3600, subject: str = "user-1") -> dict[str, str]:
         """The cookie of somebody who is signed in."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from fleet.web.acceptor import Connection, Limits, Stage
+from fleet.web.connections import Connection, Limits, Stage
 from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls
@@ -266,13 +266,13 @@ def test_the_address_with_the_most_gives_way_and_of_it_what_asks_nothing(tls: Tl
 
         def add(network: str, stage: Stage) -> Connection:
             pair = [stack.enter_context(one) for one in socket.socketpair()]
-            connection = Connection(acceptor, pair[0], network)
-            page.do(lambda: acceptor.count(connection, stage))
+            connection = Connection(acceptor.connections, pair[0], network)
+            page.do(lambda: acceptor.connections.count(connection, stage))
             return connection
 
         def dropped() -> Connection:
             before = {one for one in connections if one.stage is not None}
-            assert page.do(lambda: acceptor.make_room(Stage.HANDSHAKE, Stage.IDLE, Stage.REQUESTING))
+            assert page.do(lambda: acceptor.connections.make_room(Stage.HANDSHAKE, Stage.IDLE, Stage.REQUESTING))
             (found,) = (one for one in before if one.stage is None)
             return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,12 +70,55 @@ def test_a_message_that_is_too_long_is_passed_over(tls: Tls, tmp_path: Path, unu
         assert process.stdin is not None
         process.stdin.write(b"x" * 3 * 1024 * 1024 + b"\n" + b"{}\n")
         process.stdin.flush()
-        for words in ("is too long", "the operator said something else: Object missing"):
+        for words in ("is too long", "the operator said something else", "Object missing"):
             wait_until(
                 log.read_text, f"the page says: {words}", timeout=60, until=lambda text, words=words: words in text
             )
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, log.read_text()
+
+
+_BAD_CHUNK = b"POST /sign-in/check HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+_UPGRADE = b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+
+
+def test_strangers_write_few_lines_into_its_log_and_all_are_json(tls: Tls, tmp_path: Path, unused_port: int) -> None:
+    start = Start(web_page(tls, port=unused_port), "here", f"tls://{_AWAY}", tls.ca, f"https://{_AWAY}", tls.ca)
+    log = tmp_path / "log"
+    with started(start, log) as process:
+        wait_until(lambda: http_answers(f"https://localhost:{unused_port}/sign-in"), "the page answers", timeout=60)
+        for _ in range(30):
+            for words, then in ((_BAD_CHUNK, b"zz\r\n"), (b"\x00 no request\r\n\r\n", b""), (_UPGRADE, b"")):
+                with stranger(unused_port) as stream:
+                    stream.sendall(words)
+                    assert stream.recv(15) in {b"HTTP/1.1 403 Fo", b"HTTP/1.1 400 Ba", b"HTTP/1.1 200 OK"}
+                    if then:
+                        stream.sendall(then)
+                        with contextlib.suppress(OSError):
+                            while stream.recv(65536):
+                                pass
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, log.read_text()
+    said = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {one["part"] for one in said} == {"web"}
+    events = Counter(one["event"] for one in said)
+    assert events["Unsupported upgrade request."] == 20
+    assert events["Invalid HTTP request received."] == 20
+    assert "exception" not in {key for one in said for key in one}
+    assert said[-1]["event"] == "the page ends"
+    assert sum(one.get("left_out", 0) for one in said) >= 30 + 30 + 30 + 30 - 4 * 20
+
+
+@contextlib.contextmanager
+def stranger(port: int) -> Generator[ssl.SSLSocket]:
+    """Somebody's connection to the page."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
+        context.wrap_socket(plain) as stream,
+    ):
+        yield stream
 
 
 @contextlib.contextmanager

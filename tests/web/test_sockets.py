@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fleet.web.acceptor import Limits
+from fleet.web.connections import Limits
 from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls

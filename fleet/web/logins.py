@@ -25,6 +25,11 @@ _LOST = 30.0
 """Seconds for which a browser that lost the answer on its way may ask again what came of its sign-in."""
 _LONGEST_PAUSE = 30.0
 """Seconds between two questions whether a code was approved, while the provider does not answer."""
+_APART = 0.25
+"""Seconds at least between two questions about all sign-ins together: with many, each is asked about less often."""
+_LEFT = 90.0
+"""Seconds after which a sign-in counts as left when nobody asked what came of it. Browsers let a page that is hidden
+ask once a minute."""
 _CODE_LASTS = 600.0
 """Seconds for a sign-in at the provider's own page."""
 
@@ -49,6 +54,10 @@ class Login(msgspec.Struct):
     task: asyncio.Task[None] | None = None
     to: str = HOME
     network: str = ""
+    seen: float = 0.0
+    """When its browser asked last, as of `began`."""
+    wanted: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    """Set when its browser asks."""
     opening: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     """Held while its session is opened: a browser may ask twice at once."""
 
@@ -104,9 +113,13 @@ class Logins:
         return self._kept(login), login
 
     def find(self, cookie: str | None) -> Login | None:
-        """The sign-in of a cookie."""
+        """The sign-in of a cookie, whose browser asks for it: while none does, the provider is not asked either."""
         found = self._under_way.get(cookie) if cookie else None
-        return found if found is not None and found.began + found.lasts + _CODE_LASTS > self._now() else None
+        if found is None or found.began + found.lasts + _CODE_LASTS <= self._now():
+            return None
+        found.seen = self._now()
+        found.wanted.set()
+        return found
 
     def remove_later(self, cookie: str | None) -> None:
         """It is done, and its browser may not have heard so."""
@@ -121,6 +134,7 @@ class Logins:
     def _kept(self, login: Login) -> str:
         self._make_room()
         cookie = secrets.token_urlsafe(_BYTES)
+        login.seen = login.began
         self._under_way[cookie] = login
         return cookie
 
@@ -139,7 +153,12 @@ class Logins:
         interval, deadline = max(1.0, asked.interval), self._now() + asked.expires_in
         pause = interval
         while True:
+            under_way = sum(one.asked is not None for one in self._under_way.values())
+            pause = max(pause, under_way * _APART)
             await self._sleep(max(0.0, min(pause, deadline - self._now())))
+            if self._now() - login.seen >= _LEFT:
+                login.wanted.clear()
+                await login.wanted.wait()
             try:
                 login.token, interval = await self._provider.poll_device(asked, interval)
                 login.unanswered = ""

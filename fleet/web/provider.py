@@ -32,6 +32,8 @@ _LONGEST_CODE = 1800.0
 _AGAIN = "sign in again"
 _LOOK, _LOOK_AGAIN = 30.0, 5.0
 """Seconds at most between two looks whether it answers: usually, and while it does not."""
+_KNOWN_FOR = 300.0
+"""Seconds for which its addresses are taken as they were; each look that it answers reads them again."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -65,6 +67,7 @@ class Provider:
         self._page = page
         self._scope = f"{scopes(page.project_id)} profile"
         self._tls = idp.trust(page.issuer_ca)
+        self._known: tuple[float, _Endpoints] | None = None
 
     async def begin_device(self) -> Authorization:
         """A code for a person to approve.
@@ -155,7 +158,7 @@ class Provider:
         while True:
             try:
                 async with self._client() as http:
-                    await self._endpoints(http)
+                    await self._discover(http)
                 sources.mark_available(PROVIDER)
                 pause = _LOOK
             except FleetError as error:
@@ -167,7 +170,13 @@ class Provider:
         return http_client(self._tls, _TIMEOUT)
 
     async def _endpoints(self, http: httpx.AsyncClient) -> _Endpoints:
-        issuer = self._page.issuer
+        """Where it is asked: strangers must not make two questions of each one."""
+        if self._known is not None and time.monotonic() - self._known[0] < _KNOWN_FOR:
+            return self._known[1]
+        return await self._discover(http)
+
+    async def _discover(self, http: httpx.AsyncClient) -> _Endpoints:
+        issuer, self._known = self._page.issuer, None
         try:
             answer = await http.get(f"{issuer}{idp.DISCOVERY_PATH}")
         except httpx.HTTPError as error:
@@ -179,6 +188,7 @@ class Provider:
                 raise InvalidInput(
                     f"{issuer} sends its clients elsewhere: {url}", next_step="check the proxy before it"
                 )
+        self._known = time.monotonic(), found
         return found
 
     async def _post(self, http: httpx.AsyncClient, url: str, form: dict[str, str]) -> httpx.Response:

@@ -20,6 +20,7 @@ from fleet.web import logins, sessions
 from fleet.web.destination import HOME, own_path
 from fleet.web.logins import Login, Logins
 from fleet.web.networks import network_of
+from fleet.web.pace import Pace, TooOften
 from fleet.web.pages import Pages
 from fleet.web.provider import Provider
 from fleet.web.sessions import Sessions
@@ -48,6 +49,7 @@ class SignIn:
         self._provider = provider
         self._sources = sources
         self.logins = Logins(provider)
+        self.pace = Pace()
 
     def routes(self) -> list[Route]:
         """Those of signing in and out."""
@@ -85,10 +87,13 @@ class SignIn:
         return Response(picture.getvalue(), media_type="image/svg+xml")
 
     async def _begin_device(self, request: Request) -> Response:
-        self.logins.forget(request.cookies.get(logins.COOKIE))
         to = _to(request)
         try:
+            self.pace.take(_network(request))
+            self.logins.forget(request.cookies.get(logins.COOKIE))
             cookie, _ = await self.logins.begin_device(to, _network(request))
+        except TooOften as error:
+            return self._shown(request, None, error, to, status=429)
         except FleetError as error:
             self._provider_said(error)
             return self._shown(request, None, error, to, status=503)
@@ -126,6 +131,10 @@ class SignIn:
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             # It begins a sign-in, and ends the one under way: an image in another site's page must not.
             raise NotPermitted("a sign-in is begun at this page, not at another site", next_step="open /sign-in")
+        try:
+            self.pace.take(_network(request))
+        except TooOften as error:
+            return self._shown(request, None, error, _to(request), status=429)
         self.logins.forget(request.cookies.get(logins.COOKIE))
         cookie, login = self.logins.begin_code(_to(request), _network(request))
         try:

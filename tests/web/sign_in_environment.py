@@ -33,6 +33,11 @@ class SignInEnvironment(User):
         assert code is not None, text
         self.decide(code[1], action)
 
+    def calls(self) -> dict[str, int]:
+        """How often the provider was asked what."""
+        headers = {"Authorization": f"Bearer {self.idp.admin_token}"}
+        return self.idp.http.get("/_double/calls", headers=headers).json()
+
     def wait(self, browser: httpx.Client) -> httpx.Response:
         """Ask until the page says something else than that it waits."""
 

@@ -207,6 +207,31 @@ def test_who_begins_many_sign_ins_keeps_nobody_out(environment: SignInEnvironmen
         assert 'id="code"' in browser.post("/sign-in/device").text
 
 
+def test_who_begins_too_many_is_refused_in_words_and_the_provider_is_not_asked(environment: SignInEnvironment) -> None:
+    environment.page.do(lambda: [environment.page.parts.sign_in.pace.take("127.0.0.1") for _ in range(59)])
+    with environment.browser() as browser:
+        assert 'id="code"' in browser.post("/sign-in/device").text
+        before = environment.calls()
+        for refused in (browser.post("/sign-in/device"), browser.get("/sign-in/provider")):
+            assert refused.status_code == 429
+            assert "there are too many sign-ins at this moment" in refused.text
+        assert 'id="code"' in browser.get("/sign-in").text, "what was begun goes on"
+        after = environment.calls()
+    for path in ("GET /.well-known/openid-configuration", "POST /oauth/v2/device_authorization"):
+        assert after.get(path) == before.get(path)
+
+
+def test_the_providers_addresses_are_asked_for_once(environment: SignInEnvironment) -> None:
+    environment.grant()
+    with environment.browser() as browser:
+        environment.sign_in(browser)
+        before = environment.calls()
+        assert "<h1>Now</h1>" in environment.sign_in(browser).text
+        after = environment.calls()
+    assert after["POST /oauth/v2/token"] > before["POST /oauth/v2/token"]
+    assert after["GET /.well-known/openid-configuration"] == before["GET /.well-known/openid-configuration"]
+
+
 def test_one_address_that_begins_many_sign_ins_ends_its_own(environment: SignInEnvironment) -> None:
     logins_under_way = environment.page.parts.sign_in.logins
 

@@ -71,7 +71,8 @@ the same volumes, and start in the order in which they wait for each other: [how
 ```
 
 A Secret that a workload takes is in the namespace of the deployment, and has the label
-`fleet.nationtech.io/sealable=true`: [how it reaches the device](decisions/056-secrets-sealed-to-the-device.md).
+`fleet.nationtech.io/sealable=true`: [how it reaches the device](decisions/056-secrets-sealed-to-the-device.md). It may
+stand for [what is in OpenBao](operations.md#secrets-of-workloads-in-openbao).
 
 `fleet deployment apply --help` shows the options for the same fields. An unknown field is refused. `kubectl explain
 fleetdeployment.spec.workload` prints this table's sentences. Folders and nodes of the device, its network, and more

@@ -32,10 +32,12 @@ def _table(text: str) -> Table:
 
 
 _SECRETS = _table("""
+OpenBaoAway | a Secret that it takes stands for what is in OpenBao, which is sealed or does not answer; what runs goes
+  on | have it unsealed or started: it is asked again by itself
 SecretForbidden | the operator may not read a Secret that it takes; what runs goes on | install again: it restores the
-  operator's rights
+  operator's rights; those in OpenBao are given there
 SecretMissing | a Secret that it takes is not there, or has no such key; what runs goes on | make it in the namespace of
-  the deployment
+  the deployment, or in OpenBao
 SecretNotRead | a Secret that it takes has not been read yet | wait; if it lasts, see `fleet server status`
 SecretNotSealable | a Secret that it takes is not marked as one that devices may have | `kubectl label secret NAME
   fleet.nationtech.io/sealable=true`, if they may

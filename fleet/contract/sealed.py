@@ -16,6 +16,11 @@ SEALABLE_LABEL = "fleet.nationtech.io/sealable"
 DOCKER_CONFIG_TYPE = "kubernetes.io/dockerconfigjson"
 """The type of a Secret with logins of registries (Kubernetes, "Types of Secret")."""
 DOCKER_CONFIG_KEY = ".dockerconfigjson"
+OPENBAO_TYPE = "fleet.nationtech.io/openbao"
+"""The type of a Secret that holds nothing but a path: its values are in OpenBao, and the operator reads them there."""
+OPENBAO_PATH_KEY = "path"
+OPENBAO_SECRET = "fleet-openbao"  # noqa: S105 - its name
+"""The Secret that says which OpenBao that is, and how the operator logs in there."""
 MAX_SECRET_VALUE = 256 * 1024
 """Bytes of one value that a device is sent."""
 

@@ -14,7 +14,7 @@ from fleet.contract.errors import InvalidInput, NotFound, NotPermitted
 from fleet.contract.image import DOCKER_HUB, HUB_ADDRESS, registry_of, repository_of
 from fleet.contract.logins import login_ends, registry_login
 from fleet.contract.objects import FleetDeployment
-from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, SEALABLE_LABEL, RegistryLogin
+from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_TYPE, SEALABLE_LABEL, RegistryLogin
 from fleet.doctor.findings import Worrying
 from fleet.doctor.registry_tokens import REFUSED, WITHIN, challenges, token_for, token_server
 
@@ -84,6 +84,11 @@ def login_of(secret: Json, registry: str) -> RegistryLogin:
         raise InvalidInput(
             f"the Secret {name} is not marked as one that devices may have",
             next_step=f"kubectl label secret {name} {SEALABLE_LABEL}=true",
+        )
+    if secret.get("type") == OPENBAO_TYPE:
+        raise Worrying(
+            f"the login of the Secret {name} is in OpenBao, so it is not checked from here",
+            next_step="`fleet deployment show` says whether the operator can read it there, and devices use it",
         )
     if secret.get("type") != DOCKER_CONFIG_TYPE:
         raise InvalidInput(

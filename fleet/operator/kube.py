@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -145,7 +145,7 @@ class KubeApi(KubeReader):
             NotFound: there is none of the name.
             NotPermitted, ServerError, Unreachable: as `list`.
         """
-        found = parsed(await self.request("GET", self.path("Secret", name)), _Secret)
+        found = await self._secret(name)
         sealable = found.metadata.labels.get(SEALABLE_LABEL) == "true"
         return SecretSeen(
             found.metadata.uid,
@@ -154,3 +154,10 @@ class KubeApi(KubeReader):
             sealable,
             found.data or {} if sealable else {},  # what is not for devices is not kept
         )
+
+    async def values(self, name: str) -> Mapping[str, bytes]:
+        """What a Secret of the operator's own holds; raises as `secret`."""
+        return (await self._secret(name)).data or {}
+
+    async def _secret(self, name: str) -> _Secret:
+        return parsed(await self.request("GET", self.path("Secret", name)), _Secret)

@@ -11,7 +11,7 @@ from typing import Protocol
 from fleet.contract.errors import FleetError, NotFound, NotPermitted
 from fleet.operator.known_secrets import KnownSecrets
 from fleet.operator.readiness import Readiness
-from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen
+from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretProblem, SecretSeen
 
 EVERY = 5.0
 """Seconds between two looks at the same Secrets."""
@@ -27,8 +27,8 @@ _SUBJECT = "get secrets"
 class SecretApi(Protocol):
     """Where Secrets are read."""
 
-    async def secret(self, name: str) -> SecretSeen:
-        """A Secret of the namespace. Raises FleetError."""
+    async def secret(self, name: str) -> SecretSeen | SecretProblem:
+        """A Secret of the namespace, or why what it stands for cannot be had. Raises FleetError."""
         ...
 
 
@@ -125,6 +125,8 @@ class SecretReader:
             except FleetError as error:
                 wrong = error.what
                 continue
+            if self._remains(name, found):
+                continue
             answered.add(name)
             news |= self._known.put(name, found)
         if self._known.settle(doubts, answered):
@@ -133,6 +135,11 @@ class SecretReader:
         if news:
             self._wake()
         return wrong
+
+    def _remains(self, name: str, found: SecretSeen | SecretProblem) -> bool:
+        """Whether OpenBao is away, and was not before: then what it said goes on to count."""
+        away = isinstance(found, SecretProblem) and found.reason == OPENBAO_AWAY
+        return away and isinstance(self._known.found.get(name), SecretSeen)
 
     async def _one(self, name: str) -> SecretSeen | SecretProblem:
         try:

@@ -28,6 +28,7 @@ from fleet.operator.kube import KubeApi
 from fleet.operator.loop import Loop, Wakeup
 from fleet.operator.meter import Flood
 from fleet.operator.metrics import Metrics
+from fleet.operator.openbao import SecretSource
 from fleet.operator.quarantines import Quarantines
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind
@@ -114,7 +115,9 @@ class Operator:
             states = States(connections.app)
             singles = SingleReports(connections.app, states, self._store, self._wakeup.wake)
             cleanup.push_async_callback(singles.stop)
-            secrets = SecretReader(api, self._store.secrets, self.readiness, self._wakeup.wake)
+            source = SecretSource(api, lambda: self._read().bearer(), self.readiness)
+            cleanup.push_async_callback(source.close)
+            secrets = SecretReader(source, self._store.secrets, self.readiness, self._wakeup.wake)
             page = self._config.web
             web = WebProcess(self._config, page, self._read, api, self.readiness) if page is not None else None
             events = Events(api, self.readiness, skipped, *((web.tell,) if web is not None else ()))

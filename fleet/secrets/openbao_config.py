@@ -8,28 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.written import parse_written
+from fleet.secrets.openbao_names import Role, Segments, is_address
 from fleet.topology.admin import read_token
 
 VARIABLE = "FLEET_OPENBAO"
 _SEE = "see docs/operations.md, Secrets in OpenBao"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_Segments = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*\Z")]
-"""Names with slashes between them, as part of a URL's path."""
-_Role = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-][A-Za-z0-9._-]*\Z")]
 
 
 class KubernetesLogin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A login as a ServiceAccount: the role and the mount of OpenBao's auth method, and the account's token."""
 
-    role: _Role
-    mount: _Segments = "kubernetes"
+    role: Role
+    mount: Segments = "kubernetes"
     token_file: str = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - where it is
 
 
@@ -41,8 +36,8 @@ class OpenBao(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     """
 
     url: str
-    path: _Segments
-    mount: _Segments = "secret"
+    path: Segments
+    mount: Segments = "secret"
     ca_file: str = ""
     token_file: str = ""
     kubernetes: KubernetesLogin | None = None
@@ -102,14 +97,7 @@ def openbao_of(environ: Mapping[str, str]) -> Credentials | None:
 
 
 def _require_url(path: Path, url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        good = bool(parts.hostname) and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url
-        good = good and parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
-        good = good and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK))
-    except ValueError:
-        good = False
-    if not good:
+    if not is_address(url):
         raise InvalidInput(
             f"{path}: url is not the address of an OpenBao",
             next_step="use https://HOST:PORT; http only on this machine: elsewhere secrets would be sent in clear",

@@ -15,7 +15,7 @@ import pytest
 
 from fleet.contract.errors import FleetError, NotPermitted
 from fleet.contract.objects import DeploymentSpec, FleetDeployment, Metadata
-from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, SEALABLE_LABEL
+from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_TYPE, SEALABLE_LABEL
 from fleet.contract.wire import Container
 from fleet.doctor import registries
 from fleet.doctor.findings import Worrying
@@ -114,6 +114,11 @@ def test_what_is_wrong_with_a_login_is_named(
 def test_who_may_not_read_the_secret_is_told(registry: PrivateRegistry) -> None:
     with pytest.raises(Worrying, match="you may not read the Secret login"):
         look(registry.address, NotPermitted("forbidden", next_step="ask"))
+
+
+def test_a_login_that_is_in_openbao_is_not_checked_from_here(registry: PrivateRegistry) -> None:
+    with pytest.raises(Worrying, match="the login of the Secret login is in OpenBao"):
+        look(registry.address, secret("R", type=OPENBAO_TYPE, data={"path": "d2ViL2Ri"}))
 
 
 def test_a_registry_that_does_not_answer_from_here() -> None:

@@ -17,7 +17,7 @@ from fleet.contract.wire import Container
 from fleet.operator import secret_reader
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.placement import order_of
-from fleet.operator.reconcile.secrets import SecretSeen
+from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretProblem, SecretSeen
 from fleet.operator.secret_reader import SecretReader
 from fleet.operator.store import Store
 from tests.support.waiting import eventually
@@ -30,12 +30,15 @@ class Api:
         self.versions = versions
         self.asked: list[str] = []
         self.error: FleetError | None = None
+        self.away = False
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def secret(self, name: str) -> SecretSeen:
+    async def secret(self, name: str) -> SecretSeen | SecretProblem:
         self.asked.append(name)
         await self.gate.wait()
+        if self.away:
+            return SecretProblem(OPENBAO_AWAY, "it is sealed")
         if self.error is not None:
             raise self.error
         if name not in self.versions:
@@ -257,5 +260,28 @@ def test_a_deployment_that_is_gone_or_takes_none_any_more_is_in_no_doubt() -> No
         assert not stage.store.secrets.doubts
         assert not stage.store.secrets.missing()
         await stage.reader.settle()
+
+    asyncio.run(story())
+
+
+def test_while_openbao_is_away_what_it_said_before_counts_and_what_is_new_says_why() -> None:
+    async def story() -> None:
+        async with at_work(db=1, fresh=1) as stage:
+            stage.deploy("web", 1, "db")
+            stage.deploy("beside", 1, "db")
+            await stage.reader.settle()
+            before = stage.sealed()
+            stage.api.away = True
+            await stage.reader.read_all()
+            assert (stage.problem(), stage.sealed()) == ("", before)
+            stage.deploy("new", 1, "fresh")
+            await stage.reader.settle()
+            assert stage.problem("new") == OPENBAO_AWAY
+            stage.deploy("web", 2, "db")
+            await stage.reader.read_all()
+            assert (stage.problem(), stage.problem("beside")) == ("SecretNotRead", ""), "it may have been corrected"
+            stage.api.away = False
+            await stage.reader.read_all()
+            assert [stage.problem(name) for name in ("web", "new", "beside")] == ["", "", ""]
 
     asyncio.run(story())

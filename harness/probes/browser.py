@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import allure
-from playwright.sync_api import Browser, Error, Page, Request, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, ViewportSize, expect, sync_playwright
 
 from harness.errors import HarnessError
 from harness.wait import wait_until
@@ -20,7 +23,7 @@ _PATIENCE = 30.0
 
 @contextmanager
 def chromium() -> Generator[Browser]:
-    """A browser without a window. None is downloaded.
+    """A browser without a window, which no change of this machine's network disturbs. None is downloaded.
 
     Raises:
         HarnessError: there is no Chromium on the PATH.
@@ -31,8 +34,12 @@ def chromium() -> Generator[Browser]:
     # As root there is no sandbox to be had; what it shows comes from the world alone.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     expect.set_options(timeout=_PATIENCE * 1000)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        program = Path(folder, "chromium")
+        without = [sys.executable, "-m", "harness.probes.without_netlink", path]
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(without)} "$@"\n')
+        program.chmod(0o700)
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
         try:
             yield browser
         finally:
@@ -51,44 +58,36 @@ def tab(state: Path | None = None) -> Generator[Page]:
         yield browser.new_context(ignore_https_errors=True, viewport=size, storage_state=state).new_page()
 
 
-_AGAIN = ("ERR_NETWORK_CHANGED", "ERR_CONNECTION_REFUSED", "interrupted by another navigation")
-"""Chromium gives up where this machine got or lost a network interface; a forwarded port is away for a moment when the
-API server was, by the step of another worker; and a page may load itself once more, which interrupts us."""
+_AGAIN = ("ERR_CONNECTION_REFUSED", "interrupted by another navigation")
+"""A forwarded port is away for a moment when the API server was, by the step of another worker; and a page may load
+itself once more, which interrupts us."""
 
 
 def go(page: Page, url: str) -> None:
-    """Open an address, until all of it is there."""
-    wait_until(lambda: _whole(page, lambda: page.goto(url)), f"{url} opens", timeout=60)
+    """Open an address, until it answers."""
+    wait_until(lambda: _opens(lambda: page.goto(url)), f"{url} opens", timeout=60)
 
 
 def press(page: Page, selector: str) -> None:
-    """Press what leads to another page, and load that one again until all of it is there, its script too."""
+    """Press what leads to another page, and load that one again until it answers."""
 
     def pressed() -> None:
         with page.expect_navigation():
             page.locator(selector).click()
 
-    if not _whole(page, pressed):
-        wait_until(lambda: _whole(page, page.reload), f"the page behind {selector} opens", timeout=60)
+    if not _opens(pressed):
+        wait_until(lambda: _opens(page.reload), f"the page behind {selector} opens", timeout=60)
 
 
-def _whole(page: Page, act: Callable[[], object]) -> bool:
-    """Whether the page that an act opens has all that it asked for."""
-    lost: list[str] = []
-
-    def failed(asked: Request) -> None:
-        lost.append(asked.failure or "")
-
-    page.on("requestfailed", failed)
+def _opens(act: Callable[[], object]) -> bool:
+    """Whether an act opens a page, and did not meet what passes by itself."""
     try:
         act()
     except Error as error:
         if any(one in error.message for one in _AGAIN):
             return False
         raise
-    finally:
-        page.remove_listener("requestfailed", failed)
-    return not any("ERR_NETWORK_CHANGED" in why for why in lost)
+    return True
 
 
 def attach(page: Page, name: str) -> None:

@@ -239,6 +239,7 @@ def _callout_permissions() -> Json:
             f"$JS.API.STREAM.INFO.{stream}",
             f"$JS.API.CONSUMER.CREATE.{stream}",
             f"$JS.API.CONSUMER.INFO.{stream}.*",
+            f"$JS.API.DIRECT.GET.{stream}.{IDENTITIES.subject('>')}",
             f"$JS.FC.{stream}.>",
         ],
         "subscribe": [AUTH_SUBJECT, CALLOUT_KEYS_SUBJECT, IDENTITIES.subject(">"), f"{CALLOUT_INBOX}.>"],

@@ -5,8 +5,9 @@ Reads are direct gets and watches are core subscriptions, the only kinds that a 
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar, cast
 
@@ -26,10 +27,10 @@ from fleet.nats.burst import Burst
 from fleet.nats.cancellation import keep_cancellation
 from fleet.nats.client import MessageHandler, listen
 from fleet.nats.headers import Delivery, deletes, text
+from fleet.nats.stored import stored, until_read
 
-_REQUEST_TIMEOUT = 5.0
-_NEXT_TIMEOUT = 1.0
-"""Seconds without a message after which a read asks whether there is one more."""
+_GETS = 256
+"""Direct gets under way at once."""
 _WRONG_LAST = {10071, 10164}
 """nats-server's JSStreamWrongLastSequence, with and without the number."""
 _NO_BUCKET = (nats.js.errors.APIError, nats.js.errors.NoStreamResponseError, nats.errors.NoRespondersError)
@@ -183,8 +184,8 @@ class KV(Generic[T]):
 
     async def _read_all(self, pattern: str) -> list[Entry[T] | BadEntry]:
         found: dict[str, Entry[T] | BadEntry] = {}
-        last = await self._last_sequence(pattern)
-        if not last:
+        kept, last = await stored(self._client, self._bucket.stream, self._bucket.subject(pattern))
+        if not kept:
             return []
         subscription = await self._js.subscribe(
             self._bucket.subject(pattern),
@@ -193,7 +194,7 @@ class KV(Generic[T]):
             deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
         )
         try:
-            async for message in _until_read(subscription, last):
+            async for message in until_read(subscription, kept, last):
                 key = message.subject[self.prefix :]
                 if _deleted(message):
                     found.pop(key, None)
@@ -202,18 +203,10 @@ class KV(Generic[T]):
                 found[key] = self._parse(key, message.data, meta.sequence.stream, meta.timestamp.timestamp())
         finally:
             await subscription.unsubscribe()
+        for some in _batches(sorted(kept)):
+            entries = await asyncio.gather(*(self.get(subject[self.prefix :]) for subject in some))
+            found |= {entry.key: entry for entry in entries if entry is not None}
         return list(found.values())
-
-    async def _last_sequence(self, pattern: str) -> int:
-        """The sequence of the newest message that matches; 0 when there is none."""
-        if pattern == ">":
-            state = (await self._js.stream_info(self._bucket.stream)).state
-            return state.last_seq if state.messages else 0
-        try:
-            found = await self._js.get_msg(self._bucket.stream, subject=self._bucket.subject(pattern))
-        except nats.js.errors.NotFoundError:
-            return 0
-        return found.seq or 0
 
     async def _last(self, key: str) -> RawStreamMsg | None:
         try:
@@ -237,27 +230,9 @@ class KV(Generic[T]):
         return (await translated(publish, doing)).seq
 
 
-async def _until_read(subscription: JetStreamContext.PushSubscription, last: int) -> AsyncIterator[Msg]:
-    """Every key's newest message, up to the sequence `last`.
-
-    A writer that never pauses cannot hold a reader up. The number of messages left is no end: nats-server counts one
-    less for each that is written over, also for those of other keys, so it is 0 too early while somebody writes.
-    """
-    waits = 0
-    while True:
-        try:
-            message = await subscription.next_msg(timeout=_NEXT_TIMEOUT)
-        except TimeoutError:
-            # The last message may be gone: purged, or of a key that the pattern leaves out.
-            if not (await subscription.consumer_info()).num_pending:
-                return
-            waits += 1
-            if waits * _NEXT_TIMEOUT >= _REQUEST_TIMEOUT:
-                raise
-        else:
-            yield message
-            if message.metadata.sequence.stream >= last:
-                return
+def _batches(subjects: list[str]) -> Iterator[list[str]]:
+    """As many as may be asked for at once."""
+    return (subjects[start : start + _GETS] for start in range(0, len(subjects), _GETS))
 
 
 async def translated(request: Awaitable[R], doing: str) -> R:

@@ -21,7 +21,7 @@ from fleet.contract.buckets import (
 from fleet.contract.logs import LOG_READER_USER, log_subject
 from fleet.contract.names import DeviceId
 from fleet.contract.wire import encode
-from fleet.nats.bus import connect
+from fleet.nats.bus import Entry, connect
 from tests.contract.stage import ME, Stage
 from tests.support.callout import active
 from tests.support.waiting import eventually
@@ -33,6 +33,7 @@ def test_the_callout_reads_the_registry_and_writes_nothing(stage: Stage) -> None
         bus = await connect(stage.nats.login(CALLOUT_USER), notice=heard.append, attempts=1)
         registry = bus.kv(IDENTITIES)
         assert {entry.key for entry in await registry.read_all()} == {"1", "2"}
+        assert isinstance(await registry.get("1"), Entry), "what was written over while all were read, it reads alone"
         subject = IDENTITIES.subject("2")
         await bus.client.publish(subject, b"{}")
         await eventually(

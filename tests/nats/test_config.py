@@ -101,7 +101,8 @@ def test_a_log_file_stays_short_whatever_a_client_is_refused(tmp_path: Path) -> 
             assert await line.log_in("", user=login.user, **{"pass": login.password})
             for _ in range(60):
                 await line.say(refused * 1000)
-            assert await line.settle()
+                # The server drops a client that is behind with reading what it was refused.
+                assert await line.settle()
         finally:
             line.close()
 

@@ -115,6 +115,31 @@ def test_read_all_returns_every_live_key_once(nats: Nats) -> None:
     on_bucket(nats, body, "many")
 
 
+def test_a_key_that_is_written_over_while_all_are_read_is_read(nats: Nats) -> None:
+    keys = {f"pi-{number}.web" for number in range(200)}
+
+    async def body(bus: Bus, bucket: Bucket[DeviceState]) -> None:
+        kv = bus.kv(bucket)
+        js = bus.client.jetstream()
+
+        async def write() -> None:
+            for key in keys:
+                await js.publish_async(bucket.subject(key), msgspec.json.encode(RUNNING))
+            await js.publish_async_completed()
+
+        async def write_without_a_pause() -> None:
+            while True:
+                await write()
+
+        await write()
+        writing = asyncio.create_task(write_without_a_pause())
+        for _ in range(3):
+            assert {entry.key for entry in await kv.read_all()} == keys
+        writing.cancel()
+
+    on_bucket(nats, body, "written-over")
+
+
 BAD_VALUES = {
     "invalid-json": b"{",
     "not-utf8": b"\xff\xfe",

@@ -65,7 +65,7 @@ class Ground:
         Raises:
             FleetError: NATS or the provider does not answer.
         """
-        reports = self._installed.run(APP_PASSWORD, APP_USER, lambda bus: read_reports(bus, devices))
+        reports = self._installed.run(APP_PASSWORD, APP_USER, _reports)
         registry = self._installed.run(CONTROL_PASSWORD, CONTROL_USER, _registry)
         return {device: self._seen(device, reports, registry) for device in devices}
 
@@ -139,27 +139,20 @@ class Ground:
         self._installed.run(APP_PASSWORD, APP_USER, lambda bus: bus.kv(KEY_ORDER).put(device, order))
 
 
-async def read_reports(bus: Bus, devices: Sequence[str]) -> Reports:
-    """What these devices report and were ordered, and others."""
+async def _reports(bus: Bus) -> Reports:
     return Reports(
-        await _entries(bus.kv(DEVICE_HEARTBEAT), devices),
-        await _entries(bus.kv(DEVICE_INFO), devices),
-        await _entries(bus.kv(KEY_ORDER), ()),  # few have one, and only this command writes them
+        await _entries(bus.kv(DEVICE_HEARTBEAT)),
+        await _entries(bus.kv(DEVICE_INFO)),
+        await _entries(bus.kv(KEY_ORDER)),
     )
 
 
-async def _entries(kv: KV[T], devices: Sequence[str]) -> dict[str, Entry[T]]:
-    found = {one.key: one for one in await kv.read_all() if isinstance(one, Entry)}
-    # A key that is written over while all are read can be missed; devices write all the time.
-    for device in (one for one in devices if one not in found):
-        entry = await kv.get(device)
-        if isinstance(entry, Entry):
-            found[device] = entry
-    return found
+async def _entries(kv: KV[T]) -> dict[str, Entry[T]]:
+    return {one.key: one for one in await kv.read_all() if isinstance(one, Entry)}
 
 
 async def _registry(bus: Bus) -> dict[str, Identity]:
-    return {one.key: one.value for one in await bus.kv(IDENTITIES).read_all() if isinstance(one, Entry)}
+    return {key: one.value for key, one in (await _entries(bus.kv(IDENTITIES))).items()}
 
 
 async def _end_sessions(bus: Bus, device: str) -> None:

@@ -101,7 +101,7 @@ def found(run: Run) -> None:
 
 @browse.step(
     "Type the command that the page shows, and put the plug back",
-    Command("fleet device show {device}", contains=("HeartbeatMissed",)),
+    Command("fleet device show {device}", contains=("HeartbeatMissed", "is it switched on", "heard: ")),
     look_at=("operator", "agent:device"),
 )
 def back(run: Run) -> None:

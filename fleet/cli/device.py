@@ -32,6 +32,8 @@ from fleet.cli.output import Output, OutputOption, answer, details
 from fleet.cli.provider import Login, at_provider
 from fleet.cli.standing import conditions, status_of
 from fleet.cli.standing import revoked as shut_out
+from fleet.cli.suggestions import for_device
+from fleet.cli.trouble import LAST_WORD, device_troubles, helpful_commands, online
 from fleet.cli.views import (
     Columns,
     View,
@@ -183,9 +185,11 @@ def show(
     """  # noqa: D301
     name = DeviceId(device)
     item = read(cluster(), Device, name, namespace)
-    info = item.status.info
+    info, away = item.status.info, online(item) != "yes"
     shown: list[tuple[str, object]] = [
         ("device", item.metadata.name),
+        *_wrong(item, namespace),
+        *([("heard", item.status.last_heartbeat or "never")] if away or output is View.WIDE else []),
         ("labels", listed(labels_of(item))),
         ("agent", _version(item)),
         ("upgrade", upgrade.shown(item)),
@@ -198,20 +202,27 @@ def show(
         shown += [("disk", _disk(info)), ("engine", info.engine or "none"), ("boot", info.boot_id)]
     if output is View.WIDE:
         shown += [*object_details(item), *_identity(item)]
-    print_one(
-        output,
-        as_json(item),
-        name_of(item),
-        [*details([*shown, *conditions(item)]), *workload_lines(item), *volume_lines(info)],
-    )
+    workloads = workload_lines(item)
+    if away and workloads:
+        workloads = [f"workloads, {LAST_WORD}:", *workloads]
+    lines = [*details([*shown, *conditions(item)]), *workloads, *volume_lines(info)]
+    print_one(output, as_json(item), name_of(item), lines)
+
+
+def _wrong(item: Device, namespace: str) -> list[tuple[str, object]]:
+    """What is wrong with a device, what to do, and the commands that help more than this one."""
+    troubles = device_troubles(item, item.status.workloads)
+    lines: list[tuple[str, object]] = []
+    for one in troubles:
+        lines += [("wrong", f"{one.reason} ({one.about}) since {one.since}: {one.means}"), ("next", one.next_step)]
+    commands = helpful_commands(item, troubles, item.status.workloads, namespace)
+    plain = for_device(item.metadata.name, (), namespace)
+    return lines + [("command", one) for one in commands if one not in plain]
 
 
 def _identity(item: Device) -> list[tuple[str, object]]:
     info = item.status.info
-    known: list[tuple[str, object]] = [
-        ("subject", item.spec.subject or "-"),
-        ("heard", item.status.last_heartbeat or "-"),
-    ]
+    known: list[tuple[str, object]] = [("subject", item.spec.subject or "-")]
     if info is not None:
         known += [("instance", info.instance_id or "-"), ("machine key", info.key_id or "-")]
         known += [("trusts", ", ".join(info.trusts) or "-")]

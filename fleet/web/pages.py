@@ -7,18 +7,18 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from fleet.cli.suggestions import describe, for_server
 from fleet.contract.errors import FleetError, NotFound, Unreachable
 from fleet.contract.objects import DEPLOYMENTS, DEVICES
 from fleet.contract.printable import one_line
 from fleet.web.store import Store
-from fleet.web.views.commands import describe, for_server
 from fleet.web.views.deployments import deployment_row, deployment_screen, unreadable_row
 from fleet.web.views.device import device_screen
 from fleet.web.views.due import due
 from fleet.web.views.history import Event, events_of, history
 from fleet.web.views.now import now
 from fleet.web.views.rollouts import rollouts, unreadable_rollout
-from fleet.web.views.trouble import unreadable_trouble
+from fleet.web.views.unreadable import unreadable_trouble
 
 _RECENT_CHANGES = 12
 """Changes that the first screen shows."""

@@ -67,6 +67,35 @@ def test_one_device(fleet: Fleet, device: Callable[[str], None], says: Callable[
     assert (item.api_version, item.kind, item.id) == (API_VERSION, "Device", "pi-1")
 
 
+def test_a_device_that_is_away_shows_what_the_page_shows_of_it(
+    fleet: Fleet, device: Callable[[str], None], says: Callable[..., None], kube: Kube, namespace: str
+) -> None:
+    """What is wrong and since when, what to do, when it was heard last, and what ran then."""
+    device("pi-1")
+    says("pi-1", "Online", "False", "HeartbeatMissed")
+    crash = WorkloadStatus("web", 1, "Restarting", "CrashLoop", "exit 1", since="2026-11-29T11:40:00Z")
+    status = {"workloads": msgspec.to_builtins((crash,)), "lastHeartbeat": "2026-11-29T11:58:00Z"}
+    patch = json.dumps({"status": status})
+    kube.kubectl("-n", namespace, "patch", "device", "pi-1", "--subresource=status", "--type=merge", "-p", patch)
+    item = from_builtins(fleet("device", "show", "pi-1", "--output", "json").json, Device)
+    lines = [" ".join(line.split()) for line in fleet("device", "show", "pi-1").out.splitlines()]
+    since = item.status.conditions[0].last_transition_time
+    assert lines[1:7] == [
+        f"wrong: HeartbeatMissed (connection) since {since}: three of its heartbeats in a row were missed",
+        "next: is it switched on, and on the network?",
+        "wrong: CrashLoop (workload web) since 2026-11-29T11:40:00Z: it exits again and again",
+        "next: read its log",
+        f"command: fleet device logs pi-1 --deployment web --namespace {namespace}",
+        "heard: 2026-11-29T11:58:00Z",
+    ]
+    begin = lines.index("workloads, as they were when the device was last heard:")
+    assert lines[begin + 2].startswith("web Restarting CrashLoop")
+    says("pi-1", "Online", "True", "HeartbeatReceived")
+    online = fleet("device", "show", "pi-1").out
+    assert "heard: " not in online
+    assert "wrong: " in online, "its workload crashes"
+
+
 def test_each_container_of_a_pod_has_a_row(
     fleet: Fleet, device: Callable[[str], None], kube: Kube, namespace: str
 ) -> None:

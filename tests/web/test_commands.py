@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from fleet.cli.main import app
 from fleet.cli.reasons import DEVICES
-from fleet.web.views.commands import for_deployment, for_device, for_server
+from fleet.cli.suggestions import for_deployment, for_device, for_server
 
 
 def parsed(line: str) -> None:

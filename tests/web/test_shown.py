@@ -263,7 +263,9 @@ def test_a_certificate_that_ends_soon_is_due_and_one_that_lasts_is_not(page: Run
 def test_what_happened_before_the_page_was_there_is_told_by_the_status(page: RunningPage, viewer: httpx.Client) -> None:
     crash = workload("web", "Failed", "Exited", "code 1")
     page.show(device("pi-1", OFFLINE, workloads=[crash, {**crash, "name": "odd", "since": "at noon"}]))
+    assert "As they were when the device was last heard." in viewer.get("/devices/pi-1").text
     page.change("Device", device("pi-1", ONLINE, version=2, workloads=[crash]))
+    assert "last heard" not in viewer.get("/devices/pi-1").text
     past = viewer.get("/devices/pi-1").text.partition("What happened")[2]
     told = ["Online True (HeartbeatReceived)", "web Failed (Exited) generation 1 code 1", "created"]
     assert all(words in past for words in told)

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from fleet.cli.suggestions import for_deployment, has_logs
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Device, StrategyType, WorkloadStatus
 from fleet.contract.printable import one_line, shortened
 from fleet.contract.wire import Phase
 from fleet.web.messages import RevisionSummary
 from fleet.web.objects import Deployment, Unreadable, condition
-from fleet.web.views.commands import for_deployment, has_logs
 from fleet.web.views.device import ConditionView
-from fleet.web.views.trouble import UNREADABLE
+from fleet.web.views.unreadable import UNREADABLE
 
 _SHOWN = 50
 """Devices of one state that are named."""

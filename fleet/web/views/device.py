@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fleet.cli.trouble import LAST_WORD, Trouble, helpful_commands
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Condition, Device, WorkloadStatus
 from fleet.contract.printable import one_line
@@ -13,10 +14,8 @@ from fleet.contract.upgrade import UpgradePhase, UpgradeStatus
 from fleet.contract.volumes import VolumeUsage
 from fleet.contract.wire import DeviceInfo
 from fleet.web.objects import condition
-from fleet.web.views.commands import for_device, has_logs
 from fleet.web.views.history import HistoryEntry
 from fleet.web.views.row import Summary
-from fleet.web.views.trouble import Trouble
 
 _STEPS = (
     UpgradePhase.DOWNLOADING,
@@ -81,7 +80,10 @@ class ConditionView(msgspec.Struct, frozen=True):
 
 
 class DeviceScreen(msgspec.Struct, frozen=True):
-    """The whole screen. `heard_at` is the last heartbeat that Kubernetes knows, RFC 3339."""
+    """The whole screen. `heard_at` is the last heartbeat that Kubernetes knows, RFC 3339.
+
+    `workloads_age` is what to say of the age of `workloads`; empty where they are as they are now.
+    """
 
     name: str
     online: str
@@ -93,6 +95,7 @@ class DeviceScreen(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     workloads: tuple[Workload, ...]
     hidden_workloads: int
+    workloads_age: str
     volumes: tuple[Volume, ...]
     conditions: tuple[ConditionView, ...]
     commands: tuple[str, ...]
@@ -108,10 +111,8 @@ def device_screen(
     namespace: str,
 ) -> DeviceScreen:
     """The screen; `workloads` and `info` are what the device said last."""
-    reasons = tuple(one.reason for one in known.troubles) + (("Revoked",) if device.spec.revoked else ())
-    name = device.metadata.name
     return DeviceScreen(
-        name=name,
+        name=device.metadata.name,
         online=known.row.online,
         heard_at=device.status.last_heartbeat or "",
         labels=tuple(f"{key}={value}" for key, value in sorted(labels_of(device).items())),
@@ -121,9 +122,10 @@ def device_screen(
         steps=_steps(info.upgrade if info else None),
         workloads=tuple(map(_workload, sorted(workloads, key=lambda one: (not one.troubled, one.name)))),
         hidden_workloads=max(0, device.status.deployments - len(workloads)),
+        workloads_age="" if known.row.online == "yes" else LAST_WORD,
         volumes=tuple(map(_volume, info.disk_usage.named_volumes if info and info.disk_usage else ())),
         conditions=tuple(map(_condition, device.status.conditions)),
-        commands=tuple(for_device(name, reasons, namespace, _failing(workloads))),
+        commands=tuple(helpful_commands(device, known.troubles, workloads, namespace)),
         history=history,
     )
 
@@ -142,11 +144,6 @@ def _facts(device: Device, info: DeviceInfo | None) -> tuple[tuple[str, str], ..
         ("Boot", info.boot_id),
     ]
     return tuple((name, one_line(value)) for name, value in facts if value)
-
-
-def _failing(workloads: Sequence[WorkloadStatus]) -> tuple[str, ...]:
-    """The workloads that ran, and do not run as they should."""
-    return tuple(one.name for one in workloads if has_logs(one.name, one.reason))
 
 
 def _upgrade(device: Device) -> str:

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from fleet.cli.suggestions import for_secret
 from fleet.contract.config import SecretAge
 from fleet.contract.errors import NotFound
 from fleet.install.authority import AUTHORITY_KEY
 from fleet.install.secrets import PAGE_KEY, TLS_KEY
 from fleet.rotation.catalogue import find
 from fleet.web.source import KUBERNETES, NATS, PROVIDER
-from fleet.web.views.commands import for_secret
 
 PAGE, AUTHORITY = "this page", "the server's own authority"
 """Certificates that are no source's, as the page names them."""

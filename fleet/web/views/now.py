@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from fleet.cli.suggestions import for_device, has_logs
+from fleet.cli.trouble import Trouble
 from fleet.contract.printable import one_line
 from fleet.web.source import Source
 from fleet.web.tail import Line
-from fleet.web.views.commands import for_device, has_logs
 from fleet.web.views.due import Due
 from fleet.web.views.rollouts import Rollout
 from fleet.web.views.row import Summary
-from fleet.web.views.trouble import Trouble
 
 _SHOWN = 12
 """Devices of a group that are named; the list of devices has them all."""

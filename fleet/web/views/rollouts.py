@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from fleet.cli.reasons import DEPLOYMENTS
+from fleet.cli.suggestions import describe, for_deployment
 from fleet.contract import objects
 from fleet.contract.printable import one_line
 from fleet.web.objects import Deployment, Unreadable, condition
 from fleet.web.views.blockers import Blocker, Blockers, Workloads
-from fleet.web.views.commands import describe, for_deployment
 from fleet.web.views.row import Summary
-from fleet.web.views.trouble import unreadable_trouble
+from fleet.web.views.unreadable import unreadable_trouble
 
 _NAMED = 6
 """Devices that are named of those that a rollout waits for; the deployment's screen has them all."""

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fleet.cli.trouble import Trouble, device_troubles, online
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Device, WorkloadStatus
 from fleet.contract.printable import one_line
 from fleet.web.objects import Unreadable, condition
-from fleet.web.views.trouble import UNREADABLE, Trouble, device_troubles, unreadable_trouble
+from fleet.web.views.unreadable import UNREADABLE, unreadable_trouble
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -45,15 +46,15 @@ class Summary(msgspec.Struct, frozen=True):
 
 def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
     """A device's row and troubles; `workloads` are those that it said last."""
-    online, upgraded = condition(device, "Online"), condition(device, "Upgraded")
+    connected, upgraded = condition(device, "Online"), condition(device, "Upgraded")
     labels = labels_of(device)
     troubles = device_troubles(device, workloads)
     info = device.status.info
-    connected_since = online.last_transition_time if online else device.metadata.creation_timestamp
+    connected_since = connected.last_transition_time if connected else device.metadata.creation_timestamp
     row = Row(
         name=device.metadata.name,
-        online=_online(device),
-        reason=one_line(online.reason) if online else "NotYetSeen",
+        online=online(device),
+        reason=one_line(connected.reason) if connected else "NotYetSeen",
         version=one_line(str(info.agent_version)) if info else "",
         upgraded=one_line(upgraded.reason) if upgraded else "",
         deployments=device.status.deployments,
@@ -69,10 +70,3 @@ def unreadable_summary(item: Unreadable) -> Summary:
     trouble = unreadable_trouble(item)
     row = Row(one_line(item.name), "unknown", UNREADABLE, "", "", 0, trouble.reason, item.since, "")
     return Summary(row, (trouble,), {})
-
-
-def _online(device: Device) -> str:
-    if device.spec.revoked:
-        return "revoked"
-    known = condition(device, "Online")
-    return {"True": "yes", "False": "no"}.get(known.status if known else "", "unknown")

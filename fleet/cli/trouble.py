@@ -1,4 +1,4 @@
-"""What is wrong with a device, each with its reason, since when, and what to do next."""
+"""What is wrong with a device, each with its reason, since when, and what to do next: on the page and in `show`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import msgspec
 
 from fleet.cli.reasons import DEVICES, UPGRADES, WORKLOADS, Table
+from fleet.cli.suggestions import for_device, has_logs
 from fleet.contract.objects import Condition, Device, WorkloadStatus
 from fleet.contract.printable import one_line
 from fleet.contract.upgrade import UpgradePhase
-from fleet.web.objects import Unreadable, condition
 
 _LOGS = ": `fleet device logs ID --deployment NAME`"
 """Ends advice in words; the page offers the command itself, with the names in their places."""
-_UNTOLD = "the server is newer than this page, and knows more of it"
+_UNTOLD = "the server is newer than this program, and knows more of it"
 _WAY = {
     "Enrolled": ("False", "enrolment"),
     "Quarantined": ("True", "quarantine"),
@@ -53,13 +53,8 @@ class Trouble(msgspec.Struct, frozen=True):
     workload: str = ""
 
 
-UNREADABLE = "cannot be read"
-
-
-def unreadable_trouble(item: Unreadable) -> Trouble:
-    """What is wrong with an object that does not parse."""
-    means = "the object is not as this server's definition of it demands, and counts for nothing until it is corrected"
-    return Trouble("object", "InvalidSpec", f"{UNREADABLE}: {item.why}", item.since, means, "correct what it names")
+LAST_WORD = "as they were when the device was last heard"
+"""What to say of the workloads of a device that is not online."""
 
 
 def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tuple[Trouble, ...]:
@@ -68,10 +63,27 @@ def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tupl
         return ()
     found = [*_connection(device), *(_of(DEVICES, about, known) for about, known in _wrong(device))]
     found += [_workload(one) for one in workloads if one.troubled]
-    upgraded = condition(device, "Upgraded")
+    upgraded = _condition(device, "Upgraded")
     if upgraded is not None and upgrade_failed(upgraded):
         found.append(_of(UPGRADES, "agent upgrade", upgraded))
     return tuple(found)
+
+
+def online(device: Device) -> str:
+    """Whether a device is online: yes, no, unknown or revoked."""
+    if device.spec.revoked:
+        return "revoked"
+    known = _condition(device, "Online")
+    return {"True": "yes", "False": "no"}.get(known.status if known else "", "unknown")
+
+
+def helpful_commands(
+    device: Device, troubles: Sequence[Trouble], workloads: Sequence[WorkloadStatus], namespace: str
+) -> list[str]:
+    """What to type about a device, the most helpful first; `workloads` are those that it said last."""
+    reasons = tuple(one.reason for one in troubles) + (("Revoked",) if device.spec.revoked else ())
+    failing = tuple(one.name for one in workloads if has_logs(one.name, one.reason))
+    return for_device(device.metadata.name, reasons, namespace, failing)
 
 
 def upgrade_failed(upgraded: Condition) -> bool:
@@ -82,11 +94,11 @@ def upgrade_failed(upgraded: Condition) -> bool:
 
 
 def _connection(device: Device) -> list[Trouble]:
-    online = condition(device, "Online")
-    if online is None:
+    known = _condition(device, "Online")
+    if known is None:
         created = device.metadata.creation_timestamp
-        online = Condition("Online", "Unknown", "NotYetSeen", "the operator has said nothing of it yet", created)
-    return [] if online.status == "True" else [_of(DEVICES, "connection", online)]
+        known = Condition("Online", "Unknown", "NotYetSeen", "the operator has said nothing of it yet", created)
+    return [] if known.status == "True" else [_of(DEVICES, "connection", known)]
 
 
 def _wrong(device: Device) -> list[tuple[str, Condition]]:
@@ -108,3 +120,7 @@ def _workload(one: WorkloadStatus) -> Trouble:
     means, step = (advice.means, advice.next_step) if advice else (_UNTOLD, "read the message")
     about = f"workload {one_line(one.name)}"
     return Trouble(about, one_line(one.reason), one.message, one.since, means, step.removesuffix(_LOGS), one.name)
+
+
+def _condition(device: Device, kind: str) -> Condition | None:
+    return next((known for known in device.status.conditions if known.type == kind), None)

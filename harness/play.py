@@ -96,6 +96,9 @@ def play(workloads: Sequence[Command]) -> int:
         world = cleanup.enter_context(embedded(shared, run_id=secrets.token_hex(4), worker="play"))
         cleanup.callback(_begin_to_end)
         _fill(world, workloads)
+        if not ENTER.parent.exists():
+            cleanup.callback(_remove_if_empty, ENTER.parent)
+            ENTER.parent.mkdir()
         cleanup.callback(ENTER.unlink, missing_ok=True)
         _say_how_to_enter(world, shared.engine)
         signal.pause()
@@ -153,9 +156,14 @@ def _begin_to_end() -> None:
     tell("ending the fleet")
 
 
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody put something there
+        folder.rmdir()
+
+
 def _say_how_to_enter(world: World, engine: str) -> None:
     write_env(world.root, {**world.env, _ENGINE: engine})
-    ENTER.parent.mkdir(exist_ok=True)
+    config = shlex.quote(str(world.root / "home" / "pi-4.json"))  # goes with the world
     ENTER.write_text(f". {shlex.quote(str(world.root / 'env.sh'))}\n")
     answer(
         "",
@@ -168,8 +176,8 @@ def _say_how_to_enter(world: World, engine: str) -> None:
         "",
         "One more device:",
         "",
-        "  fleet device enroll --device-id pi-4 --label site=berlin --out out/pi-4.json",
-        f'  python -m harness.play on pi-4 fleet device setup --config "$PWD/out/pi-4.json"'
+        f"  fleet device enroll --device-id pi-4 --label site=berlin --out {config}",
+        f"  python -m harness.play on pi-4 fleet device setup --config {config}"
         f" --root {shlex.quote(str(world.root / 'devices' / 'pi-4'))}",
         "",
         "The web page shows what is wrong, and which command helps:",

@@ -12,7 +12,7 @@ import typer
 
 from fleet.cli.output import Output, OutputOption, answer
 from fleet.contract.config import AgentConfig, load_config
-from fleet.contract.errors import InvalidInput, NotFound
+from fleet.contract.errors import InvalidInput, NotFound, NotPermitted
 
 if TYPE_CHECKING:
     from fleet.install.first_agent import FirstAgent
@@ -77,9 +77,9 @@ def setup(
         replace,
         None if policy is None else load_policy(policy),
     )
-    with _host(root, ssh) as host:
-        changed = [item.name for item in score.interpret(host) if item.changed]
     device = str(score.config.device_id)
+    with _host(root, ssh, f"set up as device {device}") as host:
+        changed = [item.name for item in score.interpret(host) if item.changed]
     what = f"changed {', '.join(changed)}" if changed else "nothing changed"
     answer(output, {"device": device, "changed": changed}, f"the agent of {device} runs; {what}")
 
@@ -95,7 +95,7 @@ def _trust(bundle: Path, root: Path | None, ssh: str, output: Output, *, others:
         text = bundle.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise NotFound(f"cannot read {bundle}: {error}", next_step="write it with `fleet secrets bundle`") from error
-    with _host(root, ssh) as host:
+    with _host(root, ssh, f"given {bundle} to trust") as host:
         config, done = DeviceTrustScore(text).interpret(host)
     device = str(config.device_id)
     what = "trusts the bundle from now on" if done.changed else "trusts this bundle already; nothing changed"
@@ -115,7 +115,7 @@ def uninstall(root: RootOption = None, ssh: SshOption = "", output: OutputOption
     """  # noqa: D301
     from fleet.install.uninstall import FleetDeviceUninstallScore  # noqa: PLC0415
 
-    with _host(root, ssh) as host:
+    with _host(root, ssh, "rid of its agent") as host:
         removed = FleetDeviceUninstallScore().interpret(host)
     lines = [f"removed {name}" for name in removed.files]
     lines += [f"ended {name}" for name in removed.containers]
@@ -125,7 +125,8 @@ def uninstall(root: RootOption = None, ssh: SshOption = "", output: OutputOption
 
 
 @contextlib.contextmanager
-def _host(root: Path | None, ssh: str) -> Generator[RunsCommands]:
+def _host(root: Path | None, ssh: str, wanted: str) -> Generator[RunsCommands]:
+    """The device's host; `wanted` is what is to be done with it, to say what was refused."""
     from fleet.topology.host import LocalHost  # noqa: PLC0415
     from fleet.topology.ssh import SshHost  # noqa: PLC0415
 
@@ -136,8 +137,15 @@ def _host(root: Path | None, ssh: str) -> Generator[RunsCommands]:
     if ssh:
         with SshHost(ssh) as host:
             yield host
-    else:
-        yield LocalHost(root or Path("/"))
+        return
+    host = LocalHost(root or Path("/"))
+    try:
+        yield host
+    except NotPermitted as error:
+        next_step = "run this as root on the device itself, or from another machine with --ssh USER@HOST"
+        raise NotPermitted(
+            f"{host} cannot be {wanted}: {error.what}", next_step=error.next_step if root else next_step
+        ) from error
 
 
 def _first_agent(artifact: Path | None, trusted_keys: Path | None) -> FirstAgent | None:

@@ -16,7 +16,7 @@ import typer
 from fleet.cli.context import NamespaceOption, cluster, installed
 from fleet.cli.output import Output, OutputOption, answer, progress
 from fleet.contract.config import DEFAULT_NAMESPACE
-from fleet.contract.errors import FleetError, NotFound, NotInstalled
+from fleet.contract.errors import FleetError, InvalidInput, NotFound, NotInstalled
 from fleet.process.retry import retrying
 
 _LOCAL = "localhost"
@@ -52,7 +52,13 @@ def web(
             next_step="install it again with --web, and with the other options that it was installed with",
         )
     if server.web_url:
+        if port:
+            raise InvalidInput(
+                f"the page has an address of its own, {server.web_url}: no port of this machine is forwarded",
+                next_step="leave --port out",
+            )
         _show(server.web_url, output, browser=browser)
+        progress("the page has an address of its own: nothing is forwarded, and this command ends")
         return
     chosen = port or _free_port()
     forward = partial(_forward, namespace, chosen)

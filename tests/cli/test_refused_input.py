@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import pytest
 
+from fleet.contract.errors import NotPermitted
+from fleet.topology.host import LocalHost
 from tests.cli.conftest import Fleet
 
 BAD_NAMES = {
@@ -216,6 +218,25 @@ def test_values_of_the_chart_that_would_be_ignored(fleet: Fleet, content: bytes)
 
 def test_a_root_that_is_no_folder(fleet: Fleet, agent_config: Path) -> None:
     assert "is no folder" in refused(fleet, "device", "setup", "--config", str(agent_config), "--root", "none")
+
+
+def test_who_is_not_root_is_told_what_was_tried_and_where_to_do_it(
+    fleet: Fleet, agent_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: LocalHost, path: str, *__: object) -> NoReturn:
+        raise NotPermitted(f"may not touch {path}", next_step="run this as root")
+
+    for act in ("read", "put", "execute"):  # the tests may run as root, and this machine must stay as it is
+        monkeypatch.setattr(LocalHost, act, denied)
+    for words, tried in (
+        (["setup", "--config", str(agent_config)], "set up as device pi-1"),
+        (["uninstall"], "rid of"),
+    ):
+        answer = fleet("device", *words)
+        assert answer.code == NotPermitted.exit_code, answer.err
+        assert f"this machine cannot be {tried}" in answer.err
+        assert "may not touch /etc/fleet/agent.json" in answer.err
+        assert "next: run this as root on the device itself, or from another machine with --ssh USER@HOST" in answer.err
 
 
 def test_a_configuration_that_others_can_read(fleet: Fleet, agent_config: Path) -> None:

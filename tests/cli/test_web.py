@@ -6,9 +6,11 @@ import os
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fleet.cli import web as module
+from fleet.contract.errors import InvalidInput
 from fleet.contract.objects import ServerInfo
 from tests.cli.conftest import Fleet
 
@@ -48,7 +50,13 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def server(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server with a page that has no address of its own."""
+    serves(monkeypatch, "")
+
+
+def serves(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The server has a page at an address; empty for one that a port is forwarded to."""
     info = ServerInfo("https://id", "project", "client", "tls://nats:4222", "", "v0.1.0", "0a" * 8, web=True)
+    info = msgspec.structs.replace(info, web_url=url)
 
     def installed(_kube: object, _namespace: str) -> ServerInfo:
         return info
@@ -71,3 +79,16 @@ def test_a_first_kubectl_that_does_not_forward_is_told(fleet: Fleet, kubectl: Pa
     assert answer.code != 0
     assert "the API server is away" in answer.err
     assert not answer.out
+
+
+def test_a_page_with_an_address_of_its_own_is_not_forwarded_and_a_port_is_not_ignored(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serves(monkeypatch, "https://fleet.example.org")
+    answer = fleet("web", "--no-browser")
+    assert (answer.code, answer.out.splitlines()[0]) == (0, "https://fleet.example.org")
+    assert "nothing is forwarded, and this command ends" in answer.err
+    refused = fleet("web", "--no-browser", "--port", "8443")
+    assert (refused.code, refused.out) == (InvalidInput.exit_code, "")
+    assert "https://fleet.example.org: no port of this machine is forwarded" in refused.err
+    assert "next: leave --port out" in refused.err

@@ -68,7 +68,9 @@ def test_what_it_prints_can_be_pasted_and_ctrl_c_leaves_nothing(tmp_path: Path) 
     assert code == 0, progress.read_text()
     assert not root.exists()
     assert folders.members(root) == []
-    assert not (tmp_path / play.ENTER).exists()
+    assert {one.name for one in tmp_path.iterdir()} == {"said", "progress", "opened"}, (
+        "only what this test wrote is left"
+    )
 
 
 def find_what_is_broken(folder: Path, said: str) -> None:

@@ -47,6 +47,13 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
     assert not broken
 
 
+def test_the_readmes_commands_can_be_pasted() -> None:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    commands = "".join(text for language, text in blocks if not language)
+    assert "fleet deployment apply" in commands
+    assert not re.findall(r".*(?:\N{HORIZONTAL ELLIPSIS}|\.\.\.).*", commands), "nobody knows what stands there"
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_make_verbs_that_documents_name_exist(page: Path) -> None:
     verbs = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

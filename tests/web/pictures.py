@@ -32,19 +32,21 @@ def ago(minutes: float) -> str:
 def show(page: RunningPage) -> None:
     """A fleet of eleven devices: one is silent, one crashes, one takes a new agent, and a rollout has halted.
 
-    NATS was away for ten minutes.
+    NATS was away for ten minutes. Messages are as the agent and the operator write them (`make play BROKEN=1`).
     """
     known = page.parts.store
     page.do(lambda: setattr(known, "now", _NOW.timestamp))
     online = condition("Online", "True", "HeartbeatReceived", since=ago(300))
-    silent = condition("Online", "False", "HeartbeatMissed", f"last heartbeat at {ago(3)}", ago(3))
+    silent = condition("Online", "False", "HeartbeatMissed", "its heartbeat is overdue", ago(3))
     soaking = condition("Upgraded", "False", "Soaking", "v0.1.1", ago(1))
     upgrading = {**INFO, "upgrade": {"generation": 1, "phase": "Soaking", "reason": "InProgress", "running": "v0.1.1"}}
     web = {**workload("web", "Running", "Healthy"), "since": ago(4000)}
     sensor = {**workload("sensor", "Running", "Healthy", generation=3), "since": ago(4000)}
-    crash = workload("sensor", "Restarting", "CrashLoop", "exit code 1: cannot open /dev/ttyUSB0", generation=4)
-    failed = condition("Ready", "False", "DevicesFailed", "oslo-7: CrashLoop", ago(12))
-    halted = condition("Progressing", "False", "Halted", "1 of 1 that may be unavailable", ago(12))
+    crash = workload("sensor", "Restarting", "CrashLoop", "exit code 1", generation=4)
+    why = "1 of 4 devices failed; oslo-7: CrashLoop: exit code 1"
+    failed = condition("Ready", "False", "DevicesFailed", why, ago(12))
+    stopped = "1 failed, 1 may be unavailable: no further device is changed"
+    halted = condition("Progressing", "False", "Halted", stopped, ago(12))
     rollout = deployment("sensor", failed, failed=1, matched=4, updated=1, ready=0, observedGeneration=4)
     rollout["metadata"]["generation"] = 4
     rollout["status"]["conditions"].append(halted)
@@ -70,7 +72,9 @@ def show(page: RunningPage) -> None:
     page.change("Device", _aged(device("berlin-7", silent, site="berlin", deployments=1, workloads=[web], version=3)))
     page.do(
         lambda: known.add_event(
-            EventMessage("Device", "oslo-7", "Warning", "WorkloadTrouble", "sensor: CrashLoop", at - 720, 1)
+            EventMessage(
+                "Device", "oslo-7", "Warning", "CrashLoop", "sensor generation 4: Restarting; exit code 1", at - 720, 1
+            )
         )
     )
     page.do(lambda: known.set_certificate_expiry(NATS, at + 12 * 86400))

@@ -15,11 +15,8 @@ import msgspec
 from fleet.contract.errors import NotFound
 from fleet.contract.sealed import OPENBAO_PATH_KEY, OPENBAO_SECRET, OPENBAO_TYPE
 from fleet.operator.openbao_server import SEE, Connection, Lacking, OpenBaoServer
-from fleet.operator.readiness import Readiness
-from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretProblem, SecretSeen
+from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen
 from fleet.secrets.openbao_names import SEGMENTS, is_address
-
-_SUBJECT = "get secrets in OpenBao"
 
 
 class SecretApi(Protocol):
@@ -37,11 +34,10 @@ class SecretApi(Protocol):
 class SecretSource:
     """The Secrets of the namespace, and what is in OpenBao in the place of those that stand for it."""
 
-    def __init__(self, api: SecretApi, account: Callable[[], str], readiness: Readiness) -> None:
+    def __init__(self, api: SecretApi, account: Callable[[], str]) -> None:
         """Contact nothing yet. `account` gives the token of the operator's ServiceAccount, a secret."""
         self._api = api
         self._account = account
-        self._readiness = readiness
         self._server: OpenBaoServer | None = None
 
     async def secret(self, name: str) -> SecretSeen | SecretProblem:
@@ -50,7 +46,8 @@ class SecretSource:
         if found.type != OPENBAO_TYPE or not found.sealable:
             return found
         try:
-            return await self._entry(_path(found.data))
+            path = _path(found.data)
+            return await (await self._connected()).entry(path)
         except Lacking as lacking:
             return SecretProblem(lacking.reason, f"the Secret {name} stands for what is in OpenBao: {lacking.why}")
 
@@ -58,19 +55,6 @@ class SecretSource:
         """End the connections."""
         if self._server is not None:
             await self._server.close()
-
-    async def _entry(self, path: str) -> SecretSeen:
-        server = await self._connected()
-        try:
-            found = await server.entry(path)
-        except Lacking as lacking:
-            if lacking.reason == OPENBAO_AWAY:
-                self._readiness.remark(_SUBJECT, lacking.why)
-            else:
-                self._readiness.settled(_SUBJECT)
-            raise
-        self._readiness.settled(_SUBJECT)
-        return found
 
     async def _connected(self) -> OpenBaoServer:
         """The OpenBao that the Secret names now."""

@@ -21,7 +21,7 @@ _SHARE = 10
 """To look at all of them takes at most one part in so many of the time."""
 _PATIENCE = 1.0
 """Seconds for which a decision waits for Secrets that are being read."""
-_SUBJECT = "get secrets"
+_SUBJECT, _OPENBAO = "get secrets", "get secrets in OpenBao"
 
 
 class SecretApi(Protocol):
@@ -44,6 +44,8 @@ class SecretReader:
         self._asked = asyncio.Event()
         self._settled = asyncio.Event()
         self._waited_for: set[int] = set()
+        self._away: dict[str, str] = {}
+        """Why OpenBao did not say what a Secret stands for, by the Secret's name."""
 
     def look(self, deployment: str) -> None:
         """A deployment changed: it may name another Secret, or one that is there by now, or was corrected."""
@@ -108,10 +110,16 @@ class SecretReader:
                 one = sorted(self._known.missing())
             read += len(one)
             wrong = await self._look_at(one) or wrong
+        wanted = self._known.wanted()
         if wrong:
             self._readiness.wrong(_SUBJECT, wrong)
-        elif read or not self._known.wanted():
+        elif read or not wanted:
             self._readiness.settled(_SUBJECT)
+        self._away = {name: why for name, why in self._away.items() if name in wanted}
+        if self._away:
+            self._readiness.remark(_OPENBAO, self._away[min(self._away)])
+        else:
+            self._readiness.settled(_OPENBAO)
 
     async def _look_at(self, names: Iterable[str]) -> str:
         """Read these; returns what was wrong, or nothing."""
@@ -137,9 +145,12 @@ class SecretReader:
         return wrong
 
     def _remains(self, name: str, found: SecretSeen | SecretProblem) -> bool:
-        """Whether OpenBao is away, and was not before: then what it said goes on to count."""
-        away = isinstance(found, SecretProblem) and found.reason == OPENBAO_AWAY
-        return away and isinstance(self._known.found.get(name), SecretSeen)
+        """Note whether OpenBao is away. If it was not before, what it said goes on to count."""
+        if not isinstance(found, SecretProblem) or found.reason != OPENBAO_AWAY:
+            self._away.pop(name, None)
+            return False
+        self._away[name] = found.message
+        return isinstance(self._known.found.get(name), SecretSeen)
 
     async def _one(self, name: str) -> SecretSeen | SecretProblem:
         try:

@@ -115,7 +115,7 @@ class Operator:
             states = States(connections.app)
             singles = SingleReports(connections.app, states, self._store, self._wakeup.wake)
             cleanup.push_async_callback(singles.stop)
-            source = SecretSource(api, lambda: self._read().bearer(), self.readiness)
+            source = SecretSource(api, lambda: self._read().bearer())
             cleanup.push_async_callback(source.close)
             secrets = SecretReader(source, self._store.secrets, self.readiness, self._wakeup.wake)
             page = self._config.web

@@ -16,7 +16,6 @@ from fleet.contract.sealed import DOCKER_CONFIG_KEY, MAX_SECRET_VALUE, OPENBAO_S
 from fleet.contract.wire import Container
 from fleet.operator import openbao_server
 from fleet.operator.openbao import SecretSource
-from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.secrets import SecretContents, SecretProblem, SecretSeen, secret_contents
 from tests.support.kube import Kube
 from tests.support.one_answer import http, kv, scripted
@@ -37,7 +36,6 @@ class Place:
         self.pointer = {"path": b"web/db"}
         self.label = True
         self.account = "none"
-        self.readiness = Readiness()
 
     async def secret(self, name: str) -> SecretSeen:
         return SecretSeen("u", "1", OPENBAO_TYPE, self.label, self.pointer if self.label else {})
@@ -53,7 +51,7 @@ class Place:
 
     def play(self, body: Callable[[SecretSource], Awaitable[None]]) -> None:
         async def go() -> None:
-            source = SecretSource(self, lambda: self.account, self.readiness)
+            source = SecretSource(self, lambda: self.account)
             try:
                 async with asyncio.timeout(60):
                     await body(source)
@@ -186,8 +184,6 @@ def test_a_connection_that_is_wrong_is_named_without_its_token(place: Place, cas
     assert token not in found.message
     assert "s.ended" not in found.message
     assert "0x" not in found.message, "an object's address is another one each time"
-    assert bool(place.readiness.remarks()) == (reason == "OpenBaoAway")
-    assert not place.readiness.reason(), "devices are served without it"
 
 
 def test_no_connection_and_an_engine_of_another_kind(place: Place) -> None:
@@ -232,11 +228,9 @@ def test_sealed_is_said_and_passes_by_itself(place: Place, monkeypatch: pytest.M
         try:
             found = problem(await source.secret("db"))
             assert (found.reason, "is sealed" in found.message) == ("OpenBaoAway", True)
-            assert "is sealed" in "".join(place.readiness.remarks())
         finally:
             place.bao.unseal()
         assert problem(await source.secret("db")).reason == "SecretMissing"
-        assert not place.readiness.remarks(), "that is an answer, too"
         place.put(password="horse")
         assert isinstance(await source.secret("db"), SecretSeen)
 

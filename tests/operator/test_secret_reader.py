@@ -277,11 +277,28 @@ def test_while_openbao_is_away_what_it_said_before_counts_and_what_is_new_says_w
             stage.deploy("new", 1, "fresh")
             await stage.reader.settle()
             assert stage.problem("new") == OPENBAO_AWAY
+            assert stage.readiness.remarks() == ["get secrets in OpenBao: it is sealed"]
+            assert not stage.readiness.reason(), "devices are served without it"
             stage.deploy("web", 2, "db")
             await stage.reader.read_all()
             assert (stage.problem(), stage.problem("beside")) == ("SecretNotRead", ""), "it may have been corrected"
             stage.api.away = False
             await stage.reader.read_all()
             assert [stage.problem(name) for name in ("web", "new", "beside")] == ["", "", ""]
+            assert not stage.readiness.remarks()
+
+    asyncio.run(story())
+
+
+def test_openbao_that_is_away_concerns_nobody_when_nobody_needs_it_any_more() -> None:
+    async def story() -> None:
+        async with at_work(db=1) as stage:
+            stage.api.away = True
+            stage.deploy("web", 1, "db")
+            await stage.reader.settle()
+            assert stage.readiness.remarks()
+            stage.deploy("web", 2)
+            await stage.reader.read_all()
+            assert not stage.readiness.remarks()
 
     asyncio.run(story())

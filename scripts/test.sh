@@ -3,6 +3,7 @@
 # Tests run in one shuffled order and with one choice of inputs, so that what fails here fails again; with --shuffle in
 # another one, as every night.
 # Other arguments go to pytest (-n 0: one test at a time), and leave the runbook on a node out.
+# Three workers, for two used half of two cores: many tests wait for what happens elsewhere.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 order=1
@@ -32,4 +33,4 @@ if [ "$inputs" = random ]; then
   git diff --exit-code docs/upgrade.md # it has the numbers that were found
 fi
 say "tests, in order $order (again: ./scripts/test.sh --randomly-seed $order)"
-exec python -m pytest -W error --fleet-report out/tests -n 2 --randomly-seed "$order" --hypothesis-profile "$inputs" "$@"
+exec python -m pytest -W error --fleet-report out/tests -n 3 --randomly-seed "$order" --hypothesis-profile "$inputs" "$@"

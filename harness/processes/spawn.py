@@ -91,7 +91,13 @@ def signal_group(pid: int, number: int) -> None:
 
 
 def terminate(process: subprocess.Popen[bytes], grace: float = GRACE) -> int:
-    """End a process we spawned and its group: SIGTERM, and SIGKILL after `grace` seconds. Returns its exit code."""
+    """End a process we spawned and its group: SIGTERM, and SIGKILL after `grace` seconds. Returns its exit code.
+
+    Of a process whose end was seen before, the kernel may have given the number to another one. It does not as long as
+    anything of the group lives, so then nothing is left to end.
+    """
+    if process.returncode is not None and Path(f"/proc/{process.pid}").exists():
+        return process.returncode
     signal_group(process.pid, signal.SIGTERM)
     try:
         process.wait(grace)

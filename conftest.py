@@ -1,9 +1,10 @@
-"""What holds for every test: the report's plugin, Ctrl-C for whoever a test starts, and Hypothesis's settings."""
+"""What holds for every test: the report's plugin, Ctrl-C for whoever it starts, the order, Hypothesis's settings."""
 
 from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["reports.plugin"]
@@ -17,3 +18,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 settings.register_profile("random", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", settings.get_profile("random"), derandomize=True)
 settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put scenarios first: they take longest, and at the end one worker would play the last of them alone."""
+    items.sort(key=lambda item: not item.nodeid.startswith("e2e/"))

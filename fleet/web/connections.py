@@ -16,6 +16,7 @@ import contextlib
 import enum
 import socket
 import time
+from collections import Counter
 
 import msgspec
 import structlog
@@ -46,6 +47,11 @@ class Limits(msgspec.Struct, frozen=True):
     stalled_within: float = 30.0
     """Without taking anything of a response, for anybody."""
 
+    @property
+    def of_one_user(self) -> int:
+        """Connections of one user that keep their places when there is no room; further ones are as a stranger's."""
+        return self.open // 2
+
 
 class Stage(enum.Enum):
     """What happens on a connection."""
@@ -70,6 +76,8 @@ class Connection:
         self.limits = connections.limits
         self.sock = sock
         self.network = network
+        self.user = ""
+        """The subject of the signed-in user, while it answers one's request."""
         self.stage: Stage | None = None
         self.since = 0.0
         self.transport: asyncio.Transport | None = None
@@ -97,9 +105,10 @@ class Connection:
         if self.stage in {Stage.HANDSHAKE, Stage.IDLE}:
             self.enter(Stage.REQUESTING, self.limits.answered_within)
 
-    def authenticated(self) -> None:
-        """Its request is of a signed-in user with the role."""
-        if self.stage is Stage.REQUESTING:
+    def authenticated(self, user: str) -> None:
+        """Its request is of a signed-in user with the role: this subject."""
+        if self.stage is Stage.REQUESTING and self._all.of_user(user) < self.limits.of_one_user:
+            self.user = user
             self.enter(Stage.AUTHENTICATED, None)
 
     def response_ended(self) -> None:
@@ -138,7 +147,12 @@ class Connections:
         """There are none."""
         self.limits = limits
         self._by_stage: dict[Stage, dict[Connection, None]] = {stage: {} for stage in Stage}
+        self._by_user = Counter[str]()
         self._logged_at = -_LOGGED_EVERY
+
+    def of_user(self, user: str) -> int:
+        """The number of connections that answer this subject, and keep their places."""
+        return self._by_user[user]
 
     def number(self, *stages: Stage) -> int:
         """The number of connections in these stages."""
@@ -148,10 +162,14 @@ class Connections:
         """Count a connection under another stage; None removes it."""
         if connection.stage is not None:
             del self._by_stage[connection.stage][connection]
+        if connection.stage is Stage.AUTHENTICATED:
+            self._by_user -= Counter((connection.user,))
         connection.stage = stage
         if stage is not None:
             connection.since = asyncio.get_running_loop().time()
             self._by_stage[stage][connection] = None
+        if stage is Stage.AUTHENTICATED:
+            self._by_user[connection.user] += 1
 
     def of_stage(self, *stages: Stage) -> list[Connection]:
         """The connections in these stages."""

@@ -33,6 +33,9 @@ The referrer stays within the site, and is not left out: a browser that may not 
 """
 _CACHE = "Cache-Control"
 _SAFE = {"GET", "HEAD"}
+PIECE = 32 * 1024
+"""Bytes of an answer that are handed over at once. The next ones wait until the browser took some: TLS would keep a
+copy of a whole answer for one that reads nothing."""
 
 
 class Guard:
@@ -53,7 +56,11 @@ class Guard:
                 for name, value in HEADERS.items():
                     headers[name] = value
                 headers.setdefault(_CACHE, "no-store")
-            await send(message)
+            body, sent = message.get("body", b""), 0
+            while len(body) - sent > PIECE:
+                await send({"type": message["type"], "body": body[sent : sent + PIECE], "more_body": True})
+                sent += PIECE
+            await send({**message, "body": body[sent:]} if sent else message)
 
         if scope["method"] not in _SAFE and not from_here(scope):
             refused = PlainTextResponse("this request comes from another site, and is refused\n", status_code=403)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from fleet.web.pages import Pages
 from fleet.web.sessions import COOKIE, Session, Sessions
 from fleet.web.signin import SignIn
 from fleet.web.store import Store
-from fleet.web.streams import FROM_THE_NEWEST, Feed, RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
+from fleet.web.streams import FROM_THE_NEWEST, ROWS, Feed, RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
 
 STATIC = Path(__file__).parent / "static"
 _SCREENS = {"now": "Now", "devices": "Devices", "deployments": "Deployments", "tail": "Tail"}
@@ -81,7 +81,7 @@ class Routes:
         async def checked(request: Request) -> Response:
             session = self._sessions.find(request.cookies.get(COOKIE))
             if session is not None:
-                _keep(request)
+                _keep(request, session)
                 return await show(request, session)
             if "text/html" not in request.headers.get("accept", ""):
                 return PlainTextResponse("sign in first\n", status_code=401)
@@ -126,9 +126,21 @@ class Routes:
         return HTMLResponse(text)
 
     async def _rows(self, _: Request, __: Session) -> Response:
-        rows = [self._store.summaries[name].row for name in sorted(self._store.summaries)]
-        content = {"rows": rows, "complete": self._store.complete}
-        return Response(msgspec.json.encode(content), media_type="application/json")
+        return StreamingResponse(self._all_rows(), media_type="application/json")
+
+    async def _all_rows(self) -> AsyncGenerator[bytes]:
+        """Every row as JSON, a part at a time: the next one is made when the browser has taken those before.
+
+        A row is as it is when it is made, and a device that goes meanwhile may be left out: the page's stream tells.
+        """
+        names, complete = sorted(self._store.summaries), self._store.complete
+        yield b'{"complete":%s,"rows":[' % msgspec.json.encode(complete)
+        between = b""
+        for first in range(0, len(names), ROWS):
+            if rows := self._store.rows(names[first : first + ROWS]):
+                yield between + msgspec.json.encode(rows)[1:-1]
+                between = b","
+        yield b"]}"
 
     async def _events(self, request: Request, session: Session) -> Response:
         kind, name = request.path_params["kind"], request.path_params.get("name", "")
@@ -183,11 +195,11 @@ class Routes:
         return HTMLResponse(text, status_code=status)
 
 
-def _keep(request: Request) -> None:
+def _keep(request: Request, session: Session) -> None:
     """Protect the request's connection from being closed for another one: its user may look."""
     connection = getattr(request.state, CONNECTION, None)
     if isinstance(connection, Connection):
-        connection.authenticated()
+        connection.authenticated(session.subject)
 
 
 class _Stream(StreamingResponse):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -94,15 +94,18 @@ class Store:
         device = self.devices.get(name)
         return self.infos.get(name) or (device.status.info if device else None)
 
-    def rows_since(self, version: int) -> tuple[list[Row], list[str]]:
-        """The rows that changed after a version, and the names of devices that went."""
+    def changed_since(self, version: int) -> tuple[list[str], list[str]]:
+        """The names of devices whose rows changed after a version, and of those that went."""
         changed: list[str] = []
         for name, moved in reversed(self._row_versions.items()):
             if moved <= version:
                 break
             changed.append(name)
-        rows = [self.summaries[name].row for name in changed if name in self.summaries]
-        return rows, [name for name in changed if name not in self.summaries]
+        return [name for name in changed if name in self.summaries], [n for n in changed if n not in self.summaries]
+
+    def rows(self, names: Iterable[str]) -> list[Row]:
+        """The rows of those devices that are there."""
+        return [self.summaries[name].row for name in names if name in self.summaries]
 
     def set_certificate_expiry(self, name: str, ends: float) -> None:
         """When a certificate ends, in Unix seconds; the screen is made anew, for time has passed."""

@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -27,6 +27,8 @@ _MIN_INTERVAL = 0.2
 """Seconds between two answers to one page."""
 _SESSION_CHECK_INTERVAL = 1.0
 """Seconds after which it is looked whether the session is still open."""
+ROWS = 200
+"""Rows that are made at once."""
 _MAX_LINES = 300
 """Lines that one answer to a tail holds; more are left out, and counted."""
 FROM_THE_NEWEST = -1
@@ -42,17 +44,18 @@ class TooMany(FleetError):  # noqa: N818 - reads as what it is
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event of a stream."""
+    """One event of a stream. `number` goes into its id; None stands for what is known now."""
 
     name: str
     data: str
+    number: int | None = None
 
 
 class Feed(Protocol):
     """What one page has seen, and what is new to it."""
 
-    def next_events(self) -> list[Event]:
-        """What is new since the last call."""
+    def next_events(self) -> Iterable[Event]:
+        """What is new since the last call; each is made when the page can take it."""
         ...
 
 
@@ -82,16 +85,20 @@ class RowsFeed:
         self._seen = seen
         self._complete: bool | None = None
 
-    def next_events(self) -> list[Event]:
-        """See `Feed`."""
-        rows, gone = self._store.rows_since(self._seen)
-        complete = self._store.complete
-        self._seen = self._store.version
-        if not (rows or gone or complete is not self._complete):
-            return []
+    def next_events(self) -> Iterator[Event]:
+        """See `Feed`. Many rows are several events, of which only the last has an id from which a page may go on."""
+        store, seen, version = self._store, self._seen, self._store.version
+        names, gone = store.changed_since(seen)
+        complete = store.complete
+        self._seen = version
+        if not (names or gone or complete is not self._complete):
+            return
         self._complete = complete
-        news = {"rows": rows, "gone": gone, "complete": complete}
-        return [Event("rows", msgspec.json.encode(news).decode())]
+        parts = [names[first : first + ROWS] for first in range(0, len(names), ROWS)] or [[]]
+        for number, part in enumerate(parts, 1):
+            last = number == len(parts)
+            news = {"rows": store.rows(part), "gone": gone if last else [], "complete": complete}
+            yield Event("rows", msgspec.json.encode(news).decode(), version if last else seen)
 
 
 class TailFeed:
@@ -169,14 +176,16 @@ class Streams:
             yield b"retry: 2000\n\n"
             while self._sessions.is_open(session) and not self.ending.is_set():
                 wake.clear()
-                events = feed.next_events()
+                news = False
+                for one in feed.next_events():
+                    news = True
+                    yield _encoded(one, f"{self.epoch}-{number() if one.number is None else one.number}")
                 now = unavailable_json(self._store)
                 if now != sent:
-                    events.append(Event("sources", now))
-                    sent = now
-                if events:
+                    news, sent = True, now
+                    yield _encoded(Event("sources", now), f"{self.epoch}-{number()}")
+                if news:
                     last_sent = time.monotonic()
-                    yield b"".join(_encoded(one, f"{self.epoch}-{number()}") for one in events)
                     await asyncio.sleep(_MIN_INTERVAL)
                 elif time.monotonic() - last_sent >= self.keepalive_interval:
                     last_sent = time.monotonic()

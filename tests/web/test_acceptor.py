@@ -188,11 +188,35 @@ def test_a_viewer_that_does_not_read_is_closed(tls: Tls) -> None:
         wait_until(lambda: page.connections(*Stage) == 0, "it is closed", timeout=60)
 
 
+def stream_of(page: RunningPage, user: str) -> bytes:
+    """The request of a user for a stream."""
+    cookie = page.cookie(subject=user)[COOKIE]
+    return f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={cookie}\r\n\r\n".encode()
+
+
+def test_one_user_keeps_half_of_the_places_at_most(tls: Tls) -> None:
+    with page_with(tls, Limits(open=6, **SLOW)) as page, Strangers(page) as strangers:
+        held = [strangers.tls(stream_of(page, "greedy"))]
+        for number in range(1, 6):
+            held.append(strangers.tls(stream_of(page, "greedy")))
+            wait_until(lambda: page.do(lambda: page.parts.streams.open) == number + 1, "it is followed", timeout=60)  # noqa: B023
+        assert page.connections(Stage.AUTHENTICATED) == 3
+        assert page.connections(Stage.REQUESTING) == 3
+        for number in range(3):
+            strangers.tls(stream_of(page, f"other-{number}"))
+            wait_until(lambda: page.connections(Stage.AUTHENTICATED) == 4 + number, "it is followed", timeout=60)  # noqa: B023
+        assert all(map(is_closed, held[3:])), "these gave way to others"
+        assert page.connections(*Stage) == 6
+        held[0].close()
+        wait_until(lambda: page.connections(Stage.AUTHENTICATED) == 5, "one is closed", timeout=60)
+        strangers.tls(stream_of(page, "greedy"))
+        wait_until(lambda: page.connections(Stage.AUTHENTICATED) == 6, "it has its place again", timeout=60)
+
+
 def test_a_page_that_is_kept_up_to_date_does_not_give_way(tls: Tls) -> None:
     with page_with(tls, Limits(open=2, **SLOW)) as page, Strangers(page) as strangers:
         page.show(device("pi-1"))
-        words = f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={page.cookie()[COOKIE]}\r\n\r\n"
-        streams = [strangers.tls(words.encode()) for _ in range(2)]
+        streams = [strangers.tls(stream_of(page, user)) for user in ("user-1", "user-2")]
         wait_until(lambda: page.connections(Stage.AUTHENTICATED) == 2, "both are followed", timeout=60)
         with pytest.raises(OSError):
             strangers.tls(ASK).recv(1)

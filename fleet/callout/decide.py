@@ -44,7 +44,10 @@ class Reason(Enum):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """The claims of a token with a valid signature. Times are Unix seconds; `roles` are those of our project."""
+    """The claims of a token with a valid signature. Times are Unix seconds; `roles` are those of our project.
+
+    `nonce` is what an ID token answers, and empty in others.
+    """
 
     issuer: str
     subject: str
@@ -53,6 +56,7 @@ class Claims(msgspec.Struct, frozen=True):
     not_before: float
     issued: float
     roles: frozenset[str]
+    nonce: str = ""
 
 
 class Allow(msgspec.Struct, frozen=True):

@@ -30,6 +30,7 @@ class _Payload(msgspec.Struct, frozen=True):
     exp: float
     nbf: float = 0
     iat: float = 0
+    nonce: Any = None
 
 
 class Tokens:
@@ -106,4 +107,5 @@ class Tokens:
             not_before=known.nbf,
             issued=known.iat,
             roles=frozenset(cast("dict[str, object]", roles)) if isinstance(roles, dict) else frozenset(),
+            nonce=known.nonce if isinstance(known.nonce, str) else "",
         )

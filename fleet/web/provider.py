@@ -59,6 +59,10 @@ class _Endpoints(msgspec.Struct, frozen=True):
     authorization_endpoint: str = ""
 
 
+class _Identity(msgspec.Struct, frozen=True):
+    id_token: str = ""
+
+
 class Provider:
     """Asks the provider that the page is configured with, and nobody else. Raises only `FleetError`s."""
 
@@ -132,8 +136,8 @@ class Provider:
         }
         return f"{found.authorization_endpoint or f'{self._page.issuer}/oauth/v2/authorize'}?{urlencode(query)}"
 
-    async def exchange(self, code: str, redirect_uri: str, verifier: str) -> str:
-        """The token for a code, a secret.
+    async def exchange(self, code: str, redirect_uri: str, verifier: str) -> tuple[str, str]:
+        """The access token and the ID token for a code, both secrets; the second is empty where there is none.
 
         Raises:
             NotPermitted: the code is not good, or not ours.
@@ -150,7 +154,8 @@ class Provider:
             found = await self._endpoints(http)
             answer = await self._post(http, found.token_endpoint, form)
         if answer.status_code == HTTPStatus.OK:
-            return granted(answer.content, time.monotonic(), self._page.issuer).text
+            token = granted(answer.content, time.monotonic(), self._page.issuer).text
+            return token, _parsed(answer, _Identity, self._page.issuer).id_token
         raise self._refused(answer, "it does not take the code that it gave")
 
     async def watch(self, sources: Sources) -> None:

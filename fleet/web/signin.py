@@ -159,7 +159,10 @@ class SignIn:
             if error := asked.get("error"):
                 said = one_line(f"{error} {asked.get('error_description', '')}".strip())[:200]
                 raise NotPermitted(f"the identity provider refused: {said}", next_step="sign in again")
-            token = await self._provider.exchange(asked.get("code", ""), _return_address(request), login.verifier)
+            token, identity = await self._provider.exchange(
+                asked.get("code", ""), _return_address(request), login.verifier
+            )
+            await self._viewers.check_identity(identity, login.nonce)
             opened = await self._open(token)
         except FleetError as error:
             return self._shown(request, None, error, login.to if login is not None else HOME, status=403)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 
@@ -27,13 +28,34 @@ class Viewers:
             NotPermitted: it is forged, foreign, expired or without the role; the message says which.
             Unreachable: the provider's keys cannot be had.
         """
+        claims = await self._verified(token)
+        if why := refused(claims, self._page.issuer, self._page.project_id, self._now()):
+            raise why
+        return claims
+
+    async def check_identity(self, token: str, nonce: str) -> None:
+        """Check that an ID token answers the sign-in that sent this nonce (OpenID Connect Core 1.0, section 3.1.3.7).
+
+        Raises:
+            NotPermitted: it does not, or there is none.
+            Unreachable: the provider's keys cannot be had.
+        """
+        claims = await self._verified(token)
+        ours = claims.issuer == self._page.issuer and self._page.client_id in claims.audience
+        if (
+            not ours
+            or claims.expires <= self._now()
+            or not nonce
+            or not secrets.compare_digest(claims.nonce.encode(errors="replace"), nonce.encode())
+        ):
+            raise NotPermitted("the identity provider answered another sign-in", next_step="sign in again")
+
+    async def _verified(self, token: str) -> Claims:
         claims = await self._tokens.verify(token)
         if isinstance(claims, Deny):
             if claims.reason.value == "keys_unavailable":
                 raise Unreachable("the identity provider's keys cannot be had", next_step="try again later")
             raise NotPermitted(f"the token is not good ({claims.reason.value})", next_step="sign in again")
-        if why := refused(claims, self._page.issuer, self._page.project_id, self._now()):
-            raise why
         return claims
 
 

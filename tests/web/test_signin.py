@@ -328,6 +328,19 @@ def test_the_providers_page_lets_only_its_own_browser_in(environment: SignInEnvi
         assert refused.status_code == 403
 
 
+def test_a_code_of_another_sign_in_is_of_no_use(environment: SignInEnvironment) -> None:
+    """OpenID Connect Core 1.0, section 3.1.3.7: the ID token must have the nonce that this browser's sign-in sent."""
+    environment.grant()
+    with environment.browser() as browser:
+        back = at_the_provider(environment, browser).headers["location"]
+        (login,) = environment.page.do(lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values()))
+        login.nonce = "another"
+        refused = browser.get(back)
+        assert refused.status_code == 403
+        assert "the identity provider answered another sign-in" in refused.text
+        assert browser.get("/").url.path == "/sign-in"
+
+
 def test_an_answer_that_was_not_asked_for_with_this_verifier_is_of_no_use(environment: SignInEnvironment) -> None:
     environment.grant()
     with environment.browser() as browser:

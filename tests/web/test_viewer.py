@@ -99,3 +99,32 @@ def test_a_provider_whose_keys_cannot_be_had_is_no_fault_of_the_token(issuer: Is
     finally:
         issuer.status = 200
     assert isinstance(failed.value, Unreachable)
+
+
+@pytest.mark.parametrize(
+    ("nonce", "claims"),
+    [
+        ("", {"nonce": ""}),
+        ("sent", {}),
+        ("sent", {"nonce": "another"}),
+        ("sent", {"nonce": 7}),
+        ("sent", {"nonce": "sent", "aud": ["another client"]}),
+        ("sent", {"nonce": "sent", "iss": "https://evil.example"}),
+        ("sent", {"nonce": "sent", "exp": 1.0}),
+    ],
+)
+def test_an_id_token_answers_one_sign_in(issuer: Issuer, tls: Tls, nonce: str, claims: dict[str, Any]) -> None:
+    keys = Keys(issuer.url, tls.ca, Metrics())
+    page = web_page(tls, issuer=issuer.url, issuer_ca=tls.ca, project_id=PROJECT, client_id="client-2")
+    good = issuer.token(SOMEBODY, aud=["client-2"], nonce="sent")
+
+    async def run() -> None:
+        viewers = Viewers(Tokens(keys, PROJECT), page)
+        await viewers.check_identity(good, "sent")
+        with pytest.raises(NotPermitted, match="answered another sign-in"):
+            await viewers.check_identity(issuer.token(SOMEBODY, None, **{"aud": ["client-2"], **claims}), nonce)
+        for none in ("", good[:-8]):
+            with pytest.raises(NotPermitted):
+                await viewers.check_identity(none, "sent")
+
+    asyncio.run(run())

@@ -60,6 +60,7 @@ async def decide(call: Call) -> Response:
         redirect_uri=form["redirect_uri"],
         challenge=form.get("code_challenge", ""),
         expires=call.now + _LASTS,
+        nonce=form.get("nonce", ""),
     )
     kept = {code.id: code for code in call.instance.authorization_codes.values() if code.expires > call.now}
     call.instance.authorization_codes = {**kept, made.id: made}
@@ -84,7 +85,7 @@ async def exchange(call: Call, form: dict[str, str]) -> Json:
     if user is None or user.state != ACTIVE:
         raise OAuthError("invalid_request", "Errors.User.NotActive")
     call.caller = user
-    return await tokens.issue(call, user, code.scopes, app)
+    return await tokens.issue(call, user, code.scopes, app, code.nonce)
 
 
 def _client(call: Call, asked: dict[str, str]) -> App:

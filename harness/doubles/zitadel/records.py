@@ -148,6 +148,7 @@ class AuthorizationCode(Record, kw_only=True):
     redirect_uri: str
     challenge: str
     expires: float
+    nonce: str = ""
 
 
 class Instance(msgspec.Struct, kw_only=True):

@@ -40,8 +40,8 @@ def audience(call: Call, scopes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(own if project == "zitadel" else project for project in asked))
 
 
-async def issue(call: Call, user: User, scopes: tuple[str, ...], app: App | None = None) -> Json:
-    """The token endpoint's answer: a new token for `user`, by itself or through a client."""
+async def issue(call: Call, user: User, scopes: tuple[str, ...], app: App | None = None, nonce: str = "") -> Json:
+    """The token endpoint's answer: a new token for `user`, by itself or through a client, whose `nonce` comes back."""
     instance, now = call.instance, int(call.now)
     _forget_expired(call)
     wanted = audience(call, scopes)
@@ -62,7 +62,7 @@ async def issue(call: Call, user: User, scopes: tuple[str, ...], app: App | None
     text = await _jwt(call, token, app) if as_jwt else _opaque(call, token)
     answer: Json = {"access_token": text, "token_type": "Bearer", "expires_in": call.modes.token_lifetime}
     if "openid" in scopes:
-        answer["id_token"] = await _id_token(call, token)
+        answer["id_token"] = await _id_token(call, token, nonce)
     await call.save()
     return answer
 
@@ -89,7 +89,7 @@ def _opaque(call: Call, token: Token) -> str:
     return Fernet(call.instance.secret).encrypt(f"{token.id}:{token.user}".encode()).decode()
 
 
-async def _id_token(call: Call, token: Token) -> str:
+async def _id_token(call: Call, token: Token, nonce: str) -> str:
     claims: Json = {
         "iss": call.issuer,
         "sub": token.user,
@@ -98,6 +98,8 @@ async def _id_token(call: Call, token: Token) -> str:
         "iat": token.issued,
         "client_id": token.client,
     }
+    if nonce:
+        claims["nonce"] = nonce
     return crypto.sign(claims, await _active_key(call))
 
 

@@ -14,6 +14,7 @@ from fleet.contract.printable import each, lines, one_line
 from fleet.process.log_budget import KIND, LineBudget
 
 _SECRET_WORDS = ("token", "password", "passwd", "secret", "seed", "assertion", "authorization", "private")
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 _LONGEST = 4_000
 """Characters of a value where lines are counted; of a longer one its end is kept, where a traceback says what it is."""
 
@@ -59,16 +60,21 @@ def configure(
     # It warns, in words of its own, of every NATS stream over TLS that ends.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     if budget:
-        logging.getLogger().handlers = [_Forward()]
+        logging.getLogger().handlers = [Forward()]
 
 
-class _Forward(logging.Handler):
+class Forward(logging.Handler):
     """Logs as ours what a library logs. The place that logs it is its kind, because a message may hold anything."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Never raise: the library would get the error."""
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a message that does not fit what goes into it
+            text = str(record.msg)
+        level = max(known for known in _LEVELS if known <= max(record.levelno, logging.DEBUG))
         kind = (record.name, record.pathname, record.lineno)
-        told = {KIND: kind, "library": record.name, "exc_info": record.exc_info}
-        structlog.get_logger().log(record.levelno, record.getMessage().replace("%", "%%"), **told)
+        structlog.get_logger().log(level, text, exc_info=record.exc_info, library=record.name, **{KIND: kind})
 
 
 def shorten(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

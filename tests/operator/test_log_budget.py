@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from typing import Any, cast
 
 import structlog
@@ -17,6 +18,7 @@ from fleet.operator.metrics import Metrics
 from fleet.operator.sessions import Sessions
 from fleet.operator.skipped_keys import SkippedKeys
 from fleet.process.log_budget import KIND, MOST, WINDOW, LineBudget, Sampler
+from fleet.process.logs import Forward
 
 
 def test_the_first_of_a_window_are_told_and_the_next_window_says_how_many_were_not() -> None:
@@ -45,6 +47,23 @@ def test_a_log_has_few_lines_of_a_kind_and_of_all_and_the_next_line_counts_the_r
     assert sum(len(told(f"kind {number}", 1)) for number in range(1_000)) == 300 - 42
     clock[0] += WINDOW
     assert told("a", 1) == [{"event": "a", "left_out": 1_000 - 258}]
+
+
+def test_what_a_library_logs_is_logged_as_ours_whatever_it_is() -> None:
+    library = logging.Logger("a library")
+    library.addHandler(Forward())
+    with capture_logs() as told:
+        library.warning("100%% of %s, {x}", "it")
+        library.log(35, "100%")
+        library.error("%d connections", "no")
+        library.log(1, "too fine")
+    assert [(one["log_level"], one["event"], one["library"]) for one in told] == [
+        ("warning", "100% of it, {x}", "a library"),
+        ("warning", "100%", "a library"),
+        ("error", "%d connections", "a library"),
+        ("debug", "too fine", "a library"),
+    ]
+    assert len({one[KIND] for one in told}) == 4, "each place is a kind"
 
 
 def test_kinds_without_end_are_not_kept_for_ever() -> None:

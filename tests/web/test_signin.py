@@ -208,7 +208,9 @@ def test_who_begins_many_sign_ins_keeps_nobody_out(environment: SignInEnvironmen
 
 
 def test_who_begins_too_many_is_refused_in_words_and_the_provider_is_not_asked(environment: SignInEnvironment) -> None:
-    environment.page.do(lambda: [environment.page.parts.sign_in.pace.take("127.0.0.1") for _ in range(59)])
+    pace = environment.page.parts.sign_in.pace
+    vars(pace).update(_now=lambda: 7.0)  # no minute ends meanwhile
+    environment.page.do(lambda: [pace.take("127.0.0.1") for _ in range(59)])
     with environment.browser() as browser:
         assert 'id="code"' in browser.post("/sign-in/device").text
         before = environment.calls()

@@ -56,6 +56,9 @@ class Http(H11Protocol):
         """Refuse bytes that are no request; in the midst of an answer nothing can be said, and the connection ends."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             super().send_400_response(msg)
+            if self.cycle is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                self.cycle.disconnected = True  # the request that began says nothing more
+                self.cycle.message_event.set()
         else:
             self._connection.drop()
 

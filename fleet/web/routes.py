@@ -126,15 +126,14 @@ class Routes:
         return HTMLResponse(text)
 
     async def _rows(self, _: Request, __: Session) -> Response:
-        return StreamingResponse(self._all_rows(), media_type="application/json")
+        return StreamingResponse(self._all_rows(sorted(self._store.summaries)), media_type="application/json")
 
-    async def _all_rows(self) -> AsyncGenerator[bytes]:
-        """Every row as JSON, a part at a time: the next one is made when the browser has taken those before.
+    async def _all_rows(self, names: list[str]) -> AsyncGenerator[bytes]:
+        """Their rows as JSON, a part at a time: the next one is made when the browser has taken those before.
 
         A row is as it is when it is made, and a device that goes meanwhile may be left out: the page's stream tells.
         """
-        names, complete = sorted(self._store.summaries), self._store.complete
-        yield b'{"complete":%s,"rows":[' % msgspec.json.encode(complete)
+        yield b'{"complete":%s,"rows":[' % msgspec.json.encode(self._store.complete)
         between = b""
         for first in range(0, len(names), ROWS):
             if rows := self._store.rows(names[first : first + ROWS]):

@@ -119,6 +119,7 @@ class Routes:
             here=here,
             events=events,
             keepalive=self._streams.keepalive_interval,
+            now=self._store.now(),
             extra=extra,
             main=main,
             session=session,

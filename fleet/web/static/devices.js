@@ -1,9 +1,11 @@
 // The list of devices: all rows are kept here, and only those in sight are in the document.
 
-import { listeners, times } from "/static/live.js";
+import { listeners, times, whenReleased } from "/static/live.js";
 
 const HEIGHT = 36; // pixels of a row, as in the style sheet
 const BEYOND = 10; // rows above and below those in sight
+const AGAIN = 3000; // milliseconds until the list is asked for once more
+const STOOD_STILL = 200; // milliseconds without scrolling
 const [NAME, ONLINE, REASON, VERSION, UPGRADED, DEPLOYMENTS, TROUBLE, SINCE, LABELS] = Array(9).keys();
 const WIDE = new Set([REASON, VERSION, UPGRADED, DEPLOYMENTS, SINCE, LABELS]);
 const STATES = { yes: "online", no: "offline", unknown: "unknown", revoked: "revoked" };
@@ -19,6 +21,8 @@ let order = [];
 let found = [];
 let drawn = "";
 let early = [];
+let unsorted = false;
+let stood = 0;
 let complete = false; // whether the server knows of every device
 
 function put(row) {
@@ -36,6 +40,7 @@ function wanted(one, words, show) {
 }
 
 function sort() {
+  unsorted = false;
   // Those in trouble first, then by name.
   order = [...rows.values()].sort((a, b) => {
     const wrong = Boolean(b.row[TROUBLE]) - Boolean(a.row[TROUBLE]);
@@ -46,7 +51,8 @@ function sort() {
 export function filter() {
   const words = q.value.toLowerCase().split(/\s+/).filter(Boolean);
   found = order.filter((one) => wanted(one, words, shown.value));
-  count.textContent = `${found.length} of ${order.length} devices`;
+  const told = `${found.length} of ${order.length} devices`;
+  if (count.textContent !== told) count.textContent = told; // a screen reader would say the same again
   none.hidden = found.length > 0;
   none.textContent = nothing();
   table.setAttribute("aria-rowcount", String(found.length + 1));
@@ -120,18 +126,21 @@ function draw() {
 
 function change({ rows: changed, gone, complete: all }) {
   complete = all;
-  let moved = gone.length > 0;
+  unsorted ||= gone.length > 0;
   for (const name of gone) rows.delete(name);
   for (const row of changed) {
     const before = rows.get(row[NAME]);
-    moved = moved || !before || Boolean(before.row[TROUBLE]) !== Boolean(row[TROUBLE]);
+    unsorted ||= !before || Boolean(before.row[TROUBLE]) !== Boolean(row[TROUBLE]);
     if (before) {
       put(row);
       Object.assign(before, rows.get(row[NAME]));
       rows.set(row[NAME], before);
     } else put(row);
   }
-  if (moved) sort();
+}
+
+function arrange() {
+  if (unsorted) sort();
   filter();
 }
 
@@ -154,7 +163,12 @@ for (const input of [q, shown]) {
   });
 }
 document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
-scroll.addEventListener("scroll", () => requestAnimationFrame(draw), { passive: true });
+scroll.addEventListener("scroll", () => {
+  requestAnimationFrame(draw);
+  clearTimeout(stood);
+  // Who comes back from a device finds the list where it was.
+  stood = setTimeout(() => history.replaceState({ top: scroll.scrollTop }, ""), STOOD_STILL);
+}, { passive: true });
 addEventListener("resize", draw);
 scroll.addEventListener("keydown", (event) => {
   // Up and down walk over the names, also those that are not in the document yet.
@@ -172,17 +186,32 @@ scroll.addEventListener("keydown", (event) => {
   document.getElementById(`row-${next.row[NAME]}`)?.focus({ preventScroll: true });
 });
 
-listeners.rows = (news) => (early ? early.push(news) : change(news));
-fetch("/devices.json")
-  .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(String(answer.status)))))
-  .then((all) => {
+listeners.rows = (news) => {
+  if (early) return early.push(news);
+  change(news);
+  whenReleased(arrange);
+};
+
+async function load() {
+  early = []; // what came before is in the answer
+  try {
+    const answer = await fetch("/devices.json");
+    if (answer.status === 401) {
+      count.textContent = "your session has ended";
+      return;
+    }
+    if (!answer.ok) throw new Error(String(answer.status));
+    const all = await answer.json();
     for (const row of all.rows) put(row);
     complete = all.complete;
     for (const news of early) change(news);
     early = null;
-    sort();
-    filter();
-  })
-  .catch((error) => {
-    count.textContent = `the list cannot be had (${error.message}): reload the page`;
-  });
+    unsorted = true;
+    arrange();
+    scroll.scrollTop = history.state?.top ?? 0;
+  } catch {
+    count.textContent = "the list could not be loaded; it is asked for again";
+    setTimeout(load, AGAIN);
+  }
+}
+load();

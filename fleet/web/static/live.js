@@ -3,9 +3,13 @@
 
 const main = document.getElementById("main");
 const banner = document.getElementById("banner");
+const said = document.getElementById("said");
 const live = document.getElementById("live");
 const eventsUrl = document.body.dataset.events;
 const RECONNECT_GRACE = 3000; // milliseconds that a lost connection may take to come back before the page says so
+const LONGEST_PRESS = 3000; // milliseconds for which a press may hold back what is drawn
+const AFTER_PRESS = 50; // milliseconds after it in which its click comes
+const CLOCKS_AGREE = 5000; // milliseconds
 const STALL_AFTER = Number(document.body.dataset.keepalive) * 3000; // the server says more often than that that it lives
 let source = null;
 let openedAt = 0;
@@ -14,8 +18,12 @@ let lastEventAt = Date.now();
 let lostAt = 0;
 let endReason = "";
 let stalled = false;
+let refusal = ""; // why the server keeps this page up to date no more, in its words
 let unavailable = [];
 let retryDelay = 500;
+let pressedAt = -Infinity;
+let held = () => {}; // draws what came while something was pressed
+let holding = 0;
 
 export const listeners = {}; // by the event's name: what else a screen does with it
 
@@ -27,41 +35,90 @@ function ago(seconds) {
   return `${Math.round(s / 86400)} d`;
 }
 
+// The times of a page are its server's: where this machine's clock is wrong, ages are counted by that one.
+const ahead = Number(document.body.dataset.now) * 1000 - Date.now();
+const serverTime = () => Date.now() + (Math.abs(ahead) > CLOCKS_AGREE ? ahead : 0);
+
+// A click on what was replaced since it began would be lost.
+export function whenReleased(draw) {
+  held = draw;
+  clearTimeout(holding);
+  const left = pressedAt + LONGEST_PRESS - performance.now();
+  if (left > 0) holding = setTimeout(drawHeld, left);
+  else drawHeld();
+}
+
+function drawHeld() {
+  const draw = held;
+  held = () => {};
+  draw();
+}
+
+addEventListener("pointerdown", () => {
+  pressedAt = performance.now();
+}, true);
+for (const name of ["pointerup", "pointercancel"]) {
+  addEventListener(name, () => {
+    pressedAt = Math.min(pressedAt, performance.now() - LONGEST_PRESS + AFTER_PRESS);
+    clearTimeout(holding);
+    holding = setTimeout(drawHeld, AFTER_PRESS);
+  }, true);
+}
+
 export function times(root) {
   for (const one of root.querySelectorAll("time")) {
     const at = one.dataset.at ? Number(one.dataset.at) * 1000 : Date.parse(one.dateTime);
     if (Number.isNaN(at)) continue;
-    const past = ago((Date.now() - at) / 1000);
-    const text = "duration" in one.dataset ? `for ${past}` : at > Date.now() ? `in ${ago((at - Date.now()) / 1000)}` : `${past} ago`;
+    const now = serverTime();
+    const past = ago((now - at) / 1000);
+    const text = "duration" in one.dataset ? `for ${past}` : at - now > CLOCKS_AGREE ? `in ${ago((at - now) / 1000)}` : `${past} ago`;
     if (one.textContent !== text) one.textContent = text;
     if (!one.title) one.title = new Date(at).toLocaleString();
   }
 }
 
 function show(text) {
-  const focused = document.activeElement && main.contains(document.activeElement) ? document.activeElement.id : "";
+  const focused = place(document.activeElement);
   const scrolled = [...main.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]);
   main.innerHTML = text;
   [...main.querySelectorAll(".scroll")].forEach((one, number) => {
     if (scrolled[number]) [one.scrollLeft, one.scrollTop] = scrolled[number];
   });
   times(main);
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  if (focused) main.querySelector(focused)?.focus({ preventScroll: true });
+}
+
+function place(one) {
+  // How to find it again in the screen's next markup; a table has a name in the place of an id.
+  if (!one || one === main || !main.contains(one)) return "";
+  if (one.id) return `#${CSS.escape(one.id)}`;
+  const label = one.getAttribute("aria-label");
+  return label ? `[aria-label="${CSS.escape(label)}"]` : "";
 }
 
 function isStalled() {
   return Boolean(source) && !lostAt && Date.now() - Math.max(lastEventAt, openedAt) > STALL_AFTER;
 }
 
-function renderStatus() {
-  const messages = unavailable.map((one) => `${one.name} does not answer for ${ago(Date.now() / 1000 - one.since)}: ${one.why}`);
-  if (endReason) messages.unshift(endReason);
+function messages(age) {
+  // What does not work; `age` puts seconds into words.
+  const all = unavailable.map((one) => `${one.name} does not answer${age(" for", serverTime() / 1000 - one.since)}: ${one.why}`);
+  const silent = (Date.now() - lastEventAt) / 1000;
+  if (endReason) all.unshift(endReason);
+  else if (refusal) all.unshift(`This page does not follow changes${age(" for", silent)}: ${refusal}`);
   else if (lostAt && Date.now() - lostAt > RECONNECT_GRACE) {
-    messages.unshift(`This page's server does not answer: last news ${ago((Date.now() - lastEventAt) / 1000)} ago`);
+    all.unshift(`This page's server does not answer${age(": last news", silent, " ago")}`);
   } else if (stalled) {
-    messages.unshift(`No news has come for ${ago((Date.now() - lastEventAt) / 1000)}: the connection is dead, or a proxy on the way holds it back. What is shown is as old as that`);
+    all.unshift(`No news has come${age(" for", silent)}: the connection is dead, or a proxy on the way holds it back. What is shown is as old as that`);
   }
-  const text = messages.join(". ");
+  return all.join(". ");
+}
+
+function renderStatus() {
+  const text = messages((before, seconds, after = "") => `${before} ${ago(seconds)}${after}`);
+  // A screen reader says what is new, and not each second how old it is.
+  const news = messages(() => "");
+  if (said.textContent !== news) said.textContent = news;
   if (banner.textContent !== text && !banner.querySelector("a")) banner.textContent = text;
   if (endReason && !banner.querySelector("a")) {
     const link = document.createElement("a");
@@ -90,11 +147,9 @@ async function refused() {
     const answer = await fetch(eventsUrl, { signal: stop.signal, headers: { accept: "text/event-stream" } });
     if (answer.status === 401) return end("Your session has ended.");
     if (answer.status === 404) return end("This is no longer there.");
-    if (answer.status === 429) {
-      unavailable = [{ name: "Live news", why: (await answer.text()).trim(), since: lostAt / 1000 }];
-    }
+    refusal = answer.status === 429 ? (await answer.text()).trim() : "";
   } catch {
-    // It is away: tried again below.
+    refusal = ""; // It is away: tried again below.
   } finally {
     stop.abort();
   }
@@ -109,6 +164,7 @@ function open() {
   source = new EventSource(lastId ? `${eventsUrl}${mark}after=${encodeURIComponent(lastId)}` : eventsUrl);
   source.onopen = () => {
     lostAt = 0;
+    refusal = "";
     retryDelay = 500;
     renderStatus();
   };
@@ -128,7 +184,7 @@ function open() {
       act(event.data);
       renderStatus();
     });
-  on("screen", show);
+  on("screen", (text) => whenReleased(() => show(text)));
   on("keepalive", () => {});
   on("sources", (data) => {
     unavailable = JSON.parse(data);

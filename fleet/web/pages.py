@@ -103,7 +103,9 @@ class Pages:
                 item = known.deployments.get(name)
                 if item is None:
                     raise self._missing(f"deployment {name}", "see the list of deployments")
-                workloads = {device: known.workloads(device) for device in known.devices}
+                # A device that was revoked says nothing any more, and no count has it.
+                counted = (name for name, device in known.devices.items() if not device.spec.revoked)
+                workloads = {device: known.workloads(device) for device in counted}
                 shown = deployment_screen(
                     item, known.devices.values(), workloads, known.revisions.get(name, ()), self._namespace
                 )

@@ -291,3 +291,18 @@ def test_a_deployment_shows_which_generation_runs_where(page: RunningPage, viewe
         ["2", "2", "1", "Failed,", "1", "Running", "sha256:abc"],
         ["1", "1", "1", "Running", "sha256:old"],
     ]
+
+
+def test_a_deployment_says_of_which_devices_it_knows_only_the_past(page: RunningPage, viewer: httpx.Client) -> None:
+    """One is offline, and one was revoked: neither is said to run it now."""
+    item = deployment("web", condition("Ready", "True", "AllReady"))
+    item["spec"]["selector"] = {}
+    runs = workload("web", "Running", "Started")
+    revoked = device("pi-3", workloads=[runs])
+    revoked["spec"]["revoked"] = True
+    page.show(device("pi-1", workloads=[runs]), device("pi-2", OFFLINE, workloads=[runs]), revoked, deployments=(item,))
+    text = html.unescape(re.sub(r"<[^>]+>", "", viewer.get("/deployments/web").text))
+    assert "pi-2 Started: as it was when the device was last heard: it is offline" in text
+    assert text.count("as it was when the device was last heard") == 1
+    assert "2 Running" in text
+    assert "3 Running" not in text

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from fleet.cli.suggestions import for_deployment, has_logs
+from fleet.cli.trouble import online
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Device, StrategyType, WorkloadStatus
 from fleet.contract.printable import one_line, shortened
@@ -28,6 +29,7 @@ _GENERATIONS, _IMAGES = 10, 4
 _NAMED = 6
 """Devices of a batch that are named."""
 _EVERYWHERE = "every device"
+_LAST_HEARD = "as it was when the device was last heard: it {}"
 
 
 class DeploymentRow(msgspec.Struct, frozen=True):
@@ -235,10 +237,12 @@ def _state(item: Deployment, device: Device, said: Sequence[WorkloadStatus]) -> 
     name = device.metadata.name
     known = next((one for one in said if one.name == item.metadata.name), None)
     if known is None or known.generation != item.metadata.generation:
-        online = condition(device, "Online")
-        away = online is None or online.status != "True"
-        reason = (online.reason if online else "NotYetSeen") if away else "NotBegun" if known else "NotReported"
+        connected = condition(device, "Online")
+        away = connected is None or connected.status != "True"
+        reason = (connected.reason if connected else "NotYetSeen") if away else "NotBegun" if known else "NotReported"
         message = f"it runs generation {known.generation}" if known else ""
         return Phase.PENDING.value, DeviceState(name, one_line(reason), message, known.generation if known else 0)
-    shown = DeviceState(name, one_line(known.reason), one_line(known.message), known.generation)
+    past = {"yes": "", "no": _LAST_HEARD.format("is offline")}.get(online(device), _LAST_HEARD.format("may be offline"))
+    message = "; ".join(filter(None, (known.message, past)))
+    shown = DeviceState(name, one_line(known.reason), one_line(message), known.generation)
     return one_line(known.phase) or _UNTOLD, shown

@@ -107,7 +107,7 @@ class SignIn:
         cookie = request.cookies.get(logins.COOKIE)
         login = self.logins.find(cookie)
         by_script = "text/html" not in request.headers.get("accept", "")
-        if login is None or login.error is not None:
+        if login is None or login.error is not None or not _shows(request, login):
             return _state({"state": "failed"}, "/sign-in", by_script=by_script)
         if not login.token:
             return _state({"state": "waiting"}, _WAITS, by_script=by_script)
@@ -226,6 +226,12 @@ class SignIn:
 def _state(state: dict[str, str], to: str, *, by_script: bool) -> Response:
     """Where a sign-in stands: a browser without scripts goes on to a screen, which says so."""
     return JSONResponse(state) if by_script else RedirectResponse(to, status_code=303)
+
+
+def _shows(request: Request, login: Login) -> bool:
+    """Whether who asks shows the code of this sign-in, and not of one that the same browser began before it."""
+    code = request.query_params.get("code")
+    return code is None or login.asked is None or code == one_line(login.asked.user_code)
 
 
 def _not_known(login: Login) -> FleetError:

@@ -352,3 +352,17 @@ def test_an_answer_that_was_not_asked_for_with_this_verifier_is_of_no_use(enviro
         refused = browser.get(back)
         assert "does not take the code" in refused.text
         assert browser.get("/").url.path == "/sign-in"
+
+
+def test_a_tab_with_an_older_code_is_led_to_the_code_that_counts(environment: SignInEnvironment) -> None:
+    """It would wait for ever, also when its code is approved: the browser has begun another sign-in since."""
+    environment.grant()
+    with environment.browser() as browser:
+        old, new = browser.post("/sign-in/device").text, browser.post("/sign-in/device").text
+        shown = [re.findall('id="code">([^<]+)<', text) for text in (old, new)]
+        ask = [found for text in (old, new) for found in re.findall('action="(/sign-in/check[^"]*)"', text)]
+        script = {"accept": "application/json"}
+        assert browser.post(ask[0], headers=script).json() == {"state": "failed"}, "its script opens the sign-in anew"
+        assert re.findall('id="code">([^<]+)<', browser.post(ask[0]).text) == shown[1]
+        assert browser.post(ask[1], headers=script).json() == {"state": "waiting"}
+        assert re.findall('id="code">([^<]+)<', browser.get("/sign-in").text) == shown[1] != shown[0]

@@ -8,7 +8,7 @@ async function check() {
   try {
     // A connection that hangs is given up, or nobody would ever ask again.
     const signal = AbortSignal.timeout(10000);
-    const answer = await fetch("/sign-in/check", { method: "POST", headers: { accept: "application/json" }, signal });
+    const answer = await fetch(document.getElementById("check").action, { method: "POST", headers: { accept: "application/json" }, signal });
     const { state, to } = await answer.json();
     if (state === "done") return location.replace(to);
     if (state === "failed") return location.replace("/sign-in");

@@ -306,3 +306,11 @@ def test_a_deployment_says_of_which_devices_it_knows_only_the_past(page: Running
     assert text.count("as it was when the device was last heard") == 1
     assert "2 Running" in text
     assert "3 Running" not in text
+
+
+def test_what_a_group_does_not_name_is_one_step_away(page: RunningPage, viewer: httpx.Client) -> None:
+    """The list is filtered by the reason and by the site: as many devices at another site are no answer."""
+    page.show(*(device(f"{site}-{n:02}", OFFLINE, site=site) for site in ("x", "y") for n in range(20)))
+    text = viewer.get("/").text
+    assert 'href="/devices?q=HeartbeatMissed%20site%3Dx">and 8 more' in text
+    assert 'href="/devices?q=HeartbeatMissed%20site%3Dy">and 8 more' in text

@@ -32,6 +32,7 @@ HEADERS = {
 The referrer stays within the site, and is not left out: a browser that may not tell it sends a form's origin as `null`.
 """
 _CACHE = "Cache-Control"
+_FOREIGN = "this request comes from another site, and is refused: open this page itself, and do it there\n"
 _SAFE = {"GET", "HEAD"}
 PIECE = 32 * 1024
 """Bytes of an answer that are handed over at once. The next ones wait until the browser took some: TLS would keep a
@@ -63,7 +64,7 @@ class Guard:
             await send({**message, "body": body[sent:]} if sent else message)
 
         if scope["method"] not in _SAFE and not from_here(scope):
-            refused = PlainTextResponse("this request comes from another site, and is refused\n", status_code=403)
+            refused = PlainTextResponse(_FOREIGN, status_code=403)
             await refused(scope, receive, guarded)
             return
         await self._app(scope, receive, guarded)

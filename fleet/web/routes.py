@@ -173,8 +173,13 @@ class Routes:
 
     async def _http_error(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        what = {404: "there is no such page", 405: "this page only shows"}.get(status, "this cannot be answered")
-        return self._told(request, FleetError(what, next_step="begin at the first screen"), status)
+        known = {404: "there is no such page", 405: "this page only shows"}
+        told = FleetError(known.get(status, "this cannot be answered"), next_step="begin at the first screen")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            told = FleetError(
+                "this page's server failed at that", next_step="read why in the log of the operator's pod"
+            )
+        return self._told(request, told, status)
 
     async def _fleet_error(self, request: Request, error: Exception) -> Response:
         known = error if isinstance(error, FleetError) else FleetError("not foreseen", next_step="see the log")

@@ -48,6 +48,7 @@ def test_an_error_that_nobody_foresaw_has_the_headers_too(
     monkeypatch.setattr(page.parts.store, "summaries", None)
     answer = viewer.get("/devices.json")
     assert answer.status_code == 500
+    assert "Next: Read why in the log of the operator&#39;s pod." in answer.text, "what it says leads to the reason"
     assert {name.lower() for name in HEADERS} <= set(answer.headers)
     assert answer.headers["cache-control"] == "no-store"
 
@@ -140,6 +141,7 @@ def test_a_form_of_another_site_does_nothing(page: RunningPage, viewer: httpx.Cl
     for path in sorted(POSTED):
         refused = viewer.post(path, headers=headers)
         assert refused.status_code == 403, path
+        assert "open this page itself, and do it there" in refused.text
     assert viewer.get("/").status_code == 200, "still signed in"
     out = viewer.post("/sign-out", headers={"origin": page.url, "sec-fetch-site": "same-origin"})
     assert out.headers["location"] == "/sign-in"

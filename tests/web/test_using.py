@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from harness.probes.browser import chromium, go
 from harness.wait import wait_until
@@ -72,6 +73,14 @@ def visit(context: BrowserContext, page: RunningPage) -> Callable[[str], Page]:
     return opened
 
 
+def hold_long(asked: Route) -> None:
+    """Serve the script with a longest press of five minutes."""
+    answer = asked.fetch()
+    script = re.sub(r"LONGEST_PRESS = \d+;", "LONGEST_PRESS = 300000;", answer.text())
+    assert script != answer.text()
+    asked.fulfill(response=answer, body=script)
+
+
 @pytest.mark.parametrize(
     ("path", "link", "seen"),
     [
@@ -81,9 +90,11 @@ def visit(context: BrowserContext, page: RunningPage) -> Callable[[str], Page]:
     ],
 )
 def test_a_click_during_which_the_screen_changes_is_not_lost(
-    page: RunningPage, visit: Callable[[str], Page], path: str, link: str, seen: str
+    page: RunningPage, context: BrowserContext, visit: Callable[[str], Page], path: str, link: str, seen: str
 ) -> None:
+    context.route("**/static/live.js", hold_long)  # the news may take longer than a press may hold them back
     tab = visit(path)
+    context.unroute("**/static/live.js")
     box = tab.locator(link).bounding_box()
     assert box is not None
     tab.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
@@ -124,7 +135,7 @@ def test_a_page_that_is_refused_does_not_say_that_the_server_is_away(
     tab = context.new_page()
     go(tab, page.url)
     banner = tab.locator("#banner")
-    expect(banner).to_contain_text("This page does not follow changes for 5 s: 1 pages of this sign-in")
+    expect(banner).to_contain_text(re.compile(r"This page does not follow changes for \d+ s: 1 pages of this sign-in"))
     expect(banner).not_to_contain_text("does not answer")
     first.close()
     expect(banner).to_be_empty()
@@ -173,5 +184,5 @@ def test_a_screen_reader_is_told_what_is_new_and_not_each_second_how_old_it_is(
     tab.evaluate(TOLD)
     page.do(lambda: page.parts.store.sources.mark_unavailable("NATS", "the connection is lost"))
     expect(tab.locator("#said")).to_have_text("NATS does not answer: the connection is lost")
-    expect(tab.locator("#banner")).to_contain_text("NATS does not answer for 4 s")
+    expect(tab.locator("#banner")).to_contain_text(re.compile(r"NATS does not answer for ([3-9]|\d\d) s"))
     assert tab.evaluate("window.said") == 1

@@ -1,4 +1,4 @@
-"""When the certificates end that the page's process holds or is shown: each connection looks at them once an hour.
+"""When the certificates end that the page's process holds or is shown: it looks at them once an hour.
 
 None of it is secret: a certificate is what a server shows to everybody who connects to it.
 """
@@ -13,6 +13,7 @@ import structlog
 
 from fleet.install.tls import certificates_of, ends
 from fleet.nats.bus import Login
+from fleet.process.backoff import Backoff
 from fleet.process.tls import client_context
 from fleet.web.messages import Start
 from fleet.web.source import KUBERNETES, NATS, PROVIDER
@@ -22,6 +23,9 @@ from fleet.web.views.due import AUTHORITY, PAGE
 log = structlog.get_logger()
 
 _INTERVAL = 3600.0
+"""Seconds between two looks."""
+_AGAIN = 2.0
+"""Seconds after a look that a server did not answer, at first: a busy NATS may greet who begins with TLS."""
 _TIMEOUT = 10.0
 """Seconds for a server to show its certificate."""
 _PORTS = {"https": 443, "tls": 4222, "nats": 4222}
@@ -29,7 +33,9 @@ _PORTS = {"https": 443, "tls": 4222, "nats": 4222}
 
 async def watch(start: Start, store: Store) -> None:
     """Keep `store` told, until cancelled. A server that does not answer keeps what was known of it."""
+    again = Backoff(_AGAIN, _INTERVAL)
     while True:
+        missed = False
         store.set_certificate_expiry(PAGE, ends(start.page.certificate.encode()).timestamp())
         # A rotation hands out the next authority beside the present one: what counts is the newest.
         store.set_certificate_expiry(AUTHORITY, max(ends(one).timestamp() for one in certificates_of(start.ca)))
@@ -44,7 +50,10 @@ async def watch(start: Start, store: Store) -> None:
                     store.set_certificate_expiry(name, await _peer_certificate_expiry(url, ca, greets=greets))
             except (OSError, ValueError) as error:  # TimeoutError and ssl.SSLError are OSErrors
                 log.info("a certificate was not seen", server=name, why=str(error) or type(error).__name__)
-        await asyncio.sleep(_INTERVAL)
+                missed = True
+        if not missed:
+            again.reset()
+        await asyncio.sleep(again.next() if missed else _INTERVAL)
 
 
 async def _peer_certificate_expiry(url: str, ca: str, *, greets: bool) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.install.tls import ends, new_authority, new_key
+from fleet.web import certificates
 from fleet.web.certificates import watch
 from fleet.web.messages import Start
 from fleet.web.source import KUBERNETES, NATS, PROVIDER
@@ -99,3 +100,19 @@ def test_while_an_authority_is_rotated_the_newest_counts(tmp_path: Path) -> None
 
     later = max(ends(one.encode()).timestamp() for one in (tls.ca, newest))
     assert asyncio.run(run())[AUTHORITY] == later
+
+
+def test_what_was_not_seen_is_looked_at_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that answers late once is not unknown for an hour."""
+    monkeypatch.setattr(certificates, "_AGAIN", 0.01)
+    tls, asked = make_tls(tmp_path), list[str]()
+
+    async def late(url: str, ca: str, *, greets: bool) -> float:
+        asked.append(url)
+        if len(asked) == 1:
+            raise OSError("a greeting came first")
+        return 7.0
+
+    monkeypatch.setattr(certificates, "_peer_certificate_expiry", late)
+    start = Start(web_page(tls), "here", "tls://127.0.0.1:1", tls.ca, "https://127.0.0.1:1", tls.ca)
+    assert asyncio.run(seen(start, {NATS}))[NATS] == 7.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Generic, TypeVar, cast
 
@@ -203,8 +203,9 @@ class KV(Generic[T]):
                 found[key] = self._parse(key, message.data, meta.sequence.stream, meta.timestamp.timestamp())
         finally:
             await subscription.unsubscribe()
-        for some in _batches(sorted(kept)):
-            entries = await asyncio.gather(*(self.get(subject[self.prefix :]) for subject in some))
+        missed = [subject[self.prefix :] for subject in kept]
+        for start in range(0, len(missed), _GETS):
+            entries = await asyncio.gather(*map(self.get, missed[start : start + _GETS]))
             found |= {entry.key: entry for entry in entries if entry is not None}
         return list(found.values())
 
@@ -228,11 +229,6 @@ class KV(Generic[T]):
         doing = f"write {self._bucket.name}/{key}"
         publish = self._js.publish(self._bucket.subject(key), data, headers=headers or None)
         return (await translated(publish, doing)).seq
-
-
-def _batches(subjects: list[str]) -> Iterator[list[str]]:
-    """As many as may be asked for at once."""
-    return (subjects[start : start + _GETS] for start in range(0, len(subjects), _GETS))
 
 
 async def translated(request: Awaitable[R], doing: str) -> R:

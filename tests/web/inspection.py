@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
-from harness.probes.browser import attach
+from harness.probes.browser import attach, go
 from harness.wait import wait_until
 from tests.repo.test_documents import ROOT
+from tests.support.web import RunningPage
 
 _AXE = (ROOT / "reports" / "node_modules" / "axe-core" / "axe.min.js").read_text()
 _VIOLATIONS = "axe.run().then((all) => all.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]))"
@@ -44,6 +45,14 @@ _HERE = """() => {
 def settled(tab: Page) -> None:
     """Wait for a stream's first news, which show the screen once more: a place on it would be lost."""
     wait_until(lambda: tab.evaluate("window.told"), "the first news have come", timeout=60)
+
+
+def open_screen(context: BrowserContext, page: RunningPage, path: str) -> Page:
+    """A screen for who is signed in, once nothing more comes by itself."""
+    tab = context.new_page()
+    go(tab, page.url + path)
+    settled(tab)
+    return tab
 
 
 def inspect(tab: Page, name: str) -> None:

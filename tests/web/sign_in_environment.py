@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from fleet.web.logins import Login
 from harness.wait import wait_until
 from tests.doubles.zitadel.idp import Idp
 from tests.support.tls import Tls
@@ -32,6 +33,10 @@ class SignInEnvironment(User):
         code = re.search(r'id="code">([A-Z]{4}-[A-Z]{4})<', text)
         assert code is not None, text
         self.decide(code[1], action)
+
+    def under_way(self) -> list[Login]:
+        """The page's sign-ins that have begun."""
+        return self.page.do(lambda: list(vars(self.page.parts.sign_in.logins)["_under_way"].values()))
 
     def calls(self) -> dict[str, int]:
         """How often the provider was asked what."""

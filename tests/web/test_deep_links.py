@@ -81,17 +81,9 @@ def test_no_address_leads_elsewhere(environment: SignInEnvironment, path: str) -
         assert "evil" not in browser.get(f"/sign-in?to={to}").text
         for where in (to, quote(to)):
             environment.decide_on(browser.post(f"/sign-in/device?to={where}").text)
-            login = next(
-                iter(
-                    environment.page.do(
-                        lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values())
-                    )
-                )
-            )
-            assert login.to == "/"
-        login = environment.page.do(lambda: environment.page.parts.sign_in.logins)
+            assert environment.under_way()[0].to == "/"
         browser.get(f"/sign-in/provider?to={to}", follow_redirects=False)
-        assert {one.to for one in environment.page.do(lambda: list(vars(login)["_under_way"].values()))} == {"/"}
+        assert {one.to for one in environment.under_way()} == {"/"}
 
 
 def test_who_signs_in_by_code_comes_to_the_screen_that_was_asked_for(environment: SignInEnvironment) -> None:

@@ -45,7 +45,8 @@ def test_neither_the_device_code_nor_a_token_leaves_the_server(environment: Sign
     environment.grant()
     with environment.browser() as browser:
         said = browser.post("/sign-in/device").text
-        (login,) = environment.page.do(lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values()))
+        (login,) = environment.under_way()
+        assert login.asked is not None
         assert login.asked.device_code not in said + browser.get("/sign-in/qr.svg").text
         assert login.asked.device_code not in repr(login)
         environment.decide_on(said)
@@ -282,9 +283,7 @@ def test_an_approval_is_not_lost_while_the_keys_cannot_be_had(
         with monkeypatch.context() as outage:
             outage.setattr(Viewers, "admit", away)
             environment.decide_on(asked)
-            (login,) = environment.page.do(
-                lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values())
-            )
+            (login,) = environment.under_way()
             wait_until(lambda: login.token, "it is approved", timeout=60, until=bool)
             waits = browser.post("/sign-in/check").text
             assert 'id="code"' in waits
@@ -335,7 +334,7 @@ def test_a_code_of_another_sign_in_is_of_no_use(environment: SignInEnvironment) 
     environment.grant()
     with environment.browser() as browser:
         back = at_the_provider(environment, browser).headers["location"]
-        (login,) = environment.page.do(lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values()))
+        (login,) = environment.under_way()
         login.nonce = "another"
         refused = browser.get(back)
         assert refused.status_code == 403
@@ -347,7 +346,7 @@ def test_an_answer_that_was_not_asked_for_with_this_verifier_is_of_no_use(enviro
     environment.grant()
     with environment.browser() as browser:
         back = at_the_provider(environment, browser).headers["location"]
-        (login,) = environment.page.do(lambda: list(vars(environment.page.parts.sign_in.logins)["_under_way"].values()))
+        (login,) = environment.under_way()
         login.verifier = "another"
         refused = browser.get(back)
         assert "does not take the code" in refused.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from harness.processes.ports import free_port
 from tests.doubles.zitadel.idp import double_at
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, workload
-from tests.web.inspection import COUNTED_NEWS, inspect, on_a_phone, settled
+from tests.web.inspection import COUNTED_NEWS, inspect, on_a_phone, open_screen
 from tests.web.test_browser import sign_in
 from tests.web.user import User
 
@@ -44,13 +45,7 @@ def visit(page: RunningPage, context: BrowserContext) -> Callable[[str], Page]:
     """Opens a screen for somebody who is signed in, and waits until nothing more comes by itself."""
     sign_in(context, page)
 
-    def opened(path: str) -> Page:
-        tab = context.new_page()
-        go(tab, page.url + path)
-        settled(tab)
-        return tab
-
-    return opened
+    return functools.partial(open_screen, context, page)
 
 
 @pytest.mark.parametrize("path", SCREENS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from harness.probes.browser import chromium, go
 from harness.wait import wait_until
 from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, workload
-from tests.web.inspection import COUNTED_NEWS, settled
+from tests.web.inspection import COUNTED_NEWS, open_screen
 from tests.web.test_browser import sign_in
 
 CRASH = workload("sensor", "Restarting", "CrashLoop", "exit code 1")
@@ -64,13 +65,7 @@ def context(browser: Browser, page: RunningPage) -> Iterator[BrowserContext]:
 def visit(context: BrowserContext, page: RunningPage) -> Callable[[str], Page]:
     """Opens a screen, and waits until it is live."""
 
-    def opened(path: str) -> Page:
-        tab = context.new_page()
-        go(tab, page.url + path)
-        settled(tab)
-        return tab
-
-    return opened
+    return functools.partial(open_screen, context, page)
 
 
 def hold_long(asked: Route) -> None:

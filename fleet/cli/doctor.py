@@ -27,9 +27,9 @@ _BEHIND_NATS = frozenset({"streams", "disk"})
 def doctor(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOption = Output.TABLE) -> None:
     """Check every part of a server from here: names, TLS and its dates, clocks, keys, releases, rights, disk, devices.
 
-    Nothing is changed. The streams and the disk of NATS, and the logins of registries, are looked at where you may read
-    the Secrets that this takes; else that is a warning. Each finding has its next step. Ends with code 1 when a check
-    failed; a warning is no failure.
+    Nothing is changed. The streams and the disk of NATS, the logins of registries, and the login at the OpenBao of
+    workloads, are looked at where you may read the Secrets that this takes; else that is a warning. Each finding has
+    its next step. Ends with code 1 when a check failed; a warning is no failure.
 
     \b
     Examples:
@@ -84,7 +84,7 @@ def _checks(kube: KubeClient, server: ServerInfo, namespace: str) -> dict[str, C
     import asyncio  # noqa: PLC0415 - it takes long to load
 
     from fleet.doctor import cluster as kubernetes  # noqa: PLC0415
-    from fleet.doctor import identity, nats, registries, streams  # noqa: PLC0415
+    from fleet.doctor import identity, nats, openbao, registries, streams  # noqa: PLC0415
     from fleet.topology.capabilities import PlaceRequest  # noqa: PLC0415
 
     request = PlaceRequest(namespace=namespace, timeout=_PATIENCE, progress=progress)
@@ -109,4 +109,5 @@ def _checks(kube: KubeClient, server: ServerInfo, namespace: str) -> dict[str, C
         "devices": lambda: kubernetes.check_devices(read_all(kube, Device, namespace)),
         "deployments": lambda: kubernetes.check_deployments(all_deployments()),
         "registries": lambda: registries.check_registries(kube, namespace, all_deployments(), time.time()),
+        "openbao": lambda: openbao.check_openbao(kube, namespace, all_deployments(), time.time()),
     }

@@ -6,17 +6,14 @@ only order deployments decides neither.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import msgspec
-
-from fleet.contract.errors import NotFound
-from fleet.contract.sealed import OPENBAO_PATH_KEY, OPENBAO_SECRET, OPENBAO_TYPE
-from fleet.operator.openbao_server import SEE, Connection, Lacking, OpenBaoServer
+from fleet.contract.errors import InvalidInput, NotFound
+from fleet.contract.sealed import OPENBAO_SECRET, OPENBAO_TYPE
+from fleet.operator.openbao_server import Lacking, OpenBaoServer
 from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen
-from fleet.secrets.openbao_names import SEGMENTS, is_address
+from fleet.secrets.openbao_connection import SEE, connection_of, entry_path
 
 
 class SecretApi(Protocol):
@@ -46,10 +43,13 @@ class SecretSource:
         if found.type != OPENBAO_TYPE or not found.sealable:
             return found
         try:
-            path = _path(found.data)
+            path = entry_path(found.data)
             return await (await self._connected()).entry(path)
         except Lacking as lacking:
-            return SecretProblem(lacking.reason, f"the Secret {name} stands for what is in OpenBao: {lacking.why}")
+            reason, why = lacking.reason, lacking.why
+        except InvalidInput as error:
+            reason, why = "SecretUnusable", f"{error.what}; {error.next_step}"
+        return SecretProblem(reason, f"the Secret {name} stands for what is in OpenBao: {why}")
 
     async def close(self) -> None:
         """End the connections."""
@@ -59,34 +59,10 @@ class SecretSource:
     async def _connected(self) -> OpenBaoServer:
         """The OpenBao that the Secret names now."""
         try:
-            connection = _connection(await self._api.values(OPENBAO_SECRET))
+            connection = connection_of(await self._api.values(OPENBAO_SECRET))
         except NotFound:
             raise Lacking("SecretUnusable", f"there is no Secret {OPENBAO_SECRET} that says which one; {SEE}") from None
         if self._server is None or self._server.connection != connection:
             await self.close()
             self._server = OpenBaoServer(connection, self._account)
         return self._server
-
-
-def _path(data: Mapping[str, bytes]) -> str:
-    """The path that a Secret stands for, below that of the connection."""
-    path = data.get(OPENBAO_PATH_KEY, b"").decode("ascii", "replace").strip()
-    if set(data) != {OPENBAO_PATH_KEY} or re.fullmatch(SEGMENTS, path) is None:
-        raise Lacking(
-            "SecretUnusable", f"it must hold `{OPENBAO_PATH_KEY}` alone: names with slashes between them, as web/db"
-        )
-    return path
-
-
-def _connection(data: Mapping[str, bytes]) -> Connection:
-    try:
-        said = {name: value.decode().strip() for name, value in data.items()}
-        found = msgspec.convert(said, Connection)
-    except (msgspec.ValidationError, UnicodeDecodeError) as error:
-        why = "a value is no text" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise Lacking("SecretUnusable", f"the Secret {OPENBAO_SECRET}: {why}; {SEE}") from None
-    if not is_address(found.url):
-        raise Lacking("SecretUnusable", f"`url` of the Secret {OPENBAO_SECRET} is not as https://HOST:PORT")
-    if bool(found.token) == (found.role is not msgspec.UNSET):
-        raise Lacking("SecretUnusable", f"the Secret {OPENBAO_SECRET} must hold `token` or `role`, and only one")
-    return found

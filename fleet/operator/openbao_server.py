@@ -6,7 +6,6 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated
 
 import aiohttp
 import msgspec
@@ -15,7 +14,7 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_SECRET
 from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretSeen
 from fleet.process.backoff import Backoff
-from fleet.secrets.openbao_names import Role, Segments
+from fleet.secrets.openbao_connection import SEE, Connection
 
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 """Seconds for one request: meanwhile no other Secret is read."""
@@ -23,26 +22,6 @@ _FIRST, _LONGEST = 1.0, 60.0
 """Seconds for which an OpenBao that is away is not asked again."""
 _LARGEST = 2 * 2**20
 """Bytes of an answer: OpenBao's storage takes 1 MiB for an entry."""
-SEE = "see docs/operations.md, Secrets of workloads in OpenBao"
-
-
-class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the Secret `fleet-openbao` holds. One of `token` and `role` is given.
-
-    `path` is what every path that a Secret stands for is below of, in a key-value engine of version 2 at `mount`.
-    `role` is a role of the auth method at `auth`, by which the operator's ServiceAccount logs in.
-    """
-
-    url: str
-    path: Segments
-    mount: Segments = "secret"
-    ca: str = ""
-    token: Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[!-~]*\Z")] = ""
-    role: Role | msgspec.UnsetType = msgspec.UNSET
-    auth: Segments = "kubernetes"
-
-    def __repr__(self) -> str:
-        return f"Connection({self.url!r})"
 
 
 class _Metadata(msgspec.Struct, frozen=True):

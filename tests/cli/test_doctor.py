@@ -31,9 +31,10 @@ def test_each_part_is_looked_at_and_one_that_fails_does_not_hide_the_others(flee
         "devices": "ok",
         "deployments": "ok",
         "registries": "ok",
+        "openbao": "ok",
     }
     assert all(one["next"] for one in answer.json if one["state"] != "ok")
-    assert "2 of 11 checks failed: parts, nats" in answer.err
+    assert "2 of 12 checks failed: parts, nats" in answer.err
     shown = fleet("doctor")
     assert shown.code == 1
     assert "callout: it waits for keys" in shown.out

@@ -71,11 +71,11 @@ class Bao:
         """A path that no other test of this server uses."""
         return f"test-{next(self._numbers)}"
 
-    def token_for(self, policy: str, *, ttl: str = "1h") -> str:
-        """A token with one policy of this text."""
+    def token_for(self, policy: str, *, ttl: str = "1h", **more: object) -> str:
+        """A token with one policy of this text; `more` is as OpenBao takes it."""
         name = self.fresh()
         self.call("PUT", f"sys/policies/acl/{name}", {"policy": policy})
-        return self.call("POST", "auth/token/create", {"policies": [name], "ttl": ttl})["auth"]["client_token"]
+        return self.call("POST", "auth/token/create", {"policies": [name], "ttl": ttl, **more})["auth"]["client_token"]
 
     def accept_accounts(self, kube: Kube, namespace: str, account: str, policy: str) -> str:
         """An auth method that takes tokens of an account of the namespace, as the role `fleet`; returns its mount."""
@@ -97,6 +97,12 @@ class Bao:
         role = {"bound_service_account_names": account, "bound_service_account_namespaces": namespace, "ttl": "1h"}
         self.call("POST", f"auth/{method}/role/fleet", {**role, "token_policies": [rights]})
         return method
+
+    def logins(self, method: str) -> list[str]:
+        """The logins by an auth method that still hold."""
+        with httpx.Client(verify=False, headers={"X-Vault-Token": self.token}) as http:
+            answer = http.request("LIST", f"{self.url}/v1/sys/leases/lookup/auth/{method}/login")
+        return answer.json()["data"]["keys"] if answer.is_success else []
 
     def file(self, folder: Path, **fields: object) -> Path:
         """A file for FLEET_OPENBAO, with root's token; `fields` replace what it says, and None takes one away."""

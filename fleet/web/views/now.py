@@ -18,20 +18,28 @@ from fleet.web.views.row import Summary
 _SHOWN = 12
 """Devices of a group that are named; the list of devices has them all."""
 _GROUPS = 60
+_Troubled = tuple[str, list[Trouble]]
+"""A device's name, and its troubles of one reason, the newest first."""
 
 
-class Member(msgspec.Struct, frozen=True):
-    """A device of a group. `command` helps with what is wrong; empty where the group has one for all."""
+class Detail(msgspec.Struct, frozen=True):
+    """One trouble of a device. `command` helps with it; empty where the group has one for all."""
 
-    name: str
     about: str
     message: str
     since: str
     command: str
 
 
+class Member(msgspec.Struct, frozen=True):
+    """A device of a group, with all that it has of the group's reason, the newest first."""
+
+    name: str
+    details: tuple[Detail, ...]
+
+
 class Group(msgspec.Struct, frozen=True):
-    """Devices with one reason at one site, the newest first. `more` are not named.
+    """Devices with one reason at one site, the newest first. `count` are all of them, and `more` are not named.
 
     `command` is the one that helps with all of them; empty where each has its own.
     """
@@ -92,22 +100,30 @@ def now(
 
 def _groups(troubled: Iterable[Summary], namespace: str) -> list[Group]:
     """One for each reason and site, those with the newest trouble first."""
-    found: dict[tuple[str, str], list[tuple[Summary, Trouble]]] = {}
+    found: dict[tuple[str, str], list[_Troubled]] = {}
     for one in troubled:
+        own: dict[str, list[Trouble]] = {}
         for trouble in one.troubles:
-            found.setdefault((trouble.reason, one.site), []).append((one, trouble))
+            own.setdefault(trouble.reason, []).append(trouble)
+        for reason, troubles in own.items():
+            troubles.sort(key=_since, reverse=True)
+            found.setdefault((reason, one.site), []).append((one.row.name, troubles))
     groups = [_group(reason, site, members, namespace) for (reason, site), members in found.items()]
     return sorted(groups, key=lambda one: (one.newest, one.count), reverse=True)
 
 
-def _group(reason: str, site: str, members: list[tuple[Summary, Trouble]], namespace: str) -> Group:
-    ordered = sorted(members, key=lambda one: one[1].since, reverse=True)
-    first = ordered[0][1]
-    named = [_member(one, trouble, namespace) for one, trouble in ordered[:_SHOWN]]
-    commands = {one.command for one in named}
+def _since(trouble: Trouble) -> str:
+    return trouble.since
+
+
+def _group(reason: str, site: str, members: list[_Troubled], namespace: str) -> Group:
+    ordered = sorted(members, key=lambda one: one[1][0].since, reverse=True)
+    first = ordered[0][1][0]
+    named = [Member(name, tuple(_details(name, troubles, namespace))) for name, troubles in ordered[:_SHOWN]]
+    commands = {detail.command for member in named for detail in member.details}
     shared = commands.pop() if len(commands) == 1 else ""
     if shared:
-        named = [msgspec.structs.replace(one, command="") for one in named]
+        named = [Member(member.name, tuple(map(_without_command, member.details))) for member in named]
     return Group(
         reason=one_line(reason),
         site=site,
@@ -121,7 +137,13 @@ def _group(reason: str, site: str, members: list[tuple[Summary, Trouble]], names
     )
 
 
-def _member(one: Summary, trouble: Trouble, namespace: str) -> Member:
-    logs = (trouble.workload,) if has_logs(trouble.workload, trouble.reason) else ()
-    command = for_device(one.row.name, (trouble.reason,), namespace, logs)[0]
-    return Member(one.row.name, trouble.about, one_line(trouble.message), trouble.since, command)
+def _details(name: str, troubles: Iterable[Trouble], namespace: str) -> Iterable[Detail]:
+    """What is shown of a device's troubles of one reason."""
+    for trouble in troubles:
+        logs = (trouble.workload,) if has_logs(trouble.workload, trouble.reason) else ()
+        command = for_device(name, (trouble.reason,), namespace, logs)[0]
+        yield Detail(trouble.about, one_line(trouble.message), trouble.since, command)
+
+
+def _without_command(detail: Detail) -> Detail:
+    return msgspec.structs.replace(detail, command="")

@@ -329,5 +329,5 @@ def test_what_a_group_does_not_name_is_one_step_away(page: RunningPage, viewer: 
     """The list is filtered by the reason and by the site: as many devices at another site are no answer."""
     page.show(*(device(f"{site}-{n:02}", OFFLINE, site=site) for site in ("x", "y") for n in range(20)))
     text = viewer.get("/").text
-    assert 'href="/devices?q=HeartbeatMissed%20site%3Dx">and 8 more' in text
-    assert 'href="/devices?q=HeartbeatMissed%20site%3Dy">and 8 more' in text
+    assert 'href="/devices?q=%22HeartbeatMissed%22%20%22site%3Dx%22&amp;show=trouble">and 8 more' in text
+    assert 'href="/devices?q=%22HeartbeatMissed%22%20%22site%3Dy%22&amp;show=trouble">and 8 more' in text

@@ -2,7 +2,10 @@
 
 import { listeners, times, whenReleased } from "/static/live.js";
 
-const HEIGHT = 36; // pixels of a row, as in the style sheet
+// Pixels of a row, as in the style sheet. On a phone what is wrong stands below the name; such rows come first.
+const HEIGHTS = { desk: { bad: 36, well: 36 }, phone: { bad: 88, well: 44 } };
+const phone = matchMedia("(max-width: 48rem)");
+const REASONS = 3; // that a phone has room for
 const BEYOND = 10; // rows above and below those in sight
 const AGAIN = 3000; // milliseconds until the list is asked for once more
 const STOOD_STILL = 200; // milliseconds without scrolling
@@ -19,6 +22,7 @@ const none = document.getElementById("none");
 const rows = new Map(); // by name: the row, and the text that is searched
 let order = [];
 let found = [];
+let bad = 0; // of those found, the first ones, which are in trouble
 let drawn = "";
 let early = [];
 let unsorted = false;
@@ -26,8 +30,9 @@ let stood = 0;
 let complete = false; // whether the server knows of every device
 
 function put(row) {
-  const text = [row[NAME], STATES[row[ONLINE]], row[REASON], row[VERSION], row[UPGRADED], row[TROUBLE], row[LABELS]];
-  rows.set(row[NAME], { row, text: text.join("\n").toLowerCase() });
+  const own = [row[NAME], STATES[row[ONLINE]], row[REASON], row[VERSION], row[UPGRADED]];
+  const text = [...own, ...row[TROUBLE].split(", "), ...row[LABELS].split(",")];
+  rows.set(row[NAME], { row, text: `\n${text.join("\n")}\n`.toLowerCase() });
 }
 
 function wanted(one, words, show) {
@@ -49,8 +54,10 @@ function sort() {
 }
 
 export function filter() {
-  const words = q.value.toLowerCase().split(/\s+/).filter(Boolean);
+  // Words in quotes are whole: "site=lab" is not site=lab-2.
+  const words = (q.value.toLowerCase().match(/"[^"]*"|\S+/g) ?? []).map((word) => word.replace(/^"(.+)"$/, "\n$1\n"));
   found = order.filter((one) => wanted(one, words, shown.value));
+  bad = found.filter((one) => one.row[TROUBLE]).length;
   const told = `${found.length} of ${order.length} devices`;
   if (count.textContent !== told) count.textContent = told; // a screen reader would say the same again
   none.hidden = found.length > 0;
@@ -64,6 +71,35 @@ function nothing() {
   if (order.length) return "No device matches the filter.";
   if (!complete) return "Loading: Kubernetes has not told of every device yet.";
   return "There are no devices yet: fleet device enroll brings the first one in.";
+}
+
+function heights() {
+  return phone.matches ? HEIGHTS.phone : HEIGHTS.desk;
+}
+
+function offset(number) {
+  // Pixels above a row.
+  const height = heights();
+  return Math.min(number, bad) * height.bad + Math.max(0, number - bad) * height.well;
+}
+
+function rowAt(top) {
+  // The row that so many pixels are above of; a part of one counts.
+  const height = heights();
+  const beyond = top - bad * height.bad;
+  return beyond < 0 ? top / height.bad : bad + beyond / height.well;
+}
+
+function troubles(row) {
+  // Since when is of the first reason. On a desk it has a column of its own, and there is room for all reasons.
+  const [first, ...others] = row[TROUBLE].split(", ");
+  const time = document.createElement("time");
+  time.className = "narrow";
+  time.dateTime = row[SINCE];
+  time.dataset.duration = "";
+  const most = phone.matches ? REASONS - 1 : others.length;
+  const more = others.length > most ? ` and ${others.length - most} more` : "";
+  return [first, " ", time, ...others.slice(0, most).map((one) => `, ${one}`), more];
 }
 
 function cell(row, column) {
@@ -85,6 +121,9 @@ function cell(row, column) {
     const time = document.createElement("time");
     time.dateTime = row[SINCE];
     td.append(time);
+  } else if (column === TROUBLE && row[TROUBLE]) {
+    td.append(...troubles(row));
+    td.title = row[column];
   } else {
     td.textContent = row[column];
     td.title = row[column];
@@ -92,24 +131,25 @@ function cell(row, column) {
   return td;
 }
 
-function space(rowsOf) {
+function space(pixels) {
   // One cell: further ones would make columns of their own where the screen is narrow, and most columns are hidden.
   const tr = document.createElement("tr");
   tr.className = "space";
   tr.setAttribute("aria-hidden", "true");
   const td = document.createElement("td");
-  td.style.height = `${rowsOf * HEIGHT}px`;
+  td.style.height = `${pixels}px`;
   tr.append(td);
   return tr;
 }
 
 function draw() {
-  const first = Math.max(0, Math.floor(scroll.scrollTop / HEIGHT) - BEYOND);
-  const last = Math.min(found.length, Math.ceil((scroll.scrollTop + scroll.clientHeight) / HEIGHT) + BEYOND);
-  if (drawn === `${first}-${last}`) return;
-  drawn = `${first}-${last}`;
+  const first = Math.max(0, Math.floor(rowAt(scroll.scrollTop)) - BEYOND);
+  const last = Math.min(found.length, Math.ceil(rowAt(scroll.scrollTop + scroll.clientHeight)) + BEYOND);
+  const now = `${first}-${last} ${phone.matches}`;
+  if (drawn === now) return;
+  drawn = now;
   const focused = body.contains(document.activeElement) ? document.activeElement.id : "";
-  const all = [space(first)];
+  const all = [space(offset(first))];
   for (let number = first; number < last; number++) {
     const tr = document.createElement("tr");
     const { row } = found[number];
@@ -118,7 +158,7 @@ function draw() {
     for (let column = 0; column < 9; column++) tr.append(cell(row, column));
     all.push(tr);
   }
-  all.push(space(found.length - last));
+  all.push(space(offset(found.length) - offset(last)));
   body.replaceChildren(...all);
   times(body);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
@@ -175,11 +215,11 @@ scroll.addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   const at = found.findIndex((one) => `row-${one.row[NAME]}` === document.activeElement.id);
   if (!step || (at < 0 && document.activeElement !== scroll)) return;
-  const next = found[at < 0 ? Math.floor(scroll.scrollTop / HEIGHT) : at + step];
+  const next = found[at < 0 ? Math.floor(rowAt(scroll.scrollTop)) : at + step];
   if (!next) return;
   event.preventDefault();
-  const top = found.indexOf(next) * HEIGHT;
-  if (top < scroll.scrollTop || top > scroll.scrollTop + scroll.clientHeight - 3 * HEIGHT) {
+  const top = offset(found.indexOf(next));
+  if (top < scroll.scrollTop || top > scroll.scrollTop + scroll.clientHeight - 3 * heights().bad) {
     scroll.scrollTop = Math.max(0, top - scroll.clientHeight / 2);
   }
   draw();

@@ -1,0 +1,93 @@
+"""The list of devices: what is filtered by exact words, and what a phone shows of a device in trouble."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from harness.probes.browser import chromium
+from tests.support.web import OFFLINE, RunningPage, device, workload
+from tests.web.inspection import COUNTED_NEWS, on_a_phone, open_screen
+from tests.web.test_browser import sign_in
+
+Open = Callable[[str], Page]
+CUT_BELOW = """() => [...document.querySelectorAll('#body td, #body tr')]
+    .filter((one) => one.checkVisibility() && one.scrollHeight > one.clientHeight + 1)
+    .map((one) => one.outerHTML.slice(0, 200))"""
+"""What does not fit into the height that it has."""
+REASONS = ("CrashLoop", "ImageNotFound", "NoSpaceOnDevice", "PortInUse")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium of this module."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Browser, page: RunningPage) -> Iterator[Open]:
+    """Opens a screen for somebody who is signed in, and waits until it is live."""
+    found = browser.new_context(ignore_https_errors=True, viewport={"width": 1200, "height": 800})
+    found.add_init_script(COUNTED_NEWS)
+    sign_in(found, page)
+    yield functools.partial(open_screen, found, page)
+    found.close()
+
+
+def test_what_a_group_does_not_name_is_listed_and_nothing_else(page: RunningPage, visit: Open) -> None:
+    """Neither a site whose name begins alike, nor a device that was revoked, which has the same reason."""
+    revoked = device("x-99", OFFLINE, site="x")
+    revoked["spec"]["revoked"] = True
+    page.show(*(device(f"{site}-{n:02}", OFFLINE, site=site) for site in ("x", "x-2") for n in range(14)), revoked)
+    tab = visit("/")
+    tab.get_by_text("and 2 more").first.click()
+    expect(tab.locator("#count")).to_have_text("14 of 29 devices")
+    expect(tab.locator("#q")).to_have_value(re.compile('^"HeartbeatMissed" "site=x(-2)?"$'))
+    tab.locator("#q").fill('"site=x" "x-9')
+    expect(tab.locator("#count")).to_have_text("0 of 29 devices")
+    tab.locator("#show").select_option("")
+    tab.locator("#q").fill('"site=x" x-9')
+    expect(tab.locator("#count")).to_have_text("1 of 29 devices")
+
+
+def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that_is_wrong(
+    page: RunningPage, visit: Open
+) -> None:
+    """As far as there is room, and how many further reasons there are."""
+    wrong = [workload(f"w{number}", "Failed", reason) for number, reason in enumerate(REASONS)]
+    page.show(device("pi-1", OFFLINE, workloads=wrong), device("pi-2", OFFLINE, workloads=wrong[:2]), device("pi-3"))
+    tab = visit("/devices")
+    tab.set_viewport_size({"width": 375, "height": 740})
+    told = tab.locator("#body tr.bad-row td:nth-child(7)")
+    age = r"HeartbeatMissed for \d+ (s|min|h|d)"
+    expect(told.first).to_have_text(re.compile(f"^{age}, CrashLoop, ImageNotFound and 2 more$"))
+    expect(told.last).to_have_text(re.compile(f"^{age}, CrashLoop, ImageNotFound$"))
+    expect(told).to_have_count(2)
+    assert tab.evaluate(CUT_BELOW) == [], "nothing is cut off at the bottom of a row"
+    on_a_phone(tab, "devices in trouble")
+    tab.set_viewport_size({"width": 1200, "height": 800})
+    expect(told.first.locator("time")).to_be_hidden()
+    expect(told.first).to_have_attribute("title", ", ".join(("HeartbeatMissed", *REASONS)))
+
+
+def test_on_a_phone_rows_stand_where_the_arrows_and_the_scrolling_look_for_them(page: RunningPage, visit: Open) -> None:
+    """Those of devices in trouble are higher."""
+    page.show(*(device(f"a-{n:02}", OFFLINE) for n in range(30)), *(device(f"b-{n:03}") for n in range(270)))
+    tab = visit("/devices")
+    expect(tab.locator("#count")).to_have_text("300 of 300 devices")
+    tab.set_viewport_size({"width": 375, "height": 740})
+    tab.evaluate("document.getElementById('scroll').scrollTop = 1e9")
+    expect(tab.locator("#row-b-269")).to_be_in_viewport()
+    assert tab.locator("#body tr").count() < 60
+    tab.evaluate("document.getElementById('scroll').scrollTop = 29 * 88 + 60")
+    expect(tab.locator("#row-b-000")).to_be_in_viewport()
+    tab.locator("#row-b-002").focus()
+    for name in ("b-001", "b-000", "a-29", "a-28", "a-27"):
+        tab.keyboard.press("ArrowUp")
+        expect(tab.locator(f"#row-{name}")).to_be_focused()
+        expect(tab.locator(f"#row-{name}")).to_be_in_viewport()

@@ -33,7 +33,7 @@ from fleet.cli.provider import Login, at_provider
 from fleet.cli.standing import conditions, status_of
 from fleet.cli.standing import revoked as shut_out
 from fleet.cli.suggestions import for_device
-from fleet.cli.trouble import LAST_WORD, device_troubles, helpful_commands, online
+from fleet.cli.trouble import LAST_WORD, device_troubles, helpful_commands, last_heard, online
 from fleet.cli.views import (
     Columns,
     View,
@@ -159,7 +159,7 @@ def _more_cells(item: Device) -> list[object]:
     info, status = item.status.info, item.status
     system = f"{info.os} {info.arch}" if info else "-"
     free = f"{info.disk_usage.free / 2**20:.0f} MiB" if info and info.disk_usage else "-"
-    return [system, (info.engine if info else "") or "-", status.last_heartbeat or "-", status.deployments, free]
+    return [system, (info.engine if info else "") or "-", last_heard(item), status.deployments, free]
 
 
 def _disk(info: DeviceInfo) -> str:
@@ -189,7 +189,7 @@ def show(
     shown: list[tuple[str, object]] = [
         ("device", item.metadata.name),
         *_wrong(item, namespace),
-        *([("heard", item.status.last_heartbeat or "never")] if away or output is View.WIDE else []),
+        ("heard", last_heard(item)),
         ("labels", listed(labels_of(item))),
         ("agent", _version(item)),
         ("upgrade", upgrade.shown(item)),

@@ -77,6 +77,13 @@ def online(device: Device) -> str:
     return {"True": "yes", "False": "no"}.get(known.status if known else "", "unknown")
 
 
+def last_heard(device: Device) -> str:
+    """When a device was heard last, RFC 3339, or in words: Kubernetes is told of a heartbeat with a change alone."""
+    if online(device) == "yes":
+        return "recently"
+    return device.status.last_heartbeat or "never"
+
+
 def helpful_commands(
     device: Device, troubles: Sequence[Trouble], workloads: Sequence[WorkloadStatus], namespace: str
 ) -> list[str]:

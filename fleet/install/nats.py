@@ -26,6 +26,7 @@ from fleet.contract.buckets import (
     CALLOUT_USER,
     CONTROL_ACCOUNT,
     CONTROL_USER,
+    DEVICE_HEARTBEAT,
     DEVICE_INFO,
     DEVICE_STATE,
     HEARD_PREFIX,
@@ -261,8 +262,9 @@ def _publisher_permissions() -> Json:
 
 
 def _web_permissions() -> Json:
-    """Subscribe to the reports of devices; publish nothing, not even a request."""
-    return {"publish": {"deny": ">"}, "subscribe": [DEVICE_INFO.subject("*"), DEVICE_STATE.subject("*")]}
+    """Subscribe to the reports of devices, and to notices of their heartbeats; publish nothing, not even a request."""
+    heard = [DEVICE_INFO.subject("*"), DEVICE_STATE.subject("*"), DEVICE_HEARTBEAT.changed("*")]
+    return {"publish": {"deny": ">"}, "subscribe": heard}
 
 
 def _system_permissions() -> Json:

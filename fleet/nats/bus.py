@@ -189,6 +189,27 @@ class Bus:
         except (nats.errors.Error, TimeoutError) as error:
             raise lost(f"follow {subject}", error) from error
 
+    async def wait_for(self, subject: str) -> None:
+        """Wait until something is published there: the server sends that message and no further one.
+
+        It survives reconnects, and misses what is published meanwhile.
+
+        Raises:
+            FleetError: the connection has ended for good.
+        """
+        message = asyncio.get_running_loop().create_future()
+        try:
+            with keep_cancellation():
+                subscription = await self.client.subscribe(subject, future=message, max_msgs=1)
+                try:
+                    await subscription.unsubscribe(limit=1)
+                    await message
+                finally:
+                    if message.cancelled():
+                        await subscription.unsubscribe()
+        except (nats.errors.Error, TimeoutError) as error:
+            raise lost(f"wait for {subject}", error) from error
+
     async def ask_all(self, subject: str, question: bytes, *, expected: int, linger: float = 0) -> list[bytes]:
         """The answers of the subscribers of `subject`, once `expected` arrived and none came for `linger` seconds.
 

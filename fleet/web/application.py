@@ -41,4 +41,5 @@ class Application:
     async def close(self) -> None:
         """End every stream and every sign-in under way."""
         self.streams.ending.set()
+        await self.store.heartbeats.close()
         await self.sign_in.logins.close()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -26,7 +27,18 @@ from fleet.web.pages import Pages
 from fleet.web.sessions import COOKIE, Session, Sessions
 from fleet.web.signin import SignIn
 from fleet.web.store import Store
-from fleet.web.streams import FROM_THE_NEWEST, ROWS, Feed, RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
+from fleet.web.streams import (
+    FROM_THE_NEWEST,
+    ROWS,
+    DeviceFeed,
+    Feed,
+    Follow,
+    RowsFeed,
+    ScreenFeed,
+    Streams,
+    TailFeed,
+    TooMany,
+)
 
 STATIC = Path(__file__).parent / "static"
 _SCREENS = {"now": "Now", "devices": "Devices", "deployments": "Deployments", "tail": "Tail"}
@@ -144,25 +156,29 @@ class Routes:
 
     async def _events(self, request: Request, session: Session) -> Response:
         kind, name = request.path_params["kind"], request.path_params.get("name", "")
-        feed, number = self._feed(kind, name, request)
+        feed, number, follow = self._feed(kind, name, request)
         # A proxy that gathers what passes through would hold news back (nginx: X-Accel-Buffering).
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":  # it has no body, so it must not take the place of a stream
             return Response(headers=headers, media_type="text/event-stream")
         self._streams.acquire(session)
-        stream = self._streams.run(session, feed, number)
+        stream = self._streams.run(session, feed, number, follow)
         return _Stream(stream, lambda: self._streams.release(session), headers)
 
-    def _feed(self, kind: str, name: str, request: Request) -> tuple[Feed, Callable[[], int]]:
+    def _feed(self, kind: str, name: str, request: Request) -> tuple[Feed, Callable[[], int], Follow | None]:
         known = self._store
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if kind == "tail" and not name:
-            return TailFeed(known, self._streams.resume_from(last, FROM_THE_NEWEST)), lambda: known.tail.last
+            return TailFeed(known, self._streams.resume_from(last, FROM_THE_NEWEST)), lambda: known.tail.last, None
         if kind == "devices" and not name:
-            return RowsFeed(known, self._streams.resume_from(last, 0)), lambda: known.version
+            return RowsFeed(known, self._streams.resume_from(last, 0)), lambda: known.version, None
         if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment"} and name):
             self._pages.screen(kind, name)  # refused now, not in the midst of a stream
-            return ScreenFeed(lambda: self._screen(kind, name)), lambda: known.version
+            render, heartbeats = partial(self._screen, kind, name), known.heartbeats
+            if kind == "device":
+                feed = DeviceFeed(render, partial(heartbeats.last, name))
+                return feed, lambda: known.version, partial(heartbeats.follow, name)
+            return ScreenFeed(render), lambda: known.version, None
         raise HTTPException(404)
 
     def _screen(self, kind: str, name: str) -> str:

@@ -31,6 +31,7 @@ from fleet.web.changes import (
     state_text,
     unix_seconds,
 )
+from fleet.web.heartbeats import Heartbeats
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
 from fleet.web.objects import Deployment, Unreadable, name_of, parse_deployment
 from fleet.web.source import KUBERNETES, NATS, Gap, Sources
@@ -53,6 +54,7 @@ class Store:
         self.now = now
         self.sources = Sources(now, self._notify, self._add_gap)
         self.tail = Tail()
+        self.heartbeats = Heartbeats(now)
         self.devices: dict[str, Device] = {}
         self.deployments: dict[str, Deployment] = {}
         self.infos: dict[str, DeviceInfo] = {}

@@ -17,7 +17,7 @@ import msgspec
 
 from fleet.contract.errors import FleetError
 from fleet.web.sessions import Session, Sessions
-from fleet.web.store import Store
+from fleet.web.store import Listener, Store
 
 _KEEPALIVE_INTERVAL = 15.0
 """Seconds after which a silent stream says that it lives: proxies cut what is silent for a minute."""
@@ -37,6 +37,10 @@ _TAIL_BEGINS = 200
 """Lines that a new tail begins with."""
 _PER_SESSION = 20
 _NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+Follow = Callable[[Listener], Callable[[], None]]
+"""Has a listener called after every change; returns what ends that."""
 
 
 class TooMany(FleetError):  # noqa: N818 - reads as what it is
@@ -74,6 +78,28 @@ class ScreenFeed:
             return []
         self._sent = text
         return [Event("screen", text)]
+
+
+class DeviceFeed:
+    """The screen of a device, and its last heartbeat in Unix seconds, empty while none was heard.
+
+    The heartbeat is an event of its own: no screen is made anew for it.
+    """
+
+    def __init__(self, render: Callable[[], str], heartbeat: Callable[[], float | None]) -> None:
+        """See `ScreenFeed`."""
+        self._screen = ScreenFeed(render)
+        self._heartbeat = heartbeat
+        self._sent: str | None = None
+
+    def next_events(self) -> list[Event]:
+        """See `Feed`."""
+        events, at = self._screen.next_events(), self._heartbeat()
+        known = "" if at is None else f"{at:.3f}"
+        if known != self._sent:
+            self._sent = known
+            events.append(Event("heartbeat", known))
+        return events
 
 
 class RowsFeed:
@@ -167,10 +193,15 @@ class Streams:
         epoch, _, number = last_id.partition("-")
         return int(number) if epoch == self.epoch and _NUMBER.fullmatch(number) else otherwise
 
-    async def run(self, session: Session, feed: Feed, number: Callable[[], int]) -> AsyncGenerator[bytes]:
-        """The events of one page until its session ends; `number` goes into their ids."""
+    async def run(
+        self, session: Session, feed: Feed, number: Callable[[], int], follow: Follow | None = None
+    ) -> AsyncGenerator[bytes]:
+        """The events of one page until its session ends; `number` goes into their ids.
+
+        What is new may come from `follow`, beside the store.
+        """
         wake = asyncio.Event()
-        forget = self._store.subscribe(wake.set)
+        forget = [follow_one(wake.set) for follow_one in (self._store.subscribe, follow) if follow_one is not None]
         sent, last_sent = "", time.monotonic()
         try:
             yield b"retry: 2000\n\n"
@@ -195,7 +226,8 @@ class Streams:
             if not self.ending.is_set():
                 yield _encoded(Event("end", "your session has ended"), f"{self.epoch}-{number()}")
         finally:
-            forget()
+            for end in forget:
+                end()
 
     async def _until(self, wake: asyncio.Event, session: Session) -> None:
         """Wait until something changed, it is time for a comment, or it is time to look at the session."""

@@ -1,4 +1,4 @@
-"""What devices write to NATS, by a user that may subscribe to two buckets and publish nothing.
+"""What devices write to NATS, by a user that may subscribe to two buckets and to heartbeats, and publish nothing.
 
 The newest value of each key is read, a slice at a time, so that a device that writes without end costs what one read
 of its key in each slice does.
@@ -52,6 +52,7 @@ class Subscriber:
         try:
             for bucket in (DEVICE_INFO, DEVICE_STATE):
                 await self._subscribe(bus, bucket)
+            self._store.heartbeats.connect(bus.wait_for)
             self._store.sources.mark_available(NATS)
             while True:
                 await asyncio.sleep(CHECK_INTERVAL)

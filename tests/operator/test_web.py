@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fleet.contract.buckets import DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE, WEB_USER
+from fleet.contract.buckets import AGENT_TARGET, ALL_CHANGES, DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE, WEB_USER
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, GROUP, WEB_ACCOUNT
 from fleet.contract.versions import user_of
 from fleet.install.rbac import CAPABILITIES, FOR_WEB, web_rbac
@@ -90,7 +90,7 @@ def test_its_account_may_look_at_devices_and_deployments_and_nothing_else(servin
     assert not may("create", "serviceaccounts/token")
 
 
-def test_its_user_may_hear_two_buckets_and_say_nothing(nats: Nats) -> None:
+def test_its_user_may_hear_two_buckets_and_of_heartbeats_and_say_nothing(nats: Nats) -> None:
     async def play() -> list[str]:
         said: list[str] = []
         login = Login(nats.url, "probe", nats.tls.ca, user=user_of(WEB_USER, PASSWORDS.web), password=PASSWORDS.web)
@@ -98,9 +98,17 @@ def test_its_user_may_hear_two_buckets_and_say_nothing(nats: Nats) -> None:
         try:
             await bus.kv(DEVICE_INFO).listen("*", lambda _: None)
             await bus.kv(DEVICE_STATE).listen("*", lambda _: None)
+            await bus.subscribe(DEVICE_HEARTBEAT.changed("pi-1"), lambda: None)
             assert said == []
             await bus.kv(DEVICE_HEARTBEAT).listen("*", lambda _: None)
-            for subject in (DEVICE_INFO.subject("pi-1"), "$JS.API.STREAM.LIST", "anything"):
+            for notices in (ALL_CHANGES, AGENT_TARGET.changed("*"), DEVICE_INFO.changed("*")):
+                await bus.subscribe(notices, lambda: None)
+            for subject in (
+                DEVICE_HEARTBEAT.changed("pi-1"),
+                DEVICE_INFO.subject("pi-1"),
+                "$JS.API.STREAM.LIST",
+                "anything",
+            ):
                 await bus.client.publish(subject, b"{}")
             await bus.client.flush()
         finally:
@@ -109,7 +117,9 @@ def test_its_user_may_hear_two_buckets_and_say_nothing(nats: Nats) -> None:
 
     said = " ".join(asyncio.run(play()))
     assert 'permissions violation for subscription to "$kv.device-heartbeat.*"' in said
-    for subject in ("$kv.device-info.pi-1", "$js.api.stream.list", "anything"):
+    for notices in ("fleet.changed.>", "fleet.changed.agent-target.*", "fleet.changed.device-info.*"):
+        assert f'permissions violation for subscription to "{notices}"' in said
+    for subject in ("fleet.changed.device-heartbeat.pi-1", "$kv.device-info.pi-1", "$js.api.stream.list", "anything"):
         assert f'permissions violation for publish to "{subject}"' in said
 
 

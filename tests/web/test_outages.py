@@ -20,7 +20,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from fleet.contract.buckets import APP_USER, DEVICE_INFO, DEVICE_STATE, WEB_USER
+from fleet.contract.buckets import APP_USER, DEVICE_HEARTBEAT, DEVICE_INFO, DEVICE_STATE, WEB_USER
 from fleet.contract.objects import API_VERSION, DEVICES, WEB_ACCOUNT
 from fleet.contract.versions import user_of
 from fleet.contract.wire import encode
@@ -79,7 +79,7 @@ class Fleet:
     def __init__(self, kube: Kube, nats: Nats, provider: Provider) -> None:
         self.kube, self.nats, self.provider = kube, nats, provider
         self.namespace = kube.namespace()
-        self.write(lambda bus: bus.ensure(DEVICE_INFO, DEVICE_STATE))
+        self.write(lambda bus: bus.ensure(DEVICE_INFO, DEVICE_STATE, DEVICE_HEARTBEAT))
 
     def add(self, name: str, condition: Json) -> None:
         """A device of which the operator has said this."""
@@ -94,6 +94,15 @@ class Fleet:
         """What a device says of itself, over NATS."""
         said = msgspec.structs.replace(INFO, engine=engine)
         self.write(lambda bus: bus.client.publish(DEVICE_INFO.subject(name), encode(said)))
+
+    def beat(self, name: str, *, count: int = 1) -> None:
+        """Heartbeats of a device, one after the other."""
+
+        async def send(bus: Bus) -> None:
+            for number in range(count):
+                await bus.client.publish(DEVICE_HEARTBEAT.subject(name), b"%d" % number)
+
+        self.write(send)
 
     def write(self, work: Callable[[Bus], Awaitable[object]]) -> None:
         """Do something at NATS, from a thread of its own: Playwright's loop may run in this one."""
@@ -243,6 +252,37 @@ def test_a_nats_that_is_away_is_named_and_its_return_is_seen(fleet: Fleet, tab: 
     attach(device, "the gap in what happened to a device")
     fleet.inform("pi-1", "podman 9.10")
     expect(tab.locator("main")).to_contain_text("engine podman 9.10")
+
+
+def test_the_last_heartbeat_of_a_device_is_seen_while_its_screen_is_open(fleet: Fleet, tab: Page) -> None:
+    device = tab.context.new_page()
+    go(device, f"{tab.url}devices/pi-1")
+    expect(device.locator("#live")).to_contain_text("live")
+    heard = device.locator("#heartbeat")
+    expect(heard).to_have_text("recently")
+    device.evaluate("window.same = true")
+    found: list[float] = []
+    for _ in range(2):  # the page is told nothing of those that came before it asked, so they go on until it was
+        wait_until(lambda: _heard_after(fleet, device, found), "a heartbeat is seen", timeout=60)
+        expect(heard).to_contain_text(" s ago")
+    fleet.nats.stop()
+    try:
+        away(tab, NATS)
+    finally:
+        fleet.nats.start()
+    answers(tab)
+    wait_until(lambda: _heard_after(fleet, device, found), "a heartbeat is seen after the outage", timeout=60)
+    attach(device, "the last heartbeat of a device that is online")
+    assert device.evaluate("window.same") is True, "without a reload"
+
+
+def _heard_after(fleet: Fleet, device: Page, found: list[float]) -> bool:
+    """Send many heartbeats; whether the screen then has a newer one than those it had, which becomes the newest."""
+    fleet.beat("pi-1", count=200)
+    at = float(device.locator("#heartbeat").get_attribute("data-at") or 0)
+    if newer := at > max(found, default=0):
+        found.append(at)
+    return newer
 
 
 def test_a_provider_that_is_away_is_named_and_those_who_are_signed_in_stay(fleet: Fleet, tab: Page) -> None:

@@ -20,6 +20,7 @@ let endReason = "";
 let stalled = false;
 let refusal = ""; // why the server keeps this page up to date no more, in its words
 let unavailable = [];
+let heartbeat = ""; // the shown device's last one, in Unix seconds
 let retryDelay = 500;
 let pressedAt = -Infinity;
 let held = () => {}; // draws what came while something was pressed
@@ -85,7 +86,19 @@ function show(text) {
     if (scrolled[number]) [one.scrollLeft, one.scrollTop] = scrolled[number];
   });
   times(main);
+  showHeartbeat();
   if (focused) main.querySelector(focused)?.focus({ preventScroll: true });
+}
+
+function showHeartbeat() {
+  // Of a device that is online; its screen is not made anew for it.
+  const one = document.getElementById("heartbeat");
+  if (!one) return;
+  one.title = "";
+  if (heartbeat) one.dataset.at = heartbeat;
+  else delete one.dataset.at;
+  one.textContent = one.dataset.otherwise;
+  times(one.parentElement);
 }
 
 function place(one) {
@@ -186,6 +199,10 @@ function open() {
     });
   on("screen", (text) => whenReleased(() => show(text)));
   on("keepalive", () => {});
+  on("heartbeat", (at) => {
+    heartbeat = at;
+    showHeartbeat();
+  });
   on("sources", (data) => {
     unavailable = JSON.parse(data);
   });

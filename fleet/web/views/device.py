@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fleet.cli.trouble import LAST_WORD, Trouble, helpful_commands
+from fleet.cli.trouble import LAST_WORD, Trouble, helpful_commands, last_heard
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Condition, Device, WorkloadStatus
 from fleet.contract.printable import one_line
@@ -80,14 +80,14 @@ class ConditionView(msgspec.Struct, frozen=True):
 
 
 class DeviceScreen(msgspec.Struct, frozen=True):
-    """The whole screen. `heard_at` is the last heartbeat that Kubernetes knows, RFC 3339.
+    """The whole screen. `heard` is when it was heard last, RFC 3339, or in words.
 
     `workloads_age` is what to say of the age of `workloads`; empty where they are as they are now.
     """
 
     name: str
     online: str
-    heard_at: str
+    heard: str
     labels: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     troubles: tuple[Trouble, ...]
@@ -114,7 +114,7 @@ def device_screen(
     return DeviceScreen(
         name=device.metadata.name,
         online=known.row.online,
-        heard_at=device.status.last_heartbeat or "",
+        heard=one_line(last_heard(device)),
         labels=tuple(f"{key}={value}" for key, value in sorted(labels_of(device).items())),
         facts=_facts(device, info),
         troubles=tuple(msgspec.structs.replace(one, message=one_line(one.message)) for one in known.troubles),

@@ -14,7 +14,7 @@ from harness.processes.ports import free_port
 from harness.processes.spawn import tail, terminate
 from harness.wait import wait_until
 from tests.contract.samples import SAMPLES
-from tests.support.nats_cluster import HOST, Server, peers, play, start, together
+from tests.support.nats_cluster import HOST, Server, make_buckets, peers, play, start, together
 
 STATES = Bucket("states", DeviceState)
 
@@ -25,7 +25,6 @@ def test_what_three_keep_survives_the_end_of_one(three: list[Server], secrets: S
     assert isinstance(state, DeviceState)
 
     async def keep(bus: Bus) -> None:
-        await bus.ensure(STATES, replicas=3)
         await bus.kv(STATES).put("pi-1.web", state)
 
     def read() -> object:
@@ -35,6 +34,7 @@ def test_what_three_keep_survives_the_end_of_one(three: list[Server], secrets: S
         except Unreachable:
             return None
 
+    make_buckets(three[0], secrets, STATES)
     play(three[0], secrets, keep)
     three[0].process.kill()
     three[0].process.wait()
@@ -69,7 +69,7 @@ def test_the_password_between_them_is_renewed_with_two_of_three_together_at_ever
     assert secrets.routes
     old, new = secrets.routes.password, new_password()
     together(three)
-    play(three[0], secrets, lambda bus: bus.ensure(STATES, replicas=3))
+    make_buckets(three[0], secrets, STATES)
     for sent, accepted in ((old, {old, new}), (new, {old, new}), (new, {new})):
         for number in range(3):
             terminate(three[number].process)

@@ -16,7 +16,7 @@ from fleet.web.messages import Start
 from fleet.web.source import NATS
 from fleet.web.store import Store
 from fleet.web.subscriber import Subscriber
-from tests.support.nats_cluster import HOST, Server, play, together
+from tests.support.nats_cluster import HOST, Server, make_buckets, play, together
 from tests.support.operator import INFO
 from tests.support.tls import Tls
 from tests.support.web import web_page
@@ -73,7 +73,7 @@ def test_the_web_page_goes_on_with_another_server_and_shows_the_gap(
     three: list[Server], secrets: ServerSecrets, tls: Tls
 ) -> None:
     together(three)
-    play(three[1], secrets, lambda bus: bus.ensure(DEVICE_INFO, DEVICE_STATE, replicas=3))
+    make_buckets(three[1], secrets, DEVICE_INFO, DEVICE_STATE)
     user, store, service = user_of(WEB_USER, secrets.passwords.web), Store(), Service(three[0].port)
 
     def known(engine: str) -> bool:

@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
-from fleet.contract.buckets import APP_USER
+from fleet.contract.buckets import APP_USER, Bucket
+from fleet.contract.errors import Unreachable
 from fleet.install.nats import NatsServer, nats_config
 from fleet.install.routes import NatsCluster
 from fleet.install.secrets import ServerSecrets
@@ -108,6 +109,19 @@ def together(servers: list[Server]) -> None:
         return [server.healthy() and len(peers(server)) == 2 for server in servers]
 
     wait_until(known, "each knows both others", timeout=60, until=all)
+
+
+def make_buckets(server: Server, secrets: ServerSecrets, *buckets: Bucket[Any]) -> None:
+    """Make buckets that three servers keep: each has a leader of its own, whose election may take some seconds."""
+
+    def made() -> bool:
+        try:
+            play(server, secrets, lambda bus: bus.ensure(*buckets, replicas=3))
+        except Unreachable:
+            return False
+        return True
+
+    wait_until(made, "the three have agreed on the buckets", timeout=120)
 
 
 def peers(server: Server) -> set[str]:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from fleet.contract.objects import FleetDeployment
 from fleet.operator.objects import ObjectCache
 from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen, named, secret_contents
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """It began at `mark`, and ends when the Secrets in `unread` were all read since."""
+
+    mark: int
+    unread: set[str]
 
 
 class KnownSecrets:
@@ -24,13 +33,17 @@ class KnownSecrets:
         self._changed = changed
         self._editions: dict[str, tuple[str, int]] = {}
         """The uid and the generation of each deployment with secrets, as it was seen last."""
-        self._doubts: dict[str, int] = {}
-        self._serial = itertools.count()
+        self._doubts: dict[str, Doubt] = {}
+        self._marks = itertools.count()
 
     @property
-    def doubts(self) -> Mapping[str, int]:
-        """The deployments in doubt. A doubt that began later has another number."""
+    def doubts(self) -> Mapping[str, Doubt]:
+        """The deployments in doubt."""
         return MappingProxyType(self._doubts)
+
+    def mark(self) -> int:
+        """A number for now: greater than that of every doubt, and than every earlier mark."""
+        return next(self._marks)
 
     def wanted(self) -> set[str]:
         """Those that deployments name now."""
@@ -38,7 +51,7 @@ class KnownSecrets:
 
     def missing(self) -> set[str]:
         """Those of which nothing is known, and those of deployments in doubt."""
-        doubted = {name for deployment in self._doubts for name in self._of(deployment)}
+        doubted = {name for one in self._doubts.values() for name in one.unread}
         return (self.wanted() - self.found.keys()) | doubted
 
     def lacks(self, deployment: str) -> bool:
@@ -65,17 +78,21 @@ class KnownSecrets:
         edition = (item.metadata.uid, item.metadata.generation)
         if self._editions.get(deployment) != edition:
             self._editions[deployment] = edition
-            self._doubts[deployment] = next(self._serial)
+            self._begin(deployment)
 
     def doubt(self, deployment: str) -> None:
         """Somebody wrote a deployment. If it lacks something, doubt that, also in the same generation."""
         item = self._deployments.items.get(deployment)
         if item is not None and isinstance(secret_contents(item.spec.workload, self.found), SecretProblem):
-            self._doubts[deployment] = next(self._serial)
+            self._begin(deployment)
 
-    def settle(self, doubts: Mapping[str, int], read: Set[str]) -> bool:
-        """End those of these doubts whose Secrets were all read since; returns whether any ended."""
-        ended = [one for one, number in doubts.items() if self._doubts.get(one) == number and self._of(one) <= read]
+    def settle(self, read: Set[str], mark: int) -> bool:
+        """These Secrets were read since `mark`, which says more about older doubts only; returns whether any ended."""
+        ended: list[str] = []
+        for deployment, doubt in self._doubts.items():
+            if doubt.mark < mark:
+                doubt.unread.difference_update(read)
+                ended += () if doubt.unread else (deployment,)
         for deployment in ended:
             del self._doubts[deployment]
             self._changed(deployment)
@@ -85,6 +102,9 @@ class KnownSecrets:
         """Forget the Secrets that no deployment names any more."""
         for name in self.found.keys() - self.wanted():
             del self.found[name]
+
+    def _begin(self, deployment: str) -> None:
+        self._doubts[deployment] = Doubt(self.mark(), set(self._of(deployment)))
 
     def _of(self, deployment: str) -> frozenset[str]:
         item = self._deployments.items.get(deployment)

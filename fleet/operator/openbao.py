@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fleet.contract.errors import InvalidInput, NotFound
-from fleet.contract.sealed import OPENBAO_SECRET, OPENBAO_TYPE
+from fleet.contract.sealed import OPENBAO_SECRET
 from fleet.operator.openbao_server import Lacking, OpenBaoServer
 from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen
-from fleet.secrets.openbao_connection import SEE, connection_of, entry_path
+from fleet.secrets.openbao_connection import SEE, Token, connection_of, entry_path
 
 
 class SecretApi(Protocol):
@@ -37,19 +37,24 @@ class SecretSource:
         self._account = account
         self._server: OpenBaoServer | None = None
 
-    async def secret(self, name: str) -> SecretSeen | SecretProblem:
-        """A Secret, or why what it stands for cannot be had. Raises FleetError for what Kubernetes refuses."""
-        found = await self._api.secret(name)
-        if found.type != OPENBAO_TYPE or not found.sealable:
-            return found
+    async def secret(self, name: str) -> SecretSeen:
+        """A Secret as Kubernetes has it. Raises FleetError."""
+        return await self._api.secret(name)
+
+    async def entry(self, name: str, pointer: SecretSeen) -> SecretSeen | SecretProblem:
+        """What a Secret stands for, or why that cannot be had. Raises FleetError for what Kubernetes refuses."""
         try:
-            path = entry_path(found.data)
+            path = entry_path(pointer.data)
             return await (await self._connected()).entry(path)
         except Lacking as lacking:
             reason, why = lacking.reason, lacking.why
         except InvalidInput as error:
             reason, why = "SecretUnusable", f"{error.what}; {error.next_step}"
         return SecretProblem(reason, f"the Secret {name} stands for what is in OpenBao: {why}")
+
+    async def token(self) -> Token | None:
+        """What OpenBao said last of the token that somebody gave the operator; None where it logs in by itself."""
+        return await self._server.token() if self._server is not None else None
 
     async def close(self) -> None:
         """End the connections."""

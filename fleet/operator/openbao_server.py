@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,12 +15,14 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_SECRET
 from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretSeen
 from fleet.process.backoff import Backoff
-from fleet.secrets.openbao_connection import SEE, Connection
+from fleet.secrets.openbao_connection import SEE, Connection, Token, token_of
 
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
-"""Seconds for one request: meanwhile no other Secret is read."""
+"""Seconds for one request: meanwhile no other entry is read."""
 _FIRST, _LONGEST = 1.0, 60.0
 """Seconds for which an OpenBao that is away is not asked again."""
+_LOOK_AT_TOKEN = 300.0
+"""Seconds between two looks at how long our token holds."""
 _LARGEST = 2 * 2**20
 """Bytes of an answer: OpenBao's storage takes 1 MiB for an entry."""
 
@@ -88,6 +91,8 @@ class OpenBaoServer:
         self._backoff = Backoff(_FIRST, _LONGEST)
         self._not_before = 0.0
         self._why = ""
+        self._about_token: Token | None = None
+        self._look_at_token = 0.0
 
     async def close(self) -> None:
         """End the connections."""
@@ -114,6 +119,16 @@ class OpenBaoServer:
             raise
         self._backoff.reset()
         return found
+
+    async def token(self) -> Token | None:
+        """What it said last of the token of the connection; None where there is none, or it has not said it yet."""
+        clock = asyncio.get_running_loop().time
+        if self.connection.token and clock() >= max(self._look_at_token, self._not_before):
+            self._look_at_token = clock() + _LOOK_AT_TOKEN
+            with contextlib.suppress(Lacking):
+                answer = await self._ask("GET", "auth/token/lookup-self", token=self.connection.token)
+                self._about_token = token_of(answer.content) or self._about_token
+        return self._about_token
 
     async def _entry(self, path: str) -> SecretSeen:
         to = self.connection

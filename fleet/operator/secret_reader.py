@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Protocol
 
 from fleet.contract.errors import FleetError, NotFound, NotPermitted
+from fleet.contract.sealed import OPENBAO_TYPE
+from fleet.operator.entry_reader import Entries, EntryReader
 from fleet.operator.known_secrets import KnownSecrets
 from fleet.operator.readiness import Readiness
-from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretProblem, SecretSeen
+from fleet.operator.reconcile.secrets import SecretProblem, SecretSeen
 
 EVERY = 5.0
 """Seconds between two looks at the same Secrets."""
@@ -21,22 +23,31 @@ _SHARE = 10
 """To look at all of them takes at most one part in so many of the time."""
 _PATIENCE = 1.0
 """Seconds for which a decision waits for Secrets that are being read."""
-_SUBJECT, _OPENBAO = "get secrets", "get secrets in OpenBao"
+_FIRST_PATIENCE = 3.0
+"""Seconds for which an operator that has just started waits for what is in OpenBao."""
+_SUBJECT = "get secrets"
 
 
-class SecretApi(Protocol):
+class SecretApi(Entries, Protocol):
     """Where Secrets are read."""
 
-    async def secret(self, name: str) -> SecretSeen | SecretProblem:
-        """A Secret of the namespace, or why what it stands for cannot be had. Raises FleetError."""
+    async def secret(self, name: str) -> SecretSeen:
+        """A Secret of the namespace. Raises FleetError."""
         ...
 
 
 class SecretReader:
     """Keeps what is known of Secrets as it is in Kubernetes."""
 
-    def __init__(self, api: SecretApi, known: KnownSecrets, readiness: Readiness, wake: Callable[[], None]) -> None:
-        """Read nothing yet. `wake` is called at news."""
+    def __init__(
+        self,
+        api: SecretApi,
+        known: KnownSecrets,
+        readiness: Readiness,
+        wake: Callable[[], None],
+        token_ends: Callable[[float | None], None],
+    ) -> None:
+        """Read nothing yet. `wake` is called at news; `token_ends` as that of `EntryReader`."""
         self._api = api
         self._known = known
         self._readiness = readiness
@@ -44,8 +55,7 @@ class SecretReader:
         self._asked = asyncio.Event()
         self._settled = asyncio.Event()
         self._waited_for: set[int] = set()
-        self._away: dict[str, str] = {}
-        """Why OpenBao did not say what a Secret stands for, by the Secret's name."""
+        self._entries = EntryReader(api, self._entry_read, readiness, token_ends)
 
     def look(self, deployment: str) -> None:
         """A deployment changed: it may name another Secret, or one that is there by now, or was corrected."""
@@ -55,6 +65,11 @@ class SecretReader:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._entries.run())
+            tasks.create_task(self._run())
+
+    async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         due = clock() + EVERY
         while True:
@@ -69,7 +84,7 @@ class SecretReader:
             due = clock() + min(max(EVERY, _SHARE * (clock() - began)), _LONGEST)
 
     async def read_all(self) -> None:
-        """Read every Secret that a deployment names; first as `read_missing`."""
+        """Read every Secret that a deployment names; first as `read_missing`. Entries are read beside it."""
         if self._known.missing():
             self._asked.set()
         await self._read(self._known.wanted())
@@ -78,22 +93,32 @@ class SecretReader:
         """Read those of which nothing is known, and those of deployments that have changed since."""
         self._asked.set()
         await self._read(())
+        await self.entries_read(_FIRST_PATIENCE)
+
+    async def entries_read(self, seconds: float) -> None:
+        """Wait until what Secrets stand for was read in OpenBao, but not longer."""
+        await self._entries.idle(seconds)
 
     async def settle(self) -> None:
         """Wait until the Secrets of changed deployments were read, but not long, and only once for each change."""
-        waits_for = set(self._known.doubts.values())
+        waits_for = self._waiting()
         if waits_for <= self._waited_for:
             return
         self._waited_for = waits_for
         try:
             async with asyncio.timeout(_PATIENCE):
-                while waits_for & set(self._known.doubts.values()):
+                while waits_for & self._waiting():
                     self._settled.clear()
                     self._asked.set()
                     await self._settled.wait()
         except TimeoutError:
             # Decided without them: those deployments wait, and no other does.
             return
+
+    def _waiting(self) -> set[int]:
+        """The doubts that an answer will end soon: none comes from an OpenBao that is away."""
+        away = {*self._entries.away, *self._entries.pending} if self._entries.away else set[str]()
+        return {one.mark for one in self._known.doubts.values() if not one.unread <= away}
 
     async def _read(self, names: Iterable[str]) -> None:
         """Read these, and before each of them what was asked for meanwhile.
@@ -103,27 +128,23 @@ class SecretReader:
         self._known.keep_wanted()
         rest, read, wrong = deque(sorted(names)), 0, ""
         while rest or self._asked.is_set():
-            if not self._asked.is_set():
+            if not (urgent := self._asked.is_set()):
                 one = [rest.popleft()]
             else:
                 self._asked.clear()
                 one = sorted(self._known.missing())
             read += len(one)
-            wrong = await self._look_at(one) or wrong
+            wrong = await self._look_at(one, urgent=urgent) or wrong
         wanted = self._known.wanted()
         if wrong:
             self._readiness.wrong(_SUBJECT, wrong)
         elif read or not wanted:
             self._readiness.settled(_SUBJECT)
-        self._away = {name: why for name, why in self._away.items() if name in wanted}
-        if self._away:
-            self._readiness.remark(_OPENBAO, self._away[min(self._away)])
-        else:
-            self._readiness.settled(_OPENBAO)
+        self._entries.keep(wanted)
 
-    async def _look_at(self, names: Iterable[str]) -> str:
+    async def _look_at(self, names: Iterable[str], *, urgent: bool) -> str:
         """Read these; returns what was wrong, or nothing."""
-        doubts, answered, wrong, news = dict(self._known.doubts), set[str](), "", False
+        mark, answered, wrong, news = self._known.mark(), set[str](), "", False
         for name in names:
             try:
                 found = await self._one(name)
@@ -133,24 +154,28 @@ class SecretReader:
             except FleetError as error:
                 wrong = error.what
                 continue
-            if self._remains(name, found):
+            if isinstance(found, SecretSeen) and found.type == OPENBAO_TYPE and found.sealable:
+                self._entries.offer(name, found, mark, urgent=urgent)
                 continue
+            self._entries.forget(name)
             answered.add(name)
             news |= self._known.put(name, found)
-        if self._known.settle(doubts, answered):
+        self._settle(answered, mark, news=news)
+        return wrong
+
+    def _entry_read(self, name: str, found: SecretSeen | SecretProblem, mark: int) -> None:
+        """OpenBao answered, or is away. If it was not before, what it said goes on to count."""
+        if name not in self._entries.away or not isinstance(self._known.found.get(name), SecretSeen):
+            self._settle({name}, mark, news=self._known.put(name, found))
+        else:
+            self._settled.set()
+
+    def _settle(self, answered: Set[str], mark: int, *, news: bool) -> None:
+        if self._known.settle(answered, mark):
             self._settled.set()
             news = True
         if news:
             self._wake()
-        return wrong
-
-    def _remains(self, name: str, found: SecretSeen | SecretProblem) -> bool:
-        """Note whether OpenBao is away. If it was not before, what it said goes on to count."""
-        if not isinstance(found, SecretProblem) or found.reason != OPENBAO_AWAY:
-            self._away.pop(name, None)
-            return False
-        self._away[name] = found.message
-        return isinstance(self._known.found.get(name), SecretSeen)
 
     async def _one(self, name: str) -> SecretSeen | SecretProblem:
         try:

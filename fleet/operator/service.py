@@ -117,7 +117,9 @@ class Operator:
             cleanup.push_async_callback(singles.stop)
             source = SecretSource(api, lambda: self._read().bearer())
             cleanup.push_async_callback(source.close)
-            secrets = SecretReader(source, self._store.secrets, self.readiness, self._wakeup.wake)
+            secrets = SecretReader(
+                source, self._store.secrets, self.readiness, self._wakeup.wake, self._metrics.token_ends
+            )
             page = self._config.web
             web = WebProcess(self._config, page, self._read, api, self.readiness) if page is not None else None
             events = Events(api, self.readiness, skipped, *((web.tell,) if web is not None else ()))

@@ -65,13 +65,18 @@ class Place:
         found: list[SecretSeen | SecretProblem] = []
 
         async def body(source: SecretSource) -> None:
-            found.append(await source.secret("db"))
+            found.append(await entry(source))
 
         self.play(body)
         return found[0]
 
     def contents(self, workload: Container) -> SecretContents | SecretProblem | None:
         return secret_contents(workload, {"db": self.read()})
+
+
+async def entry(source: SecretSource) -> SecretSeen | SecretProblem:
+    """What the Secret `db` stands for."""
+    return await source.entry("db", await source.secret("db"))
 
 
 TAKES = Container("a", secret_env={"PASSWORD": FromSecret("db", "password")})
@@ -120,12 +125,6 @@ def test_it_may_be_the_login_of_a_registry(place: Place, kind: str) -> None:
     assert isinstance(found, SecretContents)
     assert found.contents.login
     assert (found.contents.login.username, found.contents.login.password) == ("puller", "horse")
-
-
-def test_a_secret_that_is_not_marked_asks_openbao_nothing(place: Place) -> None:
-    place.label = False
-    place.connection = {}
-    assert problem(place.contents(TAKES)).reason == "SecretNotSealable"
 
 
 def test_the_policy_of_the_documents_is_enough_and_reads_nothing_else(place: Place) -> None:
@@ -210,7 +209,7 @@ def test_the_operators_account_logs_in_and_again_when_its_token_ends(place: Plac
 
     async def body(source: SecretSource) -> None:
         for _ in range(2):
-            assert isinstance(await source.secret("db"), SecretSeen)
+            assert isinstance(await entry(source), SecretSeen)
             place.bao.call("PUT", f"sys/leases/revoke-prefix/auth/{method}/login")
 
     place.play(body)
@@ -220,19 +219,42 @@ def test_the_operators_account_logs_in_and_again_when_its_token_ends(place: Plac
     assert place.account not in found.message
 
 
+def test_it_says_when_the_token_ends_that_somebody_gave_the_operator(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openbao_server, "_LOOK_AT_TOKEN", 0.0)
+    place.put(password="horse")
+
+    async def body(source: SecretSource) -> None:
+        assert await source.token() is None, "nobody needed it yet"
+        await entry(source)
+        found = await source.token()
+        assert found
+        assert 3000 < found.ttl <= 3600
+        place.bao.call("POST", "auth/token/revoke", {"token": place.connection["token"]})
+        assert await source.token() == found, "it says no more of it"
+        place.connection["token"] = place.bao.token
+        await entry(source)
+        found = await source.token()
+        assert found
+        assert found.end(0) is None
+
+    place.play(body)
+
+
 def test_sealed_is_said_and_passes_by_itself(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openbao_server, "_FIRST", 0.0)
 
     async def body(source: SecretSource) -> None:
         place.bao.seal()
         try:
-            found = problem(await source.secret("db"))
+            found = problem(await entry(source))
             assert (found.reason, "is sealed" in found.message) == ("OpenBaoAway", True)
         finally:
             place.bao.unseal()
-        assert problem(await source.secret("db")).reason == "SecretMissing"
+        assert problem(await entry(source)).reason == "SecretMissing"
         place.put(password="horse")
-        assert isinstance(await source.secret("db"), SecretSeen)
+        assert isinstance(await entry(source), SecretSeen)
 
     place.play(body)
 
@@ -259,7 +281,7 @@ def test_whatever_answers_ends_nothing_but_this_one(place: Place, case: str) -> 
     async def body(source: SecretSource) -> None:
         async with scripted(answer) as (url, _):
             place.connection = {"url": url, "path": "x", "token": "s.x"}
-            assert problem(await source.secret("db")).reason == reason
+            assert problem(await entry(source)).reason == reason
 
     place.play(body)
 
@@ -270,7 +292,7 @@ def test_one_that_says_nothing_is_given_up(place: Place, monkeypatch: pytest.Mon
     async def body(source: SecretSource) -> None:
         async with scripted(b"", ends=False) as (url, _):
             place.connection = {"url": url, "path": "x", "token": "s.x"}
-            assert problem(await source.secret("db")).reason == "OpenBaoAway"
+            assert problem(await entry(source)).reason == "OpenBaoAway"
 
     place.play(body)
 
@@ -282,11 +304,11 @@ def test_one_that_is_away_is_left_alone_for_a_while(place: Place, monkeypatch: p
     async def body(source: SecretSource) -> None:
         async with scripted(http(b"", "429 Too Many Requests")) as (url, asked):
             place.connection = {"url": url, "path": "x", "token": "s.x"}
-            first = problem(await source.secret("db"))
-            assert (first.reason, await source.secret("db")) == ("OpenBaoAway", first)
+            first = problem(await entry(source))
+            assert (first.reason, await entry(source)) == ("OpenBaoAway", first)
             assert asked == [1]
             place.connection["token"] = "s.other"
-            assert problem(await source.secret("db")).reason == "OpenBaoAway"
+            assert problem(await entry(source)).reason == "OpenBaoAway"
             assert asked == [2], "another connection is tried at once"
 
     place.play(body)

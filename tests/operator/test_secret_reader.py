@@ -3,89 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-from collections.abc import AsyncGenerator
 
 import msgspec
 import pytest
 
 from fleet.contract.errors import FleetError, NotFound, NotPermitted, Unreachable
-from fleet.contract.objects import DeploymentSpec, FleetDeployment, Metadata
-from fleet.contract.sealed import FromSecret
-from fleet.contract.wire import Container
 from fleet.operator import secret_reader
-from fleet.operator.readiness import Readiness
-from fleet.operator.reconcile.placement import order_of
-from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretProblem, SecretSeen
-from fleet.operator.secret_reader import SecretReader
-from fleet.operator.store import Store
+from tests.operator.secret_stage import Stage, at_work, make_patient
 from tests.support.waiting import eventually
 
 
-class Api:
-    """Secrets by name, their resource version as it is now; an answer waits while `gate` is closed."""
-
-    def __init__(self, **versions: int) -> None:
-        self.versions = versions
-        self.asked: list[str] = []
-        self.error: FleetError | None = None
-        self.away = False
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def secret(self, name: str) -> SecretSeen | SecretProblem:
-        self.asked.append(name)
-        await self.gate.wait()
-        if self.away:
-            return SecretProblem(OPENBAO_AWAY, "it is sealed")
-        if self.error is not None:
-            raise self.error
-        if name not in self.versions:
-            raise NotFound("gone", next_step="-")
-        return SecretSeen("u", str(self.versions[name]), "Opaque", True, {"k": b"v"})
-
-
-class Stage:
-    def __init__(self, **versions: int) -> None:
-        self.api, self.store, self.woken = Api(**versions), Store(3.0), 0
-        self.readiness = Readiness()
-        self.reader = SecretReader(self.api, self.store.secrets, self.readiness, self.wake)
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    def deploy(self, name: str, generation: int, *secrets: str) -> None:
-        env = {one.upper(): FromSecret(one, "k") for one in secrets}
-        meta = Metadata(name, uid="d", generation=generation, resource_version=str(generation * 10))
-        self.store.deployments.put(FleetDeployment(meta, DeploymentSpec(Container("a", secret_env=env))))
-        self.reader.look(name)
-
-    def problem(self, name: str = "web") -> str:
-        found = order_of(self.store.snapshot(), self.store.deployments.items[name]).problem
-        return found.reason if found else ""
-
-    def sealed(self, name: str = "web") -> str:
-        sealed = order_of(self.store.snapshot(), self.store.deployments.items[name]).new.sealed
-        return sealed.version if sealed else ""
-
-
-@contextlib.asynccontextmanager
-async def at_work(**versions: int) -> AsyncGenerator[Stage]:
-    stage = Stage(**versions)
-    task = asyncio.create_task(stage.reader.run())
-    try:
-        yield stage
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for the next look at everything, and none of its waits is cut off."""
-    monkeypatch.setattr(secret_reader, "EVERY", 3600.0)
-    monkeypatch.setattr(secret_reader, "_PATIENCE", 3600.0)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_patient(monkeypatch)
 
 
 def test_a_secret_that_was_corrected_before_the_order_is_what_is_sealed() -> None:
@@ -260,45 +191,5 @@ def test_a_deployment_that_is_gone_or_takes_none_any_more_is_in_no_doubt() -> No
         assert not stage.store.secrets.doubts
         assert not stage.store.secrets.missing()
         await stage.reader.settle()
-
-    asyncio.run(story())
-
-
-def test_while_openbao_is_away_what_it_said_before_counts_and_what_is_new_says_why() -> None:
-    async def story() -> None:
-        async with at_work(db=1, fresh=1) as stage:
-            stage.deploy("web", 1, "db")
-            stage.deploy("beside", 1, "db")
-            await stage.reader.settle()
-            before = stage.sealed()
-            stage.api.away = True
-            await stage.reader.read_all()
-            assert (stage.problem(), stage.sealed()) == ("", before)
-            stage.deploy("new", 1, "fresh")
-            await stage.reader.settle()
-            assert stage.problem("new") == OPENBAO_AWAY
-            assert stage.readiness.remarks() == ["get secrets in OpenBao: it is sealed"]
-            assert not stage.readiness.reason(), "devices are served without it"
-            stage.deploy("web", 2, "db")
-            await stage.reader.read_all()
-            assert (stage.problem(), stage.problem("beside")) == ("SecretNotRead", ""), "it may have been corrected"
-            stage.api.away = False
-            await stage.reader.read_all()
-            assert [stage.problem(name) for name in ("web", "new", "beside")] == ["", "", ""]
-            assert not stage.readiness.remarks()
-
-    asyncio.run(story())
-
-
-def test_openbao_that_is_away_concerns_nobody_when_nobody_needs_it_any_more() -> None:
-    async def story() -> None:
-        async with at_work(db=1) as stage:
-            stage.api.away = True
-            stage.deploy("web", 1, "db")
-            await stage.reader.settle()
-            assert stage.readiness.remarks()
-            stage.deploy("web", 2)
-            await stage.reader.read_all()
-            assert not stage.readiness.remarks()
 
     asyncio.run(story())

@@ -42,6 +42,7 @@ from fleet.contract.limits import MAX_DIGESTS
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
 from fleet.contract.wire import Container
+from fleet.process.failures import in_words
 
 _log = structlog.stdlib.get_logger()
 
@@ -291,10 +292,9 @@ class Engine:
                 raise error
 
     def _down(self, doing: str, error: Exception) -> EngineDown:
-        why = str(error) or type(error).__name__
         kind = EngineSilent if isinstance(error, httpx.ReadTimeout) else EngineDown
         return kind(
-            f"{doing}: no container engine answers at {self._socket} ({why})",
+            f"{doing}: no container engine answers at {self._socket} ({in_words(error)})",
             next_step="start docker or podman's API service there, or set engineSocket in the configuration",
         )
 

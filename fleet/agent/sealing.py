@@ -18,6 +18,7 @@ from fleet.contract.pod import Member, SentPod
 from fleet.contract.sealed import Contents, RegistryLogin, Sealed
 from fleet.contract.wire import Container, Reason
 from fleet.contract.workload import Container2
+from fleet.process.failures import in_words
 
 _MODULE = "fleet.agent.unseal"
 _WITHIN = 60.0
@@ -108,7 +109,7 @@ class Sealing:
             except TimeoutError:
                 raise _unopened("the process that opens secrets did not end in time") from None
             except (*NOT_JSON, OSError) as error:
-                raise _unopened(f"the process that opens secrets failed ({type(error).__name__})") from None
+                raise _unopened(f"the process that opens secrets failed: {in_words(error)}") from None
         if answer.problem:
             raise _unopened(answer.problem)
         return answer

@@ -16,6 +16,7 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.contract.upgrade import STATE_SCHEMA
 from fleet.contract.wire import Reason
 from fleet.process.durable import replace_file
+from fleet.process.failures import in_words
 from fleet.process.umask import make_folders
 
 _log = structlog.stdlib.get_logger()
@@ -95,7 +96,7 @@ def _encoded(desired_state: Mapping[str, Deployment]) -> dict[str, msgspec.Raw]:
         try:
             found[name] = msgspec.Raw(msgspec.json.encode(desired))
         except (ValueError, OverflowError, TypeError) as error:
-            problem = Problem(Reason.INVALID_DESIRED_STATE, f"cannot be kept on disk: {type(error).__name__}: {error}")
+            problem = Problem(Reason.INVALID_DESIRED_STATE, f"cannot be kept on disk: {in_words(error)}")
             _log.error("a deployment is not saved", deployment=name, why=problem.message)
             found[name] = msgspec.Raw(msgspec.json.encode(Deployment(0, None, problem)))
     return found

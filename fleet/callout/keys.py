@@ -19,6 +19,7 @@ from fleet.contract.errors import InvalidInput, Unreachable, why
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity.proxies import check_proxies
 from fleet.process.backoff import Backoff
+from fleet.process.failures import in_words
 from fleet.process.http import http_client
 from fleet.process.tls import client_context
 
@@ -106,9 +107,8 @@ class Keys:
                 self._check(found)
                 answer = msgspec.json.decode(await _get(http, found.jwks_uri), type=_KeySet)
         except (httpx.HTTPError, httpx.InvalidURL, *NOT_JSON) as error:
-            what = str(error) or type(error).__name__
             raise Unreachable(
-                f"no keys from {self._issuer}: {what}", next_step="check the issuer and its CA"
+                f"no keys from {self._issuer}: {in_words(error)}", next_step="check the issuer and its CA"
             ) from error
         keys = {str(key["kid"]): imported for key in answer.keys if "kid" in key and (imported := _usable(key))}
         if {kid: key.thumbprint() for kid, key in keys.items()} != self._thumbprints():

@@ -16,6 +16,7 @@ from fleet.contract.sealed import OPENBAO_SECRET
 from fleet.doctor.findings import Worrying
 from fleet.identity.issuer import tls_cause
 from fleet.identity.proxies import check_proxies
+from fleet.process.failures import in_words
 from fleet.process.tls import client_context
 from fleet.secrets.openbao_connection import SEE, Connection
 
@@ -98,7 +99,7 @@ class Asker:
                         raise self._away("its answer has no end")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             cause = tls_cause(error)
-            raise (self._untrusted(cause) if cause else self._away(str(error) or type(error).__name__)) from error
+            raise (self._untrusted(cause) if cause else self._away(in_words(error))) from error
         found = Answer(answer.status_code, bytes(got))
         if found.status == HTTPStatus.TOO_MANY_REQUESTS or found.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise self._away(f"it answers {path} with {found.status} {found.said}")

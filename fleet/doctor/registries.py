@@ -17,6 +17,7 @@ from fleet.contract.objects import FleetDeployment
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_TYPE, SEALABLE_LABEL, RegistryLogin
 from fleet.doctor.findings import Worrying
 from fleet.doctor.registry_tokens import REFUSED, WITHIN, challenges, token_for, token_server
+from fleet.process.failures import in_words
 
 if TYPE_CHECKING:
     from fleet.kube.client import KubeClient
@@ -170,14 +171,14 @@ def _asked(
         with httpx.stream(method, url, auth=auth, headers=headers, timeout=WITHIN) as answer:
             return answer
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        why = str(error) or type(error).__name__
-        if "certificate" in why.lower():
+        said = in_words(error)
+        if "certificate" in said.lower():
             raise Worrying(
-                f"the certificate of the registry {registry} is not trusted here: {why}",
+                f"the certificate of the registry {registry} is not trusted here: {said}",
                 next_step=f"devices need its authority at /etc/docker/certs.d/{registry}/ca.crt, or "
                 f"/etc/containers/certs.d/{registry}/ca.crt; here, SSL_CERT_FILE names it",
             ) from error
         raise Worrying(
-            f"the registry {registry} does not answer from here: {why}",
+            f"the registry {registry} does not answer from here: {said}",
             next_step="is its name right, and can devices reach it? `fleet device show` has what they say",
         ) from error

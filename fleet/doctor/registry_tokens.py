@@ -19,6 +19,7 @@ from fleet.contract.errors import NotPermitted
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
 from fleet.doctor.findings import Worrying
+from fleet.process.failures import in_words
 
 WITHIN = 10.0
 """Seconds for each step of a request."""
@@ -147,6 +148,6 @@ def _ask(server: TokenServer, request: httpx.Request, auth: httpx.BasicAuth | No
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise Worrying(
             f"the token server {server.host} of the registry {server.registry} does not answer from here: "
-            f"{str(error) or type(error).__name__}",
+            f"{in_words(error)}",
             next_step="can devices reach it, and is its certificate trusted there? they need it for each pull",
         ) from error

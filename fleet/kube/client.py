@@ -18,6 +18,7 @@ from fleet.kube.http import Answer, KubeConnection
 from fleet.kube.kubeconfig import access
 from fleet.kube.paths import api_path
 from fleet.kube.refusals import Away, refused, require_same_clock, untrusted
+from fleet.process.failures import in_words
 from fleet.process.retry import retrying
 from fleet.topology.capabilities import Applied, Json
 
@@ -234,7 +235,7 @@ class KubeClient:
         except ssl.SSLCertVerificationError as error:
             raise untrusted(self.host, error) from error
         except (HTTPException, OSError) as error:
-            raise Away(str(error) or type(error).__name__) from error
+            raise Away(in_words(error)) from error
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             raise refused(self.host, answer.status, answer.body, f"{method} {path.partition('?')[0]}")
         return answer

@@ -12,6 +12,7 @@ import msgspec
 
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted, Unreachable
 from fleet.contract.parsing import NOT_JSON
+from fleet.process.failures import in_words
 
 _LONGEST_PAUSE = 60.0
 """Seconds of a `Retry-After` that are obeyed."""
@@ -58,8 +59,7 @@ def unreachable() -> Generator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
-        why = str(error) or type(error).__name__
-        raise Unreachable(f"the API server does not answer: {why}", next_step="is it up?") from error
+        raise Unreachable(f"the API server does not answer: {in_words(error)}", next_step="is it up?") from error
 
 
 def refusal(what: str, status: int, answer: bytes, pause: float) -> FleetError:

@@ -15,6 +15,7 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.nats.cancellation import keep_cancellation
 from fleet.nats.client import listen, on_loss
 from fleet.nats.headers import Delivery
+from fleet.process.failures import unanswered
 
 _AT_ONCE = 256
 """Messages that wait for their acknowledgement at the same time."""
@@ -56,7 +57,7 @@ class Burst:
                     outcomes += await self._some(messages[start : start + _AT_ONCE])
         except (nats.errors.Error, TimeoutError) as error:
             raise Unreachable(
-                f"write {len(messages)} keys: NATS did not answer ({type(error).__name__})",
+                f"write {len(messages)} keys: {unanswered('NATS', error)}",
                 next_step="is the server up?",
             ) from error
         return outcomes

@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
 
 from fleet.contract.buckets import ARTIFACTS, ARTIFACTS_STREAM, Bucket
+from fleet.contract.errors import Unreachable
 from fleet.contract.wire import T
 from fleet.nats.blobs import Blobs
 from fleet.nats.burst import Burst
@@ -28,6 +29,7 @@ from fleet.nats.client import DISCONNECTED, RECONNECTED, Login, MessageHandler, 
 from fleet.nats.headers import Delivery
 from fleet.nats.kv import KV, BadEntry, Change, Deleted, Entry, lost, translated
 from fleet.nats.transport import Transport
+from fleet.process.failures import in_words, timed_out
 
 __all__ = [
     "DISCONNECTED",
@@ -237,7 +239,8 @@ class Bus:
             with keep_cancellation():
                 await self.client.flush(_SIGN_OF_LIFE)
         except (nats.errors.Error, TimeoutError) as error:
-            raise lost("ask for a sign of life", error) from error
+            text = f"it takes connections, and gave no sign of life within {_SIGN_OF_LIFE} s"
+            raise Unreachable(text if timed_out(error) else in_words(error), next_step="is NATS overloaded?") from error
 
     async def _make(self, config: StreamConfig) -> None:
         try:

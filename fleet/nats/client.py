@@ -25,6 +25,7 @@ from fleet.nats.cancellation import keep_cancellation
 from fleet.nats.headers import Delivery, deletes, parse_headers, text
 from fleet.nats.transport import Transport
 from fleet.process.backoff import pause
+from fleet.process.failures import in_words
 from fleet.process.tls import client_context
 
 _FLUSH_LIMIT = 5
@@ -213,7 +214,7 @@ class _Callbacks:
 
     async def failed(self, error: Exception) -> None:
         self.error = error
-        self._notify(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        self._notify(in_words(error))
 
     async def disconnected(self) -> None:
         if self.live:
@@ -304,5 +305,6 @@ def _refusal(login: Login, error: Exception) -> FleetError:
             f"NATS at {login.url} refused the login of {login.name!r}",
             next_step="see the callout's log for the reason; was the device enrolled, and not revoked?",
         )
-    why = str(error) or type(error).__name__
-    return Unreachable(f"no NATS server at {login.url}: {why}", next_step="is it running there? check address and CA")
+    return Unreachable(
+        f"no NATS server at {login.url}: {in_words(error)}", next_step="is it running there? check address and CA"
+    )

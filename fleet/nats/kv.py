@@ -28,6 +28,7 @@ from fleet.nats.cancellation import keep_cancellation
 from fleet.nats.client import MessageHandler, listen
 from fleet.nats.headers import Delivery, deletes, text
 from fleet.nats.stored import stored, until_read
+from fleet.process.failures import unanswered
 
 _GETS = 256
 """Direct gets under way at once."""
@@ -250,8 +251,7 @@ def lost(doing: str, error: Exception) -> FleetError:
     """What to say of a request that NATS did not answer."""
     if isinstance(error, _NO_BUCKET):
         return Unreachable(f"{doing}: there is no such bucket", next_step="is the fleet server installed, and up?")
-    why = f"NATS did not answer ({type(error).__name__})"
-    return Unreachable(f"{doing}: {why}", next_step="is the server up, and is this key ours?")
+    return Unreachable(f"{doing}: {unanswered('NATS', error)}", next_step="is the server up, and is this key ours?")
 
 
 def _deleted(message: Msg | RawStreamMsg) -> bool:

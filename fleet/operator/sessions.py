@@ -26,6 +26,7 @@ from fleet.operator.activity import Activity
 from fleet.operator.meter import Flood
 from fleet.operator.session_limit import Session, SessionLimit
 from fleet.operator.traffic import Sent, Traffic
+from fleet.process.failures import in_words
 from fleet.process.log_budget import Sampler
 
 log = structlog.get_logger()
@@ -265,4 +266,4 @@ async def _another(message: Coroutine[object, object, Msg]) -> Msg | None:
 
 
 def _lost(error: Exception) -> Unreachable:
-    return Unreachable(f"NATS does not list sessions ({type(error).__name__})", next_step="is the server up?")
+    return Unreachable(f"NATS does not list sessions: {in_words(error)}", next_step="is the server up?")

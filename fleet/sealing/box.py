@@ -61,8 +61,10 @@ def open_sealed(data: bytes, private: bytes, device: str, deployment: str) -> Co
         return msgspec.json.decode(opened, type=Contents)
     except (InvalidTag, *NOT_JSON) as error:
         # What the error says of the contents may quote them.
+        foreign = isinstance(error, InvalidTag)
+        cause = "it was sealed for another one, or changed" if foreign else "it holds what is unknown here"
         raise InvalidInput(
-            f"what is sealed for {deployment} does not open with the key of this device ({type(error).__name__})",
+            f"what is sealed for {deployment} does not open with the key of this device: {cause}",
             next_step="restart the agent: the operator seals again for the key that it reports",
         ) from None
 

@@ -14,6 +14,7 @@ from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotPermitt
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity.issuer import tls_cause, trust
 from fleet.identity.proxies import proxy_for
+from fleet.process.failures import in_words
 from fleet.process.retry import retrying
 from fleet.secrets.openbao_config import Credentials
 
@@ -182,7 +183,7 @@ class OpenBaoApi:
         except httpx.HTTPError as error:
             if (cause := tls_cause(error)) is not None:
                 raise self._untrusted(cause) from error
-            raise _Away(str(error) or type(error).__name__) from error
+            raise _Away(in_words(error)) from error
         if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and "sealed" in self._said(answer).lower():
             raise Unreachable(
                 f"OpenBao at {self._config.url} is sealed: it gives no secrets until somebody unseals it",

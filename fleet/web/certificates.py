@@ -14,6 +14,7 @@ import structlog
 from fleet.install.tls import certificates_of, ends
 from fleet.nats.bus import Login
 from fleet.process.backoff import Backoff
+from fleet.process.failures import in_words
 from fleet.process.tls import client_context
 from fleet.web.messages import Start
 from fleet.web.source import KUBERNETES, NATS, PROVIDER
@@ -49,7 +50,7 @@ async def watch(start: Start, store: Store) -> None:
                 async with asyncio.timeout(_TIMEOUT):
                     store.set_certificate_expiry(name, await _peer_certificate_expiry(url, ca, greets=greets))
             except (OSError, ValueError) as error:  # TimeoutError and ssl.SSLError are OSErrors
-                log.info("a certificate was not seen", server=name, why=str(error) or type(error).__name__)
+                log.info("a certificate was not seen", server=name, why=in_words(error))
                 missed = True
         if not missed:
             again.reset()

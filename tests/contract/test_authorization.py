@@ -312,6 +312,7 @@ def test_no_other_subject_is_published_to(stage: Stage, subject: str) -> None:
             AGENT_LEASE.notify_subject("*"),
         ),
         *(ALL_LOGS, "fleet.>", log_subject(DeviceId(ME)), ask_subject(DeviceId(ME)), f"$JS.ACK.{ALL_ASKS}"),
+        *(f"_INBOX_{ME}.a.b.>", f"_INBOX_{ME}.a.b.c"),
         *(f"_INBOX_{OTHER}.>", "_R_.>", f"$KV.*.{ME}", f"$KV.{DESIRED_STATE.name}.>", f"$KV.{DESIRED_STATE.name}.*"),
         *(f"$KV.{DESIRED_STATE.name}.*.web", f"$KV.{DESIRED_STATE.name}.{OTHER}.>", "$SYS.REQ.USER.AUTH"),
     ],

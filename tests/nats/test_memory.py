@@ -68,7 +68,7 @@ async def ask(nats: Nats) -> float:
 
     for line in lines:
         assert await line.log_in("sub-1")
-        await line.say(b"SUB _INBOX_pi-1.> 1\r\n")
+        await line.say(b"SUB _INBOX_pi-1.* 1\r\n")
         assert await line.settle()
         line.hear_nothing()
     floods = asyncio.gather(*(flood(line) for line in lines))

@@ -62,6 +62,17 @@ async def subscriptions(thief: Thief) -> None:
 
 
 @attack
+async def deep_subscriptions(thief: Thief) -> None:
+    """Fill the server's memory with a few subscriptions that have thousands of tokens each."""
+    lines = [await thief.another() for _ in range(8)]
+    for session, line in enumerate(lines):
+        subjects = (b"_INBOX_%s.%d-%d" % (thief.me, session, one) + b".x" * 8000 for one in range(32))
+        with suppress(ConnectionEnded):
+            await line.say(b"".join(b"SUB %s %d\r\n" % (name, number) for number, name in enumerate(subjects, 1)))
+            await line.settle()
+
+
+@attack
 async def violations(thief: Thief) -> None:
     """Fill the server's log with refusals."""
     async with thief.apart() as line:
@@ -147,7 +158,7 @@ async def reads_nothing(thief: Thief) -> None:
     for line in lines:
         line.hear_nothing()
         with suppress(ConnectionEnded):
-            await line.say(b"SUB _INBOX_%s.> 1\r\n" % thief.me)
+            await line.say(b"SUB _INBOX_%s.* 1\r\n" % thief.me)
             for _ in range(40):
                 await line.say(message(get, reply=b"_INBOX_%s.x" % thief.me) * 500)
 

@@ -10,7 +10,16 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import msgspec
 
 from fleet.contract.errors import FleetError, InvalidInput, TimedOut
-from fleet.contract.logs import LOG_READER_USER, RENEW, LogAsk, LogPiece, ask_subject, log_subject
+from fleet.contract.logs import (
+    LOG_READER_USER,
+    LONGEST,
+    MOST,
+    RENEW,
+    LogAsk,
+    LogPiece,
+    ask_subject,
+    log_subject,
+)
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import ServerInfo
 from fleet.contract.versions import user_of
@@ -21,7 +30,10 @@ _ATTEMPTS = 3
 _FIRST = 1.0
 """Seconds until a question that nothing has answered yet is asked again."""
 _SILENCE = 15.0
-"""Seconds without a piece after which a device counts as silent: a quiet log is answered with empty ones."""
+"""Seconds without a new piece after which a device counts as silent: a quiet log is answered with empty ones."""
+_OF_THE_PAST = 900.0
+_FOLLOWED = LONGEST + 60
+"""Seconds of one answer, of the past and one that follows: longer than an agent answers."""
 _WAITING = 64
 """Pieces that wait to be printed; a device that sends more is not one of ours."""
 
@@ -70,35 +82,44 @@ class Reading:
                 await self._say(done=True)
 
     async def _in_order(self) -> AsyncIterator[LogPiece]:
+        """The bounds of an agent hold here, too: a stolen device keeps none of them."""
+        longest = _FOLLOWED if self._ask.follow else _OF_THE_PAST
+        ends, size = asyncio.get_running_loop().time() + longest, 0
         while True:
             piece = await self._next()
-            if piece.number <= self._ask.seen:
-                continue
+            size += sum(len(line) + 1 for line in piece.lines)
             lost = piece.number > self._ask.seen + 1
             self._ask = msgspec.structs.replace(self._ask, seen=piece.number)
             if piece.failed:
                 raise FleetError(
                     f"{self._device}: {piece.message}", next_step=f"see `fleet device show {self._device}`"
                 )
+            if not self._ask.follow and size > 2 * MOST:
+                raise self._endless(f"sends more than the {MOST // 2**20} MiB of an answer")
             yield msgspec.structs.replace(piece, skipped=piece.skipped or lost)
             if piece.ended:
                 return
+            if asyncio.get_running_loop().time() > ends:
+                raise self._endless(f"has not ended its answer after {longest:.0f} s")
             await self._say()
 
+    def _endless(self, what: str) -> FleetError:
+        return FleetError(
+            f"{self._device} {what}, as no agent of ours does",
+            next_step=f"was it stolen? then `fleet device revoke {self._device}`",
+        )
+
     async def _next(self) -> LogPiece:
-        silent = 0.0
-        while True:
-            try:
-                async with asyncio.timeout(RENEW):
-                    return await self._pieces.get()
-            except TimeoutError:
-                silent += RENEW
-                if silent >= _SILENCE:
-                    raise TimedOut(
-                        f"{self._device} does not answer",
-                        next_step=f"is it online, and its agent as new as this command? see `fleet device show "
-                        f"{self._device}`",
-                    ) from None
+        try:
+            async with asyncio.timeout(_SILENCE):
+                while (piece := await self._pieces.get()).number <= self._ask.seen:
+                    pass  # it came before
+                return piece
+        except TimeoutError:
+            raise TimedOut(
+                f"{self._device} does not answer",
+                next_step=f"is it online, and its agent as new as this command? see `fleet device show {self._device}`",
+            ) from None
 
     async def _renew(self) -> None:
         pause = _FIRST

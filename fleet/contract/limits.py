@@ -91,6 +91,10 @@ TAKEN_RATE = 1024 * 1024
 """Bytes a second that NATS sends a device: twice what reading `MAX_DEPLOYMENTS` of the largest once a minute takes."""
 TAKEN_BURST = 192 * 1024 * 1024
 """Bytes that it may have at once: the largest agent three times, for a download that breaks off begins again."""
+SESSION_RATE = 0.5
+"""Sessions a second that a device may begin; an agent waits longer before it comes back again and again."""
+SESSION_BURST = 120
+"""Sessions that it may begin at once."""
 
 
 def fit(value: object, kind: type[Any]) -> object:

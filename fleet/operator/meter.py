@@ -6,16 +6,21 @@ from collections.abc import Callable
 
 import msgspec
 
-from fleet.contract.limits import BYTE_BURST, BYTE_RATE, MESSAGE_BURST, MESSAGE_RATE, TAKEN_RATE
+from fleet.contract.limits import BYTE_BURST, BYTE_RATE, MESSAGE_BURST, MESSAGE_RATE, SESSION_RATE, TAKEN_RATE
 
 TOOK = "took"
 """What a device did that had NATS send it too much."""
 BUSY = "kept NATS busy"
 """What a device did that asks for subscriptions without end."""
+BEGAN = "began"
+"""What a device did that begins sessions without end."""
 
 
 class Flood(msgspec.Struct, frozen=True):
-    """More than a device may write: so many messages and bytes in so many seconds since a monotonic second."""
+    """More than a device may write: so many messages and bytes in so many seconds since a monotonic second.
+
+    Where it `BEGAN` too much, the messages are sessions.
+    """
 
     device: str
     messages: int
@@ -35,6 +40,10 @@ class Flood(msgspec.Struct, frozen=True):
             return (
                 f"it kept NATS busy for {self.seconds:.0f} s with what is no message: subscriptions that it may not "
                 "have, or that it ends again"
+            )
+        if self.did == BEGAN:
+            return (
+                f"it began {self.messages} sessions in {self.seconds:.0f} s; right is one in {1 / SESSION_RATE:.0f} s"
             )
         return (
             f"it {self.did} {self.messages} messages with {self.size / 1e6:.1f} MB in {self.seconds:.1f} s; right are "

@@ -1,10 +1,17 @@
-"""How many sessions one device may hold: a few, for each costs the NATS server memory, and a listing of it time."""
+"""How many sessions one device may hold: a few, for each costs the NATS server memory, and a listing of it time.
+
+And how often it may begin one. What a session does is seen from its second listing on, so a device that begins a new
+one every second would do unseen whatever NATS does not count.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import msgspec
+
+from fleet.contract.limits import SESSION_BURST, SESSION_RATE
+from fleet.operator.meter import BEGAN, Flood
 
 MAX_SESSIONS = 8
 """Of one device: an agent has one, an upgrade two, and some may be lost without NATS knowing it yet."""
@@ -61,3 +68,33 @@ class SessionLimit:
         again = [session for _, session in listed if session in self._ending]
         new = [(device, session) for device, session in listed if (device, session) not in known]
         return [*again, *(old for device, session in new for old in self.begun(device, session))]
+
+
+class _Begun(msgspec.Struct):
+    """A bucket that empties at `SESSION_RATE`; `number` sessions since it last was empty."""
+
+    at: float
+    since: float
+    level: float = 0
+    number: int = 0
+
+
+class SessionPace:
+    """How often each device begins a session."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, _Begun] = {}
+
+    def begun(self, device: str, now: float) -> Flood | None:
+        """A session began at `now`, in monotonic seconds; what to say of the device if that was one too many."""
+        bucket = self._devices.setdefault(device, _Begun(now, now))
+        bucket.level -= (now - bucket.at) * SESSION_RATE
+        bucket.at = now
+        if bucket.level <= 0:
+            bucket.since, bucket.level, bucket.number = now, 0, 0
+        bucket.level += 1
+        bucket.number += 1
+        if bucket.level <= SESSION_BURST:
+            return None
+        del self._devices[device]
+        return Flood(device, bucket.number, 0, bucket.since, now - bucket.since, did=BEGAN)

@@ -24,7 +24,7 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.nats.bus import Bus
 from fleet.operator.activity import Activity
 from fleet.operator.meter import Flood
-from fleet.operator.session_limit import Session, SessionLimit
+from fleet.operator.session_limit import Session, SessionLimit, SessionPace
 from fleet.operator.traffic import Sent, Traffic
 from fleet.process.failures import in_words
 from fleet.process.log_budget import Sampler
@@ -105,6 +105,7 @@ class Sessions:
         self._kicked = kicked
         self._flooded = flooded
         self._limit = SessionLimit()
+        self._pace = SessionPace()
         self._traffic = Traffic()
         self._activity = Activity()
         self._sampler = Sampler()
@@ -126,7 +127,7 @@ class Sessions:
 
         A callout that has not yet heard of a revocation lets a device in; here it is seen at once. Nobody confirms
         that a session ended, so `begun` is to see to it that they are looked for again. Of a device that holds too
-        many sessions the oldest are ended.
+        many sessions the oldest are ended, and one that begins them too often floods.
 
         Raises:
             Unreachable: NATS did not answer.
@@ -140,8 +141,10 @@ class Sessions:
                 self._log("a barred session began", device)
                 await self._end(session)
                 begun(device)
-            else:
-                await self._end_surplus(self._limit.begun(device, session), device)
+                return
+            if flood := self._pace.begun(device, time.monotonic()):
+                self._flooded(flood)
+            await self._end_surplus(self._limit.begun(device, session), device)
 
         async def ended(message: Msg) -> None:
             if (event := _event(message)) is not None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
-from fleet.operator.session_limit import MAX_SESSIONS, Session, SessionLimit
-from harness.devices.hostile.raw_connection import RawConnection
+import pytest
+
+from fleet.contract.limits import SESSION_BURST
+from fleet.operator.session_limit import MAX_SESSIONS, Session, SessionLimit, SessionPace
+from harness.devices.hostile.raw_connection import ConnectionEnded, RawConnection
+from tests.operator.flooding import expect_shut_out
 from tests.operator.test_sessions import enrolled
 from tests.support.callout_stand_in import callout_stand_in
 from tests.support.operator import Operator
@@ -58,6 +62,40 @@ def test_a_session_that_is_being_ended_when_it_is_listed_takes_nobodys_place() -
         assert limit.recounted(limit.known(), listed) == sessions(0, 1), "they are ended once more, and no others"
     assert limit.recounted(limit.known(), listed[2:]) == []
     assert limit.begun("pi-3", Session("S", 50)) == sessions(2)
+
+
+@pytest.mark.parametrize(("pause", "found_within"), [(0.01, 2.0), (1.0, 260.0)])
+def test_a_device_that_begins_sessions_without_end_is_found(pause: float, found_within: float) -> None:
+    """One a second is enough for it: what a session does shows at its second look only."""
+    pace = SessionPace()
+    floods = [flood for number in range(1000) if (flood := pace.begun("pi-3", pause * number))]
+    assert floods
+    assert floods[0].seconds < found_within
+    assert f"it began {floods[0].messages} sessions in " in floods[0].message
+    assert "right is one in 2 s" in floods[0].message
+
+
+def test_a_bad_line_is_no_flood_of_sessions() -> None:
+    """It comes back every other second, for hours; or a hundred times at once, as after a restart of NATS."""
+    pace = SessionPace()
+    assert not [number for number in range(5000) if pace.begun("pi-1", 2.0 * number)]
+    assert not [number for number in range(SESSION_BURST) if pace.begun("pi-2", 5.0)]
+
+
+def test_a_device_that_comes_back_without_end_is_shut_out(operator: Operator, name: Name) -> None:
+    bad, good = enrolled(operator, name), enrolled(operator, name)
+
+    async def come_back(line: RawConnection) -> None:
+        with suppress(ConnectionEnded):
+            while not line.over:
+                another = await RawConnection.open(operator.nats.url, operator.nats.tls.ca)
+                try:
+                    if not await another.log_in(f"sub-{bad}"):
+                        return
+                finally:
+                    another.close()
+
+    expect_shut_out(operator, bad, good, come_back)
 
 
 @asynccontextmanager

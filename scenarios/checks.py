@@ -251,12 +251,12 @@ def ready(run: Run, placeholder: str = "deployment", *, devices: int = 1) -> Fle
 
 
 def is_ready(held: FleetDeployment | None) -> bool:
-    """Whether the operator has seen the present generation, and every device runs it."""
+    """Whether the operator has seen the present generation, and every device runs it, as far as it was heard."""
     return (
         held is not None
         and held.status.observed_generation == held.metadata.generation
         and held.status.ready == held.status.matched == held.status.updated
-        and says(held, "Ready", "True", "AllReady")
+        and any(says(held, "Ready", "True", reason) for reason in ("AllReady", "ReadyWhenLastHeard"))
     )
 
 

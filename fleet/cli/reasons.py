@@ -99,6 +99,8 @@ DEPLOYMENTS = (
 NotYetSeen | the operator has not seen this change, and what it said is about the one before | wait; if it lasts, see
   `fleet server status`
 AllReady | every selected device runs it | nothing
+ReadyWhenLastHeard | every selected device ran it when it was last heard, and some are not online now | see
+  `fleet device list`
 ImagesDiffer | every selected device runs it, and not the same image: its tag was moved | name the image by its digest
 Paused | it is paused: no change of it is sent to a device | `fleet deployment resume` once it may go on
 InProgress | devices are on their way; the message names them | wait, or see `fleet deployment show`

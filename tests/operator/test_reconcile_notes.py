@@ -70,3 +70,25 @@ def test_a_workload_that_goes_is_told() -> None:
     settled(world)
     world.delete_deployment("web")
     assert ("Normal", "WorkloadRemoved", "web is not to run here any more") in settled(world)
+
+
+def test_a_device_that_comes_and_goes_is_no_event_of_a_deployment_that_all_devices_run() -> None:
+    """It is one of the device."""
+    world = fleet("pi-1", "pi-2")
+    world.deploy("web")
+    world.settle()
+    world.report_all(("pi-1", "pi-2"), "web")
+    assert "AllReady" in {reason for _, reason, _ in settled(world)}
+    world.now += 31
+    world.beat("pi-1")
+    assert {reason for _, reason, _ in settled(world)} == {"HeartbeatMissed"}
+    assert world.condition("web", "Ready") == ("True", "ReadyWhenLastHeard")
+    world.beat("pi-2")
+    assert {reason for _, reason, _ in settled(world)} == {"HeartbeatReceived"}
+    assert world.condition("web", "Ready") == ("True", "AllReady")
+    world.deploy("web", image="other:1")
+    world.settle()
+    world.now += 31
+    world.beat("pi-1")
+    world.report_all(("pi-1", "pi-2"), "web")
+    assert "ReadyWhenLastHeard" in {reason for _, reason, _ in settled(world)}, "that a change has come everywhere is"

@@ -113,10 +113,12 @@ def test_a_device_that_is_not_begun_with_and_one_that_is_away_are_told_apart() -
 def test_what_a_device_ran_when_it_was_last_heard_is_said_to_be_that() -> None:
     world = deployed("pi-1", "pi-2")
     world.report_all(("pi-1", "pi-2"), "web")
+    world.settle()
+    assert world.condition("web", "Ready") == ("True", "AllReady")
     world.now += 31
     world.beat("pi-1")
     world.settle()
-    assert world.condition("web", "Ready") == ("True", "AllReady")
+    assert world.condition("web", "Ready") == ("True", "ReadyWhenLastHeard")
     assert "as far as is known, for 1 of them cannot be heard" in world.message("web", "Ready")
 
 

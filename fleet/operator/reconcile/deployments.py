@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from fleet.contract.limits import MAX_DESIRED, MAX_IMAGES
 from fleet.contract.objects import DeploymentStatus, FleetDeployment, RunningImage, StrategyType
 from fleet.contract.pod import images_in_short
 from fleet.operator.new_condition import NewCondition
-from fleet.operator.reconcile.actions import Action, AddFinalizer, PatchDeploymentStatus, RemoveFinalizer
+from fleet.operator.reconcile.actions import Action, AddFinalizer, Note, PatchDeploymentStatus, RemoveFinalizer
 from fleet.operator.reconcile.notes import change_notes
 from fleet.operator.reconcile.snapshot import Unparsed, deleting, held
 from fleet.operator.reconcile.tally import Tally, same_images
@@ -23,6 +23,7 @@ _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "NoDevices": "Warning",
     "OpenBaoAway": "Warning",
     "Paused": "Normal",
+    "ReadyWhenLastHeard": "Normal",
     "RollingOut": "Normal",
     "SecretForbidden": "Warning",
     "SecretMissing": "Warning",
@@ -33,6 +34,8 @@ _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
     "WorkloadTooLarge": "Warning",
 }
 
+_WHOLE = frozenset({"AllReady", "ReadyWhenLastHeard"})
+"""Reasons that follow each other when a device comes or goes, which is told of the device."""
 _IMAGES_TOLD = 3
 """Images that the condition names; the status has more."""
 
@@ -62,9 +65,16 @@ def reconcile_deployment(deployment: FleetDeployment, tally: Tally | None, now: 
         return []
     events = (
         *change_notes(deployment.metadata, old.observed_generation),
-        *notes(old.conditions, status.conditions, _TOLD),
+        *_news(old, status),
     )
     return [PatchDeploymentStatus(name, status, events)]
+
+
+def _news(old: DeploymentStatus, new: DeploymentStatus) -> Iterable[Note]:
+    """The Events of a change of the conditions."""
+    whole = {one.type for one in old.conditions if one.reason in _WHOLE}
+    changed = [one for one in new.conditions if one.type not in whole or one.reason not in _WHOLE]
+    return notes(old.conditions, changed, _TOLD)
 
 
 def reconcile_unparsed(deployment: Unparsed, now: float) -> list[Action]:
@@ -94,17 +104,17 @@ def _ready(deployment: FleetDeployment, tally: Tally, images: Sequence[RunningIm
         where = f"{tally.failed} of {tally.matched} devices failed; {tally.failing}"
         return NewCondition("Ready", "False", "DevicesFailed", where)
     if tally.ready < tally.matched:
-        so_far = f"{tally.ready} of {tally.matched} devices run generation {generation}; {tally.waiting}"
+        so_far = "; ".join([f"{tally.ready} of {tally.matched} devices run generation {generation}", *_away(tally)])
+        so_far = f"{so_far}; {tally.waiting}"
         return NewCondition("Ready", "False", "Paused" if deployment.spec.paused else "InProgress", so_far)
-    reason = tally.troubled.reason or ("ImagesDiffer" if len(images) > 1 else "AllReady")
+    whole = "ReadyWhenLastHeard" if tally.away else "AllReady"
+    reason = tally.troubled.reason or ("ImagesDiffer" if len(images) > 1 else whole)
     return NewCondition("Ready", "True", reason, "; ".join(_all_run(tally, images)))
 
 
 def _all_run(tally: Tally, images: Sequence[RunningImage]) -> list[str]:
     """That every device runs it, and what there is to say of that."""
-    parts = [f"{tally.matched} of {tally.matched} devices run it"]
-    if tally.away:
-        parts.append(f"as far as is known, for {tally.away} of them cannot be heard")
+    parts = [f"{tally.matched} of {tally.matched} devices run it", *_away(tally)]
     if tally.troubled.count:
         parts.append(str(tally.troubled))
     if len(images) > 1:
@@ -113,6 +123,11 @@ def _all_run(tally: Tally, images: Sequence[RunningImage]) -> list[str]:
             f"they run {len(images)} different images: {shown}; was the tag moved? name the image by its digest"
         )
     return parts
+
+
+def _away(tally: Tally) -> list[str]:
+    """What there is to say of devices that count as ready and are not online."""
+    return [f"as far as is known, for {tally.away} of them cannot be heard"] if tally.away else []
 
 
 def _progressing(deployment: FleetDeployment, tally: Tally) -> NewCondition:

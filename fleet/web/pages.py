@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -11,13 +12,16 @@ from fleet.cli.suggestions import describe, for_server
 from fleet.contract.errors import FleetError, NotFound, Unreachable
 from fleet.contract.objects import DEPLOYMENTS, DEVICES
 from fleet.contract.printable import one_line
+from fleet.web.objects import Deployment
 from fleet.web.store import Store
-from fleet.web.views.deployments import deployment_row, deployment_screen, unreadable_row
+from fleet.web.views.blockers import Blockers
+from fleet.web.views.deployments import deployment_row, deployment_screen, in_order, unreadable_row
 from fleet.web.views.device import device_screen
 from fleet.web.views.due import due
 from fleet.web.views.history import Event, events_of, history
 from fleet.web.views.now import now
 from fleet.web.views.rollouts import rollouts, unreadable_rollout
+from fleet.web.views.row import Summary
 from fleet.web.views.unreadable import unreadable_trouble
 
 _RECENT_CHANGES = 12
@@ -77,7 +81,7 @@ class Pages:
         template = self._templates.get_template(f"_{kind}.html")
         match kind:
             case "now":
-                troubled = [known.summaries[name] for name in sorted(known.troubled)]
+                troubled = self._troubled()
                 unread = known.unreadable["FleetDeployment"].values()
                 shown = now(
                     (len(known.summaries), known.online),
@@ -95,10 +99,11 @@ class Pages:
             case "device":
                 return template.render(device=self._device(name), events=self._events("Device", name))
             case "deployments":
-                rows = [deployment_row(one) for one in known.deployments.values()]
+                items = known.deployments.values()
+                away = self._blockers(items)
+                rows = [deployment_row(one, away.offline(one)) for one in items]
                 rows += [unreadable_row(one) for one in known.unreadable["FleetDeployment"].values()]
-                rows.sort(key=lambda one: (one.state == "ready", one.name))
-                return template.render(rows=rows, complete=known.complete)
+                return template.render(rows=in_order(rows), complete=known.complete)
             case "deployment":
                 item = known.deployments.get(name)
                 if item is None:
@@ -107,11 +112,23 @@ class Pages:
                 counted = (name for name, device in known.devices.items() if not device.spec.revoked)
                 workloads = {device: known.workloads(device) for device in counted}
                 shown = deployment_screen(
-                    item, known.devices.values(), workloads, known.revisions.get(name, ()), self._namespace
+                    item,
+                    known.devices.values(),
+                    workloads,
+                    known.revisions.get(name, ()),
+                    self._blockers([item]).offline(item),
+                    self._namespace,
                 )
                 return template.render(deployment=shown, events=self._events("FleetDeployment", name))
             case _:
                 return template.render()
+
+    def _troubled(self) -> list[Summary]:
+        """The devices with troubles, by name."""
+        return [self._store.summaries[name] for name in sorted(self._store.troubled)]
+
+    def _blockers(self, items: Collection[Deployment]) -> Blockers:
+        return Blockers(self._troubled(), self._store.workloads, [one.spec.selector for one in items])
 
     def _events(self, kind: str, name: str) -> tuple[Event, ...]:
         return events_of(self._store.events, kind, name, _HISTORY_LENGTH)

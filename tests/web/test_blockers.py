@@ -48,6 +48,19 @@ def one_by_one(
     return failing + away
 
 
+def offline_one_by_one(
+    item: Deployment, troubled: Sequence[Summary], said: dict[str, Sequence[WorkloadStatus]]
+) -> int:
+    """How many devices ran it when they were last heard."""
+    present = (item.metadata.name, item.metadata.generation, "Running")
+    return sum(
+        item.spec.selector.selects(one.labels)
+        and any(trouble.about == "connection" for trouble in one.troubles)
+        and any((state.name, state.generation, state.phase) == present for state in said[one.row.name])
+        for one in troubled
+    )
+
+
 def fleet(seed: int) -> Store:
     """Devices with labels, troubles and workloads of any kind."""
     dice = random.Random(seed)
@@ -82,6 +95,7 @@ def test_they_are_the_ones_that_each_device_by_itself_gives(seed: int, most: int
             item = msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, selector=selector))
             wanted = one_by_one(item, troubled, said)
             assert known.of(item, most) == (tuple(wanted[:most]), len(wanted) - len(wanted[:most])), str(selector)
+            assert known.offline(item) == offline_one_by_one(item, troubled, said), str(selector)
             found += len(wanted)
     assert found > 50
 

@@ -96,6 +96,15 @@ def test_who_holds_the_batch_up_is_named(page: RunningPage, viewer: httpx.Client
     assert "Changing now: 1 of at most 2 ( pi-2 ). Done: 1." in shown(viewer, "h-batch")
 
 
+@pytest.mark.parametrize("reason", ["Halted", "Paused"])
+def test_a_batch_that_does_not_go_on_is_not_said_to(page: RunningPage, viewer: httpx.Client, reason: str) -> None:
+    item = rolling(1, matched=3, updated=1, ready=0, failed=1)
+    item["status"]["conditions"].append(condition("Progressing", "False", reason))
+    page.show(device("pi-1", workloads=[workload("web", "Restarting", "CrashLoop")]), deployments=(item,))
+    said = f"Batch {reason}: no further device is changed Not ready: 1 of at most 1 ( pi-1 ). Done: 0."
+    assert shown(viewer, "h-batch").startswith(said)
+
+
 @pytest.mark.parametrize(
     "item",
     [

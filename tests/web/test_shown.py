@@ -84,23 +84,6 @@ def test_a_group_offers_a_command_for_each_device_or_one_that_is_for_all(
     ]
 
 
-def test_a_group_counts_devices_and_says_of_each_all_that_it_has(page: RunningPage, viewer: httpx.Client) -> None:
-    """A device with two troubles of one reason is one device, with both."""
-    older, newer = "2026-11-29T12:10:00Z", "2026-11-29T12:30:00Z"
-    crashes = [{**workload(name, "Restarting", "CrashLoop", f"of {name}"), "since": older} for name in ("web", "cron")]
-    page.show(
-        *(device(f"a-{number:02}", workloads=crashes) for number in range(13)),
-        device("b-1", workloads=[{**crashes[0], "since": newer}]),
-    )
-    text = html.unescape(viewer.get("/").text)
-    assert re.findall(r'<h3>CrashLoop <span class="count">(\d+)</span>', text) == ["14"]
-    assert "and 2 more" in text
-    assert [text.count(f">{name}</a> ") for name in ("b-1", "a-00", "a-10", "a-11")] == [1, 1, 1, 0]
-    of_one = text.partition(">a-00</a>")[2].partition(">a-01</a>")[0]
-    assert [of_one.count(said) for said in ("of web", "of cron", f'"{older}"')] == [1, 1, 2]
-    assert text.index(newer) < text.index(older), "the newest first"
-
-
 def test_the_list_says_since_when_what_is_wrong_is_so(page: RunningPage, viewer: httpx.Client) -> None:
     """Not since when the device is online, unless nothing is wrong."""
     crash = {**workload("web", "Restarting", "CrashLoop"), "since": "2026-11-29T12:30:00Z"}
@@ -308,21 +291,6 @@ def test_a_deployment_shows_which_generation_runs_where(page: RunningPage, viewe
         ["2", "2", "1", "Failed,", "1", "Running", "sha256:abc"],
         ["1", "1", "1", "Running", "sha256:old"],
     ]
-
-
-def test_a_deployment_says_of_which_devices_it_knows_only_the_past(page: RunningPage, viewer: httpx.Client) -> None:
-    """One is offline, and one was revoked: neither is said to run it now."""
-    item = deployment("web", condition("Ready", "True", "AllReady"))
-    item["spec"]["selector"] = {}
-    runs = workload("web", "Running", "Started")
-    revoked = device("pi-3", workloads=[runs])
-    revoked["spec"]["revoked"] = True
-    page.show(device("pi-1", workloads=[runs]), device("pi-2", OFFLINE, workloads=[runs]), revoked, deployments=(item,))
-    text = html.unescape(re.sub(r"<[^>]+>", "", viewer.get("/deployments/web").text))
-    assert "pi-2 Started: as it was when the device was last heard: it is offline" in text
-    assert text.count("as it was when the device was last heard") == 1
-    assert "2 Running" in text
-    assert "3 Running" not in text
 
 
 def test_what_a_group_does_not_name_is_one_step_away(page: RunningPage, viewer: httpx.Client) -> None:

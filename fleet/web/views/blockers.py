@@ -57,13 +57,22 @@ class Blockers:
             if state.phase == Phase.RUNNING.value:
                 self._running.setdefault((state.name, state.generation), set()).add(name)
 
+    def offline(self, item: Deployment) -> int:
+        """How many selected devices ran the present generation when they were last heard, and are not online."""
+        selected = self._selected(item)
+        running = self._running.get((item.metadata.name, item.metadata.generation), set[str]())
+        return sum(1 for device in running if device in self._away and self._away[device][0] in selected)
+
+    def _selected(self, item: Deployment) -> set[_Labels]:
+        return {labels for labels, found in self._labels.items() if item.spec.selector.selects(found)}
+
     def of(self, item: Deployment, most: int) -> tuple[tuple[Blocker, ...], int]:
         """Selected devices that do not run the present generation: those on which it fails, then those that are away.
 
         At most so many, and how many there are beside them.
         """
         name = item.metadata.name
-        selected = {labels for labels, found in self._labels.items() if item.spec.selector.selects(found)}
+        selected = self._selected(item)
         running = self._running.get((name, item.metadata.generation), set[str]())
         failing = self._failing.get(name, {})
         own = [one for device, (labels, one) in failing.items() if labels in selected and device not in running]

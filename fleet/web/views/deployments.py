@@ -10,7 +10,7 @@ import msgspec
 from fleet.cli.suggestions import for_deployment, has_logs
 from fleet.cli.trouble import online
 from fleet.contract.labels import labels_of
-from fleet.contract.objects import Device, StrategyType, WorkloadStatus
+from fleet.contract.objects import Condition, Device, StrategyType, WorkloadStatus
 from fleet.contract.printable import one_line, shortened
 from fleet.contract.wire import Phase
 from fleet.web.messages import RevisionSummary
@@ -29,11 +29,16 @@ _GENERATIONS, _IMAGES = 10, 4
 _NAMED = 6
 """Devices of a batch that are named."""
 _EVERYWHERE = "every device"
+_STOPPED = frozenset({"Halted", "Paused"})
+_PRESENT, _PAST = "ready", "ready when last heard"
 _LAST_HEARD = "as it was when the device was last heard: it {}"
 
 
 class DeploymentRow(msgspec.Struct, frozen=True):
-    """A deployment in the list. The counts are None while they are of an earlier generation."""
+    """A deployment in the list. The counts are None while they are of an earlier generation.
+
+    `state` is ready, ready when last heard, not ready or unknown; `offline` of those that are ready are not online.
+    """
 
     name: str
     images: str
@@ -42,6 +47,7 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     matched: int | None
     updated: int | None
     ready: int | None
+    offline: int
     failed: int | None
     state: str
     reason: str
@@ -78,12 +84,13 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """How far a rolling change has come, in devices.
+    """How far a rolling change has come, in devices. `stopped` is why it does not go on, Halted or Paused, or empty.
 
     `under_way` were told to run it and do not yet, of at most `size` at once; `devices` are those of them that said
     what keeps them. `to_come` were not told yet, which takes `batches` more.
     """
 
+    stopped: str
     size: int
     ready: int
     under_way: int
@@ -107,28 +114,39 @@ class DeploymentScreen(msgspec.Struct, frozen=True):
     commands: tuple[str, ...]
 
 
-def deployment_row(item: Deployment) -> DeploymentRow:
-    """One line of the list."""
-    ready, status = condition(item, "Ready"), item.status
-    counts = (status.matched, status.updated, status.ready, status.failed) if item.current else (None, None, None, None)
-    state = (
-        {"True": "ready", "False": "not ready"}.get(ready.status, "unknown") if ready and item.current else "unknown"
-    )
+def deployment_row(item: Deployment, offline: int) -> DeploymentRow:
+    """One line of the list. So many devices ran it when they were last heard, and are not online: `offline`."""
+    ready, status, current = condition(item, "Ready"), item.status, item.current
     return DeploymentRow(
-        item.metadata.name,
-        one_line(", ".join(item.spec.workload.images)),
-        item.metadata.generation,
-        shortened(one_line(str(item.spec.selector))) or _EVERYWHERE,
-        *counts,
-        state,
-        one_line(ready.reason) if ready and item.current else "NotYetSeen",
-        ready.last_transition_time if ready else item.metadata.creation_timestamp,
+        name=item.metadata.name,
+        images=one_line(", ".join(item.spec.workload.images)),
+        generation=item.metadata.generation,
+        selector=shortened(one_line(str(item.spec.selector))) or _EVERYWHERE,
+        matched=status.matched if current else None,
+        updated=status.updated if current else None,
+        ready=status.ready if current else None,
+        offline=offline if current else 0,
+        failed=status.failed if current else None,
+        state=_state_of(ready, offline) if ready and current else "unknown",
+        reason=one_line(ready.reason) if ready and current else "NotYetSeen",
+        since=ready.last_transition_time if ready else item.metadata.creation_timestamp,
     )
+
+
+def _state_of(ready: Condition, offline: int) -> str:
+    whole = _PAST if offline or ready.reason == "ReadyWhenLastHeard" else _PRESENT
+    return {"True": whole, "False": "not ready"}.get(ready.status, "unknown")
+
+
+def in_order(rows: Iterable[DeploymentRow]) -> list[DeploymentRow]:
+    """Those that are not ready first."""
+    order = {_PRESENT: 2, _PAST: 1}
+    return sorted(rows, key=lambda one: (order.get(one.state, 0), one.name))
 
 
 def unreadable_row(item: Unreadable) -> DeploymentRow:
     """The line of a deployment that does not parse."""
-    return DeploymentRow(one_line(item.name), "", 0, "", None, None, None, None, UNREADABLE, item.why, item.since)
+    return DeploymentRow(one_line(item.name), "", 0, "", None, None, None, 0, None, UNREADABLE, item.why, item.since)
 
 
 def deployment_screen(
@@ -136,12 +154,13 @@ def deployment_screen(
     devices: Iterable[Device],
     workloads: Mapping[str, Sequence[WorkloadStatus]],
     revisions: Sequence[RevisionSummary],
+    offline: int,
     namespace: str,
 ) -> DeploymentScreen:
-    """The screen; `workloads` are what each device said last, by the device's name."""
+    """The screen; `workloads` are what each device said last, by the device's name. `offline` is as of a row."""
     states = tuple(_states(item, devices, workloads))
     return DeploymentScreen(
-        row=deployment_row(item),
+        row=deployment_row(item, offline),
         strategy=str(item.spec.strategy),
         observed=item.status.observed_generation,
         conditions=tuple(
@@ -193,7 +212,11 @@ def _batch(item: Deployment, states: Sequence[StateGroup]) -> Batch | None:
         if one.generation == item.metadata.generation
     ]
     size = strategy.max_unavailable
-    return Batch(size, status.ready, max(0, under_way), tuple(named[:_NAMED]), max(0, to_come), -(-to_come // size))
+    progress = condition(item, "Progressing")
+    stopped = progress.reason if progress is not None and progress.reason in _STOPPED else ""
+    return Batch(
+        stopped, size, status.ready, max(0, under_way), tuple(named[:_NAMED]), max(0, to_come), -(-to_come // size)
+    )
 
 
 def _states(

@@ -20,13 +20,14 @@ _NAMED = 6
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """A deployment that is not where it should be. `more` blockers are not named.
+    """A deployment that is not where it should be. `more` blockers are not named, and `offline` of the ready are away.
 
     A rollout that goes on waits for its blockers. One that has ended, in failure, waits for nobody.
     """
 
     name: str
     ready: int
+    offline: int
     matched: int
     failed: int
     reason: str
@@ -59,6 +60,7 @@ def unreadable_rollout(item: Unreadable, namespace: str) -> Rollout:
     return Rollout(
         name=one_line(item.name),
         ready=0,
+        offline=0,
         matched=0,
         failed=0,
         reason=trouble.reason,
@@ -86,7 +88,7 @@ def _rollout(item: Deployment, known: Blockers, namespace: str) -> Rollout:
     else:
         reason, message = (ready.reason, ready.message) if ready else ("NotYetSeen", "")
     since = ready.last_transition_time if ready else item.metadata.creation_timestamp
-    counts = (status.ready, status.matched, status.failed) if item.current else (0, 0, 0)
+    counts = (status.ready, known.offline(item), status.matched, status.failed) if item.current else (0, 0, 0, 0)
     advice = DEPLOYMENTS.get(reason)
     blockers, more = known.of(item, _NAMED)
     return Rollout(

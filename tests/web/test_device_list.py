@@ -91,3 +91,16 @@ def test_on_a_phone_rows_stand_where_the_arrows_and_the_scrolling_look_for_them(
         tab.keyboard.press("ArrowUp")
         expect(tab.locator(f"#row-{name}")).to_be_focused()
         expect(tab.locator(f"#row-{name}")).to_be_in_viewport()
+
+
+def test_a_command_on_a_phone_is_not_broken_inside_an_option(page: RunningPage, visit: Open) -> None:
+    """Who types it from there would else put a space into `--deployment`; what is copied by hand has none either."""
+    page.show(device("a-device-1", workloads=[workload("sensor", "Restarting", "CrashLoop")]))
+    tab = visit("/devices/a-device-1")
+    tab.set_viewport_size({"width": 375, "height": 740})
+    command = tab.locator(".command code").first
+    assert command.evaluate("(one) => one.getClientRects()[0].height > 40"), "it takes more than one line"
+    unbroken = "(one) => [...one.children].every((word) => word.getClientRects().length === 1)"
+    assert command.evaluate(unbroken)
+    command.evaluate("(one) => getSelection().selectAllChildren(one)")
+    assert tab.evaluate("getSelection().toString()") == "fleet device logs a-device-1 --deployment sensor"

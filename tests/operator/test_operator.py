@@ -65,7 +65,8 @@ def test_a_deployment_goes_through_its_whole_life(operator: Operator, name: Name
     operator.report(two, app, 1, Phase.FAILED)
     operator.await_condition(DEPLOYMENTS, app, "Ready", ("False", "DevicesFailed"))
     operator.report(two, app, 1)
-    operator.await_condition(DEPLOYMENTS, app, "Ready", ("True", "AllReady"))
+    # No heartbeat of them was ever heard.
+    operator.await_condition(DEPLOYMENTS, app, "Ready", ("True", "ReadyWhenLastHeard"))
     operator.edit_device(two, labels={"for": "nothing"})
     await_index(operator, two, {})
     wait_until(
@@ -110,7 +111,7 @@ def test_a_deleted_device_leaves_nothing_behind(operator: Operator, name: Name) 
     operator.add_device(device, subject=f"sub-{device}", labels={"for": app})
     operator.deploy(app, select={"for": app})
     await_index(operator, device, {app: 1})
-    operator.beat(device)
+    operator.beat(device, interval=60)
     operator.inform(device)
     operator.report(device, app, 1)
     operator.keys.put_raw(DEVICE_INFO, f"{device}.stray", b"{")
@@ -144,6 +145,8 @@ def test_transitions_are_told_as_events(operator: Operator, name: Name) -> None:
     operator.add_device(device, labels={"for": app})
     operator.deploy(app, select={"for": app})
     await_index(operator, device, {app: 1})
+    operator.beat(device, interval=60)
+    operator.await_condition(DEVICES, device, "Online", ("True", "HeartbeatReceived"))
     operator.report(device, app, 1)
     operator.await_condition(DEPLOYMENTS, app, "Ready", ("True", "AllReady"))
 

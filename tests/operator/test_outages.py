@@ -87,7 +87,7 @@ def test_killing_the_operator_at_any_moment_of_a_busy_time_only_delays_it(own_op
     for device in devices:
         runs(operator, device, {"web": 4})
         operator.report(device, "web", 4)
-    operator.await_condition(DEPLOYMENTS, "web", "Ready", ("True", "AllReady"))
+    operator.await_condition(DEPLOYMENTS, "web", "Ready", ("True", "ReadyWhenLastHeard"))
     operator.delete_deployment("web")
     operator.kill()
     operator.start_ready()

@@ -69,7 +69,7 @@ def test_what_such_an_agent_reports_is_acknowledged_and_counts(operator: Operato
     assert said is not None
     assert set(said.states) == {app}, "what it was not given is not kept"
     assert stored(operator, device) == []
-    operator.await_condition(DEPLOYMENTS, app, "Ready", ("True", "AllReady"))
+    operator.await_condition(DEPLOYMENTS, app, "Ready", ("True", "ReadyWhenLastHeard"))
 
 
 def test_what_it_takes_back_goes(operator: Operator, name: Name) -> None:

@@ -48,9 +48,7 @@ def one_by_one(
     return failing + away
 
 
-def offline_one_by_one(
-    item: Deployment, troubled: Sequence[Summary], said: dict[str, Sequence[WorkloadStatus]]
-) -> int:
+def offline_one_by_one(item: Deployment, troubled: Sequence[Summary], said: dict[str, Sequence[WorkloadStatus]]) -> int:
     """How many devices ran it when they were last heard."""
     present = (item.metadata.name, item.metadata.generation, "Running")
     return sum(

@@ -3,6 +3,7 @@
 import { listeners } from "/static/live.js";
 
 const MAX_LINES = 1000; // lines in the document
+const SOURCE = 2; // where in a line the texts begin, after its number and time
 const scroll = document.getElementById("scroll");
 const list = document.getElementById("lines");
 const q = document.getElementById("q");
@@ -10,12 +11,15 @@ const pause = document.getElementById("pause");
 const count = document.getElementById("count");
 let recent = []; // the newest lines, whatever the filter shows
 let paused = false; // by the button
-let unseen = 0; // lines that came while it was paused
+let came = 0; // lines since the page was opened
+let unseen = 0; // lines that the filter shows, and that came while it was paused
 let dropped = 0;
 let waiting = []; // lines that came and are not drawn yet
 let timer = 0;
 let drawTime = 0; // milliseconds that the last drawing took
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" }); // one for all: each costs more than a line
+const none = document.getElementById("none");
+// With the day: a line may be days old. One for all: each costs more than a line.
+const clock = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 const atEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40;
 
@@ -31,18 +35,29 @@ function item(line) {
   return li;
 }
 
-const matches = (line) => !q.value || line.dropped || line.join(" ").toLowerCase().includes(q.value.toLowerCase());
+function matches(line) {
+  const text = line.slice(SOURCE).join(" ").toLowerCase();
+  return q.value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+}
+
+const shows = (line) => line.dropped || matches(line);
 
 function tell() {
-  const parts = [recent.length === 1 ? "1 change" : `${recent.length} changes`];
+  const kept = recent.filter((line) => !line.dropped);
+  const all = `${kept.length} ${kept.length === 1 ? "change" : "changes"}`;
+  const older = came > kept.length ? ` (${came - kept.length} older ones are not kept)` : "";
+  const found = q.value.trim() ? kept.filter(matches).length : kept.length;
+  const parts = [`${q.value.trim() ? `${found} of ` : ""}${all}${older}`];
   if (dropped) parts.push(`${dropped} dropped`);
-  if (unseen) parts.push(`paused, ${unseen} new`);
+  if (paused || unseen) parts.push("paused");
+  if (unseen) parts.push(`${unseen} new`);
   count.textContent = parts.join(", ");
+  none.hidden = found > 0 || !kept.length;
 }
 
 function draw() {
   waiting = [];
-  list.replaceChildren(...recent.filter(matches).map(item));
+  list.replaceChildren(...recent.filter(shows).map(item));
   scroll.scrollTop = scroll.scrollHeight;
   unseen = 0;
   tell();
@@ -51,9 +66,10 @@ function draw() {
 listeners.lines = ({ lines, dropped: omitted }) => {
   const news = omitted ? [{ dropped: omitted }, ...lines] : lines;
   dropped += omitted;
+  came += lines.length;
   recent = recent.concat(news).slice(-MAX_LINES);
   if (paused || !atEnd()) {
-    unseen += lines.length;
+    unseen += lines.filter(matches).length;
     tell();
     return;
   }
@@ -66,7 +82,7 @@ function add() {
   timer = 0;
   if (!waiting.length) return;
   const began = performance.now();
-  list.append(...waiting.filter(matches).map(item));
+  list.append(...waiting.filter(shows).map(item));
   waiting = [];
   while (list.childElementCount > MAX_LINES) list.firstElementChild.remove();
   scroll.scrollTop = scroll.scrollHeight;
@@ -82,6 +98,7 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(paused));
   pause.textContent = paused ? "Go on" : "Pause";
   if (!paused) draw();
+  else tell();
 });
 q.value = new URLSearchParams(location.search).get("q") ?? "";
 q.addEventListener("input", () => {

@@ -1,9 +1,10 @@
-"""The list of devices: what is filtered by exact words, and what a phone shows of a device in trouble."""
+"""The list of devices and the tail: what a filter finds and counts, when a line is of, and what a phone shows."""
 
 from __future__ import annotations
 
 import functools
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -104,3 +105,38 @@ def test_a_command_on_a_phone_is_not_broken_inside_an_option(page: RunningPage, 
     assert command.evaluate(unbroken)
     command.evaluate("(one) => getSelection().selectAllChildren(one)")
     assert tab.evaluate("getSelection().toString()") == "fleet device logs a-device-1 --deployment sensor"
+
+
+def test_the_tail_counts_what_its_label_says(page: RunningPage, visit: Open) -> None:
+    """A filter looks at what one reads, and at no number or time that stands behind it."""
+    page.show(device("pi-1"))
+    known = page.parts.store
+    at = time.time() - 3 * 86_400
+
+    def tell(*texts: str) -> None:
+        page.do(lambda: [known.tail.add(at, "device-state", "pi-1", text) for text in texts])
+        page.do(known.discard_reports)
+
+    tell(*(f"old {number}" for number in range(150)))
+    tab = visit("/tail?q=old+14")
+    count = tab.locator("#count")
+    expect(count).to_have_text("12 of 150 changes")
+    tab.locator("#q").fill(str(int(at))[:6])
+    expect(count).to_have_text("0 of 150 changes")
+    expect(tab.locator("#none")).to_have_text("No change matches the filter.")
+    tab.locator("#q").fill("pi-1 STATE 149")
+    expect(count).to_have_text("1 of 150 changes")
+    expect(tab.locator("#none")).to_be_hidden()
+    tab.locator("#pause").click()
+    expect(count).to_have_text("1 of 150 changes, paused")
+    tell("new 1", "new 2", "new 149")
+    expect(count).to_have_text("2 of 153 changes, paused, 1 new")
+    tab.locator("#pause").click()
+    tab.locator("#q").fill("")
+    expect(count).to_have_text("153 changes")
+    for number in range(4):
+        tell(*(f"more {number * 250 + more}" for more in range(250)))
+        shown = 153 + 250 * (number + 1)
+        expect(count).to_have_text(f"{shown} changes" if shown < 1000 else "1000 changes (153 older ones are not kept)")
+    day = tab.evaluate("(at) => new Date(at * 1000).getDate()", at)
+    expect(tab.locator("#lines li").last).to_have_text(re.compile(rf"\b{day}\b.*more 999$"))

@@ -61,7 +61,7 @@ def test_a_deployment_is_not_called_ready_while_one_of_its_devices_is_offline(
     other = deployment("other", condition("Ready", "True", "AllReady"), matched=2, updated=2, ready=2)
     page.show(device("pi-1", workloads=[RUNS]), device("pi-2", OFFLINE, workloads=[RUNS]), deployments=(item, other))
     head = text(viewer, "/deployments/web").partition("Devices by state")[0]
-    assert "web ready when last heard Ready when last heard since" in head
+    assert "web ready when last heard Ready since" in head
     assert "2 ready (1 of them when last heard: not online now), 0 failed" in head
     listed = text(viewer, "/deployments")
     assert f"web ready when last heard {reason} " in listed

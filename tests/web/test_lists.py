@@ -20,6 +20,7 @@ CUT_BELOW = """() => [...document.querySelectorAll('#body td, #body tr')]
     .filter((one) => one.checkVisibility() && one.scrollHeight > one.clientHeight + 1)
     .map((one) => one.outerHTML.slice(0, 200))"""
 """What does not fit into the height that it has."""
+CUT_BESIDE = CUT_BELOW.replace("Height", "Width")
 REASONS = ("CrashLoop", "ImageNotFound", "NoSpaceOnDevice", "PortInUse")
 
 
@@ -71,6 +72,9 @@ def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that
     expect(told).to_have_count(2)
     assert tab.evaluate(CUT_BELOW) == [], "nothing is cut off at the bottom of a row"
     on_a_phone(tab, "devices in trouble")
+    tab.set_viewport_size({"width": 1000, "height": 800})
+    expect(told.first).to_be_visible()
+    assert tab.evaluate(CUT_BESIDE) == [], "nor at the side of one on a tablet"
     tab.set_viewport_size({"width": 1200, "height": 800})
     expect(told.first.locator("time")).to_be_hidden()
     expect(told.first).to_have_attribute("title", ", ".join(("HeartbeatMissed", *REASONS)))

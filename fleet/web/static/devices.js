@@ -2,9 +2,9 @@
 
 import { listeners, times, whenReleased } from "/static/live.js";
 
-// Pixels of a row, as in the style sheet. On a phone what is wrong stands below the name; such rows come first.
-const HEIGHTS = { desk: { bad: 36, well: 36 }, phone: { bad: 88, well: 44 } };
-const phone = matchMedia("(max-width: 48rem)");
+// Pixels of a row, as in the style sheet. Where there is no room for columns, what is wrong stands below the name; such rows come first.
+const HEIGHTS = { wide: { bad: 36, well: 36 }, narrow: { bad: 88, well: 44 } };
+const narrow = matchMedia("(max-width: 64rem)");
 const REASONS = 3; // that a phone has room for
 const BEYOND = 10; // rows above and below those in sight
 const AGAIN = 3000; // milliseconds until the list is asked for once more
@@ -74,7 +74,7 @@ function nothing() {
 }
 
 function heights() {
-  return phone.matches ? HEIGHTS.phone : HEIGHTS.desk;
+  return narrow.matches ? HEIGHTS.narrow : HEIGHTS.wide;
 }
 
 function offset(number) {
@@ -91,13 +91,13 @@ function rowAt(top) {
 }
 
 function troubles(row) {
-  // Since when is of the first reason. On a desk it has a column of its own, and there is room for all reasons.
+  // Since when is of the first reason. Where it is wide, it has a column of its own, and there is room for all reasons.
   const [first, ...others] = row[TROUBLE].split(", ");
   const time = document.createElement("time");
   time.className = "narrow";
   time.dateTime = row[SINCE];
   time.dataset.duration = "";
-  const most = phone.matches ? REASONS - 1 : others.length;
+  const most = narrow.matches ? REASONS - 1 : others.length;
   const more = others.length > most ? ` and ${others.length - most} more` : "";
   return [first, " ", time, ...others.slice(0, most).map((one) => `, ${one}`), more];
 }
@@ -145,7 +145,7 @@ function space(pixels) {
 function draw() {
   const first = Math.max(0, Math.floor(rowAt(scroll.scrollTop)) - BEYOND);
   const last = Math.min(found.length, Math.ceil(rowAt(scroll.scrollTop + scroll.clientHeight)) + BEYOND);
-  const now = `${first}-${last} ${phone.matches}`;
+  const now = `${first}-${last} ${narrow.matches}`;
   if (drawn === now) return;
   drawn = now;
   const focused = body.contains(document.activeElement) ? document.activeElement.id : "";

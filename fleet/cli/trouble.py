@@ -55,6 +55,7 @@ class Trouble(msgspec.Struct, frozen=True):
 
 LAST_WORD = "as they were when the device was last heard"
 """What to say of the workloads of a device that is not online."""
+_LAST_WORD_OF_ONE = ", when last heard"
 
 
 def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tuple[Trouble, ...]:
@@ -62,7 +63,8 @@ def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tupl
     if device.spec.revoked:
         return ()
     found = [*_connection(device), *(_of(DEVICES, about, known) for about, known in _wrong(device))]
-    found += [_workload(one) for one in workloads if one.troubled]
+    age = "" if online(device) == "yes" else _LAST_WORD_OF_ONE
+    found += [_workload(one, age) for one in workloads if one.troubled]
     upgraded = _condition(device, "Upgraded")
     if upgraded is not None and upgrade_failed(upgraded):
         found.append(_of(UPGRADES, "agent upgrade", upgraded))
@@ -122,10 +124,10 @@ def _of(table: Table, about: str, known: Condition) -> Trouble:
     return Trouble(about, one_line(known.reason), known.message, known.last_transition_time, means, step)
 
 
-def _workload(one: WorkloadStatus) -> Trouble:
+def _workload(one: WorkloadStatus, age: str) -> Trouble:
     advice = WORKLOADS.get(one.reason)
     means, step = (advice.means, advice.next_step) if advice else (_UNTOLD, "read the message")
-    about = f"workload {one_line(one.name)}"
+    about = f"workload {one_line(one.name)}{age}"
     return Trouble(about, one_line(one.reason), one.message, one.since, means, step.removesuffix(_LOGS), one.name)
 
 

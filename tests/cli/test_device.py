@@ -83,7 +83,7 @@ def test_a_device_that_is_away_shows_what_the_page_shows_of_it(
     assert lines[1:7] == [
         f"wrong: HeartbeatMissed (connection) since {since}: three of its heartbeats in a row were missed",
         "next: is it switched on, and on the network?",
-        "wrong: CrashLoop (workload web) since 2026-11-29T11:40:00Z: it exits again and again",
+        "wrong: CrashLoop (workload web, when last heard) since 2026-11-29T11:40:00Z: it exits again and again",
         "next: read its log",
         f"command: fleet device logs pi-1 --deployment web --namespace {namespace}",
         "heard: 2026-11-29T11:58:00Z",

@@ -82,3 +82,12 @@ def test_a_rollout_says_how_many_of_the_ready_devices_are_offline(page: RunningP
         device("pi-1", workloads=[RUNS]), device("pi-2", OFFLINE, workloads=[RUNS]), device("pi-3"), deployments=(item,)
     )
     assert "2 of 3 ready (1 of them not online now)," in text(viewer, "/")
+
+
+def test_a_workload_of_a_device_that_is_away_is_said_to_be_old_news(page: RunningPage, viewer: httpx.Client) -> None:
+    crash = workload("web", "Restarting", "CrashLoop")
+    page.show(device("pi-1", OFFLINE, workloads=[crash]), device("pi-2", workloads=[crash]))
+    past = "workload web, when last heard"
+    for path in ("/", "/devices/pi-1"):
+        assert text(viewer, path).count(past) == 1, path
+    assert past not in text(viewer, "/devices/pi-2")

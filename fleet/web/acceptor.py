@@ -12,6 +12,7 @@ import structlog
 from fleet.process.backoff import Backoff
 from fleet.web.connections import Connection, Connections, Limits, Stage
 from fleet.web.networks import network_of
+from fleet.web.refusals import TLS_RECORDS, without_tls
 
 log = structlog.get_logger()
 
@@ -21,6 +22,10 @@ _AT_ONCE = 64
 """Connections that are accepted in one turn of the loop."""
 _PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 """Seconds until connections are accepted again after the system had no room for one."""
+_REFUSED_WITHIN = 5.0
+"""Seconds in which a client that began in clear may take the answer."""
+_READ_AWAY = 64 * 1024
+"""Bytes of such a client that are read at once."""
 _SHUTDOWN_TIMEOUT = 5.0
 """Seconds in which a browser may answer the end of TLS."""
 
@@ -40,6 +45,7 @@ class Acceptor:
         self._tls = tls
         self._serve = serve
         self.connections = Connections(limits)
+        self._without_tls = without_tls()
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._paused: asyncio.TimerHandle | None = None
@@ -80,12 +86,15 @@ class Acceptor:
 
     def _first_byte(self, connection: Connection) -> None:
         try:
-            ended = not connection.sock.recv(1, socket.MSG_PEEK)
+            first = connection.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return
         except OSError:
-            ended = True
-        if ended or not self.connections.has_room():
+            first = b""
+        if first and first[0] not in TLS_RECORDS:
+            self._refuse(connection)
+            return
+        if not first or not self.connections.has_room():
             connection.drop()
             return
         self._loop.remove_reader(connection.sock)
@@ -93,6 +102,29 @@ class Acceptor:
         task = self._loop.create_task(self._begin_tls(connection), name="TLS of a browser")
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
+
+    def _refuse(self, connection: Connection) -> None:
+        """Tell a client that begins in clear what this port speaks; it never gets a buffer for TLS."""
+        self._loop.remove_reader(connection.sock)
+        try:
+            connection.sock.send(self._without_tls)
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            connection.drop()
+            return
+        # The kernel would take the answer back if the connection were closed with something unread.
+        connection.enter(Stage.SILENT, _REFUSED_WITHIN)
+        self._loop.add_reader(connection.sock, self._read_away, connection)
+
+    def _read_away(self, connection: Connection) -> None:
+        try:
+            over = not connection.sock.recv(_READ_AWAY)
+        except BlockingIOError:
+            return
+        except OSError:
+            over = True
+        if over:
+            connection.drop()
 
     async def _begin_tls(self, connection: Connection) -> None:
         try:

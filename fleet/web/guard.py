@@ -31,7 +31,7 @@ HEADERS = {
 
 The referrer stays within the site, and is not left out: a browser that may not tell it sends a form's origin as `null`.
 """
-_CACHE = "Cache-Control"
+CACHE = "Cache-Control"
 _FOREIGN = "this request comes from another site, and is refused: open this page itself, and do it there\n"
 _SAFE = {"GET", "HEAD"}
 PIECE = 32 * 1024
@@ -56,7 +56,7 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                headers.setdefault(_CACHE, "no-store")
+                headers.setdefault(CACHE, "no-store")
             body, sent = message.get("body", b""), 0
             while len(body) - sent > PIECE:
                 await send({"type": message["type"], "body": body[sent : sent + PIECE], "more_body": True})

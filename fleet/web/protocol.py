@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import h11
 from uvicorn import Config
@@ -10,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from fleet.web.connections import CONNECTION, Connection
+from fleet.web.refusals import headers, refusal
 from fleet.web.stall import StallWatch
 
 
@@ -55,12 +57,22 @@ class Http(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are no request; in the midst of an answer nothing can be said, and the connection ends."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            super().send_400_response(msg)
+            self._refuse()
             if self.cycle is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 self.cycle.disconnected = True  # the request that began says nothing more
                 self.cycle.message_event.set()
         else:
             self._connection.drop()
+
+    def _refuse(self) -> None:
+        error = sys.exception()  # uvicorn calls this while it handles the parser's
+        status, text = refusal(error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 0)
+        answer = h11.Response(status_code=status, headers=headers(text), reason=status.phrase)
+        # After the head of a HEAD request there may be no body.
+        body = b"" if self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD" else text.encode()
+        for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """A response was sent; the next request may be there already."""

@@ -42,6 +42,7 @@ from fleet.web.streams import (
 
 STATIC = Path(__file__).parent / "static"
 _SCREENS = {"now": "Now", "devices": "Devices", "deployments": "Deployments", "tail": "Tail"}
+NOT_SIGNED_IN = "you are not signed in: open this page in a browser, and sign in\n"
 _WAYS_ON = (("/devices", "All devices"), ("/deployments", "All deployments"))
 """Where to go on from an object that is not there."""
 
@@ -96,7 +97,7 @@ class Routes:
                 _keep(request, session)
                 return await show(request, session)
             if "text/html" not in request.headers.get("accept", ""):
-                return PlainTextResponse("sign in first\n", status_code=401)
+                return PlainTextResponse(NOT_SIGNED_IN, status_code=401)
             asked = asked_for(request.scope.get("raw_path", b""), request.scope["query_string"])
             return RedirectResponse(sign_in_for(asked), status_code=303)
 
@@ -195,7 +196,10 @@ class Routes:
             told = FleetError(
                 "this page's server failed at that", next_step="read why in the log of the operator's pod"
             )
-        return self._told(request, told, status)
+        answer = self._told(request, told, status)
+        if isinstance(error, HTTPException) and error.headers:  # what a method that is not allowed must name
+            answer.headers.update(error.headers)
+        return answer
 
     async def _fleet_error(self, request: Request, error: Exception) -> Response:
         known = error if isinstance(error, FleetError) else FleetError("not foreseen", next_step="see the log")

@@ -11,7 +11,7 @@ from starlette.routing import Mount, Route
 
 from fleet.contract.crd import device_crd
 from fleet.web.guard import HEADERS
-from fleet.web.routes import STATIC
+from fleet.web.routes import NOT_SIGNED_IN, STATIC
 from fleet.web.views.row import Row
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, web_page
@@ -113,7 +113,7 @@ def test_nothing_is_shown_to_who_is_not_signed_in(page: RunningPage) -> None:
         for path in sorted(SHOWN):
             asked = path.format(name="secret-device", kind="devices")
             by_script = nobody.get(asked, headers={"accept": "application/json"})
-            assert (by_script.status_code, by_script.text) == (401, "sign in first\n"), path
+            assert (by_script.status_code, by_script.text) == (401, NOT_SIGNED_IN), path
             by_person = nobody.get(asked, headers={"accept": "text/html"})
             assert (by_person.status_code, by_person.headers["location"].partition("?")[0]) == (303, "/sign-in"), path
 

@@ -68,6 +68,7 @@ class Routes:
         self._pages = pages
         self._sessions = sessions
         self._streams = streams
+        self._turns = streams.turns
 
     def application(self, sign_in: SignIn) -> Starlette:
         """The whole application."""
@@ -109,21 +110,21 @@ class Routes:
     def _list_of(self, kind: str, extra: str = "") -> Shown:
         async def show(_: Request, session: Session) -> Response:
             here = "/" if kind == "now" else f"/{kind}"
-            return self._page(session, _SCREENS[kind], here, kind, f"/events/{kind}", extra)
+            return await self._page(session, _SCREENS[kind], here, kind, f"/events/{kind}", extra)
 
         return show
 
     def _one(self, kind: str, here: str) -> Shown:
         async def show(request: Request, session: Session) -> Response:
             name = request.path_params["name"]
-            return self._page(session, name, here, kind, f"/events/{kind}/{name}", name=name)
+            return await self._page(session, name, here, kind, f"/events/{kind}/{name}", name=name)
 
         return show
 
-    def _page(
+    async def _page(
         self, session: Session, title: str, here: str, kind: str, events: str, extra: str = "", *, name: str = ""
     ) -> Response:
-        main = self._pages.screen(kind, name)
+        main = (await self._turns.take(session.subject, partial(self._pages.screen, kind, name))).value
         if kind == "devices":  # what changes from here on is new to this page
             events = f"{events}?after={self._streams.epoch}-{self._store.version}"
         text = self._pages.page(
@@ -139,10 +140,11 @@ class Routes:
         )
         return HTMLResponse(text)
 
-    async def _rows(self, _: Request, __: Session) -> Response:
-        return StreamingResponse(self._all_rows(sorted(self._store.summaries)), media_type="application/json")
+    async def _rows(self, _: Request, session: Session) -> Response:
+        names = sorted(self._store.summaries)
+        return StreamingResponse(self._all_rows(names, session.subject), media_type="application/json")
 
-    async def _all_rows(self, names: list[str]) -> AsyncGenerator[bytes]:
+    async def _all_rows(self, names: list[str], user: str) -> AsyncGenerator[bytes]:
         """Their rows as JSON, a part at a time: the next one is made when the browser has taken those before.
 
         A row is as it is when it is made, and a device that goes meanwhile may be left out: the page's stream tells.
@@ -150,14 +152,18 @@ class Routes:
         yield b'{"complete":%s,"rows":[' % msgspec.json.encode(self._store.complete)
         between = b""
         for first in range(0, len(names), ROWS):
-            if rows := self._store.rows(names[first : first + ROWS]):
-                yield between + msgspec.json.encode(rows)[1:-1]
+            part = partial(self._encoded_rows, names[first : first + ROWS])
+            if rows := (await self._turns.take(user, part)).value:
+                yield between + rows
                 between = b","
         yield b"]}"
 
+    def _encoded_rows(self, names: list[str]) -> bytes:
+        return msgspec.json.encode(self._store.rows(names))[1:-1]
+
     async def _events(self, request: Request, session: Session) -> Response:
         kind, name = request.path_params["kind"], request.path_params.get("name", "")
-        feed, number, follow = self._feed(kind, name, request)
+        feed, number, follow = await self._feed(kind, name, request, session)
         # A proxy that gathers what passes through would hold news back (nginx: X-Accel-Buffering).
         headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":  # it has no body, so it must not take the place of a stream
@@ -166,7 +172,9 @@ class Routes:
         stream = self._streams.run(session, feed, number, follow)
         return _Stream(stream, lambda: self._streams.release(session), headers)
 
-    def _feed(self, kind: str, name: str, request: Request) -> tuple[Feed, Callable[[], int], Follow | None]:
+    async def _feed(
+        self, kind: str, name: str, request: Request, session: Session
+    ) -> tuple[Feed, Callable[[], int], Follow | None]:
         known = self._store
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if kind == "tail" and not name:
@@ -174,7 +182,8 @@ class Routes:
         if kind == "devices" and not name:
             return RowsFeed(known, self._streams.resume_from(last, 0)), lambda: known.version, None
         if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment"} and name):
-            self._pages.screen(kind, name)  # refused now, not in the midst of a stream
+            # Refused now, not in the midst of a stream.
+            await self._turns.take(session.subject, partial(self._pages.screen, kind, name))
             render, heartbeats = partial(self._screen, kind, name), known.heartbeats
             if kind == "device":
                 feed = DeviceFeed(render, partial(heartbeats.last, name))

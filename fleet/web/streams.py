@@ -11,6 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from fleet.contract.errors import FleetError
 from fleet.web.sessions import Session, Sessions
 from fleet.web.store import Listener, Store
+from fleet.web.turns import Turns
 
 _KEEPALIVE_INTERVAL = 15.0
 """Seconds after which a silent stream says that it lives: proxies cut what is silent for a minute."""
@@ -25,6 +27,9 @@ _BATCH_DELAY = 0.03
 """Seconds in which changes that come together are gathered."""
 _MIN_INTERVAL = 0.2
 """Seconds between two answers to one page."""
+_PAUSE_SHARE = 3
+"""An answer that took a second is followed by a pause of so many: no page takes more than a quarter of a core."""
+_LONGEST_PAUSE = 5.0
 _SESSION_CHECK_INTERVAL = 1.0
 """Seconds after which it is looked whether the session is still open."""
 ROWS = 200
@@ -150,8 +155,9 @@ class TailFeed:
 class Streams:
     """All that are open."""
 
-    def __init__(self, store: Store, sessions: Sessions, most: int) -> None:
-        """At most `most` at the same time."""
+    def __init__(self, store: Store, sessions: Sessions, most: int, turns: Turns | None = None) -> None:
+        """At most `most` at the same time; each answer is made in one of `turns`."""
+        self.turns = turns or Turns()
         self._store = store
         self._sessions = sessions
         self._most = most
@@ -207,21 +213,24 @@ class Streams:
             yield b"retry: 2000\n\n"
             while self._sessions.is_open(session) and not self.ending.is_set():
                 wake.clear()
-                news = False
-                for one in feed.next_events():
-                    news = True
+                news, cost = False, 0.0
+                making = await self.turns.take(session.subject, partial(_begun, feed))
+                while (made := await self.turns.take(session.subject, partial(next, making.value, None))).value:
+                    news, cost, one = True, cost + made.cost, made.value
                     yield _encoded(one, f"{self.epoch}-{number() if one.number is None else one.number}")
                 now = unavailable_json(self._store)
                 if now != sent:
                     news, sent = True, now
                     yield _encoded(Event("sources", now), f"{self.epoch}-{number()}")
+                pause = min(_LONGEST_PAUSE, _PAUSE_SHARE * (making.cost + cost))
                 if news:
                     last_sent = time.monotonic()
-                    await asyncio.sleep(_MIN_INTERVAL)
+                    pause = max(_MIN_INTERVAL, pause)
                 elif time.monotonic() - last_sent >= self.keepalive_interval:
                     last_sent = time.monotonic()
                     # A comment, for people, and an event, because a browser hides comments from the page.
                     yield b": still here\n" + _encoded(Event("keepalive", "."), f"{self.epoch}-{number()}")
+                await asyncio.sleep(pause)
                 await self._until(wake, session)
             if not self.ending.is_set():
                 yield _encoded(Event("end", "your session has ended"), f"{self.epoch}-{number()}")
@@ -238,6 +247,10 @@ class Streams:
             await asyncio.sleep(_BATCH_DELAY)
         except TimeoutError:
             pass
+
+
+def _begun(feed: Feed) -> Iterator[Event]:
+    return iter(feed.next_events())
 
 
 def unavailable_json(store: Store) -> str:

@@ -19,6 +19,9 @@ T = TypeVar("T")
 _REST = 1.0
 """After work that took a second, so many seconds go to what else the process does: connections, TLS, what changed."""
 
+_SHORT = 0.005
+"""Seconds of work that no rest follows: such as a part of the list of devices, of which fifty make the whole."""
+
 
 class Done(msgspec.Struct, Generic[T], frozen=True):
     """What the work returned, and the seconds of a processor that it took."""
@@ -103,7 +106,8 @@ class Turns:
     def _charge(self, user: str, cost: float) -> float:
         self._start = self._begin(user)
         self._finish[user] = self._start + cost
-        self._free_at = asyncio.get_running_loop().time() + cost * self._rest
+        if cost > _SHORT:
+            self._free_at = asyncio.get_running_loop().time() + cost * self._rest
         for other in [one for one, finish in self._finish.items() if finish <= self._start]:
             del self._finish[other]
         return cost

@@ -122,6 +122,17 @@ def test_the_process_does_something_else_for_as_long_as_the_work_took() -> None:
     assert asyncio.run(run()) == ["a"]
 
 
+def test_short_work_is_followed_by_none_of_that() -> None:
+    """A list of 10,000 devices is made in fifty parts."""
+    seconds = itertools.count(step=0.001)
+
+    async def run() -> int:
+        fair = Turns(lambda: float(next(seconds)), rest=3600 * 1000)
+        return sum([(await fair.take("a", lambda: 1)).value for _ in range(50)])
+
+    assert asyncio.run(run()) == 50
+
+
 class _Feed:
     """A screen that is another one each time."""
 

@@ -42,6 +42,6 @@ def test_an_attack_alone_harms_only_itself(world: World, tmp_path: Path, seed: i
 def _besieged(world: World, folder: Path, seed: int, seconds: float, only: Sequence[str]) -> None:
     scenario = Scenario(id="siege", title="A siege", chapter="Rules", why="", devices=NEIGHBOURS + 1)
     with prepared(scenario, world, folder) as run:
-        siege = besiege(run, NEIGHBOURS, seed=seed, seconds=seconds, only=only)
+        siege = besiege(run, NEIGHBOURS, seed=seed, seconds=seconds, only=only, reads=bool(only))
     print(siege)  # noqa: T201 - pytest shows it with a failure
     assert broken(siege.seen, Bounds()) == []

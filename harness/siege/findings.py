@@ -44,6 +44,7 @@ class Findings:
         lost: Changes that never arrived, and what was missing.
         offline: Neighbours that Kubernetes did not show as online at some look.
         deaths: Components that ended or were started again.
+        misread: What was wrong with logs that were read meanwhile.
     """
 
     rounds: int = 0
@@ -58,6 +59,7 @@ class Findings:
     memory: dict[str, float] = field(default_factory=dict[str, float])
     disk: dict[str, float] = field(default_factory=dict[str, float])
     deaths: list[str] = field(default_factory=list[str])
+    misread: list[str] = field(default_factory=list[str])
 
     def peak(self, kind: dict[str, float], name: str, value: float) -> None:
         """Keep the larger value."""
@@ -66,7 +68,12 @@ class Findings:
 
 def broken(seen: Findings, bounds: Bounds) -> list[str]:
     """Every promise that was not kept, as a sentence; empty when all were."""
-    found = [*seen.lost, *seen.deaths, *(f"{name} was shown as offline" for name in sorted(seen.offline))]
+    found = [
+        *seen.lost,
+        *seen.deaths,
+        *seen.misread,
+        *(f"{name} was shown as offline" for name in sorted(seen.offline)),
+    ]
     if not seen.rounds:
         found.append("no change of the deployment went through")
     times = (

@@ -25,6 +25,7 @@ from harness.scenario.command_line import Command
 from harness.scenario.run import Run
 from harness.scenario.setup import type_one
 from harness.siege.findings import Findings
+from harness.siege.read import read_meanwhile
 from harness.siege.watch import watched
 from harness.wait import WaitTimeout, wait_until
 
@@ -50,8 +51,12 @@ class Siege:
     assault: Assault
 
 
-def besiege(run: Run, neighbours: int, *, seed: int, seconds: float, only: Sequence[str] = ()) -> Siege:
+def besiege(
+    run: Run, neighbours: int, *, seed: int, seconds: float, only: Sequence[str] = (), reads: bool = False
+) -> Siege:
     """Let the run's first device attack for `seconds`, then revoke it, while `neighbours` more do their work.
+
+    With `reads`, somebody reads logs meanwhile: that of the attacker, and one of a neighbour.
 
     Raises:
         AssertionError: what the neighbours run before the attack does not come up.
@@ -70,7 +75,8 @@ def besiege(run: Run, neighbours: int, *, seed: int, seconds: float, only: Seque
         seen.before = _before(change)
         host.power_off()
         attacker = attack(run, names, seed=seed, seconds=seconds + _AFTER, only=only)
-        with closing(attacker), watched(run.world, names, seen):
+        reading = read_meanwhile(run, names[0], seen) if reads else contextlib.nullcontext()
+        with closing(attacker), watched(run.world, names, seen), reading:
             until = time.monotonic() + seconds
             while time.monotonic() < until and len(seen.lost) < _HOPELESS:
                 change.make(seen)

@@ -22,9 +22,12 @@ from harness.devices.hostile.assault import ATTACKS
 from harness.devices.hostile.grammar import sentence
 from harness.devices.hostile.pace import Pace
 from harness.devices.hostile.raw_connection import RawConnection, message
+from harness.devices.hostile.readers import FORGED
 from harness.devices.hostile.thief import Thief
 from harness.errors import Misused
+from harness.scenario.command import Result
 from harness.siege.findings import Bounds, Findings, broken
+from harness.siege.read import misread
 
 
 def _thief(seed: int) -> Thief:
@@ -129,3 +132,21 @@ def test_what_kept_every_promise_is_not_reproached() -> None:
 def test_a_broken_promise_is_named(change: dict[str, object], said: str) -> None:
     (sentence,) = broken(replace(_SOUND, **change), Bounds())  # pyright: ignore[reportArgumentType]
     assert said in sentence
+
+
+@pytest.mark.parametrize(
+    ("result", "honest", "found"),
+    [
+        (Result("logs", 0, "a line\n", "", 1), True, []),
+        (Result("logs", 8, "", "error: pi-1 does not answer", 15), True, []),
+        (Result("logs", 0, f"{FORGED}\n", "", 1), False, []),
+        (Result("logs", 0, f"{FORGED}\n", "", 1), True, ["has lines of another device"]),
+        (Result("logs", None, "", "", 120), False, ["ended with None"]),
+        (Result("logs", 70, "", "Traceback", 1), False, ["ended with 70"]),
+        (Result("logs", 0, "\x1b[2J\n", "", 1), False, ["moves the cursor"]),
+    ],
+)
+def test_what_is_wrong_with_a_log_that_was_read_in_a_siege(result: Result, honest: bool, found: list[str]) -> None:
+    wrong = misread("pi-1", result, honest=honest)
+    assert [one for one, what in zip(wrong, found, strict=True) if what not in one] == []
+    assert bool(broken(Findings(misread=wrong, rounds=1), Bounds())) is bool(found)

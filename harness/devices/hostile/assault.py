@@ -17,13 +17,14 @@ from harness.devices.hostile.floods import FLOODS
 from harness.devices.hostile.grammar import mix
 from harness.devices.hostile.pace import Pace
 from harness.devices.hostile.raw_connection import ConnectionEnded
+from harness.devices.hostile.readers import READERS
 from harness.devices.hostile.thief import Thief
 
 _LONGEST_ACT = 8.0
 """Seconds that one attack may last."""
 _PAUSE = 0.1
 """Seconds before the next try after a refused login."""
-ATTACKS = WORDS | FLOODS
+ATTACKS = WORDS | READERS | FLOODS
 """Every attack, by name."""
 GRAMMAR = "grammar"
 """The name of what no list holds."""

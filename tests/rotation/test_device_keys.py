@@ -103,6 +103,41 @@ def test_what_the_provider_refuses_for_one_device_is_its_own() -> None:
     assert not first.awaits_device, "nobody may take it for a device that is away"
 
 
+@pytest.mark.parametrize("lie", ["offers another key", "and says that it has it"])
+def test_a_device_that_offers_another_key_each_time_keeps_nobody_waiting(
+    lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It moved the deadline for ever, and had a key registered at each look."""
+    monkeypatch.setattr("fleet.rotation.devices.drive._INTERVAL", 0.001)
+
+    class Stolen(Fleet):
+        def look(self, devices: Sequence[str]) -> dict[str, Seen]:
+            assert len(self.steps) < 100, "it goes on for ever"
+            if "pi-3" in devices and (order := self.seen["pi-3"].order):
+                number = str(len(self.steps))
+                has = order.registered if lie != "offers another key" and order.tokens_after == 0 else ""
+                self.seen["pi-3"] = msgspec.structs.replace(
+                    self.seen["pi-3"], offered=number, used=has or order.replaces, kept=has or order.replaces
+                )
+            return super().look(devices)
+
+        def _after(self, device: str, seen: Seen, step: Step) -> Seen:
+            after = super()._after(device, seen, step)
+            if device == "pi-3" and step in {Step.REMOVE, Step.FINISH}:  # the next look begins anew
+                after = msgspec.structs.replace(after, order=KeyOrder("1"), registered=frozenset({"1", "2"}))
+            return after
+
+    fleet = Stolen("pi-1", "pi-3")
+    honest, stolen = drive(
+        fleet, list(fleet.seen), Goal.FORWARD, timeout=60, progress=lambda _: None, check=lambda: None
+    )
+    assert honest == Outcome("pi-1", "2", True)
+    assert "it is not done after 15 steps" in stolen.why
+    assert "fleet device revoke pi-3" in stolen.why
+    assert not stolen.awaits_device
+    assert len([name for name, _ in fleet.steps if name == "pi-3"]) == 15
+
+
 def test_nothing_is_done_once_somebody_else_may_be_at_work() -> None:
     fleet = Fleet("pi-1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from fleet.rotation.devices.decide import Done, Refused, Seen, Step, Wait, decid
 _INTERVAL, _LONGEST = 0.3, 5.0
 """Seconds between looks while devices act: for few of them, and for many."""
 _MANY = 20
+_STEPS = 15
+"""Steps for one device: three times those of a rotation. One that offers another key at each look would never end."""
 
 Progress = Callable[[str], None]
 
@@ -59,19 +62,24 @@ def drive(
         FleetError: NATS or the identity provider does not answer at all.
     """
     begun: dict[str, bool] = {}
-    acted: set[str] = set()
+    acted = Counter[str]()
     ended: dict[str, Outcome] = {}
     waiting: dict[str, Wait] = {}
     deadline = time.monotonic() + timeout
     while left := [device for device in devices if device not in ended]:
         for device, seen in ground.look(left).items():
             step = decide(seen, goal, begin=begun.setdefault(device, seen.order is not None) is False)
+            if isinstance(step, Step) and acted[device] >= _STEPS:
+                step = Refused(
+                    f"it is not done after {_STEPS} steps, for what it says changes each time: "
+                    f"its agent is not ours, or it was stolen (`fleet device revoke {device}`)"
+                )
             if isinstance(step, Step):
                 check()
                 step = _taken(ground, device, seen, step, progress)
             if isinstance(step, Step):
                 begun[device] = True
-                acted.add(device)
+                acted[device] += 1
                 deadline = time.monotonic() + timeout
             elif isinstance(step, Wait):
                 _tell(device, step, waiting, progress)

@@ -174,6 +174,24 @@ def test_a_device_that_is_away_is_named_once_the_time_is_up() -> None:
     assert foretell(world, Goal.FORWARD) == f"it waits: {driven.left}"
 
 
+def test_a_device_that_says_something_else_each_time_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each word of it moved the time at which the command gives up."""
+    monkeypatch.setattr("fleet.rotation.release.drive._INTERVAL", 0.001)
+
+    class Stolen(World):
+        looks = 0
+
+        def look(self) -> Seen:
+            self.looks += 1
+            assert self.looks < 5000, "it goes on for ever"
+            self.late = replace(held(FIRST), refused=f"reason {self.looks}")
+            return super().look()
+
+    world = Stolen(late=held(FIRST))
+    driven = drive(world, Goal.FORWARD, timeout=0.3, progress=list[str]().append, check=lambda: None)
+    assert driven.left.startswith("device b: it does not take it: reason ")
+
+
 def test_who_lost_its_lease_takes_no_step() -> None:
     def lost() -> None:
         raise LeaseLost("this rotation lost its lease", next_step="repeat it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -35,7 +36,9 @@ class Ground(Protocol):
 
 
 def drive(ground: Ground, goal: Goal, *, timeout: float, progress: Progress, check: Callable[[], None]) -> Driven:
-    """Go on until done, or until devices have done nothing for `timeout` seconds; those are named then.
+    """Go on until done, or until no further device took the list for `timeout` seconds; those without are named then.
+
+    What one of them says of itself may change without end: it beats, its agent is none of ours, or it was stolen.
 
     `check` raises once somebody else may be at work.
 
@@ -45,6 +48,7 @@ def drive(ground: Ground, goal: Goal, *, timeout: float, progress: Progress, che
         FleetError: NATS does not answer, or a file cannot be read or written.
     """
     acted, told, deadline = False, "", time.monotonic() + timeout
+    fewest = math.inf
     while True:
         step = _step(ground, goal)
         if isinstance(step, Done):
@@ -53,12 +57,14 @@ def drive(ground: Ground, goal: Goal, *, timeout: float, progress: Progress, che
             check()
             progress(step.value)
             ground.take(step)
-            acted, deadline = True, time.monotonic() + timeout
+            acted, deadline, fewest = True, time.monotonic() + timeout, math.inf
             continue
         said = named(step.blockers)
         if said != told:
             progress(f"waiting: {said}")
-            told, deadline = said, time.monotonic() + timeout
+            told = said
+        if len(step.blockers) < fewest:
+            fewest, deadline = len(step.blockers), time.monotonic() + timeout
         if time.monotonic() > deadline:
             return Driven(acted, said)
         time.sleep(min(_LONGEST, _INTERVAL * (1 + len(step.blockers) / _MANY)))

@@ -67,6 +67,13 @@ async def refused_status(thief: Thief) -> None:
 
 
 @attack
+async def keys_and_volumes(thief: Thief) -> None:
+    """End the operator, or mislead it, with keys, lists and volumes that are none."""
+    for field, value in lies.KEYS_AND_VOLUMES:
+        await thief.put(subject(DEVICE_INFO, thief.me), lies.info(thief.chance, **{field: value}))
+
+
+@attack
 async def many_digits(thief: Thief) -> None:
     """End the operator with a number that Python refuses to convert."""
     for digits in (b"9" * 4300, b"9" * 5000, b"1e999", b"-0", b"1" * 19, b"9223372036854775808", b"NaN"):

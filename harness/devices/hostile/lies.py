@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from typing import Any
@@ -22,6 +23,22 @@ REFUSED: tuple[tuple[str, Any], ...] = (
     ("bootId", "x" * 15_500),
 )
 """Fields of a device's info that Kubernetes, or etcd, may refuse."""
+_OPENS = "\x1b]0;x\x07\nReady: True"
+_SIZES = {"free": 2**53 - 1, "floor": 0, "images": 0, "containers": 0, "volumes": 2**53 - 1}
+KEYS_AND_VOLUMES: tuple[tuple[str, Any], ...] = (
+    *(("sealingKey", base64.b64encode(key).decode()) for key in (bytes(32), b"\x01" + bytes(31), b"\xff" * 32, b"")),
+    *(("offeredKey", key) for key in ("-----BEGIN PUBLIC KEY-----\n" + "A" * 990, "\u0000" * 1024, "x" * 1025, _OPENS)),
+    *(("trusts", ids) for ids in (["x" * 128] * 32, [_OPENS], ["y"] * 33, ["../.."])),
+    *(("keyId", word) for word in ("../../etc", "x" * 128, _OPENS, "$KV.identities.1")),
+    *(("tokensAfter", number) for number in (2**53 - 1, 0, -1, 1e300)),
+    *(("releaseKeys", {"number": number, "digest": "d", "refused": _OPENS * 40}) for number in (0, 2**53 - 1, -1)),
+    ("releaseKeys", {}),
+    ("diskUsage", _SIZES | {"namedVolumes": [{"name": _OPENS, "size": 2**50}] * 32}),
+    ("diskUsage", _SIZES | {"namedVolumes": [{"deployment": "web", "volume": "x" * 253, "size": -1}]}),
+    ("volumeOutcomes", [{"order": str(number), "reason": _OPENS, "message": "<" * 1024} for number in range(8)]),
+    ("volumeOutcomes", [{"order": "x", "reason": "Removed"}] * 9),
+)
+"""The same of keys that it has or offers, of lists that it says it took, and of its volumes."""
 
 
 def heartbeat(chance: random.Random, *, honest: bool = False, interval: float = 1) -> bytes:

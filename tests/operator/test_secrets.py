@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet.contract.buckets import DESIRED_STATE, DEVICE_STATE
+from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE, DEVICE_STATE
 from fleet.contract.objects import DEPLOYMENTS, DEVICES
 from fleet.contract.states import DeviceStates, entry
 from fleet.contract.wire import Desired, DeviceState, Phase, Reason
@@ -142,6 +142,13 @@ def test_a_restarted_operator_seals_nothing_anew(operator: Operator, name: Name)
     pi = Pi(operator, name("pi"))
     operator.deploy(app, select={"for": pi.name}, container=takes(db))
     told = pi.told(app)
+    # An entry counts once the index names it, which is written after it.
+    wait_until(
+        lambda: operator.keys.get(DESIRED_INDEX, pi.name),
+        f"{pi.name}'s index names {app}",
+        until=lambda index: index is not None and app in index.deployments,
+        timeout=30,
+    )
     operator.kill()
     operator.start_ready()
     marker = name("marker")

@@ -14,6 +14,7 @@ import msgspec
 
 from fleet.contract.disk import DiskUsage
 from fleet.contract.errors import InvalidInput
+from fleet.contract.grammar import in_words
 from fleet.contract.limits import (
     MAX_DEPLOYMENTS,
     MAX_POD_CONTAINERS,
@@ -256,7 +257,7 @@ def decode(data: bytes, kind: type[T]) -> T:
             msgspec.json.decode(data, type=_Tagged)
     except NOT_JSON as error:
         raise InvalidInput(
-            f"not a valid {kind.__name__}: {error}",
+            f"not a valid {kind.__name__}: {in_words(error)}",
             next_step="write it with a fleet of the same or a newer version",
         ) from error
     return value
@@ -295,7 +296,7 @@ def from_builtins(value: object, kind: type[T]) -> T:
         return msgspec.convert(value, kind, dec_hook=_from_builtin)
     except NOT_JSON as error:
         raise InvalidInput(
-            f"not a valid {kind.__name__}: {error}", next_step="correct what the message names"
+            f"not a valid {kind.__name__}: {in_words(error)}", next_step="correct what the message names"
         ) from error
 
 

@@ -1,0 +1,60 @@
+"""Grammars of texts in words: a person is told what a text is to be, and not by a regular expression."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+
+from fleet.contract.confinement import (
+    Address,
+    Capability,
+    ContainerHostName,
+    HostAddress,
+    HostName,
+    Platform,
+    Signal,
+    User,
+)
+from fleet.contract.mounts import FileMode, OptionalPath, Path, Source
+from fleet.contract.sealed import OptionalSecretName, SecretKey, SecretName
+from fleet.contract.selector import LabelKey, LabelValue
+from fleet.contract.workload import EnvName
+
+_NAME_IN_LABEL = "letters and digits, with '-', '_' and '.' between them"
+_WORDS: tuple[tuple[Any, str], ...] = (
+    (Path, "an absolute path without '.', '..' and ':'"),
+    (OptionalPath, "an absolute path without '.', '..' and ':'"),
+    (Source, "the name of a volume, or an absolute path without '.', '..' and ':'"),
+    (FileMode, "a mode as 0400"),
+    (SecretName, "the name of a Secret: lower-case letters, digits, '-' and '.'"),
+    (OptionalSecretName, "the name of a Secret: lower-case letters, digits, '-' and '.'"),
+    (SecretKey, "a key of a Secret: letters, digits, '-', '_' and '.'"),
+    (EnvName, "a variable's name: letters, digits, '-', '_' and '.', and no digit first"),
+    (User, "USER[:GROUP], each a name or a number"),
+    (HostName, "a host's name: letters and digits, with '-' and '.' between them"),
+    (ContainerHostName, "a host's name of one part: letters and digits, with '-' between them"),
+    (Address, "an IP address"),
+    (HostAddress, "an IP address, or host-gateway"),
+    (Signal, "a signal as SIGINT"),
+    (Platform, "OS/ARCH, as linux/arm64"),
+    (Capability, "a capability as NET_ADMIN"),
+    (LabelKey, f"[PREFIX/]NAME, a name of {_NAME_IN_LABEL}"),
+    (LabelValue, _NAME_IN_LABEL),
+)
+
+
+def _pattern(kind: Any) -> str:  # noqa: ANN401 - an annotated type
+    (pattern,) = [it.pattern for it in get_args(kind) if isinstance(it, msgspec.Meta) and it.pattern]
+    return f"`str` matching regex {pattern!r}"
+
+
+_BY_PATTERN = {_pattern(kind): words for kind, words in _WORDS}
+
+
+def in_words(error: Exception) -> str:
+    """What an error of msgspec says, with grammars in words."""
+    said = str(error)
+    for pattern, words in _BY_PATTERN.items():
+        said = said.replace(pattern, words)
+    return said

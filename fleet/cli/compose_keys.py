@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from fleet.cli.compose_values import (
+    Unmapped,
+    boolean,
+    listed,
+    number,
+    only,
+    seconds,
+    size,
+    text,
+    text_map,
+    texts,
+    texts_in,
+    whole,
+    words,
+)
 from fleet.contract.tree import Object, Path
 from fleet.contract.written import Fault
 
 if TYPE_CHECKING:
     from fleet.topology.capabilities import Json
 
-_UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 _PORT = re.compile(r"(\d+):(\d+)(?:/(tcp|udp))?")
 _CONDITIONS = {
     "service_started": "Started",
@@ -46,8 +58,11 @@ def container(service: Object, path: Path, faults: list[Fault]) -> Json:
         try:
             for place, one in mapping(value):
                 _set(workload, place, one)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        except Unmapped as error:
             faults.append(Fault(here, f"{'.'.join(map(str, here))} does not map: {error}"))
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            why = "it is not what the Compose specification has there"
+            faults.append(Fault(here, f"{'.'.join(map(str, here))} does not map: {why}"))
     return workload
 
 
@@ -70,147 +85,106 @@ def _to(place: str, convert: Callable[[Any], Any] = lambda value: value) -> Mapp
     return pairs
 
 
-def _words(value: str | list[str]) -> list[str]:
-    return shlex.split(value) if isinstance(value, str) else [str(one) for one in value]
-
-
-def _texts(value: str | list[Any]) -> list[str]:
-    return [str(one) for one in ([value] if isinstance(value, str) else value)]
-
-
-def _map(value: list[str] | Object) -> dict[str, str]:
-    if isinstance(value, Object):
-        pairs = dict(value)
-    else:
-        pairs = {name: one if sign else None for name, sign, one in (text.partition("=") for text in value)}
-    if missing := [name for name, one in pairs.items() if one is None]:
-        raise ValueError(f"{missing[0]} has no value, and the file's own environment is not looked at")
-    return {name: str(one).lower() if isinstance(one, bool) else str(one) for name, one in pairs.items()}
-
-
 def _hosts(value: list[str] | Object) -> dict[str, str]:
     if isinstance(value, Object):
-        return {name: str(one) for name, one in value.items()}
-    return {name: one for name, _, one in (text.replace("=", ":", 1).partition(":") for text in value)}
+        return {name: text(one) for name, one in value.items()}
+    return {name: one for name, _, one in (pair.replace("=", ":", 1).partition(":") for pair in texts_in(value))}
 
 
 def _depends_on(value: list[str] | Object | str) -> Pairs:
     if isinstance(value, str):
-        raise TypeError("it is no list of services, and no map of them")
+        raise Unmapped("it is no list of services, and no map of them")
     for name in value:
         options = value[name] if isinstance(value, Object) else Object(condition="service_started")
         if not isinstance(options, Object):
-            raise TypeError(f"{name} has no condition")
-        _only(options, {"condition", "required", "restart"})
+            raise Unmapped(f"{name} has no condition")
+        only(options, {"condition", "required", "restart"})
         if options.get("required", True) is not True or options.get("restart", False) is not False:
-            raise ValueError(f"{name}: a service is always required, and is not started again with another")
+            raise Unmapped(f"{name}: a service is always required, and is not started again with another")
         condition = options.get("condition")
         if condition not in _CONDITIONS:
-            raise ValueError(f"{name}: its condition is none of {', '.join(_CONDITIONS)}")
+            raise Unmapped(f"{name}: its condition is none of {', '.join(_CONDITIONS)}")
         yield "dependsOn", [{"name": str(name), "condition": _CONDITIONS[condition]}]
 
 
-def _size(value: str | int) -> int:
-    match = re.fullmatch(r"(\d+)\s*([a-z]*)", str(value).lower())
-    if match is None or match[2] not in _UNITS:
-        raise ValueError(f"{value!r} is no size")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _seconds(value: str | int) -> float:
-    match = _DURATION.fullmatch(str(value))
-    if match is None or not any(match.groups()):
-        raise ValueError(f"{value!r} is no duration, such as 1m30s")
-    hours, minutes, seconds, milliseconds = (float(one or 0) for one in match.groups())
-    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
-
-
-def _only(value: Object, known: set[str]) -> None:
-    if others := [name for name in value if name not in known]:
-        raise ValueError(f"{others[0]} is not taken")
-
-
 def _ports(value: list[Any]) -> Pairs:
-    for one in value:
+    for one in listed(value):
         if isinstance(one, Object):
-            _only(one, {"target", "published", "protocol", "mode", "name"})
+            only(one, {"target", "published", "protocol", "mode", "name"})
             port = {
-                "host": int(one["published"]),
-                "container": int(one["target"]),
+                "host": whole(one.get("published")),
+                "container": whole(one.get("target")),
                 "protocol": one.get("protocol", "tcp"),
             }
         else:
             match = _PORT.fullmatch(str(one))
             if match is None:
-                raise ValueError(f"{one!r} is not HOST:CONTAINER[/udp]; an address or a range is not taken")
+                raise Unmapped(f"{one!r} is not HOST:CONTAINER[/udp]; an address or a range is not taken")
             port = {"host": int(match[1]), "container": int(match[2]), "protocol": match[3] or "tcp"}
         yield "ports", [port]
 
 
 def _volumes(value: list[Any]) -> Pairs:
-    for one in value:
+    for one in listed(value):
         if isinstance(one, Object):
-            _only(one, {"type", "source", "target", "read_only", "tmpfs"})
-            size = one.get("tmpfs", Object()).get("size", 0)
-            mount = {"type": one["type"], "source": one.get("source", ""), "path": one["target"], "size": _size(size)}
-            mount["readOnly"] = bool(one.get("read_only", False))
+            only(one, {"type", "source", "target", "read_only", "tmpfs"})
+            limit = one.get("tmpfs", Object()).get("size", 0)
+            mount = {"type": one["type"], "source": one.get("source", ""), "path": one["target"], "size": size(limit)}
+            mount["readOnly"] = boolean(one.get("read_only", False))
         else:
             source, _, rest = one.partition(":")
             path, _, mode = rest.partition(":")
             if not path or mode not in {"", "ro", "rw"} or source.startswith((".", "~")):
-                raise ValueError(f"{one!r} is not NAME:PATH[:ro] or /FOLDER:PATH[:ro]")
+                raise Unmapped(f"{one!r} is not NAME:PATH[:ro] or /FOLDER:PATH[:ro]")
             kind = "bind" if source.startswith("/") else "volume"
             mount = {"type": kind, "source": source, "path": path, "readOnly": mode == "ro"}
         yield "mounts", [mount]
 
 
 def _tmpfs(value: str | list[str]) -> Pairs:
-    for one in _texts(value):
+    for one in texts(value):
         path, _, rest = one.partition(":")
         if rest:
-            raise ValueError(f"{one!r} has options; give it as a volume of the type tmpfs")
+            raise Unmapped(f"{one!r} has options; give it as a volume of the type tmpfs")
         yield "mounts", [{"type": "tmpfs", "path": path}]
 
 
 def _health(value: Object) -> Pairs:
-    _only(value, {"test", "interval", "timeout", "retries", "start_period", "disable"})
+    only(value, {"test", "interval", "timeout", "retries", "start_period", "disable"})
     if value.get("disable") or value.get("test") in (["NONE"], "NONE"):
-        raise ValueError("the image's own health check cannot be taken away")
-    test = value["test"]
-    if isinstance(test, str):
-        command = ["sh", "-c", test]
-    elif test[0] == "CMD":
-        command = [str(one) for one in test[1:]]
-    elif test[0] == "CMD-SHELL":
-        command = ["sh", "-c", str(test[1])]
-    else:
-        raise ValueError(f"test begins with {test[0]!r}, not with CMD or CMD-SHELL")
+        raise Unmapped("the image's own health check cannot be taken away")
+    test = value.get("test")
+    kind, *command = ("CMD-SHELL", test) if isinstance(test, str) else texts_in(test) or [""]
+    if kind not in {"CMD", "CMD-SHELL"} or not command:
+        raise Unmapped("test is a text, or a list of CMD or CMD-SHELL and what is run")
+    if kind == "CMD-SHELL":
+        command = ["sh", "-c", command[0]]
     yield "health.command", command
     for key, name in (("interval", "interval"), ("timeout", "timeout"), ("start_period", "startPeriod")):
         if key in value:
-            yield f"health.{name}", _seconds(value[key])
+            yield f"health.{name}", seconds(value[key])
     if "retries" in value:
-        yield "health.retries", int(value["retries"])
+        yield "health.retries", whole(value["retries"])
 
 
 def _network(value: str) -> Pairs:
     if value not in {"host", "none", "bridge"}:
-        raise ValueError(f"{value!r} is none of host, none and bridge")
+        raise Unmapped(f"{value!r} is none of host, none and bridge")
     yield "network", value
 
 
 def _restart(value: Any) -> Pairs:  # noqa: ANN401 - JSON
-    yield "restart", "no" if value is False else str(value)
+    yield "restart", "no" if value is False else text(value)
 
 
 def _ulimits(value: Object) -> Pairs:
     for name, one in value.items():
         soft, hard = (one["soft"], one["hard"]) if isinstance(one, Object) else (one, one)
-        yield "ulimits", [{"name": name, "soft": int(soft), "hard": int(hard)}]
+        yield "ulimits", [{"name": name, "soft": whole(soft), "hard": whole(hard)}]
 
 
 def _devices(value: list[str]) -> Pairs:
-    for one in value:
+    for one in texts_in(value):
         source, _, rest = one.partition(":")
         path, _, permissions = rest.partition(":")
         yield "devices", [{"source": source, "path": path, "permissions": permissions or "rw"}]
@@ -218,77 +192,77 @@ def _devices(value: list[str]) -> Pairs:
 
 def _logging(value: Object) -> Pairs:
     options = value.get("options", Object())
-    _only(value, {"options"})
-    _only(options, {"max-size", "max-file"})
+    only(value, {"options"})
+    only(options, {"max-size", "max-file"})
     if "max-size" in options:
-        yield "log.size", _size(options["max-size"])
+        yield "log.size", size(options["max-size"])
     if "max-file" in options:
-        yield "log.files", int(options["max-file"])
+        yield "log.files", whole(options["max-file"])
 
 
 def _deploy(value: Object) -> Pairs:
-    _only(value, {"resources"})
-    _only(value["resources"], {"limits"})
+    only(value, {"resources"})
+    only(value["resources"], {"limits"})
     limits = value["resources"]["limits"]
-    _only(limits, {"cpus", "memory", "pids"})
-    for key, convert in (("cpus", float), ("memory", _size), ("pids", int)):
+    only(limits, {"cpus", "memory", "pids"})
+    for key, convert in (("cpus", number), ("memory", size), ("pids", whole)):
         if key in limits:
             yield f"limits.{key}", convert(limits[key])
 
 
 def _secrets(value: list[Any]) -> Pairs:
     """Files whose `secret` is still the file's own name of it."""
-    for one in value:
-        entry = one if isinstance(one, Object) else Object(source=str(one))
-        _only(entry, {"source", "target", "uid", "gid", "mode"})
+    for one in listed(value):
+        entry = one if isinstance(one, Object) else Object(source=text(one))
+        only(entry, {"source", "target", "uid", "gid", "mode"})
         source = str(entry["source"])
         target = str(entry.get("target", source))
         file = {"path": target if target.startswith("/") else f"{SECRETS}/{target}", "secret": source}
         if (mode := entry.get("mode")) is not None:
             if not isinstance(mode, str):
-                raise ValueError(f'{source}: the mode is given in quotes, such as "0400"')
+                raise Unmapped(f'{source}: the mode is given in quotes, such as "0400"')
             file["mode"] = mode
-        yield "files", [{**file, **{ours: int(entry[key]) for key, ours in _OWNERS.items() if key in entry}}]
+        yield "files", [{**file, **{ours: whole(entry[key]) for key, ours in _OWNERS.items() if key in entry}}]
 
 
 _OWNERS = {"uid": "user", "gid": "group"}
 
 
 _MAPPED: dict[str, Mapping] = {
-    "entrypoint": _to("command", _words),
-    "command": _to("args", _words),
-    "environment": _to("env", _map),
+    "entrypoint": _to("command", words),
+    "command": _to("args", words),
+    "environment": _to("env", text_map),
     "depends_on": _depends_on,
     "ports": _ports,
     "restart": _restart,
     "healthcheck": _health,
     "volumes": _volumes,
     "tmpfs": _tmpfs,
-    "mem_limit": _to("limits.memory", _size),
-    "cpus": _to("limits.cpus", float),
-    "pids_limit": _to("limits.pids", int),
+    "mem_limit": _to("limits.memory", size),
+    "cpus": _to("limits.cpus", number),
+    "pids_limit": _to("limits.pids", whole),
     "deploy": _deploy,
     "ulimits": _ulimits,
-    "shm_size": _to("shmSize", _size),
-    "read_only": _to("security.readOnlyRoot", bool),
-    "privileged": _to("security.privileged", bool),
-    "cap_add": _to("security.capabilities.add", _texts),
-    "cap_drop": _to("security.capabilities.drop", _texts),
-    "security_opt": _to("security.options", _texts),
+    "shm_size": _to("shmSize", size),
+    "read_only": _to("security.readOnlyRoot", boolean),
+    "privileged": _to("security.privileged", boolean),
+    "cap_add": _to("security.capabilities.add", texts),
+    "cap_drop": _to("security.capabilities.drop", texts),
+    "security_opt": _to("security.options", texts),
     "devices": _devices,
-    "user": _to("user", str),
-    "working_dir": _to("workingDir", str),
-    "hostname": _to("hostname", str),
-    "labels": _to("labels", _map),
+    "user": _to("user", text),
+    "working_dir": _to("workingDir", text),
+    "hostname": _to("hostname", text),
+    "labels": _to("labels", text_map),
     "network_mode": _network,
     "extra_hosts": _to("extraHosts", _hosts),
-    "dns": _to("dns", _texts),
-    "stop_signal": _to("stop.signal", str),
-    "stop_grace_period": _to("stop.grace", lambda value: int(_seconds(value))),
+    "dns": _to("dns", texts),
+    "stop_signal": _to("stop.signal", text),
+    "stop_grace_period": _to("stop.grace", lambda value: int(seconds(value))),
     "logging": _logging,
     "pull_policy": _to("pull", lambda value: _PULL[value]),
-    "platform": _to("platform", str),
+    "platform": _to("platform", text),
     "secrets": _secrets,
-    f"{OURS}image-pull-secret": _to("imagePullSecret", str),
+    f"{OURS}image-pull-secret": _to("imagePullSecret", text),
 }
 """What each key of a service becomes. `container_name` and every other key is refused by its line."""

@@ -207,10 +207,9 @@ def _each(
         try:
             value, kind = parse(text)
             from_builtins(value, kind)
-        except ValueError as error:  # InvalidInput is one
-            raise InvalidInput(
-                f"{option} {text!r}: {error}", next_step="see `fleet deployment apply --help`"
-            ) from error
+        except ValueError as error:
+            why = error.what if isinstance(error, InvalidInput) else error
+            raise InvalidInput(f"{option} {text!r}: {why}", next_step="see `fleet deployment apply --help`") from error
         found.append(value)
     return found
 

@@ -62,6 +62,8 @@ def support_bundle(
     names = [DeviceId(one) for one in device]
     if out.exists():
         raise InvalidInput(f"{out} is there already", next_step="give --out a file that is not")
+    if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
+        raise InvalidInput(f"no file can be written in {out.absolute().parent}", next_step="give --out another folder")
     kube = cluster()
     server = installed(kube, namespace)
     parts = _Parts()

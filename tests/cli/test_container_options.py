@@ -125,8 +125,9 @@ def test_what_an_option_does_not_name_stays() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=said) as error:
         workload(**options)
+    assert "next:" not in error.value.what, "a whole error stands inside another"
 
 
 def test_a_policy_is_read_as_it_was_meant(tmp_path: Path) -> None:

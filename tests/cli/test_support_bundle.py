@@ -34,6 +34,12 @@ def read(path: Path) -> dict[str, str]:
         return {name.partition("/")[2]: file.read().decode() for name, file in files.items() if file}
 
 
+def test_a_folder_that_is_not_there_is_said_before_anything_is_asked(fleet: Fleet) -> None:
+    answer = fleet("support-bundle", "--out", "/nowhere/fleet.tar.gz")
+    assert (answer.code, "no file can be written in /nowhere" in answer.err) == (2, True)
+    assert "kubeconfig" not in answer.err, "no cluster is looked for"
+
+
 def test_a_bundle_holds_what_helps_and_no_canary(
     fleet: Fleet, device: Callable[[str], None], kube: Kube, probe: KubeProbe, namespace: str, tmp_path: Path
 ) -> None:

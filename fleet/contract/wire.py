@@ -295,9 +295,8 @@ def from_builtins(value: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind, dec_hook=_from_builtin)
     except NOT_JSON as error:
-        raise InvalidInput(
-            f"not a valid {kind.__name__}: {in_words(error)}", next_step="correct what the message names"
-        ) from error
+        what = f"not a valid {kind.__name__}: {in_words(error)}"
+        raise InvalidInput(what, next_step="correct what the message names") from error
 
 
 class _Tagged(msgspec.Struct):

@@ -59,8 +59,8 @@ def runs(run: Run) -> None:
 @deploy.step(
     "See the deployment",
     Command("fleet deployment list", contains=("{deployment}",)),
-    Command("fleet deployment show {deployment}", contains=("AllReady",)),
-    Command("kubectl get fleetdeployments --namespace {namespace}", contains=("{deployment}", "AllReady")),
+    Command("fleet deployment show {deployment}", contains=("1 of 1 devices run it",)),
+    Command("kubectl get fleetdeployments --namespace {namespace}", contains=("{deployment}", "Ready")),
     look_at=("operator",),
 )
 def seen(run: Run, listed: Result, shown: Result, _kubectl: Result) -> None:

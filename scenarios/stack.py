@@ -60,7 +60,7 @@ class Lives:
     "kubectl label secret {deployment} --namespace {namespace} fleet.nationtech.io/sealable=true",
     Command("fleet deployment apply --file stack.yaml --wait", deadline=70),
     Command("fleet device show {device}", contains=("  prepare", "  db", "  web")),
-    Command("kubectl get fleetdeployment {deployment} --namespace {namespace}", contains=("{image}", "AllReady")),
+    Command("kubectl get fleetdeployment {deployment} --namespace {namespace}", contains=("{image}", "Ready")),
     files={"password.txt": "{secret}", "stack.yaml": STACK},
     look_at=("operator", "agent:device"),
 )

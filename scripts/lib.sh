@@ -105,7 +105,7 @@ prepare_board() {
 
 # What virtual machines for devices take; only ./scripts/e2e-machines.sh asks for it.
 prepare_machines() {
-  prepare_for_machines libvirt-daemon libvirt-daemon-driver-qemu libvirt-dev pkg-config gcc python3-dev \
+  prepare_for_machines libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libvirt-dev pkg-config gcc python3-dev \
     qemu-system-x86 qemu-utils nbdkit e2fsprogs openssh-client
   # It has no wheel. A new virtual environment has nothing of it, whatever was done before.
   done_for libvirt requirements/libvirt.txt && .venv/bin/python -c 'import libvirt' 2>/dev/null && return

@@ -136,6 +136,15 @@ class HasConsole(Protocol):
 
 
 @runtime_checkable
+class Keepable(Protocol):
+    """A machine that can be put aside as it is, so that a person can look at it after the run."""
+
+    def keep(self) -> str:
+        """Freeze it and count it as returned; another machine takes its place. Returns how to enter it."""
+        ...
+
+
+@runtime_checkable
 class Acquirable(Device, Protocol):
     """A machine that exists apart from any run, and is left as it was found: without an agent, and its workloads."""
 

@@ -54,8 +54,11 @@ def spawn(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    lasting: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start `argv` with both outputs appended to `log`, as leader of a session that dies with this process.
+
+    One that is `lasting` does not; give it FLEET_WORLD, by which a sweep finds what a killed run left.
 
     Raises:
         BinaryMissing: the program does not exist or cannot be executed.
@@ -72,7 +75,7 @@ def spawn(
             env=None if env is None else dict(env),
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=lambda: die_with(parent),
+            preexec_fn=None if lasting else lambda: die_with(parent),
         )
         try:
             if threading.current_thread() is threading.main_thread():
@@ -136,15 +139,17 @@ def running(
     """
     process = spawn(argv, log=log, env=env)
     try:
-        _await_ready(process, name, log, ready, timeout)
+        await_ready(process, name, log, ready, timeout)
         yield process
     finally:
         terminate(process, grace)
 
 
-def _await_ready(
+def await_ready(
     process: subprocess.Popen[bytes], name: str, log: Path, ready: Callable[[], object], timeout: float
 ) -> None:
+    """Wait until a server is ready; as `running` for arguments and errors."""
+
     def ended(_: object) -> str | None:
         return None if process.poll() is None else f"ended with code {process.returncode}"
 

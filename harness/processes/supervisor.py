@@ -150,6 +150,9 @@ def main(argv: list[str]) -> int:
 def _end_kept(root: Path) -> int:
     try:
         ask(root, "end")
+        socket = root / "sup.sock"
+        wait_until(socket.exists, "the supervisor has ended", timeout=15, until=lambda there: not there)
+        folders.kill_members(root)  # machines that were kept
         wait_until(
             lambda: folders.members(root),
             f"no process of the world in {root} is left",

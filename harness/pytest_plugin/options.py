@@ -22,9 +22,12 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--fleet-keep",
-        action="store_true",
-        default=False,
-        help="let the world live on after the run, and say how to enter it",
+        metavar="WHEN",
+        nargs="?",
+        choices=("always", "failed"),
+        const="always",
+        help="let worlds live on after the run, and say how to enter them: always, or failed (if a test of the worker "
+        "failed). A virtual machine stays as its failed test left it (default: never; without WHEN: always)",
     )
     group.addoption(
         "--fleet-lab",

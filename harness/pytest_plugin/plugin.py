@@ -22,6 +22,7 @@ from harness.pytest_plugin import options, sigterm
 from harness.pytest_plugin.resume import Resume
 
 if TYPE_CHECKING:
+    from harness.world.keep import Keep
     from harness.world.world import World
 
 MARKERS = {
@@ -117,7 +118,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     cleanup = config.stash[CLEANUP] = contextlib.ExitStack()
     try:
         handed = Handed(
-            shared=cleanup.enter_context(shared_resources(say_on_terminal, chosen_target(config), keep=_keeps(config)))
+            shared=cleanup.enter_context(shared_resources(say_on_terminal, chosen_target(config), keep=keep(session)))
         )
     except HarnessError as error:
         handed = Handed(missing=Missing(error.what, error.next_step))
@@ -248,8 +249,14 @@ def _target_was_named(config: pytest.Config) -> bool:
     return chosen_target(config) != "embedded"
 
 
-def _keeps(config: pytest.Config) -> bool:
-    return bool(config.getoption("fleet_keep"))
+def keep(session: pytest.Session) -> Keep:
+    """What `--fleet-keep` says of worlds that this process makes."""
+    from harness.world.keep import ALWAYS, NEVER, Keep  # noqa: PLC0415
+
+    when = session.config.getoption("fleet_keep")
+    if when == "failed":
+        return Keep(may=True, now=lambda: session.testsfailed > 0)
+    return ALWAYS if when == "always" else NEVER
 
 
 def wanted_devices(config: pytest.Config) -> frozenset[str]:

@@ -12,7 +12,7 @@ import allure
 from allure_commons.types import AttachmentType
 
 from fleet.contract.objects import DEPLOYMENTS, DEVICES, Device
-from harness.devices import Acquirable, HasEngine, Killable
+from harness.devices import Acquirable, HasEngine, Keepable, Killable
 from harness.devices import Device as Host
 from harness.devices.diagnosis import save_logs
 from harness.errors import HarnessError
@@ -121,7 +121,17 @@ def _explained(made: Run, hosts: list[Host]) -> Generator[None]:
         yield
     except Exception:
         save_logs([host for host in hosts if isinstance(host, Acquirable)], made.world.root / "logs")
+        if made.world.keep.may:
+            made.world.kept += [_keep(host) for host in hosts if isinstance(host, Keepable)]
         raise
+
+
+def _keep(host: Keepable) -> str:
+    try:
+        return host.keep()
+    except HarnessError as error:
+        # The test's own failure is what counts.
+        return f"a machine could not be kept: {error}"
 
 
 def names_for(world: World, hosts: list[Host]) -> dict[str, Value]:

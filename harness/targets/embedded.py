@@ -33,6 +33,7 @@ from harness.targets.local import LocalComponents, inherited, kept_world, write_
 from harness.targets.machine_checks import check_machine
 from harness.wait import stretched
 from harness.world import folders
+from harness.world.keep import NEVER, Keep
 from harness.world.shared_resources import SharedResources
 from harness.world.world import World
 
@@ -56,7 +57,7 @@ def embedded(
     *,
     run_id: str,
     worker: str,
-    keep: bool = False,
+    keep: Keep = NEVER,
     machine: bool = False,
     lab: Path | None = None,
 ) -> Generator[World]:
@@ -75,22 +76,22 @@ def embedded(
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(ports.release)
         cleanup.callback(lock.close)
-        if not keep:
-            cleanup.callback(folders.remove, root)
-            cleanup.callback(remove_containers, root)  # once the agents, which would make them anew, have ended
+        cleanup.callback(keep.unless, folders.remove, root)
+        # Once the agents, which would make them anew, have ended.
+        cleanup.callback(keep.unless, remove_containers, root)
         authority = Authority(root / "tls")
         plane = control_plane.prepare(root, shared.binaries, ports, authority)
         zitadel_component, zitadel = identity.prepare(root, ports, authority)
         specs = [*plane.components, zitadel_component]
         components = _start(root, lock, specs, ports, shared)
-        cleanup.callback(components.detach if keep else components.close)
+        cleanup.callback(keep.end, components)
         components.await_ready([spec.name for spec in specs])
         components.triage.remember([plane.kubeconfig, authority.certificate, zitadel.admin_token_file])
         env = _operator_env(root, plane, zitadel, shared)
         device_env = {name: value for name, value in env.items() if name in inherited()}
         machines = _Machines(Lab(processes=True))
         if machine:
-            machines = cleanup.enter_context(_with_machine(root, ports))
+            machines = cleanup.enter_context(_with_machine(root, ports, keep))
         elif lab is not None:
             machines = cleanup.enter_context(_with_boards(root, lab))
         pool = Pool(
@@ -109,6 +110,7 @@ def embedded(
             identity=zitadel,
             components=components,
             engine=f"{shared.engine_name}{machines.words}",
+            keep=keep,
             image_registry=shared.image_registry,
             make_device=pool.acquire,
             device_kinds=machines.lab.kinds,
@@ -120,10 +122,10 @@ def embedded(
 
 
 @contextlib.contextmanager
-def _with_machine(root: Path, ports: Ports) -> Generator[_Machines]:
+def _with_machine(root: Path, ports: Ports, keep: Keep) -> Generator[_Machines]:
     from harness.devices.vm.machine import machine  # noqa: PLC0415 - what builds an agent, for this run only
 
-    with stretched() as slow, machine(root, ports.take(), slow) as (made, acquire):
+    with stretched() as slow, machine(root, ports, slow, keep) as (made, acquire):
         lab = Lab(machines={"pi": made}, processes=True)
         prepare_login(lab, root / "home")
         yield _Machines(lab, acquire, f"; podman in a virtual machine by {made.by}")

@@ -28,6 +28,7 @@ from harness.targets.cluster.pods import PodComponents
 from harness.targets.embedded import NAMESPACE, remove_containers
 from harness.targets.local import LocalComponents, inherited
 from harness.world import folders
+from harness.world.keep import NEVER, Keep
 from harness.world.world import World
 
 _PREFIX = "fleet-"
@@ -75,7 +76,7 @@ class K3d(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def k3d(*, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
+def k3d(*, run_id: str, worker: str, keep: Keep = NEVER) -> Generator[World]:
     """A world in a new cluster, removed after the `with`; with `keep` the cluster stays.
 
     Raises:
@@ -96,8 +97,7 @@ def k3d(*, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
         ports = Ports.acquire()
         cleanup.callback(ports.release)
         kubeconfig, port = root / "kubeconfig", ports.take()
-        if not keep:
-            cleanup.callback(cluster.delete)
+        cleanup.callback(keep.unless, cluster.delete)
         cluster.create(ports.take(), port, kubeconfig)
         product, nats = server.product(), server.nats()
         cluster.load([product.path, nats.path])

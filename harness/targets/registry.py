@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from harness.errors import Misused
+from harness.world.keep import Keep
 from harness.world.shared_resources import SharedResources
 from harness.world.world import World
 
@@ -24,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True):
         target: As given to `--fleet-target`.
         run_id: Names the run.
         worker: Names the xdist worker; `main` without one.
-        keep: Whether the world outlives the run.
+        keep: Whether the world outlives the run, decided at its end.
         devices: The kinds of device that were asked for by their markers.
         lab: A file with boards that may be set up as devices, for the target embedded.
         shared: Finds what is made once per run, when a target needs it.
@@ -33,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True):
     target: str
     run_id: str
     worker: str
-    keep: bool
+    keep: Keep
     shared: Callable[[], SharedResources]
     devices: frozenset[str] = frozenset()
     lab: Path | None = None

@@ -8,17 +8,18 @@ from collections.abc import Generator
 from harness.binaries import resolve_all
 from harness.binaries.build import Progress
 from harness.engine.select import engine
+from harness.world.keep import NEVER, Keep
 from harness.world.shared_resources import SharedResources
 
 
 @contextlib.contextmanager
-def shared_resources(progress: Progress, target: str = "embedded", *, keep: bool = False) -> Generator[SharedResources]:
+def shared_resources(progress: Progress, target: str = "embedded", *, keep: Keep = NEVER) -> Generator[SharedResources]:
     """Find or build the servers, find or start an engine with the test image; what was started ends after the `with`.
 
     Args:
         progress: Hears of builds.
         target: As given to `--fleet-target`; for `node` a Kubernetes is started too.
-        keep: Whether that one outlives the `with`.
+        keep: Whether that one outlives the `with`, decided at its end.
 
     Raises:
         HarnessError: something is missing; the message says what to install.

@@ -19,6 +19,7 @@ from harness.probes.nats import NatsLogin, NatsProbe
 from harness.processes.rwlock import RwLock
 from harness.processes.spec import ComponentStatus, Event
 from harness.world import folders
+from harness.world.keep import NEVER, Keep
 from harness.world.protocols import Components, Identity, Machines
 
 _LONGEST_NAME = 63
@@ -40,6 +41,8 @@ class World:
         device_kinds: Which kinds of device it has.
         visited: Whether others use it too: what a scenario made must go, from the identity provider as well.
         how_to_enter: What to type to look round once it was kept.
+        keep: Whether it is.
+        kept: How to enter each machine that was kept as its failed test left it.
         broken: Why it refuses further tests; empty while it does not.
     """
 
@@ -63,6 +66,7 @@ class World:
         machines: Machines | None = None,
         image_registry: Place | None = None,
         how_to_enter: str = "",
+        keep: Keep = NEVER,
     ) -> None:
         """Put together by a target."""
         self.root = root
@@ -79,6 +83,8 @@ class World:
         self._machines = machines
         self._turns = turns
         self.how_to_enter = how_to_enter
+        self.keep = keep
+        self.kept: list[str] = []
         self.broken = ""
         self._probes = contextlib.ExitStack()
         self._components = components

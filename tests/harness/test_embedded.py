@@ -105,9 +105,9 @@ def test_it_ends_with_an_owner_that_is_killed(tmp_path: Path) -> None:
 def test_a_kept_world_outlives_its_owner_without_a_warning_until_it_is_ended() -> None:
     code = (
         "from harness.targets.embedded import embedded; from harness.binaries import *\n"
-        "from harness.world.shared_resources import SharedResources\n"
+        "from harness.world.shared_resources import SharedResources; from harness.world.keep import ALWAYS\n"
         f"made = SharedResources(resolve_all(), {NO_ENGINE!r}, 'none')\n"
-        "with embedded(made, run_id='r', worker='main', keep=True) as world: print(world.root)\n"
+        "with embedded(made, run_id='r', worker='main', keep=ALWAYS) as world: print(world.root)\n"
     )
     owner = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (owner.returncode, owner.stderr) == (0, "")

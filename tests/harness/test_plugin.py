@@ -210,6 +210,22 @@ def test_a_kept_world_lives_on_until_it_is_told(inner: pytest.Pytester) -> None:
     assert_no_process_left([root])
 
 
+@pytest.mark.parametrize(("ends", "kept"), [("pass", False), ("assert False", True)])
+def test_the_world_of_a_failed_test_lives_on(inner: pytest.Pytester, ends: str, kept: bool) -> None:
+    """With `--fleet-keep=failed`, also on the workers of a controller; the other worlds end as ever."""
+    inner.makepyfile(f"def test_a(world):\n    world.kept.append('the machine of pi-1 is kept')\n    {ends}")
+    result = run_apart(inner, "--fleet-keep=failed", "-p", "xdist", "-n", "1")
+    (root,) = worlds(inner)
+    assert [line for line in result.outlines if line in {f"end: {root}", "the machine of pi-1 is kept"}] == (
+        [f"end: {root}", "the machine of pi-1 is kept"] if kept else []
+    )
+    assert root.exists() == kept
+    if kept:
+        ended = subprocess.run([sys.executable, "-m", "harness.processes.supervisor", "--end", str(root)], check=False)
+        assert ended.returncode == 0
+    assert_no_process_left([root])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -61,10 +61,12 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     server.stop()
 
 
-def pooled(machine: Machine, seen: set[str], ready: list[LibvirtDevice]) -> tuple[PooledDevice, FakeDomain]:
+def pooled(
+    machine: Machine, seen: set[str], ready: list[LibvirtDevice], put_aside: Callable[[], str] | None = None
+) -> tuple[PooledDevice, FakeDomain]:
     domain = FakeDomain()
     stand_in = cast("VolatileDomain", domain)
-    return PooledDevice("pi-1", machine, domain=stand_in, seen=seen, ready=ready.append), domain
+    return PooledDevice("pi-1", machine, domain=stand_in, seen=seen, ready=ready.append, put_aside=put_aside), domain
 
 
 def test_each_use_begins_with_a_revert_that_is_proven(tmp_path: Path, machine: Machine) -> None:
@@ -79,6 +81,22 @@ def test_each_use_begins_with_a_revert_that_is_proven(tmp_path: Path, machine: M
     device.release()
     assert domain.done == ["revert", "destroy"]
     assert device.returned
+
+
+def test_a_machine_that_is_kept_is_left_alone_and_counts_as_returned(machine: Machine) -> None:
+    device, domain = pooled(machine, set(), [], lambda: "enter it")
+    assert device.keep() == "enter it"
+    assert device.returned
+    device.release()
+    assert domain.done == []
+
+
+def test_beyond_the_most_that_are_kept_a_machine_is_released_as_ever(machine: Machine) -> None:
+    device, domain = pooled(machine, set(), [])
+    assert "is not kept" in device.keep()
+    assert not device.returned
+    device.release()
+    assert domain.done == ["destroy"]
 
 
 def test_something_of_the_former_use_is_found(tmp_path: Path, machine: Machine) -> None:

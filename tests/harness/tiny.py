@@ -14,6 +14,7 @@ from harness.processes.spec import ComponentSpec, put
 from harness.targets.local import LocalComponents
 from harness.targets.registry import Settings
 from harness.world import folders
+from harness.world.keep import NEVER, Keep
 from harness.world.world import World
 
 DATABASE = ComponentSpec("database", ("sleep", "1000"), "world")
@@ -36,17 +37,21 @@ class Nobody:
 
 @contextlib.contextmanager
 def tiny_world(
-    *specs: ComponentSpec, run_id: str = "0" * 32, worker: str = "main", env: Mapping[str, str] = os.environ
+    *specs: ComponentSpec,
+    run_id: str = "0" * 32,
+    worker: str = "main",
+    env: Mapping[str, str] = os.environ,
+    keep: Keep = NEVER,
 ) -> Generator[World]:
     """A world of these components."""
     root, lock = folders.create()
     with contextlib.ExitStack() as cleanup:
-        cleanup.callback(folders.remove, root)
+        cleanup.callback(keep.unless, folders.remove, root)
         for spec in specs:
             put(root, spec)
         components = LocalComponents(root, lock, engine="")
         cleanup.callback(lock.close)
-        cleanup.callback(components.close)
+        cleanup.callback(keep.end, components)
         components.await_ready([spec.name for spec in specs])
         yield World(
             root=root,
@@ -60,6 +65,7 @@ def tiny_world(
             engine="none",
             make_device=_no_device,
             secret=str,
+            how_to_enter=f"end: {root}",
         )
 
 
@@ -74,7 +80,7 @@ def pytest_fleet_open_world(settings: Settings) -> AbstractContextManager[World]
 
 @contextlib.contextmanager
 def _written_down(settings: Settings) -> Generator[World]:
-    with tiny_world(DATABASE, PRODUCT, run_id=settings.run_id, worker=settings.worker) as world:
+    with tiny_world(DATABASE, PRODUCT, run_id=settings.run_id, worker=settings.worker, keep=settings.keep) as world:
         with Path(os.environ["WORLDS"]).open("a") as file:
             file.write(f"{world.root}\n")
         yield world

@@ -26,7 +26,8 @@ from harness.binaries import NAMES, NODE_NAMES, resolve_all
 from harness.images.server import pause
 from harness.processes.spec import write_atomic
 from harness.targets.node.node_cluster import node_cluster
-with node_cluster(resolve_all((*NAMES, *NODE_NAMES)), pause(), count={count}, keep={keep}) as made:
+from harness.world import keep
+with node_cluster(resolve_all((*NAMES, *NODE_NAMES)), pause(), count={count}, keep=keep.{keep}) as made:
     write_atomic(pathlib.Path({ready!r}), str(made.plan.root).encode())
     sys.stdin.read()
 """
@@ -36,7 +37,7 @@ with node_cluster(resolve_all((*NAMES, *NODE_NAMES)), pause(), count={count}, ke
 def owner(ready: Path, count: int = 1, *, keep: bool = False) -> Generator[subprocess.Popen[bytes]]:
     """A process that starts a cluster, and keeps it until its standard input ends."""
     log = ready.with_suffix(".log").open("wb")
-    argv = [sys.executable, "-c", OWNER.format(ready=str(ready), count=count, keep=keep)]
+    argv = [sys.executable, "-c", OWNER.format(ready=str(ready), count=count, keep="ALWAYS" if keep else "NEVER")]
     with log, subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=log, stderr=log) as process:
         try:
             yield process

@@ -12,6 +12,7 @@ from harness.processes.spawn import http_answers
 from harness.targets.node.node_cluster import NodeCluster
 from harness.targets.node.world import cluster_for, node_world
 from harness.wait import wait_until
+from harness.world.keep import NEVER
 from harness.world.shared_resources import SharedResources
 from harness.world.world import World
 
@@ -88,5 +89,5 @@ def test_what_a_target_cannot_do_is_refused_with_what_it_can(world: World) -> No
         world.stop("etcd")
     with pytest.raises(HarnessError, match=r"(?s)there is no component 'nats'.*zitadel"):
         world.kill("nats")
-    with pytest.raises(Misused, match="node:9 is no number of machines"), cluster_for("9", print, keep=False):
+    with pytest.raises(Misused, match="node:9 is no number of machines"), cluster_for("9", print, keep=NEVER):
         pass

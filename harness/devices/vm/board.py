@@ -49,8 +49,7 @@ def emulated_board(folder: Path) -> Generator[Path]:
     """
     made, port = guest(_ARCHITECTURE), free_port()
     known_hosts, console = folder / "known_hosts", folder / "board.log"
-    kind, key, *_ = made.host_key.split()
-    write_atomic(known_hosts, f"[127.0.0.1]:{port} {kind} {key}\n".encode())
+    write_atomic(known_hosts, made.known_as(port))
     argv = [*_QEMU, "-kernel", str(made.kernel), "-initrd", str(made.initrd), "-append", _KERNEL]
     argv += [
         "-drive",

@@ -14,7 +14,7 @@ import subprocess
 from pathlib import Path
 
 from harness.errors import DeviceUnreachable, HarnessError, TargetUnavailable
-from harness.processes.spawn import signal_group, socket_answers, spawn, tail, terminate
+from harness.processes.spawn import let_go, signal_group, socket_answers, spawn, tail, terminate
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 
 _PROGRAMS = ("nbdkit", "qemu-img")
@@ -26,8 +26,8 @@ _LIMIT = 10.0
 class VolatileDisk:
     """An overlay on another disk, which stays as it is; served to QEMU at `socket` from `start` to `cut` or `close`."""
 
-    def __init__(self, base: Path, folder: Path, name: str) -> None:
-        """Make the overlay in a folder.
+    def __init__(self, base: Path, folder: Path, name: str, *, world: Path | None = None) -> None:
+        """Make the overlay in a folder. With a `world`, its server can outlive us, as a process of that world.
 
         Raises:
             TargetUnavailable: a program is missing.
@@ -45,6 +45,7 @@ class VolatileDisk:
             raise HarnessError(f"the disk {self.file} was not made: {made.stderr.strip()}", next_step="df -h")
         os.truncate(self.file, _ROOM)
         self._server: subprocess.Popen[bytes] | None = None
+        self._world = world
 
     def start(self) -> None:
         """Serve it; nothing if it is served.
@@ -56,7 +57,9 @@ class VolatileDisk:
             return
         self.socket.unlink(missing_ok=True)
         argv = ["nbdkit", "--foreground", "--unix", str(self.socket), "--filter=cache", "file", str(self.file)]
-        server = self._server = spawn([*argv, "cache=writeback"], log=self._log)
+        env = None if self._world is None else {**os.environ, "FLEET_WORLD": str(self._world)}
+        argv.append("cache=writeback")
+        server = self._server = spawn(argv, log=self._log, env=env, lasting=env is not None)
         try:
             wait_until(
                 lambda: socket_answers(self.socket),
@@ -72,6 +75,12 @@ class VolatileDisk:
         if self._server is not None:
             signal_group(self._server.pid, 9)
             self._server.wait()
+            self._server = None
+
+    def leave(self) -> None:
+        """Let the server outlive us; nothing if it is not served."""
+        if self._server is not None:
+            let_go(self._server)
             self._server = None
 
     def close(self) -> None:

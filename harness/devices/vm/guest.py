@@ -114,6 +114,11 @@ class Guest(msgspec.Struct, frozen=True):
     key: Path
     host_key: str
 
+    def known_as(self, port: int) -> bytes:
+        """The line of a `known_hosts` (sshd(8)) for its SSH at a port of this machine."""
+        kind, key, *_ = self.host_key.split()
+        return f"[127.0.0.1]:{port} {kind} {key}\n".encode()
+
 
 def guest(architecture: str = "x86_64") -> Guest:
     """The guest from the cache, or built: a few minutes, as root; by emulation some ten minutes.

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from harness.devices.domain import binding, hypervisor
 from harness.errors import TargetUnavailable
-from harness.processes.spawn import running
+from harness.processes.spawn import await_ready, let_go, spawn, terminate
 from harness.processes.spec import write_atomic
 
 PROGRAMS = ("libvirtd", "qemu-system-x86_64", "qemu-img", "unshare")
@@ -44,8 +44,10 @@ stdio_handler = "file"
 
 
 @contextlib.contextmanager
-def libvirtd(folder: Path) -> Generator[str]:
+def libvirtd(folder: Path, world: Path | None = None, keep: Callable[[], bool] | None = None) -> Generator[str]:
     """The daemon while the `with` lasts, in a folder that it may fill; yields its URI.
+
+    With `keep` it is a process of `world` that can outlive us, and does if that returns true at the end.
 
     Raises:
         TargetUnavailable: a program or the right to make namespaces is missing.
@@ -67,5 +69,14 @@ def libvirtd(folder: Path) -> Generator[str]:
     argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
     argv += ["sh", "-c", _SCRIPT, "libvirtd", str(folder)]
     uri = f"qemu+unix:///system?socket={socket}"
-    with running(argv, name="libvirtd", log=folder / "libvirtd.log", ready=hypervisor(uri).answers, timeout=60):
+    env = None if world is None else {**os.environ, "FLEET_WORLD": str(world)}
+    log = folder / "libvirtd.log"
+    process = spawn(argv, log=log, env=env, lasting=keep is not None)
+    try:
+        await_ready(process, "libvirtd", log, hypervisor(uri).answers, 60)
         yield uri
+    finally:
+        if keep is not None and keep():
+            let_go(process)
+        else:
+            terminate(process)

@@ -16,12 +16,17 @@ from harness.devices.vm.agent import ensure_agent, sure
 from harness.devices.vm.disk import VolatileDisk
 from harness.devices.vm.guest import PYTHON, USER, Guest, guest
 from harness.devices.vm.hypervisor import libvirtd
+from harness.devices.vm.kept import RunningMachine
 from harness.devices.vm.pristine import PooledDevice, VolatileDomain
 from harness.devices.vm.speed import SLOW, booting, here, measured
 from harness.images import busybox_archive
+from harness.processes.ports import Ports
 from harness.processes.spec import write_atomic
+from harness.world.keep import NEVER, Keep
 
 NAME = "pi"
+_MOST_KEPT = 3
+"""Machines that are kept for a person: each takes 768 MiB of memory."""
 MakeDevice = Callable[[str, Machine], PooledDevice]
 """Makes a device of that name on the machine."""
 DOMAIN = """\
@@ -58,43 +63,62 @@ DOMAIN = """\
 
 
 @contextlib.contextmanager
-def machine(root: Path, port: int, slow: Callable[[float], None]) -> Generator[tuple[Machine, MakeDevice]]:
+def machine(
+    root: Path, ports: Ports, slow: Callable[[float], None], keep: Keep = NEVER
+) -> Generator[tuple[Machine, MakeDevice]]:
     """A machine that runs, with this source's agent and the test image; its console is `logs/machine-pi.log`.
 
     Yields how to reach it, and what makes a device on it: reverted to this state, for one device at a time. `slow`
     sets the factor of every limit: from this machine's own speed, before the guest boots from a kernel's boot, and from
-    the guest's speed each time that it is acquired.
+    the guest's speed each time that it is acquired. A machine that was kept is replaced, and outlives the `with`.
 
     Raises:
         TargetUnavailable: something that it takes is missing here.
         HarnessError: the guest cannot be built, or libvirt refuses.
     """
-    made, folder = guest(), root / "libvirt"
+    made, folder, port = guest(), root / "libvirt", ports.take()
     folder.mkdir(mode=0o700)
     known_hosts = folder / "known_hosts"
     slow(here())
-    kind, key, *_ = made.host_key.split()
-    write_atomic(known_hosts, f"[127.0.0.1]:{port} {kind} {key}\n".encode())
-
-    def ready(device: LibvirtDevice) -> None:
-        slow(measured(partial(device.run, timeout=SLOW)))
-
-    disk = VolatileDisk(made.disk, folder, NAME)
-    with libvirtd(folder) as uri, contextlib.closing(disk):
-        found = processor(made.kernel)
-        slow(booting(found.seconds))
-        console = root / "logs" / f"machine-{NAME}.log"
-        hypervisor(uri).define(_description(made, disk.socket, console, port, found))
+    write_atomic(known_hosts, made.known_as(port))
+    found = processor(made.kernel)
+    machines: list[RunningMachine] = []
+    lasting = root if keep.may else None
+    kept = (lambda: any(one.kept for one in machines)) if keep.may else None
+    with libvirtd(folder, lasting, kept) as uri, contextlib.ExitStack() as cleanup:
         described = Machine(NAME, Address("127.0.0.1", USER, made.key, known_hosts, port), uri, found.words)
-        domain = VolatileDomain(uri, NAME, disk)
-        with contextlib.closing(LibvirtDevice(NAME, described, domain=domain)) as device:
-            device.power_on()
-            ready(device)
-            ensure_agent(device, Target(("x86_64",), (PYTHON,)), folder)
-            _load_image(device)
-        domain.snapshot()
+
+        def ready(device: LibvirtDevice) -> None:
+            slow(measured(partial(device.run, timeout=SLOW)))
+
+        def boot() -> RunningMachine:
+            """Another machine, at the same port."""
+            slow(booting(found.seconds))
+            name = f"{NAME}-{len(machines) + 1}" if machines else NAME
+            disk = VolatileDisk(made.disk, folder, name, world=lasting)
+            running = RunningMachine(name, VolatileDomain(uri, name, disk), disk, described, made.known_as)
+            cleanup.callback(running.end)
+            machines.append(running)
+            hypervisor(uri).define(
+                _description(made, name, disk.socket, root / "logs" / f"machine-{name}.log", port, found)
+            )
+            with contextlib.closing(LibvirtDevice(name, described, domain=running.domain)) as device:
+                device.power_on()
+                ready(device)
+                ensure_agent(device, Target(("x86_64",), (PYTHON,)), folder)
+                _load_image(device)
+            running.domain.snapshot()
+            return running
+
+        def acquire(name: str, where: Machine) -> PooledDevice:
+            running = boot() if machines[-1].kept else machines[-1]
+            full = len(machines) > _MOST_KEPT
+            put_aside = None if full else lambda: running.keep(name, ports.take())
+            return PooledDevice(name, where, domain=running.domain, seen=seen, ready=ready, put_aside=put_aside)
+
         seen: set[str] = set()
-        yield described, lambda name, where: PooledDevice(name, where, domain=domain, seen=seen, ready=ready)
+        boot()
+        yield described, acquire
 
 
 def _load_image(device: LibvirtDevice) -> None:
@@ -102,9 +126,9 @@ def _load_image(device: LibvirtDevice) -> None:
     sure(device, "sudo", "podman", "load", "--input", "/tmp/image.tar")  # noqa: S108
 
 
-def _description(made: Guest, disk: Path, console: Path, port: int, found: Processor) -> str:
+def _description(made: Guest, name: str, disk: Path, console: Path, port: int, found: Processor) -> str:
     return DOMAIN.format(
-        name=NAME,
+        name=name,
         accelerator=found.by,
         processor="<cpu mode='host-passthrough'/>" if found.by == "kvm" else "",
         guest=made,

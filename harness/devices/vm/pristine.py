@@ -69,10 +69,15 @@ class PooledDevice(LibvirtDevice):
         domain: VolatileDomain,
         seen: set[str],
         ready: Callable[[LibvirtDevice], None],
+        put_aside: Callable[[], str] | None,
     ) -> None:
-        """`seen` are the random numbers of former uses, and `ready` is called with the device once it is reverted."""
+        """`seen` are the random numbers of former uses, and `ready` is called with the device once it is reverted.
+
+        `put_aside` keeps the machine for a person, and returns how to enter it; None: no more machines are kept.
+        """
         super().__init__(name, machine, domain=domain)
         self._volatile, self._seen, self._ready = domain, seen, ready
+        self._put_aside = put_aside
 
     def acquire(self) -> None:
         """As `Acquirable.acquire`.
@@ -95,7 +100,20 @@ class PooledDevice(LibvirtDevice):
             raise TargetUnavailable(f"{self.id} cannot be marked: {planted}", next_step="see its console")
         self._ready(self)
 
-    def release(self) -> None:
-        """As `Acquirable.release`: without power; the next `acquire` reverts it."""
-        self.power_off()
+    def keep(self) -> str:
+        """As `Keepable.keep`.
+
+        Raises:
+            HarnessError: libvirt refuses.
+        """
+        if self._put_aside is None:
+            return f"the machine of {self.id} is not kept, because there are enough"
+        self.close()
         self.returned = True
+        return self._put_aside()
+
+    def release(self) -> None:
+        """As `Acquirable.release`: without power; the next `acquire` reverts it. Nothing if it is kept."""
+        if not self.returned:
+            self.power_off()
+            self.returned = True

@@ -26,6 +26,7 @@ from harness.targets.node.plan import Machine, Plan, machines
 from harness.targets.node.store import ctr, lay_down, refused
 from harness.wait import WaitFailed, WaitTimeout, wait_until
 from harness.world import folders
+from harness.world.keep import NEVER, Keep
 
 T = TypeVar("T")
 
@@ -160,7 +161,7 @@ class NodeCluster:
 
 @contextlib.contextmanager
 def node_cluster(
-    binaries: Mapping[str, Path], pause: Archive, *, count: int = 1, images: Sequence[Archive] = (), keep: bool = False
+    binaries: Mapping[str, Path], pause: Archive, *, count: int = 1, images: Sequence[Archive] = (), keep: Keep = NEVER
 ) -> Generator[NodeCluster]:
     """A Kubernetes from nothing, ended and removed after the `with`, or kept alive when told so.
 
@@ -169,7 +170,7 @@ def node_cluster(
         pause: The image of pods' sandboxes.
         count: Machines, from one to three.
         images: Other images that every machine gets.
-        keep: Whether it outlives us.
+        keep: Whether it outlives us, decided at the end.
 
     Raises:
         TargetUnavailable: this machine lacks something.
@@ -182,8 +183,7 @@ def node_cluster(
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(ports.release)
         cleanup.callback(lock.close)
-        if not keep:
-            cleanup.callback(folders.remove, root)
+        cleanup.callback(keep.unless, folders.remove, root)
         plan = Plan(
             root=root,
             machines=machines(count),
@@ -199,7 +199,7 @@ def node_cluster(
         daemons.put_first(plan, files)
         lay_down([pause, *images], [plan.of(machine) / "containerd" for machine in plan.machines])
         made = NodeCluster(plan, files.kubeconfig, _start_reaper(root, lock))
-        cleanup.callback(made.detach if keep else made.close)
+        cleanup.callback(keep.end, made)
         made.await_parts(["etcd", "kube-apiserver"])
         made.start_rest(files)
         with contextlib.closing(KubeProbe(files.kubeconfig, "default")) as kube:

@@ -23,6 +23,7 @@ from harness.targets.node.machines import NodeClusterMachines
 from harness.targets.node.node_cluster import node_cluster
 from harness.targets.node.plan import Plan, load
 from harness.world import folders
+from harness.world.keep import NEVER, Keep
 from harness.world.shared_resources import SharedResources
 from harness.world.world import World
 
@@ -32,7 +33,7 @@ _POD_USER = "1000730000"
 
 
 @contextlib.contextmanager
-def cluster_for(argument: str, progress: Progress, *, keep: bool) -> Generator[Path]:
+def cluster_for(argument: str, progress: Progress, *, keep: Keep) -> Generator[Path]:
     """The folder of a cluster with the images of a fleet server, for all worlds of a run.
 
     Raises:
@@ -48,7 +49,7 @@ def cluster_for(argument: str, progress: Progress, *, keep: bool) -> Generator[P
 
 
 @contextlib.contextmanager
-def node_world(shared: SharedResources, *, run_id: str, worker: str, keep: bool = False) -> Generator[World]:
+def node_world(shared: SharedResources, *, run_id: str, worker: str, keep: Keep = NEVER) -> Generator[World]:
     """A world in the cluster of `shared`, with namespaces, an identity provider and devices of its own.
 
     Raises:
@@ -61,15 +62,14 @@ def node_world(shared: SharedResources, *, run_id: str, worker: str, keep: bool 
     root, lock = folders.create()
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(lock.close)
-        if not keep:
-            cleanup.callback(folders.remove, root)
-            cleanup.callback(remove_containers, root)
+        cleanup.callback(keep.unless, folders.remove, root)
+        cleanup.callback(keep.unless, remove_containers, root)
         namespace = NAMESPACE if worker == "main" else f"fleet-{worker}"
         namespaces = (namespace, f"{namespace}-identity")
         _follow_logs(root, plan, namespaces)
         _show_daemons(root, plan)
         local = LocalComponents(root, lock, shared.engine)
-        cleanup.callback(local.detach if keep else local.close)
+        cleanup.callback(keep.end, local)
         local.await_ready([_LOGS])
         kubeconfig = plan.root / "kubernetes" / "outside.kubeconfig"
         kube = cleanup.enter_context(contextlib.closing(KubeProbe(kubeconfig, namespace)))

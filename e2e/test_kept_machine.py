@@ -13,6 +13,8 @@ import pytest
 from harness.world import folders
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.embedded]
+_LIMIT = 120.0
+"""Seconds for a login and a write to the disk, on a busy machine."""
 _RUN = """
 import pytest
 from harness.scenario.scenario import Scenario
@@ -43,7 +45,9 @@ def test_the_machine_of_a_failed_test_can_be_entered(tmp_path: Path) -> None:
     root = Path(told["end"][-1])
     try:
         subprocess.run(told["go on"], check=True, capture_output=True)
-        read = subprocess.run([*told["enter"], "sudo cat trace"], capture_output=True, text=True, check=False)
+        read = subprocess.run(
+            [*told["enter"], "sudo cat trace && sudo sync"], capture_output=True, text=True, check=False, timeout=_LIMIT
+        )
         assert read.stdout == "of the failure", read.stderr
     finally:
         ended = subprocess.run(told["end"], capture_output=True, text=True, check=False)

@@ -41,9 +41,9 @@ class Listed(msgspec.Struct, frozen=True, rename="camel"):
     devices: dict[str, datetime | None] = {}
 
     def is_for_now(self, now: datetime) -> bool:
-        """Whether to rotate it because of its age, or to go on, where the old version is honoured beside the new one.
+        """Whether `rotate --due` rotates it now: it is due, or a rotation has begun and both versions are accepted.
 
-        What is only prepared, or was given up halfway, waits for its time, or for whoever began it.
+        A rotation that is only prepared, or that was aborted, waits until the secret is due or somebody continues it.
         """
         if not self.rotates:
             return False

@@ -49,11 +49,11 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Standing(Enum):
-    """How a part stands that says nothing of its secrets itself, by what its place was told to give it."""
+    """Which secrets a part of the bundled identity provider uses, read from its Deployment or StatefulSet."""
 
-    OUTDATED = "it has other files than the store's secrets make"
-    STARTING = "it was given those, and is not ready with them"
-    CURRENT = "it is ready with those"
+    OUTDATED = "its files were not made from the secrets in the store"
+    STARTING = "it has the files of the secrets in the store, and is not ready yet"
+    CURRENT = "it has the files of the secrets in the store, and is ready"
 
 
 class InUse(msgspec.Struct, frozen=True):

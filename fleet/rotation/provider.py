@@ -1,7 +1,7 @@
 """The parts of a bundled identity provider in a rotation.
 
-They say nothing of their secrets themselves. Their place says which files each was told to run with, and whether it is
-ready; what these files are made of is in the store.
+Neither Zitadel nor Postgres tells which secrets it uses. The topology tells which files each was given, and whether it is
+ready. The store tells which secrets these files must be made of.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ _PROGRAMS = ("nbdkit", "qemu-img")
 _ROOM = 8 * 2**30
 """Bytes that the sparse file may take: its server tells the size once, and QEMU lets the disk grow in it."""
 _LIMIT = 10.0
+_LASTING = '"$@" & wait'
+"""A parent that stays: nbdkit ends with its parent, as it asks the kernel to (PR_SET_PDEATHSIG, seen with 1.32)."""
 
 
 class VolatileDisk:
@@ -57,8 +59,11 @@ class VolatileDisk:
             return
         self.socket.unlink(missing_ok=True)
         argv = ["nbdkit", "--foreground", "--unix", str(self.socket), "--filter=cache", "file", str(self.file)]
-        env = None if self._world is None else {**os.environ, "FLEET_WORLD": str(self._world)}
         argv.append("cache=writeback")
+        env = None
+        if self._world is not None:
+            argv = ["sh", "-c", _LASTING, "nbdkit", *argv]
+            env = {**os.environ, "FLEET_WORLD": str(self._world)}
         server = self._server = spawn(argv, log=self._log, env=env, lasting=env is not None)
         try:
             wait_until(

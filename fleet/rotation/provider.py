@@ -1,7 +1,7 @@
 """The parts of a bundled identity provider in a rotation.
 
-Neither Zitadel nor Postgres tells which secrets it uses. The topology tells which files each was given, and whether it is
-ready. The store tells which secrets these files must be made of.
+Neither Zitadel nor Postgres tells which secrets it uses. The topology tells which files each was given, and whether it
+is ready. The store tells which secrets these files must be made of.
 """
 
 from __future__ import annotations

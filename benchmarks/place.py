@@ -14,6 +14,7 @@ from harness.scenario.command import Result, run
 from harness.targets.registry import Settings, open_world
 from harness.targets.setup import shared_resources
 from harness.wait import wait_until
+from harness.world.keep import NEVER
 from harness.world.world import World
 
 
@@ -30,7 +31,7 @@ def bare(target: str) -> Generator[World]:
     """A world on a target, without a fleet server."""
     with contextlib.ExitStack() as cleanup:
         found = cleanup.enter_context(shared_resources(lambda line: print(line, file=sys.stderr), target))
-        settings = Settings(target, uuid.uuid4().hex, "main", keep=False, shared=lambda: found)
+        settings = Settings(target, uuid.uuid4().hex, "main", keep=NEVER, shared=lambda: found)
         yield cleanup.enter_context(open_world(settings))
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Container
 from typing import Protocol
 
+import structlog
+
 from fleet.contract.errors import FleetError, NotPermitted
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretProblem, SecretSeen
@@ -18,6 +20,9 @@ _SHARE = 10
 _LONGEST = 60.0
 """Seconds for which they are not read again because that takes long."""
 _SUBJECT, _OPENBAO, _TOKEN = "get the Secret fleet-openbao", "get secrets in OpenBao", "log in at OpenBao"
+
+_DEFECT = "this is a defect of Fleet; the operator's log has it"
+log = structlog.get_logger()
 
 Tell = Callable[[str, SecretSeen | SecretProblem, int], None]
 """Takes a Secret's name, what it stands for or why that cannot be had, and the mark of when it was asked for."""
@@ -87,7 +92,7 @@ class EntryReader:
         """Forget the Secrets that no deployment names any more."""
         for name in [one for one in self._pointers if one not in wanted]:
             self.forget(name)
-        self._say()
+        self._report()
 
     async def idle(self, seconds: float) -> None:
         """Wait until all is read, but not longer."""
@@ -109,9 +114,9 @@ class EntryReader:
                 self._readiness.wrong(_SUBJECT, wrong)
             else:
                 self._readiness.settled(_SUBJECT)
-            self._say()
+            self._report()
             self._idle.set()
-            self._look_at_token(await self._entries.token())
+            self._check_token(await self._token())
 
     async def _read(self, name: str, pointer: SecretSeen, mark: int) -> str:
         """Read one; returns what was wrong with Kubernetes, or nothing."""
@@ -124,6 +129,10 @@ class EntryReader:
             found = SecretProblem("SecretForbidden", f"the operator may not read what the Secret {name} needs: {wrong}")
         except FleetError as error:
             return error.what
+        except Exception as error:
+            # Not its text, which may hold a secret. One entry ends neither the others nor the operator.
+            log.warning("an entry was not read", secret=name, error=type(error).__name__)
+            found = SecretProblem("SecretUnusable", f"what the Secret {name} stands for cannot be read: {_DEFECT}")
         if self._pointers.get(name) != pointer:
             return wrong  # it stands for something else by now
         if isinstance(found, SecretProblem) and found.reason == OPENBAO_AWAY:
@@ -135,17 +144,24 @@ class EntryReader:
         self._tell(name, found, mark)
         return wrong
 
+    async def _token(self) -> Token | None:
+        try:
+            return await self._entries.token()
+        except Exception as error:
+            log.warning("the operator's token was not looked at", error=type(error).__name__)
+            return None
+
     def _rest(self) -> None:
         clock = asyncio.get_running_loop().time
         self._rests_until, self._spent = clock() + min(_SHARE * self._spent, _LONGEST), 0.0
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         if self.away:
             self._readiness.remark(_OPENBAO, self.away[min(self.away)])
         else:
             self._readiness.settled(_OPENBAO)
 
-    def _look_at_token(self, token: Token | None) -> None:
+    def _check_token(self, token: Token | None) -> None:
         end = token.end(time.time()) if token else None
         self._ends(end)
         if token and end and token.ends_soon:

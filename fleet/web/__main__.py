@@ -97,7 +97,7 @@ async def _process(lines: asyncio.StreamReader, service: Service) -> bool:
     except NOT_JSON as error:
         log.warning("the operator said something else", why=str(error))
         return True
-    service.heartbeats.received()
+    service.operator.received()
     if isinstance(message, ApiToken):
         service.token = message.text
     elif isinstance(message, RevisionsMessage):

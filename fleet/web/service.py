@@ -23,8 +23,8 @@ from fleet.web.acceptor import Acceptor
 from fleet.web.application import Application
 from fleet.web.cluster import KINDS, Cluster
 from fleet.web.connections import Connection, Limits
-from fleet.web.heartbeat import HeartbeatMonitor
 from fleet.web.messages import Start
+from fleet.web.operator_heartbeat import OperatorHeartbeat
 from fleet.web.protocol import Http
 from fleet.web.subscriber import Subscriber
 
@@ -52,7 +52,7 @@ class Service:
         self._application = Application(start.page, start.namespace, self._keys)
         self.store = self._application.store
         self.store.secret_ages = start.secret_ages
-        self.heartbeats = HeartbeatMonitor(self.store.sources)
+        self.operator = OperatorHeartbeat(self.store.sources)
         self._server = https_server(self._application.asgi, start.page)
         self._listener = listen(start.page.host, start.page.port)
 
@@ -70,7 +70,7 @@ class Service:
             work.append(tasks.create_task(Subscriber(store).run(self._start)))
             work.append(tasks.create_task(self._keys.keep_fresh()))
             work.append(tasks.create_task(self._application.provider.watch(store.sources)))
-            work.append(tasks.create_task(self.heartbeats.watch()))
+            work.append(tasks.create_task(self.operator.watch()))
             work.append(tasks.create_task(certificates.watch(self._start, store)))
             serving = tasks.create_task(_serve(self._server, self._listener))
             log.info("listening", port=self._listener.getsockname()[1])

@@ -31,7 +31,7 @@ from fleet.web.changes import (
     state_text,
     unix_seconds,
 )
-from fleet.web.heartbeats import Heartbeats
+from fleet.web.device_heartbeats import DeviceHeartbeats
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
 from fleet.web.objects import Deployment, Unreadable, name_of, parse_deployment
 from fleet.web.source import KUBERNETES, NATS, Gap, Sources
@@ -54,7 +54,7 @@ class Store:
         self.now = now
         self.sources = Sources(now, self._notify, self._add_gap)
         self.tail = Tail()
-        self.heartbeats = Heartbeats(now)
+        self.heartbeats = DeviceHeartbeats(now)
         self.devices: dict[str, Device] = {}
         self.deployments: dict[str, Deployment] = {}
         self.infos: dict[str, DeviceInfo] = {}

@@ -34,6 +34,7 @@ class Api:
         self.error: FleetError | None = None
         self.away = False
         self.about_token: Token | None = None
+        self.defect: Exception | None = None
         self.gate, self.bao_gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.bao_gate.set()
@@ -53,11 +54,15 @@ class Api:
         assert pointer.data == {"path": b"web/db"}
         self.entries_asked.append(name)
         await self.bao_gate.wait()
+        if self.defect is not None and name == "bao_db":
+            raise self.defect
         if self.away:
             return SecretProblem(OPENBAO_AWAY, "it is sealed")
         return SecretSeen("e", str(self.versions[name]), "Opaque", True, {"k": b"v"})
 
     async def token(self) -> Token | None:
+        if self.defect is not None:
+            raise self.defect
         return self.about_token
 
 

@@ -7,6 +7,7 @@ import math
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleet.contract.errors import FleetError, NotPermitted, Unreachable
 from fleet.operator import entry_reader
@@ -94,6 +95,26 @@ def test_an_openbao_that_hangs_delays_no_other_secret() -> None:
             assert [stage.problem(name) for name in ("web", "both", "beside")] == ["", "", ""]
 
     asyncio.run(story())
+
+
+def test_an_error_that_nobody_foresaw_is_the_trouble_of_its_entry() -> None:
+    """Its text may hold what OpenBao answered, so it is shown nowhere."""
+
+    async def story() -> None:
+        async with at_work(bao_db=1, bao_other=1) as stage:
+            stage.api.defect = RuntimeError("correct-horse")
+            stage.deploy("web", 1, "bao_db")
+            await eventually(lambda: stage.problem() == "SecretUnusable", "it says so")
+            stage.deploy("beside", 1, "bao_other")
+            await eventually(lambda: stage.problem("beside") == "", "another entry is read")
+            stage.api.defect = None
+            await stage.read_all()
+            assert stage.problem() == ""
+
+    with capture_logs() as logged:
+        asyncio.run(story())
+    assert "correct-horse" not in repr(logged)
+    assert {line["event"] for line in logged} == {"an entry was not read", "the operator's token was not looked at"}
 
 
 def test_no_decision_waits_for_an_openbao_that_is_known_to_be_away() -> None:

@@ -17,7 +17,7 @@ from fleet.contract.names import AgentVersion
 from fleet.contract.versions import user_of
 from fleet.contract.wire import Heartbeat
 from fleet.nats.bus import RECONNECTED, Bus, Login, connect
-from fleet.web.heartbeats import Heartbeats
+from fleet.web.device_heartbeats import DeviceHeartbeats
 from fleet.web.streams import DeviceFeed
 from tests.support.nats import PASSWORDS, Nats
 from tests.support.tls import Tls
@@ -48,12 +48,12 @@ class Source:
         return self.asked[device][-1]
 
 
-Scene = Callable[[Heartbeats, Source, asyncio.Event], Awaitable[None]]
+Scene = Callable[[DeviceHeartbeats, Source, asyncio.Event], Awaitable[None]]
 
 
 def play(scene: Scene, **settings: float) -> None:
     async def run() -> None:
-        heartbeats, source, heard = Heartbeats(lambda: 1000.0, **settings), Source(), asyncio.Event()  # type: ignore[arg-type]
+        heartbeats, source, heard = DeviceHeartbeats(lambda: 1000.0, **settings), Source(), asyncio.Event()  # type: ignore[arg-type]
         heartbeats.connect(source.wait)
         try:
             await scene(heartbeats, source, heard)
@@ -66,7 +66,7 @@ def play(scene: Scene, **settings: float) -> None:
 
 
 def test_nobody_is_followed_whose_screen_is_closed_and_two_screens_ask_once() -> None:
-    async def scene(heartbeats: Heartbeats, source: Source, heard: asyncio.Event) -> None:
+    async def scene(heartbeats: DeviceHeartbeats, source: Source, heard: asyncio.Event) -> None:
         first, second = (heartbeats.follow("pi-1", heard.set) for _ in range(2))
         (await source.until_asked("pi-1")).set_result(None)
         async with asyncio.timeout(60):
@@ -86,7 +86,7 @@ def test_nobody_is_followed_whose_screen_is_closed_and_two_screens_ask_once() ->
 
 
 def test_a_device_that_sends_without_end_is_asked_once_in_an_interval() -> None:
-    async def scene(heartbeats: Heartbeats, source: Source, heard: asyncio.Event) -> None:
+    async def scene(heartbeats: DeviceHeartbeats, source: Source, heard: asyncio.Event) -> None:
         heartbeats.follow("pi-1", heard.set)
         (await source.until_asked("pi-1")).set_result(None)
         async with asyncio.timeout(60):
@@ -99,7 +99,7 @@ def test_a_device_that_sends_without_end_is_asked_once_in_an_interval() -> None:
 
 
 def test_a_screen_whose_stream_was_cut_goes_on_with_what_was_heard() -> None:
-    async def scene(heartbeats: Heartbeats, source: Source, heard: asyncio.Event) -> None:
+    async def scene(heartbeats: DeviceHeartbeats, source: Source, heard: asyncio.Event) -> None:
         cut = heartbeats.follow("pi-1", heard.set)
         (await source.until_asked("pi-1")).set_result(None)
         async with asyncio.timeout(60):
@@ -112,7 +112,7 @@ def test_a_screen_whose_stream_was_cut_goes_on_with_what_was_heard() -> None:
 
 
 def test_who_opens_and_closes_screens_without_end_has_few_followed() -> None:
-    async def scene(heartbeats: Heartbeats, source: Source, heard: asyncio.Event) -> None:
+    async def scene(heartbeats: DeviceHeartbeats, source: Source, heard: asyncio.Event) -> None:
         for number in range(1_000):
             heartbeats.follow(f"pi-{number}", heard.set)()
         assert heartbeats.devices == {f"pi-{number}" for number in range(950, 1_000)}
@@ -124,7 +124,7 @@ def test_who_opens_and_closes_screens_without_end_has_few_followed() -> None:
 
 
 def test_a_connection_that_has_ended_is_asked_again_later() -> None:
-    async def scene(heartbeats: Heartbeats, source: Source, heard: asyncio.Event) -> None:
+    async def scene(heartbeats: DeviceHeartbeats, source: Source, heard: asyncio.Event) -> None:
         heartbeats.follow("pi-1", heard.set)
         (await source.until_asked("pi-1")).set_exception(Unreachable("it is closed", next_step="wait"))
         (await source.until_asked("pi-1", 2)).set_result(None)

@@ -32,7 +32,7 @@ class _Followed:
         self.at: float | None = None
 
 
-class Heartbeats:
+class DeviceHeartbeats:
     """Those that are followed, by device."""
 
     def __init__(

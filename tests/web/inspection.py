@@ -66,13 +66,25 @@ def inspect(tab: Page, name: str) -> None:
     assert desk is not None
     on_a_phone(tab, name)
     assert tab.evaluate(_VIOLATIONS) == []
-    tab.set_viewport_size(desk)
+    resize(tab, desk["width"], desk["height"])
     walk_over(tab)
+
+
+def resize(tab: Page, width: int, height: int) -> None:
+    """Give the screen another size, and wait until the page's own scripts have drawn it for that.
+
+    A `resize` event comes with a frame, before what is to be done in that frame (HTML, "update the rendering").
+    """
+    tab.set_viewport_size({"width": width, "height": height})
+    wait_until(
+        lambda: tab.evaluate("innerWidth"), f"the page is {width} wide", timeout=60, until=lambda it: it == width
+    )
+    tab.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
 
 
 def on_a_phone(tab: Page, name: str) -> None:
     """Look at what is open on a phone: nothing is cut off or scrolls sideways, and a finger hits what can be used."""
-    tab.set_viewport_size({"width": _PHONE, "height": 740})
+    resize(tab, _PHONE, 740)
     attach(tab, f"{name} on a phone")
     assert tab.evaluate("document.documentElement.scrollWidth") <= _PHONE
     assert tab.evaluate(_CUT) == [], "nothing is cut off at the side of a phone"

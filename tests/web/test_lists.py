@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from harness.probes.browser import chromium
 from tests.support.web import OFFLINE, RunningPage, device, workload
-from tests.web.inspection import COUNTED_NEWS, on_a_phone, open_screen
+from tests.web.inspection import COUNTED_NEWS, on_a_phone, open_screen, resize
 from tests.web.test_browser import sign_in
 
 Open = Callable[[str], Page]
@@ -64,7 +64,7 @@ def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that
     wrong = [workload(f"w{number}", "Failed", reason) for number, reason in enumerate(REASONS)]
     page.show(device("pi-1", OFFLINE, workloads=wrong), device("pi-2", OFFLINE, workloads=wrong[:2]), device("pi-3"))
     tab = visit("/devices")
-    tab.set_viewport_size({"width": 375, "height": 740})
+    resize(tab, 375, 740)
     told = tab.locator("#body tr.bad-row td:nth-child(7)")
     age = r"HeartbeatMissed for \d+ (s|min|h|d)"
     expect(told.first).to_have_text(re.compile(f"^{age}, CrashLoop, ImageNotFound and 2 more$"))
@@ -72,10 +72,10 @@ def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that
     expect(told).to_have_count(2)
     assert tab.evaluate(CUT_BELOW) == [], "nothing is cut off at the bottom of a row"
     on_a_phone(tab, "devices in trouble")
-    tab.set_viewport_size({"width": 1000, "height": 800})
+    resize(tab, 1000, 800)
     expect(told.first).to_be_visible()
     assert tab.evaluate(CUT_BESIDE) == [], "nor at the side of one on a tablet"
-    tab.set_viewport_size({"width": 1200, "height": 800})
+    resize(tab, 1200, 800)
     expect(told.first.locator("time")).to_be_hidden()
     expect(told.first).to_have_attribute("title", ", ".join(("HeartbeatMissed", *REASONS)))
 
@@ -85,7 +85,7 @@ def test_on_a_phone_rows_stand_where_the_arrows_and_the_scrolling_look_for_them(
     page.show(*(device(f"a-{n:02}", OFFLINE) for n in range(30)), *(device(f"b-{n:03}") for n in range(270)))
     tab = visit("/devices")
     expect(tab.locator("#count")).to_have_text("300 of 300 devices")
-    tab.set_viewport_size({"width": 375, "height": 740})
+    resize(tab, 375, 740)
     tab.evaluate("document.getElementById('scroll').scrollTop = 1e9")
     expect(tab.locator("#row-b-269")).to_be_in_viewport()
     assert tab.locator("#body tr").count() < 60
@@ -102,7 +102,7 @@ def test_a_command_on_a_phone_is_not_broken_inside_an_option(page: RunningPage, 
     """Who types it from there would else put a space into `--deployment`; what is copied by hand has none either."""
     page.show(device("a-device-1", workloads=[workload("sensor", "Restarting", "CrashLoop")]))
     tab = visit("/devices/a-device-1")
-    tab.set_viewport_size({"width": 375, "height": 740})
+    resize(tab, 375, 740)
     command = tab.locator(".command code").first
     assert command.evaluate("(one) => one.getClientRects()[0].height > 40"), "it takes more than one line"
     unbroken = "(one) => [...one.children].every((word) => word.getClientRects().length === 1)"

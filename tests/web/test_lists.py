@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from harness.probes.browser import chromium
+from harness.wait import wait_until
 from tests.support.web import OFFLINE, RunningPage, device, workload
 from tests.web.inspection import COUNTED_NEWS, on_a_phone, open_screen, resize
 from tests.web.test_browser import sign_in
@@ -22,6 +23,12 @@ CUT_BELOW = """() => [...document.querySelectorAll('#body td, #body tr')]
 """What does not fit into the height that it has."""
 CUT_BESIDE = CUT_BELOW.replace("Height", "Width")
 REASONS = ("CrashLoop", "ImageNotFound", "NoSpaceOnDevice", "PortInUse")
+_DRAWN_LATER = """() => {
+    const real = window.setTimeout;
+    window.later = [];
+    window.setTimeout = (work, ...rest) => work.name === "add" ? window.later.push(work) : real(work, ...rest);
+}"""
+"""The tail's lines are drawn when the test says so."""
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +151,19 @@ def test_the_tail_counts_what_its_label_says(page: RunningPage, visit: Open) -> 
         expect(count).to_have_text(f"{shown} changes" if shown < 1000 else "1000 changes (153 older ones are not kept)")
     day = tab.evaluate("(at) => new Date(at * 1000).getDate()", at)
     expect(tab.locator("#lines li").last).to_have_text(re.compile(rf"\b{day}\b.*more 999$"))
+
+
+def test_what_came_just_before_a_pause_does_not_move_the_tail(page: RunningPage, visit: Open) -> None:
+    """It was to be drawn a moment later. It counts as new, and is there when the tail goes on."""
+    tab = visit("/tail")
+    tab.evaluate(_DRAWN_LATER)
+    page.do(lambda: page.parts.store.add_invalid_message("device-info", "pi-1", "just before"))
+    wait_until(lambda: tab.evaluate("later.length"), "it has come", timeout=60)
+    tab.locator("#pause").click()
+    expect(tab.locator("#count")).to_contain_text("paused")
+    before = tab.locator("#lines li").all_inner_texts()
+    tab.evaluate("later.forEach((work) => work())")
+    assert tab.locator("#lines li").all_inner_texts() == before
+    expect(tab.locator("#count")).to_contain_text("1 new")
+    tab.locator("#pause").click()
+    expect(tab.locator("#lines li").last).to_contain_text("just before")

@@ -68,19 +68,26 @@ listeners.lines = ({ lines, dropped: omitted }) => {
   dropped += omitted;
   came += lines.length;
   recent = recent.concat(news).slice(-MAX_LINES);
-  if (paused || !atEnd()) {
-    unseen += lines.filter(matches).length;
-    tell();
-    return;
-  }
+  if (paused || !atEnd()) return hold(lines);
   waiting = waiting.concat(news).slice(-MAX_LINES);
   // Drawing takes a fifth of the time at most, so that buttons answer however much comes and however slow the machine.
   timer ||= setTimeout(add, Math.min(drawTime * 4, 2000));
 };
 
+function hold(lines) {
+  unseen += lines.filter((line) => !line.dropped && matches(line)).length;
+  tell();
+}
+
 function add() {
   timer = 0;
   if (!waiting.length) return;
+  if (paused || !atEnd()) {
+    // Since they came, somebody has stopped the list, or reads further up.
+    hold(waiting);
+    waiting = [];
+    return;
+  }
   const began = performance.now();
   list.append(...waiting.filter(shows).map(item));
   waiting = [];

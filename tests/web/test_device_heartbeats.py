@@ -187,9 +187,13 @@ class Both:
     async def asked(self) -> asyncio.Task[None]:
         """A wait for the next heartbeat, of which the server knows."""
         waiting = asyncio.create_task(self.page.wait_for(DEVICE_HEARTBEAT.changed("pi-1")))
-        for _ in range(3):  # the request and its limit may travel with different questions
-            await self.page.ask()
+        await self.arrived()
         return waiting
+
+    async def arrived(self) -> None:
+        """What the page has begun to say is with the server; a request and its limit may travel one after the other."""
+        for _ in range(3):
+            await self.page.ask()
 
     async def beat(self, count: int = 1) -> int:
         """Send heartbeats; how many messages the page got of the server meanwhile."""
@@ -238,6 +242,7 @@ def test_nats_sends_one_notice_of_many_heartbeats(tls: Tls, tmp_path: Path) -> N
         waiting = await both.asked()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+        await both.arrived()
         assert await both.beat() == 0, "nobody waits any more"
 
     on_nats(Nats(tmp_path / "nats", tls, sealed=False), scene)

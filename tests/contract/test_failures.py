@@ -24,6 +24,7 @@ NAMED = {
     "fleet/agent/grant.py": "an error on its way between two processes",
     "fleet/agent/supervise.py": "a defect of ours, which somebody reports",
     "fleet/cli/main.py": "a defect of ours, which somebody reports",
+    "fleet/operator/entry_reader.py": "a defect of ours, whose text may hold a secret",
 }
 """Who may name the class of an error, and why."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from fleet.cli.compose_keys import container
+from fleet.cli.compose_values import is_yes
 from fleet.cli.deployment_source import Options, OptionSource
 from fleet.contract.errors import InvalidInput
 from fleet.contract.objects import FleetDeployment
@@ -41,7 +42,8 @@ class ComposeSource:
             InvalidInput: it is no Compose file, has no such service, or says what does not map; all of that is named.
                 Or it has several services, and no name.
         """
-        written = Written(data, file, next_step="nothing was applied; take it out, or use --file (docs/workload.md)")
+        step = "nothing was applied; take it out, or use --file (docs/workload.md)"
+        written = Written(data, file, next_step=step, as_written=True)
         services = _services(written, service)
         top = cast("Object", written.value)
         faults = [*_repeated(top, ()), *_other_keys(top)]
@@ -123,7 +125,7 @@ def _secrets(made: Mapping[str, Json], top: Object) -> Iterator[Fault]:
     for name, one in declared.items():
         definition = one if isinstance(one, Object) else Object()
         secret, _, key = str(definition.get("name", "")).partition("/")
-        if definition.get("external") is True and set(definition) == {"external", "name"} and secret and key:
+        if is_yes(definition.get("external")) and set(definition) == {"external", "name"} and secret and key:
             known[name] = {"name": secret, "key": key}
         else:
             says = f"secrets.{name}: its value comes from Kubernetes: say `external: true` and `name: SECRET/KEY`"

@@ -99,7 +99,7 @@ def _depends_on(value: list[str] | Object | str) -> Pairs:
         if not isinstance(options, Object):
             raise Unmapped(f"{name} has no condition")
         only(options, {"condition", "required", "restart"})
-        if options.get("required", True) is not True or options.get("restart", False) is not False:
+        if not boolean(options.get("required", True)) or boolean(options.get("restart", False)):
             raise Unmapped(f"{name}: a service is always required, and is not started again with another")
         condition = options.get("condition")
         if condition not in _CONDITIONS:

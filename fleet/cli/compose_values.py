@@ -55,17 +55,21 @@ def whole(value: Any) -> int:  # noqa: ANN401 - JSON
 
 def number(value: Any) -> float:  # noqa: ANN401 - JSON
     """A number, or a text of one."""
-    if isinstance(value, bool) or re.fullmatch(r"-?\d{1,20}(\.\d{1,20})?", str(value)) is None:
+    if isinstance(value, bool) or re.fullmatch(r"-?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})", str(value)) is None:
         raise Unmapped(f"{_shown(value)} is no number")
     return float(value)
 
 
 def boolean(value: Any) -> bool:  # noqa: ANN401 - JSON
     """A boolean, or a text that Compose takes for one: "false" is no more than false."""
-    said = str(value).lower()
-    if not isinstance(value, bool | str) or said not in _YES | _NO:
+    if not isinstance(value, bool | str) or str(value).lower() not in _YES | _NO:
         raise Unmapped(f"{_shown(value)} is neither true nor false")
-    return said in _YES
+    return is_yes(value)
+
+
+def is_yes(value: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether a value says yes."""
+    return isinstance(value, bool | str) and str(value).lower() in _YES
 
 
 def words(value: str | list[str]) -> list[str]:

@@ -41,18 +41,19 @@ class Fault(NamedTuple):
 class Written:
     """A file of one document, read but not judged."""
 
-    def __init__(self, data: bytes, file: str, *, next_step: str) -> None:
+    def __init__(self, data: bytes, file: str, *, next_step: str, as_written: bool = False) -> None:
         """Read it.
 
         Args:
             data: Its content.
             file: Its name, for messages; one that ends in `.json` is no YAML.
             next_step: What to do where it is refused.
+            as_written: See `read_yaml`.
 
         Raises:
             InvalidInput: it is too large, or is no document in JSON or YAML.
         """
-        self._file, self._next = file, next_step
+        self._file, self._next, self._as_written = file, next_step, as_written
         if len(data) > MAX_FILE:
             raise self.refusal([Fault((), f"it has {len(data)} bytes, more than {MAX_FILE}")])
         try:
@@ -73,7 +74,7 @@ class Written:
         from fleet.contract.yaml_tree import NotYaml, read_yaml  # noqa: PLC0415 - JSON is YAML too, without its 10 ms
 
         try:
-            return read_yaml(self._text, MAX_DEPTH)
+            return read_yaml(self._text, MAX_DEPTH, as_written=self._as_written)
         except NotYaml as error:
             raise self.refusal([Fault((), f"it is not YAML: {error}")]) from error
 

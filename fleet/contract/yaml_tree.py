@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, cast
 
 import yaml
 
 from fleet.contract.tree import Object, Path
 
+_SHOWN = 80
+"""Characters of a value that is refused."""
 MAX_NODES = 100_000
 """Values of a document once each alias is replaced by what it stands for."""
 _MERGE = "tag:yaml.org,2002:merge"
 _DATE = "tag:yaml.org,2002:timestamp"
+_TEXT = "tag:yaml.org,2002:str"
+_NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
+_SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+"""Numbers to the base of sixty of YAML 1.1, as `1000:33`: neither Kubernetes nor Compose takes them for numbers."""
 
 
 class NotYaml(Exception):  # noqa: N818 - never leaves the contract
@@ -20,16 +27,23 @@ class NotYaml(Exception):  # noqa: N818 - never leaves the contract
 
 
 class _Loader(yaml.SafeLoader):
-    """A date is a text, as Kubernetes has it."""
+    """A date is a text, and so is what has colons, as Kubernetes has them."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML declares it so
         first: [(tag, pattern) for tag, pattern in known if tag != _DATE]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:  # noqa: ANN401 - as PyYAML has it
+        """The tag of a value that has none."""
+        tag = cast("str", super().resolve(kind, value, implicit))
+        return _TEXT if tag in _NUMBERS and isinstance(value, str) and _SIXTIES.fullmatch(value) else tag
 
-def read_yaml(text: str, depth: int) -> object:
+
+def read_yaml(text: str, depth: int, *, as_written: bool = False) -> object:
     """The only document in `text`.
+
+    With `as_written`, a boolean in other words (`yes`, `NO`) and a number in another form (`0777`, `1.10`) are texts.
 
     Raises:
         NotYaml: there is none or more than one, it does not parse, or it is larger or deeper than is sensible.
@@ -37,7 +51,7 @@ def read_yaml(text: str, depth: int) -> object:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        return None if node is None else _Tree(loader).plain(node, depth)
+        return None if node is None else _Tree(loader, as_written).plain(node, depth)
     except yaml.MarkedYAMLError as error:
         if error.context == "expected a single document in the stream":
             raise NotYaml("it holds several documents, and one is taken") from error
@@ -77,8 +91,8 @@ def _child(node: Any, part: str | int) -> tuple[int, Any] | None:  # noqa: ANN40
 class _Tree:
     """Plain values of a document's nodes."""
 
-    def __init__(self, loader: _Loader) -> None:
-        self._loader, self._left = loader, MAX_NODES
+    def __init__(self, loader: _Loader, as_written: bool) -> None:
+        self._loader, self._as_written, self._left = loader, as_written, MAX_NODES
 
     def plain(self, node: Any, depth: int) -> object:  # noqa: ANN401 - PyYAML's nodes have no types
         self._left -= 1
@@ -120,9 +134,22 @@ class _Tree:
         return found
 
     def _scalar(self, node: Any) -> object:  # noqa: ANN401
-        value = cast("object", self._loader.construct_object(node))
+        try:
+            value = cast("object", self._loader.construct_object(node))
+        except (ValueError, KeyError, AttributeError) as error:  # as PyYAML has it
+            kind = node.tag.rpartition(":")[2]
+            raise NotYaml(f"{node.value[:_SHOWN]} is no {kind} (line {node.start_mark.line + 1})") from error
+        if self._as_written and node.style is None and _in_another_form(value, node.value):
+            return node.value
         if isinstance(value, float) and not math.isfinite(value):
             raise NotYaml(f"{node.value} is no finite number (line {node.start_mark.line + 1})")
         if not isinstance(value, str | int | float | bool | None):
             raise NotYaml(f"{node.tag} is not taken (line {node.start_mark.line + 1})")
         return value
+
+
+def _in_another_form(value: object, written: str) -> bool:
+    """Whether a boolean or a number is not written as it would be shown."""
+    if isinstance(value, bool):
+        return written.lower() != str(value).lower()
+    return isinstance(value, int | float) and written != str(value)

@@ -149,3 +149,26 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] *
 )
 def test_what_is_no_compose_file_is_refused(text: str, said: str) -> None:
     assert said in refused(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("user: 1000:33", "user", "1000:33"),
+        ("user: 0100", "user", "0100"),
+        ("environment: {AT: 12:30}", "env", {"AT": "12:30"}),
+        ("environment: {LAND: NO, ON: yes, y: off}", "env", {"LAND": "NO", "ON": "yes", "y": "off"}),
+        ("environment: {MODE: 0777, VERSION: 1.10}", "env", {"MODE": "0777", "VERSION": "1.10"}),
+        ("environment: {A: true, B: 12}", "env", {"A": "true", "B": "12"}),
+        ("command: [sleep, 1:30]", "args", ["sleep", "1:30"]),
+        ("ports: [22:22]", "ports", [{"host": 22, "container": 22, "protocol": "tcp"}]),
+        ("restart: no", "restart", "no"),
+        ("privileged: off", "security", {"privileged": False}),
+        ("cpus: 0.50", "limits", {"cpus": 0.5}),
+    ],
+)
+def test_a_value_without_quotes_is_what_is_written(line: str, field: str, value: object) -> None:
+    """Compose takes none of them for a number to the base of sixty, nor `NO` for a boolean."""
+    options = Options("shop", selector=("site=lab",))
+    made = ComposeSource(service(line).encode(), "compose.yaml", "", options, every_device=False)
+    assert made.merged_with(None)["spec"]["workload"][field] == value

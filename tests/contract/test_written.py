@@ -83,6 +83,10 @@ def test_yaml_and_json_say_the_same() -> None:
         ("health: null", "health: {command: *it}", "it is not YAML: found undefined alias"),
         ("health: null", "health: &it [*it]", "it is not YAML: it is nested too deep (line 14)"),
         ("health: null", "health: !!binary aGk=", "it is not YAML: tag:yaml.org,2002:binary is not taken (line 14)"),
+        ("health: null", "health: !!bool x", "it is not YAML: x is no bool (line 14)"),
+        ("health: null", "health: !!timestamp x", "it is not YAML: x is no timestamp (line 14)"),
+        ("health: null", "health: !!int x", "it is not YAML: x is no int (line 14)"),
+        ("host: 80", "host: 1:20", "line 12: spec.workload.ports[0].host: Expected `int`, got `str`"),
         ("health: null", "health: !!python/none x", "it is not YAML: could not determine a constructor"),
         ("health: null", "health: {<<: 1}", "it is not YAML: what << names is no object (line 14)"),
         ("health: null", "health: [", "it is not YAML: "),
@@ -92,6 +96,13 @@ def test_yaml_and_json_say_the_same() -> None:
 def test_what_would_be_ignored_is_refused(old: str, new: str, said: str) -> None:
     assert old in WEB
     assert said in refused(WEB.replace(old, new, 1))
+
+
+def test_what_has_colons_is_a_text_as_kubernetes_has_it() -> None:
+    """YAML 1.1 takes it for a number to the base of sixty: a user and a group became one user of another number."""
+    text = WEB.replace("2026-01-01", "12:30").replace("    health", "    user: 1000:33\n    health")
+    found = container_of(parsed(text))
+    assert (found.env, found.user) == ({"DAY": "12:30"}, "1000:33")
 
 
 def test_every_fault_is_named_at_once() -> None:

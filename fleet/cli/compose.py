@@ -1,7 +1,7 @@
 """A deployment from a Compose file: what of its services maps to a workload; every other line is named.
 
 After the Compose specification (compose-spec.io). Nothing is ignored: a file with a key that does not map
-is refused as a whole.
+is refused as a whole, and so is one with variables.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from fleet.cli.compose_keys import container
 from fleet.cli.compose_values import is_yes
+from fleet.cli.compose_variables import resolved
 from fleet.cli.deployment_source import Options, OptionSource
 from fleet.contract.errors import InvalidInput
 from fleet.contract.objects import FleetDeployment
@@ -44,11 +45,13 @@ class ComposeSource:
         """
         step = "nothing was applied; take it out, or use --file (docs/workload.md)"
         written = Written(data, file, next_step=step, as_written=True)
-        services = _services(written, service)
+        chosen = _services(written, service)
         top = cast("Object", written.value)
         faults = [*_repeated(top, ()), *_other_keys(top)]
+        services = {name: resolved(one, ("services", name), faults) for name, one in chosen.items()}
+        secrets = resolved(top.get("secrets"), ("secrets",), faults)
         made = {name: container(one, ("services", name), faults) for name, one in services.items()}
-        faults += _secrets(made, top)
+        faults += _secrets(made, secrets)
         faults += _order(made)
         faults += _ports(made)
         if faults:
@@ -115,10 +118,10 @@ def _other_keys(top: Object) -> Iterator[Fault]:
             yield Fault(("volumes", name), f"volumes.{name} says more than a name")
 
 
-def _secrets(made: Mapping[str, Json], top: Object) -> Iterator[Fault]:
+def _secrets(made: Mapping[str, Json], secrets: object) -> Iterator[Fault]:
     """Name the Secret of Kubernetes, and its key, in each file that has a secret."""
     known: dict[str, Json] = {}
-    declared = top.get("secrets") or Object()
+    declared = secrets or Object()
     if not isinstance(declared, Object):
         yield Fault(("secrets",), "secrets is no map of names")
         return

@@ -152,6 +152,28 @@ def test_what_is_no_compose_file_is_refused(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("environment: {PASSWORD: '${PASSWORD}'}", "services.web.environment.PASSWORD has the variable PASSWORD: "),
+        ("environment: ['A=$B']", "line 4: services.web.environment[0] has the variable B: "),
+        ("command: sh -c 'echo ${A:-hunter2}'", "services.web.command has the variable A: "),
+        ("command: echo 5$", "services.web.command has a single $: "),
+    ],
+)
+def test_a_variable_is_refused(line: str, said: str) -> None:
+    """Compose puts a value there: the container had the text, so its password was known to who reads the file."""
+    told = refused(service(line))
+    assert said in told
+    assert "hunter2" not in told, "a default may be a secret"
+
+
+def test_two_dollars_are_one_and_what_is_ignored_may_have_any() -> None:
+    text = service("command: [sh, -c, 'echo $$HOME']") + "    x-note: costs $5\nx-top: $A\n"
+    made = source(text, name="shop").merged_with(None)["spec"]["workload"]
+    assert made["args"] == ["sh", "-c", "echo $HOME"]
+
+
+@pytest.mark.parametrize(
     ("line", "field", "value"),
     [
         ("user: 1000:33", "user", "1000:33"),

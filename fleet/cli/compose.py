@@ -201,4 +201,5 @@ def _values(value: Json, kind: type[Container | PodContainer | Pod], here: Path)
     try:
         from_builtins(value, kind)
     except InvalidInput as error:
-        yield Fault(here, f"{dotted(here)}: {error.what}")
+        # What follows says enough: in front of it stands the name of our class.
+        yield Fault(here, f"{dotted(here)}: {error.what.partition(': ')[2]}")

@@ -11,6 +11,7 @@ from fleet.cli.compose_values import (
     boolean,
     listed,
     number,
+    once,
     only,
     seconds,
     size,
@@ -71,6 +72,8 @@ def _set(workload: Json, place: str, value: Any) -> None:  # noqa: ANN401 - JSON
     target: Json = workload
     for folder in folders:
         target = target.setdefault(folder, {})
+    if not isinstance(value, list) and target.get(name, value) != value:
+        raise Unmapped(f"another key says {target[name]} of the same")
     target[name] = [*target.get(name, []), *value] if isinstance(value, list) else value
 
 
@@ -88,7 +91,7 @@ def _to(place: str, convert: Callable[[Any], Any] = lambda value: value) -> Mapp
 def _hosts(value: list[str] | Object) -> dict[str, str]:
     if isinstance(value, Object):
         return {name: text(one) for name, one in value.items()}
-    return {name: one for name, _, one in (pair.replace("=", ":", 1).partition(":") for pair in texts_in(value))}
+    return once((name, one) for name, _, one in (pair.replace("=", ":", 1).partition(":") for pair in texts_in(value)))
 
 
 def _depends_on(value: list[str] | Object | str) -> Pairs:
@@ -114,8 +117,10 @@ def _ports(value: list[Any]) -> Pairs:
             port = {
                 "host": whole(one.get("published")),
                 "container": whole(one.get("target")),
-                "protocol": one.get("protocol", "tcp"),
+                "protocol": text(one.get("protocol", "tcp")),
             }
+            if one.get("mode", "ingress") not in {"ingress", "host"}:
+                raise Unmapped("its mode is neither ingress nor host")
         else:
             match = _PORT.fullmatch(str(one))
             if match is None:
@@ -128,7 +133,9 @@ def _volumes(value: list[Any]) -> Pairs:
     for one in listed(value):
         if isinstance(one, Object):
             only(one, {"type", "source", "target", "read_only", "tmpfs"})
-            limit = one.get("tmpfs", Object()).get("size", 0)
+            options = one.get("tmpfs", Object())
+            only(options, {"size"})
+            limit = options.get("size", 0)
             mount = {"type": one["type"], "source": one.get("source", ""), "path": one["target"], "size": size(limit)}
             mount["readOnly"] = boolean(one.get("read_only", False))
         else:
@@ -151,14 +158,14 @@ def _tmpfs(value: str | list[str]) -> Pairs:
 
 def _health(value: Object) -> Pairs:
     only(value, {"test", "interval", "timeout", "retries", "start_period", "disable"})
-    if value.get("disable") or value.get("test") in (["NONE"], "NONE"):
+    if boolean(value.get("disable", False)) or value.get("test") in (["NONE"], "NONE"):
         raise Unmapped("the image's own health check cannot be taken away")
     test = value.get("test")
     kind, *command = ("CMD-SHELL", test) if isinstance(test, str) else texts_in(test) or [""]
     if kind not in {"CMD", "CMD-SHELL"} or not command:
         raise Unmapped("test is a text, or a list of CMD or CMD-SHELL and what is run")
     if kind == "CMD-SHELL":
-        command = ["sh", "-c", command[0]]
+        command = ["sh", "-c", *command]
     yield "health.command", command
     for key, name in (("interval", "interval"), ("timeout", "timeout"), ("start_period", "startPeriod")):
         if key in value:
@@ -179,8 +186,9 @@ def _restart(value: Any) -> Pairs:  # noqa: ANN401 - JSON
 
 def _ulimits(value: Object) -> Pairs:
     for name, one in value.items():
-        soft, hard = (one["soft"], one["hard"]) if isinstance(one, Object) else (one, one)
-        yield "ulimits", [{"name": name, "soft": whole(soft), "hard": whole(hard)}]
+        both = one if isinstance(one, Object) else Object(soft=one, hard=one)
+        only(both, {"soft", "hard"})
+        yield "ulimits", [{"name": name, "soft": whole(both.get("soft")), "hard": whole(both.get("hard"))}]
 
 
 def _devices(value: list[str]) -> Pairs:
@@ -215,8 +223,8 @@ def _secrets(value: list[Any]) -> Pairs:
     for one in listed(value):
         entry = one if isinstance(one, Object) else Object(source=text(one))
         only(entry, {"source", "target", "uid", "gid", "mode"})
-        source = str(entry["source"])
-        target = str(entry.get("target", source))
+        source = text(entry.get("source"))
+        target = source if entry.get("target") is None else text(entry["target"])
         file = {"path": target if target.startswith("/") else f"{SECRETS}/{target}", "secret": source}
         if (mode := entry.get("mode")) is not None:
             if not isinstance(mode, str):
@@ -226,6 +234,31 @@ def _secrets(value: list[Any]) -> Pairs:
 
 
 _OWNERS = {"uid": "user", "gid": "group"}
+
+
+def _grace(value: str | int) -> int:
+    grace = seconds(value)
+    if grace != grace // 1:
+        raise Unmapped(f"{value!r} is no number of whole seconds")
+    return int(grace)
+
+
+def _pull(value: Any) -> str:  # noqa: ANN401 - JSON
+    if not isinstance(value, str) or value not in _PULL:
+        raise Unmapped(f"it is none of {', '.join(_PULL)}")
+    return _PULL[value]
+
+
+def _security(value: list[Any]) -> list[str]:
+    """Options, also as docker takes them from of old: with a colon, and `no-new-privileges` with a value."""
+    found: list[str] = []
+    for one in texts(value):
+        name, sign, rest = one.replace(":", "=", 1).partition("=")
+        if name == "no-new-privileges" and sign:
+            found += [name] if boolean(rest) else []
+        else:
+            found.append(f"{name}{sign}{rest}")
+    return found
 
 
 _MAPPED: dict[str, Mapping] = {
@@ -248,7 +281,7 @@ _MAPPED: dict[str, Mapping] = {
     "privileged": _to("security.privileged", boolean),
     "cap_add": _to("security.capabilities.add", texts),
     "cap_drop": _to("security.capabilities.drop", texts),
-    "security_opt": _to("security.options", texts),
+    "security_opt": _to("security.options", _security),
     "devices": _devices,
     "user": _to("user", text),
     "working_dir": _to("workingDir", text),
@@ -258,9 +291,9 @@ _MAPPED: dict[str, Mapping] = {
     "extra_hosts": _to("extraHosts", _hosts),
     "dns": _to("dns", texts),
     "stop_signal": _to("stop.signal", text),
-    "stop_grace_period": _to("stop.grace", lambda value: int(seconds(value))),
+    "stop_grace_period": _to("stop.grace", _grace),
     "logging": _logging,
-    "pull_policy": _to("pull", lambda value: _PULL[value]),
+    "pull_policy": _to("pull", _pull),
     "platform": _to("platform", text),
     "secrets": _secrets,
     f"{OURS}image-pull-secret": _to("imagePullSecret", text),

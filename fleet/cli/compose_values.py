@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
 from fleet.contract.tree import Object
 
+T = TypeVar("T")
 _UNITS = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_LONGEST = 40
+"""Characters of a duration."""
 _YES, _NO = {"true", "yes", "on", "y"}, {"false", "no", "off", "n"}
 """Texts that Compose takes for a boolean."""
 
@@ -92,10 +96,20 @@ def text_map(value: list[str] | Object) -> dict[str, str]:
     if isinstance(value, Object):
         pairs = dict(value)
     else:
-        pairs = {name: one if sign else None for name, sign, one in (pair.partition("=") for pair in texts_in(value))}
+        parts = (pair.partition("=") for pair in texts_in(value))
+        pairs = once((name, one if sign else None) for name, sign, one in parts)
     if missing := [name for name, one in pairs.items() if one is None]:
         raise Unmapped(f"{missing[0]} has no value, and the file's own environment is not looked at")
     return {name: str(one).lower() if isinstance(one, bool) else text(one) for name, one in pairs.items()}
+
+
+def once(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """The pairs of a list as a map, for none of which another one says something else."""
+    found: dict[str, T] = {}
+    for name, one in pairs:
+        if found.setdefault(name, one) != one:
+            raise Unmapped(f"{name} stands there twice")
+    return found
 
 
 def texts_in(value: Any) -> list[str]:  # noqa: ANN401 - JSON
@@ -113,9 +127,9 @@ def size(value: str | int) -> int:
 
 def seconds(value: str | int) -> float:
     """Of a duration such as 1m30s."""
-    match = _DURATION.fullmatch(str(value))
-    if match is None or not any(match.groups()):
-        raise Unmapped(f"{value!r} is no duration, such as 1m30s")
+    match = _DURATION.fullmatch(str(value)[: _LONGEST + 1])
+    if match is None or not any(match.groups()) or len(str(value)) > _LONGEST:
+        raise Unmapped(f"{str(value)[:_LONGEST]!r} is no duration, such as 1m30s")
     hours, minutes, seconds, milliseconds = (float(one or 0) for one in match.groups())
     return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
 

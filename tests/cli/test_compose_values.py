@@ -32,6 +32,21 @@ NO: dict[str, tuple[str, Any, str]] = {
     "a number as limits": ("deploy", 5, "5 is no map"),
     "a map as capabilities": ("cap_add", Object(a="b"), "a map is no list"),
     "a text as hosts": ("extra_hosts", "a:1.2.3.4", "'a:1.2.3.4' is no list"),
+    "a list as a protocol": ("ports", [Object(published=1, target=1, protocol=["tcp"])], "a list is no text"),
+    "a mode of swarm's": ("ports", [Object(published=1, target=1, mode="vip")], "its mode is neither ingress nor host"),
+    "half a second": ("stop_grace_period", "500ms", "'500ms' is no number of whole seconds"),
+    "no end of time": ("stop_grace_period", f"{'9' * 400}h", "is no duration"),
+    "another policy": ("pull_policy", "daily", "it is none of always, missing, if_not_present, never"),
+    "a host twice": ("extra_hosts", ["a:1.1.1.1", "a:2.2.2.2"], "a stands there twice"),
+    "a variable twice": ("environment", ["A=1", "A=2"], "A stands there twice"),
+    "half a limit": ("ulimits", Object(nofile=Object(soft=1)), "nothing is no whole number"),
+    "more of a limit": ("ulimits", Object(nofile=Object(soft=1, hard=2, x=3)), "x is not taken"),
+    "a mode of memory": (
+        "volumes",
+        [Object(type="tmpfs", target="/a", tmpfs=Object(mode=0o700))],
+        "mode is not taken",
+    ),
+    "no file of a secret": ("secrets", [Object(target="/a")], "nothing is no text"),
     "what nobody foresaw": ("logging", 5, "it is not what the Compose specification has there"),
 }
 
@@ -56,3 +71,40 @@ def test_a_text_that_says_no_is_no_yes(value: object, wanted: bool) -> None:
     assert not faults
     assert made["security"] == {"privileged": wanted, "readOnlyRoot": wanted}
     assert made["mounts"][0]["readOnly"] is wanted
+
+
+def test_two_keys_for_one_limit_must_agree() -> None:
+    deploy = Object(resources=Object(limits=Object(memory="128m")))
+    for limit, count in (("64m", 1), ("128m", 0)):
+        faults: list[Fault] = []
+        container(Object(image="x", mem_limit=limit, deploy=deploy), ("services", "web"), faults)
+        assert [fault.says for fault in faults] == [
+            "services.web.deploy does not map: another key says 67108864 of the same"
+        ][:count]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field", "wanted"),
+    [
+        (
+            "security_opt",
+            ["no-new-privileges:true", "label:disable"],
+            "options",
+            ["no-new-privileges", "label=disable"],
+        ),
+        ("security_opt", ["no-new-privileges:false"], "options", []),
+        ("healthcheck", Object(test=["CMD-SHELL", "a", "b"]), "command", ["sh", "-c", "a", "b"]),
+        ("healthcheck", Object(test="a", disable="false"), "command", ["sh", "-c", "a"]),
+    ],
+)
+def test_what_docker_takes_is_taken_whole(key: str, value: object, field: str, wanted: list[str]) -> None:
+    faults: list[Fault] = []
+    made = container(Object({"image": "x", key: value}), ("services", "web"), faults)
+    assert not faults
+    assert made["security" if key == "security_opt" else "health"][field] == wanted
+
+
+def test_a_secret_without_a_target_has_its_name() -> None:
+    faults: list[Fault] = []
+    made = container(Object(image="x", secrets=[Object(source="a", target=None)]), ("services", "web"), faults)
+    assert (made["files"][0]["path"], faults) == ("/run/secrets/a", [])

@@ -7,14 +7,17 @@ import contextlib
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Annotated
 
 import aiohttp
 import msgspec
 
 from fleet.contract.parsing import NOT_JSON
+from fleet.contract.printable import shortened
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_SECRET
 from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretSeen
 from fleet.process.backoff import Backoff
+from fleet.process.failures import in_words
 from fleet.secrets.openbao_connection import SEE, Connection, Token, token_of
 
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
@@ -23,13 +26,15 @@ _FIRST, _LONGEST = 1.0, 60.0
 """Seconds for which an OpenBao that is away is not asked again."""
 _LOOK_AT_TOKEN = 300.0
 """Seconds between two looks at how long our token holds."""
+_SAID = 300
+"""Characters of OpenBao's own words that are shown: Kubernetes takes no status with a megabyte of them."""
 _LARGEST = 2 * 2**20
 """Bytes of an answer: OpenBao's storage takes 1 MiB for an entry."""
 
 
 class _Metadata(msgspec.Struct, frozen=True):
     version: int
-    created_time: str
+    created_time: Annotated[str, msgspec.Meta(max_length=64)]
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -42,7 +47,7 @@ class _Read(msgspec.Struct, frozen=True):
 
 
 class _Auth(msgspec.Struct, frozen=True):
-    client_token: str
+    client_token: Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[!-~]+\Z")]
 
 
 class _LoggedIn(msgspec.Struct, frozen=True):
@@ -73,9 +78,10 @@ class _Answer(msgspec.Struct, frozen=True):
     def said(self) -> str:
         """OpenBao's own words about a refusal."""
         try:
-            return "; ".join(" ".join(one.split()) for one in msgspec.json.decode(self.content, type=_Refusal).errors)
+            words = [" ".join(one.split()) for one in msgspec.json.decode(self.content, type=_Refusal).errors]
         except NOT_JSON:
-            return ""
+            words = []
+        return shortened("; ".join(words), _SAID)
 
 
 class OpenBaoServer:
@@ -174,9 +180,9 @@ class OpenBaoServer:
         try:
             return msgspec.json.decode(answer.content, type=_LoggedIn).auth.client_token
         except NOT_JSON:
+            why = "it gives no token" if answer.status == HTTPStatus.OK else answer.said or answer.status
             raise Lacking(
-                "SecretForbidden",
-                f"{self._url} refuses the login as role {to.role} at auth/{to.auth}: {answer.said or answer.status}",
+                "SecretForbidden", f"{self._url} refuses the login as role {to.role} at auth/{to.auth}: {why}"
             ) from None
 
     async def _knows_token(self) -> bool:
@@ -192,7 +198,7 @@ class OpenBaoServer:
                 method, url, data=content, headers=headers, allow_redirects=False
             ) as response:
                 answer = _Answer(response.status, await _bounded(response))
-        except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError, ValueError) as error:
             raise Lacking(OPENBAO_AWAY, f"{self._url} does not answer: {_cause(error)}") from None
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             sealed = answer.status == HTTPStatus.SERVICE_UNAVAILABLE and "sealed" in answer.said.lower()
@@ -212,14 +218,16 @@ class OpenBaoServer:
 
 
 def _cause(error: Exception) -> str:
-    """Why a request failed, without the addresses of objects that aiohttp writes into its message."""
+    """Why a request failed, without the addresses of objects and the names of classes that aiohttp writes there."""
     match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return str(error.certificate_error)
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as refused):
+            return f"its certificate is not trusted: {refused.verify_message}"
         case aiohttp.ClientConnectorError():
-            return error.os_error.strerror or str(error.os_error)
+            return in_words(error.os_error)
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            return "what it sends is no whole answer of HTTP"
         case _:
-            return str(error) or "not in time"
+            return in_words(error)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -41,22 +41,25 @@ class Connection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"Connection({self.url!r})"
 
 
+Seconds = Annotated[int, msgspec.Meta(ge=-(2**40), le=2**40)]
+_LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1
+
+
 class Token(msgspec.Struct, frozen=True):
     """What OpenBao says of a token that asks about itself; `ttl`, `creation_ttl`: seconds, 0 where it has no end."""
 
-    ttl: int
+    ttl: Seconds
     expire_time: str | None = None
-    creation_ttl: int = 0
+    creation_ttl: Seconds = 0
     num_uses: int = 0
     policies: tuple[str, ...] = ()
 
     def end(self, now: float) -> float | None:
         """When it ends, in Unix seconds by OpenBao's clock; `now` is our own. None where it has no end."""
         try:
-            said = datetime.fromisoformat(self.expire_time or "")
-        except ValueError:
+            return datetime.fromisoformat(self.expire_time or "").timestamp()
+        except (ValueError, OverflowError):
             return now + self.ttl if self.ttl else None
-        return said.timestamp()
 
     @property
     def ends_soon(self) -> bool:
@@ -111,4 +114,4 @@ def token_of(answer: bytes) -> Token | None:
 
 def when(moment: float) -> str:
     """A moment in Unix seconds, for people."""
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{datetime.fromtimestamp(min(max(moment, 0.0), _LAST), UTC):%Y-%m-%d %H:%M} UTC"

@@ -17,6 +17,7 @@ from fleet.contract.wire import Container
 from fleet.operator import openbao_server
 from fleet.operator.openbao import SecretSource
 from fleet.operator.reconcile.secrets import SecretContents, SecretProblem, SecretSeen, secret_contents
+from fleet.secrets.openbao_connection import token_of, when
 from tests.support.kube import Kube
 from tests.support.one_answer import http, kv, scripted
 from tests.support.openbao import Bao
@@ -165,8 +166,10 @@ CONNECTIONS: dict[str, tuple[dict[str, str], str, str]] = {
     "two lines": ({"token": "s.a\ns.b"}, "SecretUnusable", "$.token"),
     "no text": ({"token": "\xff"}, "SecretUnusable", "no text"),
     "no certificate": ({"ca": "none"}, "SecretUnusable", "no PEM certificate"),
-    "another authority": ({"ca": ""}, "OpenBaoAway", "certificate verify failed"),
-    "nobody there": ({"url": "https://127.0.0.1:1"}, "OpenBaoAway", "does not answer"),
+    "another authority": ({"ca": ""}, "OpenBaoAway", "its certificate is not trusted: "),
+    "nobody there": ({"url": "https://127.0.0.1:1"}, "OpenBaoAway", "does not answer: Connection refused"),
+    "a name with two dots": ({"url": "https://openbao..example:8200"}, "SecretUnusable", "`url`"),
+    "a name that is too long": ({"url": f"https://{'a' * 64}.example"}, "SecretUnusable", "`url`"),
 }
 
 
@@ -269,6 +272,9 @@ ANSWERS = {
     "too much": (kv(b'{"password":"' + b"x" * 2**21 + b'"}'), "SecretTooLarge"),
     "nothing": (b"", "OpenBaoAway"),
     "no HTTP": (b"220 mail\r\n", "OpenBaoAway"),
+    "half of it": (http(b"{}", more="Content-Encoding: gzip\r\n"), "OpenBaoAway"),
+    "no header": (http(b"", more="A\x00B: x\r\n"), "OpenBaoAway"),
+    "a long story": (http(b'{"errors":["' + b"x" * 2**20 + b'"]}', "400 Bad Request"), "SecretUnusable"),
     "busy": (http(b"", "429 Too Many Requests"), "OpenBaoAway"),
     "broken": (http(b'{"errors":["disk"]}', "500 Internal Server Error"), "OpenBaoAway"),
 }
@@ -281,9 +287,44 @@ def test_whatever_answers_ends_nothing_but_this_one(place: Place, case: str) -> 
     async def body(source: SecretSource) -> None:
         async with scripted(answer) as (url, _):
             place.connection = {"url": url, "path": "x", "token": "s.x"}
-            assert problem(await entry(source)).reason == reason
+            found = problem(await entry(source))
+            assert found.reason == reason
+            assert len(found.message) < 1000, "Kubernetes takes no status with a megabyte of it"
+            assert found.message.isprintable()
+            assert "Error" not in found.message, "no class of a library is named"
 
     place.play(body)
+
+
+@pytest.mark.parametrize("token", ["", "s.a\\nHost: b", "s.\\u0000", "s.\\ud800", "x" * 5000])
+def test_a_token_that_cannot_be_sent_is_none(place: Place, token: str) -> None:
+    """aiohttp raises for it, and with that the operator ended."""
+
+    async def body(source: SecretSource) -> None:
+        async with scripted(http(f'{{"auth":{{"client_token":"{token}"}}}}'.encode())) as (url, _):
+            place.connection = {"url": url, "path": "x", "role": "fleet"}
+            found = problem(await entry(source))
+            assert (found.reason, "it gives no token" in found.message) == ("SecretForbidden", True)
+
+    place.play(body)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"ttl": 1, "expire_time": "0001-01-01T00:00:00"}',
+        '{"ttl": 1, "expire_time": "9999-12-31T23:59:59-14:00"}',
+        '{"ttl": -1000000000000, "expire_time": "soon"}',
+        '{"ttl": 1000000000000, "expire_time": "never"}',
+        f'{{"ttl": {"9" * 400}}}',
+    ],
+)
+def test_whatever_is_said_of_a_token_can_be_shown(said: str) -> None:
+    """What is no time ended the operator."""
+    found = token_of(f'{{"data": {said}}}'.encode())
+    if found is not None and (end := found.end(1.0e9)) is not None:
+        assert when(end).endswith(" UTC")
+        assert found.ends_soon in {True, False}
 
 
 def test_one_that_says_nothing_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,7 @@ def test_two_first_installs_at_once_of_which_one_has_openbao(openbao: OpenBaoSto
         ({"url": "http://bao.example.org:8200"}, "url is not the address"),
         ({"url": "https://user:pass@bao.example.org"}, "url is not the address"),
         ({"url": "https://bao.example.org/v1"}, "url is not the address"),
+        ({"url": "https://bao..example.org"}, "url is not the address"),
         ({"path": "../sys"}, "path: "),
         ({"path": "a//b"}, "path: "),
         ({"mount": "/secret"}, "mount: "),

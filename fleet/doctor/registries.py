@@ -170,7 +170,7 @@ def _asked(
     try:
         with httpx.stream(method, url, auth=auth, headers=headers, timeout=WITHIN) as answer:
             return answer
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
         said = in_words(error)
         if "certificate" in said.lower():
             raise Worrying(

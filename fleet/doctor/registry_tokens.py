@@ -8,6 +8,7 @@ and "OAuth2 Token Authentication").
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.request import parse_http_list
@@ -74,14 +75,15 @@ def token_server(registry: str, parameters: Mapping[str, str]) -> TokenServer:
     realm = parameters.get("realm", "")
     try:
         url = httpx.URL(realm)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
+        host = url.host
+    except (httpx.InvalidURL, UnicodeError):  # the second for a host that no name can be
+        url, host = httpx.URL(""), ""
     if url.scheme == "http":
         raise NotPermitted(
             f"the registry {registry} names the token server {realm!r}, which has no TLS: no password was sent there",
             next_step="let the registry name an https:// address; an engine would send the password in clear",
         )
-    if url.scheme != "https" or not url.host or url.userinfo:
+    if url.scheme != "https" or not host or url.userinfo:
         raise Worrying(
             f"the registry {registry} names the token server {realm!r}, which is no https:// address",
             next_step="is that a registry? its realm is in its own settings",
@@ -138,14 +140,14 @@ def _ask(server: TokenServer, request: httpx.Request, auth: httpx.BasicAuth | No
     try:
         with httpx.Client(timeout=WITHIN) as client:
             answer = client.send(request, auth=auth, stream=True)
-            body = b""
+            body, until = b"", time.monotonic() + WITHIN
             for piece in answer.iter_bytes():
                 body += piece
-                if len(body) > _LONGEST_ANSWER:
+                if len(body) > _LONGEST_ANSWER or time.monotonic() > until:
                     break
             answer.close()
             return answer.status_code, body
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
         raise Worrying(
             f"the token server {server.host} of the registry {server.registry} does not answer from here: "
             f"{in_words(error)}",

@@ -127,6 +127,13 @@ def test_a_registry_that_does_not_answer_from_here() -> None:
         look(address, secret(address))
 
 
+def test_a_registry_that_no_name_can_be() -> None:
+    """The resolver raises for it, and `fleet doctor` ended without its other findings."""
+    address = f"{'a' * 64}.example"
+    with pytest.raises(Worrying, match=f"the registry {address} does not answer from here"):
+        look(address, secret(address))
+
+
 def test_a_registry_of_an_authority_that_is_not_trusted(
     registry: PrivateRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,11 +15,11 @@ import pytest
 from fleet.contract.errors import FleetError, NotPermitted
 from fleet.contract.image import repository_of
 from fleet.contract.objects import DeploymentSpec, FleetDeployment, Metadata
-from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, SEALABLE_LABEL
+from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, SEALABLE_LABEL, RegistryLogin
 from fleet.contract.wire import Container
 from fleet.doctor.findings import Worrying
 from fleet.doctor.registries import check_registries
-from fleet.doctor.registry_tokens import challenges, token_server
+from fleet.doctor.registry_tokens import challenges, token_for, token_server
 from fleet.kube.client import KubeClient
 from harness.images.private_registry import PASSWORD, USER, Place, Tokens, private_registry
 from harness.processes.ports import free_port
@@ -162,10 +162,19 @@ def test_a_password_is_never_sent_without_tls(tokens: TokenServer, authority: Au
     assert tokens.asked == []
 
 
-@pytest.mark.parametrize("realm", ["", "ftp://r.example/", "/token", "https://", "https://user@r.example/"])
+@pytest.mark.parametrize(
+    "realm", ["", "ftp://r.example/", "/token", "https://", "https://user@r.example/", "https://xn--a/token"]
+)
 def test_what_is_no_token_server(realm: str) -> None:
     with pytest.raises(FleetError, match="is no https:// address"):
         token_server("r.example", {"realm": realm})
+
+
+def test_a_token_server_that_no_name_can_be() -> None:
+    """A registry names it, and the resolver raises for it: `fleet doctor` ended without its other findings."""
+    server = token_server("r.example", {"realm": f"https://{'a' * 64}.example/token"})
+    with pytest.raises(Worrying, match="does not answer from here"):
+        token_for(server, RegistryLogin(USER, PASSWORD, "r.example", "login"), ALLOWED)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from fleet.contract.mounts import Mount, MountType
 from fleet.contract.policy import POLICY_PATH, DevicePolicy, allowed_folder, objections
 from fleet.contract.wire import Container, Reason
 from fleet.contract.written import parse_written
+from fleet.process.failures import in_words
 
 
 def read_policy(path: Path) -> DevicePolicy:
@@ -42,7 +43,7 @@ def refusal(workload: Container, root: Path, others: Sequence[Details]) -> Probl
         policy = read_policy(root / POLICY_PATH.lstrip("/"))
     except (InvalidInput, OSError) as error:
         policy = DevicePolicy()
-        unread = f"; its policy cannot be read: {error}"
+        unread = f"; its policy cannot be read: {error.what if isinstance(error, InvalidInput) else in_words(error)}"
     else:
         unread = ""
     if found := objections(workload, policy):

@@ -87,6 +87,8 @@ def test_a_policy_that_does_not_parse_allows_nothing_and_says_so(tmp_path: Path,
     found = refusal(FORBIDDEN["privileged"], tmp_path, [])
     assert found is not None
     assert "policy cannot be read" in found.message
+    assert found.message.isprintable(), "a message is one line"
+    assert "next:" not in found.message, "a whole error stands inside another"
     assert refusal(STAYS, tmp_path, []) is None
 
 

@@ -118,14 +118,16 @@ def test_the_agents_own_log(stage: Stage) -> None:
     ("ask", "why"),
     [
         (LogAsk("any-session", "nothing"), "no container of nothing"),
-        (LogAsk("any-session", "web", container="other"), "called other.*--container one of: fleet-.*-web"),
+        (LogAsk("any-session", "web", container="other"), "no container other of web; there are: fleet-.*-web"),
     ],
 )
 def test_what_is_not_there_is_named(stage: Stage, ask: LogAsk, why: str) -> None:
     async def body() -> None:
         async with running(stage, "sleep 1000"):
-            with pytest.raises(FleetError, match=why):
+            with pytest.raises(FleetError, match=why) as error:
                 await read(stage, ask)
+            assert "fleet device show" in error.value.next_step
+            assert "fleet device" not in error.value.what, "the next step stands there once"
 
     stage.play(body)
 
@@ -296,7 +298,7 @@ def test_a_container_of_a_pod_is_read_by_its_name(stage: Stage) -> None:
             await stage.deploy("web", as_sent(pod))
             await stage.until("web", Phase.RUNNING, Reason.STARTED)
             assert "I am two" in lines(await read(stage, LogAsk("any", deployment="web", container="two")))
-            with pytest.raises(FleetError, match="give --container one of: one, two"):
+            with pytest.raises(FleetError, match="and --container names none: one, two"):
                 await read(stage, LogAsk("any", deployment="web"))
             labels = {"label": [f"{CONTAINER_LABEL}=two", f"{DEVICE_LABEL}={stage.device}"]}
             (two,) = stage.raw.call("GET", "/containers/json", params={"filters": json.dumps(labels)}).json()

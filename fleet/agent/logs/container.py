@@ -112,20 +112,19 @@ def _chosen(found: list[Details], device: str, ask: LogAsk) -> Details:
     names = sorted(one.name.lstrip("/") for one in found)
     members = sorted({one.labels[CONTAINER_LABEL] for one in found if CONTAINER_LABEL in one.labels})
     if not found:
-        raise NotFound(
-            f"there is no container of {ask.deployment} on {device}", next_step=f"see `fleet device show {device}`"
-        )
+        raise NotFound(f"there is no container of {ask.deployment}", next_step=f"see `fleet device show {device}`")
     wanted = ask.container or (container_name(device, ask.deployment) if len(found) > 1 else names[0])
     named = [one for one in found if one.name.lstrip("/") == wanted]
     # By its label, for while it is replaced it has another name in the engine.
     named += [one for one in found if ask.container and one.labels.get(CONTAINER_LABEL) == ask.container]
     if named:
         return max(named, key=_began)
-    what = f"is called {ask.container}" if ask.container else "is the one"
-    raise NotFound(
-        f"no container of {ask.deployment} on {device} {what}",
-        next_step=f"give --container one of: {', '.join(members or names)}",
-    )
+    there = ", ".join(members or names)
+    if ask.container:
+        what = f"there is no container {ask.container} of {ask.deployment}; there are: {there}"
+    else:
+        what = f"{ask.deployment} has several containers, and --container names none: {there}"
+    raise NotFound(what, next_step="name one of them")
 
 
 def _began(container: Details) -> float:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from fleet.cli.context import DeviceArgument, NamespaceOption, cluster, installed, read
 from fleet.cli.doctor import report
 from fleet.cli.output import Output, OutputOption
 from fleet.cli.reasons import DEVICES, UPGRADES, WORKLOADS, next_step
+from fleet.cli.trouble import online
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import Condition, Device
@@ -45,7 +48,10 @@ def doctor(
 
 def examine(item: Device, release: str) -> list[Finding]:
     """The findings about a device, for a server of a release."""
-    return [*_conditions(item), *_workloads(item), *_agent(item, release)]
+    said = [*_workloads(item), *_agent(item, release)]
+    if online(item) != "yes" and item.status.info is not None:
+        said = [msgspec.structs.replace(one, says=f"when last heard: {one.says}") for one in said]
+    return [*_conditions(item), *said]
 
 
 def _conditions(item: Device) -> Iterator[Finding]:

@@ -110,3 +110,11 @@ def test_what_it_says_of_itself_is_looked_at(info: DeviceInfo | None, check: str
 def test_a_device_of_which_nothing_is_known_is_not_well() -> None:
     found = trouble(Device(Metadata("pi-1")))
     assert [one.check for one in found] == ["Enrolled", "Online", "agent"]
+
+
+@pytest.mark.parametrize(("status", "reason"), [("False", "HeartbeatMissed"), ("Unknown", "NatsSilent")])
+def test_what_a_device_said_before_it_was_away_is_no_word_of_now(status: str, reason: str) -> None:
+    runs = WorkloadStatus("web", 1, "Running", "Healthy", since=SINCE)
+    for one in examine(device(condition("Online", status, reason), workloads=(runs,)), RELEASE):
+        about_now = one.check in {"Enrolled", "Online", "Revoked"}
+        assert one.says.startswith("when last heard: ") is not about_now, one

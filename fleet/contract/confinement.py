@@ -77,10 +77,13 @@ MEMORY_RULE = {
 }
 
 
+UlimitName = Annotated[str, msgspec.Meta(max_length=16, pattern=r"^[a-z]{2,16}\Z")]
+
+
 class Ulimit(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
     """A limit of each process (setrlimit(2)); -1 is none. The soft one is what counts until a process raises it."""
 
-    name: Annotated[str, msgspec.Meta(max_length=16, pattern=r"^[a-z]{2,16}\Z")]
+    name: UlimitName
     soft: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)]
     hard: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)]
 
@@ -92,12 +95,15 @@ class Capabilities(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     drop: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=64)] = ()
 
 
+Permissions = Annotated[str, msgspec.Meta(max_length=3, pattern=r"^r?w?m?\Z")]
+
+
 class HostDevice(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
     """A device node. Without a `path` it has its own inside; `permissions` are r, w and m (mknod)."""
 
     source: Path
     path: OptionalPath = ""
-    permissions: Annotated[str, msgspec.Meta(max_length=3, pattern=r"^r?w?m?\Z")] = "rw"
+    permissions: Permissions = "rw"
 
 
 class Stop(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 import msgspec
@@ -12,14 +13,20 @@ from fleet.contract.confinement import (
     ContainerHostName,
     HostAddress,
     HostName,
+    Permissions,
     Platform,
+    SecurityOption,
     Signal,
+    UlimitName,
     User,
 )
 from fleet.contract.mounts import FileMode, OptionalPath, Path, Source
+from fleet.contract.pod import ContainerName
+from fleet.contract.policy import DevicePattern
 from fleet.contract.sealed import OptionalSecretName, SecretKey, SecretName
 from fleet.contract.selector import LabelKey, LabelValue
-from fleet.contract.workload import EnvName
+from fleet.contract.volumes import Former, VolumeName
+from fleet.contract.workload import Argument, EnvName
 
 _NAME_IN_LABEL = "letters and digits, with '-', '_' and '.' between them"
 _WORDS: tuple[tuple[Any, str], ...] = (
@@ -39,6 +46,14 @@ _WORDS: tuple[tuple[Any, str], ...] = (
     (Signal, "a signal as SIGINT"),
     (Platform, "OS/ARCH, as linux/arm64"),
     (Capability, "a capability as NET_ADMIN"),
+    (SecurityOption, "no-new-privileges, seccomp=unconfined, apparmor=PROFILE or label=VALUE"),
+    (UlimitName, "a limit as nofile"),
+    (Permissions, "permissions as r, rw or rwm"),
+    (DevicePattern, "device nodes as /dev/ttyUSB*"),
+    (ContainerName, "a name of at most 63 lower-case letters and digits, with '-' between them"),
+    (Argument, "a text without a zero byte"),
+    (VolumeName, "a volume's name: letters and digits, with '-', '_' and '.' after the first"),
+    (Former, "DEVICE@SERVER"),
     (LabelKey, f"[PREFIX/]NAME, a name of {_NAME_IN_LABEL}"),
     (LabelValue, _NAME_IN_LABEL),
 )
@@ -50,11 +65,9 @@ def _pattern(kind: Any) -> str:  # noqa: ANN401 - an annotated type
 
 
 _BY_PATTERN = {_pattern(kind): words for kind, words in _WORDS}
+_ANY_PATTERN = re.compile(r"""`str` matching regex (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
 def in_words(error: Exception) -> str:
-    """What an error of msgspec says, with grammars in words."""
-    said = str(error)
-    for pattern, words in _BY_PATTERN.items():
-        said = said.replace(pattern, words)
-    return said
+    """What an error of msgspec says, with grammars in words; one that has none here is a text of another form."""
+    return _ANY_PATTERN.sub(lambda found: _BY_PATTERN.get(found[0], "a text of another form"), str(error))

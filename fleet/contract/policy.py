@@ -21,7 +21,7 @@ _ORDINARY = frozenset(
     }
 )
 """The capabilities of every container, unless it drops them (moby, `oci/caps/defaults.go`)."""
-_Device = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^/dev/[a-zA-Z0-9_.:/*-]+\Z")]
+DevicePattern = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^/dev/[a-zA-Z0-9_.:/*-]+\Z")]
 
 
 class DevicePolicy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="policy"):
@@ -37,7 +37,7 @@ class DevicePolicy(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     """
 
     folders: Annotated[tuple[Path, ...], msgspec.Meta(max_length=64)] = ()
-    devices: Annotated[tuple[_Device, ...], msgspec.Meta(max_length=64)] = ()
+    devices: Annotated[tuple[DevicePattern, ...], msgspec.Meta(max_length=64)] = ()
     capabilities: Annotated[tuple[Capability, ...], msgspec.Meta(max_length=64)] = ()
     security_options: Annotated[tuple[SecurityOption, ...], msgspec.Meta(max_length=64)] = ()
     host_network: bool = False

@@ -12,6 +12,9 @@ from fleet.contract.limits import MAX_VOLUME_ORDERS, Count, GivenChangeId, Id, M
 REMOVE_VOLUME = "fleet device remove-volume"
 """The command that gives such an order, as a change of the device names it."""
 VOLUME_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}"
+VolumeName = Annotated[str, msgspec.Meta(max_length=63, pattern=rf"^{VOLUME_NAME}\Z")]
+Former = Annotated[str, msgspec.Meta(max_length=80, pattern=r"^([a-z0-9-]{1,63}@[0-9a-f]{1,16})?\Z")]
+"""`Owner.text` of an identity that a device had before; empty for its present one."""
 
 
 class VolumeUsage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -38,10 +41,10 @@ class VolumeOrder(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     """
 
     deployment: Annotated[str, msgspec.Meta(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")]
-    name: Annotated[str, msgspec.Meta(max_length=63, pattern=rf"^{VOLUME_NAME}\Z")]
+    name: VolumeName
     id: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9A-Za-z:.+-]{1,64}\Z")]
     order: GivenChangeId
-    former: Annotated[str, msgspec.Meta(max_length=80, pattern=r"^([a-z0-9-]{1,63}@[0-9a-f]{1,16})?\Z")] = ""
+    former: Former = ""
 
     def __str__(self) -> str:
         """The volume, for people."""

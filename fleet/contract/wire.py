@@ -237,6 +237,7 @@ class AgentLease(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
 
 T = TypeVar("T", bound=msgspec.Struct)
+_SEE = "see what writes as this device"
 
 
 def encode(value: msgspec.Struct) -> bytes:
@@ -256,10 +257,8 @@ def decode(data: bytes, kind: type[T]) -> T:
         if kind.__struct_config__.tag is not None:
             msgspec.json.decode(data, type=_Tagged)
     except NOT_JSON as error:
-        raise InvalidInput(
-            f"not a valid {kind.__name__}: {in_words(error)}",
-            next_step="write it with a fleet of the same or a newer version",
-        ) from error
+        what = f"not a valid {kind.__name__}: {in_words(error)}"
+        raise InvalidInput(what, next_step="write it with a fleet of the same or a newer version") from error
     return value
 
 
@@ -270,20 +269,18 @@ def decode_report(data: bytes, kind: type[T]) -> T:
         InvalidInput: as `decode`, or the whole is larger than `MAX_REPORT` bytes.
     """
     if len(data) > MAX_REPORT:
-        raise InvalidInput(
-            f"not a valid {kind.__name__}: {len(data)} bytes, more than {MAX_REPORT}",
-            next_step="see what writes as this device",
-        )
+        raise InvalidInput(f"not a valid {kind.__name__}: {len(data)} bytes, more than {MAX_REPORT}", next_step=_SEE)
     try:
         return decode(data, kind)
-    except InvalidInput:
-        try:
-            shortened = fit(msgspec.json.decode(data), kind)
-            return decode(msgspec.json.encode(shortened), kind)
-        except NOT_JSON as error:
-            raise InvalidInput(
-                f"not a valid {kind.__name__}: {error}", next_step="see what writes as this device"
-            ) from error
+    except InvalidInput as error:
+        refused = error
+    try:
+        return decode(msgspec.json.encode(fit(msgspec.json.decode(data), kind)), kind)
+    except InvalidInput as error:
+        refused = error
+    except NOT_JSON:
+        pass
+    raise InvalidInput(refused.what, next_step=_SEE)
 
 
 def from_builtins(value: object, kind: type[T]) -> T:
@@ -317,4 +314,7 @@ def _from_builtin(kind: type[object], value: object) -> object:
         raise NotImplementedError(kind)
     if not isinstance(value, str):
         raise TypeError(f"expected a text, got {type(value).__name__}")
-    return kind(value)
+    try:
+        return kind(value)
+    except InvalidInput as error:  # msgspec takes all of its text, and adds where
+        raise ValueError(f"{error.what}: {error.next_step}") from error

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from fleet.contract.errors import InvalidInput
+from fleet.contract.grammar import in_words
 from fleet.contract.tree import Object, Path
 from fleet.contract.wire import from_builtins
 
@@ -118,7 +119,7 @@ class Written:
             try:
                 convert(value)
             except msgspec.ValidationError as error:
-                return f"its values: {error}"
+                return f"its values: {in_words(error)}"
             return ""
 
         what = says(self.value)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from fleet.contract.errors import InvalidInput
-from fleet.contract.wire import Container, from_builtins
+from fleet.contract.grammar import in_words
+from fleet.contract.image import REFERENCE
+from fleet.contract.pod import Pod
+from fleet.contract.policy import DevicePolicy
+from fleet.contract.volumes import VolumeOrder
+from fleet.contract.wire import Container, DeviceInfo, decode_report, from_builtins
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "path": ({"mounts": [{"type": "volume", "source": "a", "path": "/a/../b"}]}, "Expected an absolute path without"),
@@ -25,6 +33,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "signal": ({"stop": {"signal": "9"}}, "Expected a signal as SIGINT"),
     "platform": ({"platform": "arm"}, "Expected OS/ARCH"),
     "capability": ({"security": {"capabilities": {"add": ["a"]}}}, "Expected a capability as NET_ADMIN"),
+    "option": ({"security": {"options": ["no-new-privileges:true"]}}, "Expected no-new-privileges, seccomp=unconf"),
+    "limit": ({"ulimits": [{"name": "NOFILE", "soft": 1, "hard": 1}]}, "Expected a limit as nofile"),
+    "permissions": ({"devices": [{"source": "/dev/a", "permissions": "wr"}]}, "Expected permissions as r, rw or rwm"),
+    "word": ({"args": ["\0"]}, "Expected a text without a zero byte"),
+    "value": ({"env": {"A": "\0"}}, "Expected a text without a zero byte"),
     "label": ({"labels": {"a b": "c"}}, "Expected [PREFIX/]NAME"),
 }
 
@@ -37,3 +50,33 @@ def test_what_a_text_is_to_be_is_said_in_words(field: str) -> None:
     assert words in error.value.what
     assert "regex" not in error.value.what
     assert " - at " in error.value.what, "and where"
+
+
+def test_every_grammar_of_a_workload_and_of_a_policy_has_words() -> None:
+    """One that has none would be shown as a text of another form, and nobody knows what that is."""
+    patterns = {found for kind in (Container, Pod, DevicePolicy, VolumeOrder) for found in _patterns(kind)}
+    assert patterns
+    for pattern in patterns:
+        said = in_words(ValueError(f"Expected `str` matching regex {pattern!r}"))
+        assert "a text of another form" not in said, pattern
+
+
+def _patterns(kind: type[Any]) -> set[str]:
+    (root,), parts = msgspec.json.schema_components([kind], schema_hook=lambda _: {})
+    found = re.findall(r'"pattern": ("(?:[^"\\\\]|\\\\.)*")', json.dumps([root, parts]))
+    return {one for one in map(json.loads, found) if one != REFERENCE} - _OF_OTHERS
+
+
+_OF_OTHERS = {r"^[0-9A-Za-z:.+-]{1,64}\Z", r"^[0-9a-f]{1,32}\Z"}
+"""Ids, which no person writes."""
+
+
+@pytest.mark.parametrize("value", ["zz", "v1", "v0.1.0\n"])
+def test_what_a_device_says_is_refused_in_one_line(value: str) -> None:
+    """The whole error stood inside another one, twice, with a next step in each."""
+    info = {"type": "info", "agentVersion": value, "arch": "a", "os": "b", "kernel": "c", "memory": 1, "disk": 1}
+    with pytest.raises(InvalidInput) as error:
+        decode_report(json.dumps({**info, "bootId": "x"}).encode(), DeviceInfo)
+    assert error.value.what.count("not a valid DeviceInfo") == 1
+    assert error.value.what.isprintable()
+    assert error.value.next_step == "see what writes as this device"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fleet.topology.capabilities import Json
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _SIZE = re.compile(r"(\d{1,15})([kmg]?)i?b?", re.IGNORECASE)
 
 
@@ -164,6 +166,9 @@ def changes(options: ContainerOptions) -> Json:
     if options.secret_env:
         sources = _each("--secret-env", options.secret_env, _secret_env) or []
         found["secretEnv"] = {one["name"]: one["source"] for one in sources}
+        if len(found["secretEnv"]) < len(sources):
+            twice = next(name for name, times in Counter(one["name"] for one in sources).items() if times > 1)
+            raise InvalidInput(f"--secret-env gives {twice} twice", next_step="give one of them")
     if options.volume or options.tmpfs:
         volumes = _each("--volume", options.volume, _volume) or []
         found["mounts"] = volumes + (_each("--tmpfs", options.tmpfs, _tmpfs) or [])
@@ -238,6 +243,8 @@ def _device(text: str) -> tuple[Json, type[HostDevice]]:
 def _ulimit(text: str) -> tuple[Json, type[Ulimit]]:
     name, _, numbers = text.partition("=")
     soft, _, hard = numbers.partition(":")
+    if not all(_WHOLE.fullmatch(one) for one in (soft, hard or soft)):
+        raise ValueError("a limit is NAME=SOFT[:HARD], both whole numbers, or -1 for none")
     return {"name": name, "soft": int(soft), "hard": int(hard or soft)}, Ulimit
 
 
@@ -282,9 +289,6 @@ def _size(option: str, text: str | None) -> int | None:
 
 
 def _number(option: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"{option}: {text!r} is no number", next_step="see `fleet deployment apply --help`"
-        ) from error
+    if not _WHOLE.fullmatch(text):
+        raise InvalidInput(f"{option}: {text!r} is no number", next_step="see `fleet deployment apply --help`")
+    return int(text)

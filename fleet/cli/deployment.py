@@ -31,6 +31,7 @@ from fleet.contract.errors import InvalidInput
 from fleet.contract.names import DeploymentName
 from fleet.contract.objects import FleetDeployment
 from fleet.contract.wire import Restart, from_builtins
+from fleet.contract.written import MAX_FILE
 
 if TYPE_CHECKING:
     from fleet.cli.compose import ComposeSource
@@ -240,7 +241,8 @@ def _from_compose(
 
 def _data(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_FILE + 1)  # what is larger is refused, and a device file has no end
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}", next_step="give a file that exists") from error
 

@@ -56,7 +56,7 @@ class Written:
         """
         self._file, self._next, self._as_written = file, next_step, as_written
         if len(data) > MAX_FILE:
-            raise self.refusal([Fault((), f"it has {len(data)} bytes, more than {MAX_FILE}")])
+            raise self.refusal([Fault((), f"it has more than {MAX_FILE} bytes")])
         try:
             self._text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

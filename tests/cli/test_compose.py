@@ -9,6 +9,7 @@ import pytest
 from fleet.cli.compose import ComposeSource
 from fleet.cli.deployment_source import Options
 from fleet.contract.errors import InvalidInput
+from fleet.contract.written import MAX_FILE
 
 WHOLE = """\
 name: shop
@@ -143,7 +144,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] *
         ("services: {web: {image: UPPER}}", "no capital letters"),
         (LAUGHS, "values, once each alias stands for its own"),
         ("services: &a {web: *a}", ""),
-        ("#" * 2**21, "bytes, more than"),
+        ("#" * 2**21, f"it has more than {MAX_FILE} bytes"),
         ("services:\n\tweb: {}", "YAML"),
     ],
 )

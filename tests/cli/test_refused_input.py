@@ -242,3 +242,9 @@ def test_who_is_not_root_is_told_what_was_tried_and_where_to_do_it(
 def test_a_configuration_that_others_can_read(fleet: Fleet, agent_config: Path) -> None:
     agent_config.chmod(0o644)
     assert "chmod 600" in refused(fleet, "device", "setup", "--config", str(agent_config), "--root", ".")
+
+
+@pytest.mark.parametrize("option", ["--compose", "--file"])
+def test_a_file_without_an_end(fleet: Fleet, option: str) -> None:
+    """No more is read than can be taken: a device file filled the memory."""
+    assert "it has more than" in refused(fleet, "deployment", "apply", option, "/dev/zero")

@@ -34,7 +34,15 @@ ContainerHostName = Annotated[str, msgspec.Meta(max_length=63, pattern=rf"^({_LA
 _USER = "[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,31}"
 User = Annotated[str, msgspec.Meta(max_length=65, pattern=rf"^({_USER}(:{_USER})?)?\Z")]
 """A name or a number of the image, and a group after a colon."""
-Signal = Annotated[str, msgspec.Meta(max_length=16, pattern=r"^(SIG[A-Z0-9+-]{2,12})?\Z")]
+_NAMED = (
+    "ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|TERM|TRAP|"
+    "TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ"
+)
+"""The signals of Linux, as engines know them (moby, `signal_linux.go`)."""
+_REAL_TIME = r"RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?"
+Signal = Annotated[str, msgspec.Meta(max_length=16, pattern=rf"^(SIG({_NAMED}|{_REAL_TIME}))?\Z")]
+SIGNALS = f"{', '.join(f'SIG{name}' for name in _NAMED.split('|'))}, SIGRTMIN to SIGRTMIN+15, SIGRTMAX-14 to SIGRTMAX"
+"""What may stand there, in words."""
 Platform = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^([a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?)?\Z")]
 
 

@@ -267,7 +267,8 @@ FIELDS: dict[str, dict[str, str]] = {
         "permissions": "r to read, w to write, m to make the node.",
     },
     "Stop": {
-        "signal": "The signal that asks it to end, such as SIGINT; the image's own if none is given.",
+        "signal": "The signal that asks it to end, by its name in signal(7), such as SIGINT or SIGRTMIN+3; the image's "
+        "own if none is given.",
         "grace": "Seconds until it is killed.",
     },
     "Update": {

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 
 from fleet.contract.confinement import (
+    SIGNALS,
     Address,
     Capability,
     ContainerHostName,
@@ -43,7 +44,7 @@ _WORDS: tuple[tuple[Any, str], ...] = (
     (ContainerHostName, "a host's name of one part: letters and digits, with '-' between them"),
     (Address, "an IP address"),
     (HostAddress, "an IP address, or host-gateway"),
-    (Signal, "a signal as SIGINT"),
+    (Signal, f"a signal, one of {SIGNALS}"),
     (Platform, "OS/ARCH, as linux/arm64"),
     (Capability, "a capability as NET_ADMIN"),
     (SecurityOption, "no-new-privileges, seccomp=unconfined, apparmor=PROFILE or label=VALUE"),

@@ -127,6 +127,7 @@ def test_what_an_option_does_not_name_stays() -> None:
         ({"log": "1000000:many"}, "is no number"),
         ({"container_label": ("io.fleet.device=x",)}, "the agent's own"),
         ({"stop_signal": "INT"}, "signal"),
+        ({"stop_signal": "SIGFOO"}, "a signal, one of SIGABRT, "),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(options: dict[str, Any], said: str) -> None:

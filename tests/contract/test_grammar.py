@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from typing import Any
 
 import msgspec
@@ -30,7 +31,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "DNS": ({"dns": ["nope"]}, "Expected an IP address - at"),
     "address": ({"extraHosts": {"a": "nope"}}, "Expected an IP address, or host-gateway"),
     "name": ({"extraHosts": {"-": "1.2.3.4"}}, "Expected a host's name"),
-    "signal": ({"stop": {"signal": "9"}}, "Expected a signal as SIGINT"),
+    "signal": ({"stop": {"signal": "9"}}, "Expected a signal, one of SIGABRT, "),
+    "unknown signal": ({"stop": {"signal": "SIGFOO"}}, "SIGUSR1"),
     "platform": ({"platform": "arm"}, "Expected OS/ARCH"),
     "capability": ({"security": {"capabilities": {"add": ["a"]}}}, "Expected a capability as NET_ADMIN"),
     "option": ({"security": {"options": ["no-new-privileges:true"]}}, "Expected no-new-privileges, seccomp=unconf"),
@@ -50,6 +52,15 @@ def test_what_a_text_is_to_be_is_said_in_words(field: str) -> None:
     assert words in error.value.what
     assert "regex" not in error.value.what
     assert " - at " in error.value.what, "and where"
+
+
+def test_every_signal_of_this_machine_may_ask_a_container_to_end() -> None:
+    names = {one.name for one in signal.Signals} | {"SIGRTMIN+3", "SIGRTMIN+15", "SIGRTMAX-14", "SIGUSR2", ""}
+    for name in names:
+        from_builtins({"type": "container", "image": "x", "stop": {"signal": name}}, Container)
+    for name in ("SIGFOO", "SIGTERMINATE", "SIGRTMIN+16", "SIGRTMAX-15", "SIG", "TERM", "SIGINT\n"):
+        with pytest.raises(InvalidInput, match="one of SIGABRT"):
+            from_builtins({"type": "container", "image": "x", "stop": {"signal": name}}, Container)
 
 
 def test_every_grammar_of_a_workload_and_of_a_policy_has_words() -> None:

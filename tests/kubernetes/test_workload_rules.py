@@ -36,7 +36,7 @@ GOOD: list[dict[str, Any]] = [
         "devices": [{"source": "/dev/ttyUSB0"}],
         "user": "app:0",
         "hostname": "a-1",
-        "stop": {"signal": "SIGINT", "grace": 600},
+        "stop": {"signal": "SIGRTMIN+3", "grace": 600},
     },
 ]
 BAD: list[dict[str, Any]] = [
@@ -71,6 +71,8 @@ BAD: list[dict[str, Any]] = [
     {"dns": ["dns.example"]},
     {"extraHosts": {"a b": "192.0.2.1"}},
     {"stop": {"signal": "INT"}},
+    {"stop": {"signal": "SIGFOO"}},
+    {"stop": {"signal": "SIGRTMIN+16"}},
     {"stop": {"grace": 601}},
     {"log": {"size": 1}},
     {"pull": "Sometimes"},

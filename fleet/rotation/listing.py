@@ -82,13 +82,19 @@ def listed(
 
 def key_since(device: Json) -> datetime | None:
     """Since when a `Device` has its machine key, by its enrollment or a later rotation; None where it does not say."""
-    metadata: Json = device["metadata"]
+    annotations: dict[str, str] = device["metadata"].get("annotations") or {}
     renewed: int = device["spec"].get("tokensAfter") or 0
     try:
-        enrolled = datetime.fromisoformat(metadata.get("annotations", {}).get(ENROLLED_AT, ""))
+        said = datetime.fromisoformat(annotations.get(ENROLLED_AT, ""))
     except ValueError:
-        enrolled = None
-    return max((one for one in (enrolled, renewed and datetime.fromtimestamp(renewed, UTC)) if one), default=None)
+        said = None
+    try:
+        rotated = datetime.fromtimestamp(renewed, UTC) if renewed else None
+    except (ValueError, OverflowError, OSError):  # a year that no calendar has
+        rotated = None
+    # What somebody wrote without a zone is no moment.
+    enrolled = said if said and said.tzinfo else None
+    return max((one for one in (enrolled, rotated) if one), default=None)
 
 
 def device_keys(in_use: InUse, since: Mapping[str, datetime | None]) -> Listed:
@@ -117,7 +123,8 @@ def device_keys(in_use: InUse, since: Mapping[str, datetime | None]) -> Listed:
 def release_key(in_use: InUse) -> Listed:
     """Which list of release keys devices have; the keys themselves are their owner's."""
     held = {name: one for name, one in in_use.release_keys.items() if one is None or one.digest}
-    last = max((*in_use.offered, *(one.number for one in held.values() if one)), default=0)
+    # Of what devices say, a stolen one may name any number: it would set all others behind.
+    last = max(in_use.offered, default=0) or max((one.number for one in held.values() if one), default=0)
     behind = [name for name, one in sorted(held.items()) if in_use.offered and (one is None or one.number < last)]
     state = f"rotating: {', '.join(behind)}" if behind else "current"
     if in_use.silent:

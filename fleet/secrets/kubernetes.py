@@ -146,6 +146,7 @@ def _made_now(name: str) -> dict[str, str]:
 
 def _time(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return found if found.tzinfo else None  # what somebody wrote without a zone is no moment

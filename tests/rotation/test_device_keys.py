@@ -202,8 +202,14 @@ def test_one_row_tells_of_all_devices() -> None:
         ("2028-01-02T03:04:05Z", NOON, "2028-01-02T03:04:05+00:00"),
         ("", NOON, "2027-01-15T08:00:00+00:00"),
         ("by hand", 0, None),
+        ("2026-01-02T03:04:05", 0, None),
+        ("2028-01-02T03:04:05", NOON, "2027-01-15T08:00:00+00:00"),
+        ("2026-01-02T03:04:05Z", 2**53 - 1, "2026-01-02T03:04:05+00:00"),
     ],
-    ids=["enrolled", "renewed later", "enrolled again later", "only renewed", "not told"],
+    ids=[
+        *("enrolled", "renewed later", "enrolled again later", "only renewed", "not told"),
+        *("without a zone", "without a zone, renewed", "in no year"),
+    ],
 )
 def test_the_age_of_a_devices_key_is_known_from_its_object(enrolled: str, renewed: int, since: str | None) -> None:
     device = {"metadata": {"annotations": {ENROLLED_AT: enrolled}}, "spec": {"tokensAfter": renewed}}

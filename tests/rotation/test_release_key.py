@@ -209,5 +209,7 @@ def test_what_is_listed() -> None:
     assert release_key(all_have).state == "current"
     assert release_key(all_have).in_use == {"a": f"list 2, {digest(RETIRED)}"}
     assert release_key(replace(all_have, offered=(2, 3))).state == "rotating: a"
+    stolen = replace(all_have, release_keys={"a": held(RETIRED), "z": HeldKeys(10**9, "of its own")})
+    assert (release_key(stolen).state, release_key(stolen).id) == ("current", "list 2"), "it sets no other one behind"
     assert release_key(InUse({}, {}, {})).state == "current"
     assert release_key(InUse({}, {}, {}, ("NATS: no answer",))).state == "unknown: NATS: no answer"

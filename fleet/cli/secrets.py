@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ from fleet.cli.label import SelectorOption
 from fleet.cli.output import Output, OutputOption, answer, progress, table
 from fleet.cli.release_key import ReleaseKeyAsked
 from fleet.contract.config import DEFAULT_NAMESPACE
-from fleet.contract.errors import InvalidInput, NotPermitted
+from fleet.contract.errors import FleetError, InvalidInput, NotPermitted
 from fleet.contract.machine_keys import DEVICE_KEY
 from fleet.contract.release_keys import RELEASE_KEY
 from fleet.rotation.admin import ADMIN_TOKEN
@@ -160,9 +160,7 @@ def rotate(
         return
     wanted = wanted or [find(one.name) for one in _listed(found) if one.is_for_now(datetime.now(UTC))]
     how = {"abort": abort, "dry_run": dry_run, "wait": wait}
-    done = [_one(kube, found, secret, **how, timeout=timeout) for secret in wanted]
-    text = [f"{one['name']}: {one['outcome']}" for one in done] or ["no secret is due"]
-    answer(output, list(done), text)
+    _each(wanted, lambda secret: _one(kube, found, secret, **how, timeout=timeout), output)
 
 
 @app.command()
@@ -234,6 +232,28 @@ def _one(
         return {"name": secret.name, "id": after, "outcome": f"{NOT_AT_ITS_END}: {driven.left}{visit}"}
     outcome = f"{_outcome(driven.acted, abort, before != after)} {after}{visit}"
     return {"name": secret.name, "id": after, "outcome": outcome}
+
+
+def _each(wanted: Sequence[Secret], rotate_one: Callable[[Secret], dict[str, str]], output: Output) -> None:
+    """Rotate each of them, also if another one cannot be."""
+    done, failed = list[dict[str, str]](), list[tuple[str, FleetError]]()
+    for secret in wanted:
+        try:
+            done.append(rotate_one(secret))
+        except FleetError as error:
+            if len(wanted) == 1:
+                raise
+            progress(f"{secret.name}: {error.what}")
+            failed.append((secret.name, error))
+    nothing = [] if failed else ["no secret is due"]
+    answer(output, list(done), [f"{one['name']}: {one['outcome']}" for one in done] or nothing)
+    if failed:
+        first = failed[0][1]
+        raise type(first)(
+            f"{len(failed)} of {len(wanted)} secrets that are due are not rotated",
+            next_step=first.next_step,
+            more=[f"{name}: {error.what}" for name, error in failed],
+        )
 
 
 def _to_visit(installed: Installed, secret: Secret) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleet.contract.errors import Conflict, FleetError
+from fleet.contract.errors import Conflict, FleetError, why
 from fleet.topology.capabilities import Json
 from fleet.topology.kubernetes.labels import LEASE, meta
 
@@ -43,6 +44,7 @@ class Held:
         self.holder = f"{what} by {_here()}"
         self._stop = threading.Event()
         self._lost = ""
+        self._renewed = 0.0
 
     def take(self) -> None:
         """Take it.
@@ -50,12 +52,14 @@ class Held:
         Raises:
             Conflict: somebody else has it.
         """
+        asked = _now()
         found = self._kube.find("Lease", LEASE, self._namespace)
         if found is None:
             self._kube.create(self.object())
-            return
-        _require_free(found)
-        self._write(found["metadata"]["resourceVersion"])
+        else:
+            _require_free(found)
+            self._write(found["metadata"]["resourceVersion"])
+        self._renewed = asked
 
     def check(self) -> None:
         """See that it is still ours, before a step.
@@ -63,23 +67,27 @@ class Held:
         Raises:
             LeaseLost: it is not.
         """
-        if self._lost:
-            raise LeaseLost(f"this rotation lost its lease: {self._lost}", next_step="repeat the command: it goes on")
+        late = "" if _now() - self._renewed < _SECONDS else f"it was not renewed for {_SECONDS} s"
+        if reason := self._lost or late:
+            raise LeaseLost(f"this rotation lost its lease: {reason}", next_step="repeat the command: it goes on")
 
     def keep(self) -> None:
         """Renew it until told to stop; a thread's work, with a connection of its own."""
         from fleet.kube.client import KubeClient  # noqa: PLC0415
 
-        kube = KubeClient()
+        kube: KubeClient | None = None
         while not self._stop.wait(_SECONDS / 3):
             try:
+                kube = kube or KubeClient()
+                asked = _now()
                 found = kube.find("Lease", LEASE, self._namespace)
                 if found is None or found["spec"].get("holderIdentity") != self.holder:
                     self._lost = "somebody else took it"
                     return
                 kube.patch("Lease", LEASE, self._namespace, self._change(found["metadata"]["resourceVersion"]))
-            except FleetError as error:
-                self._lost = error.what
+                self._renewed = asked
+            except Exception as error:  # the rotation must not go on without a lease, whatever it was
+                self._lost = why(error)
                 return
 
     def give_back(self) -> None:
@@ -144,6 +152,11 @@ def _require_free(found: Json) -> None:
             next_step="wait for its end, then repeat; it restarts the same servers. One that was broken off elsewhere "
             f"is forgotten after {_SECONDS} s",
         )
+
+
+def _now() -> float:
+    """Seconds of a clock that goes on while this machine sleeps: others do not sleep then."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _here() -> str:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fleet.contract.mounts import File
+from fleet.process.durable import sync
 from fleet.process.umask import make_folders
 
 
@@ -44,7 +45,10 @@ class Files:
             draft.mkdir(0o700)
             for number, (file, content) in files.items():
                 _write(draft / str(number), file, content)
+            # Its name says that all of it is there, so a power cut must not keep the name alone.
+            sync(draft)
             draft.rename(folder)
+            sync(folder.parent)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -68,3 +72,5 @@ def _write(path: Path, file: File, content: bytes) -> None:
         if os.geteuid() == 0 or file.user or file.group:
             os.fchown(handle, file.user, file.group)
         os.fchmod(handle, int(file.mode, 8))
+        target.flush()
+        os.fsync(handle)

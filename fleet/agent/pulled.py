@@ -16,6 +16,7 @@ KEPT = 2
 class _Kept(msgspec.Struct):
     pulled: list[str] = []
     used: dict[str, list[str]] = {}
+    ordered: dict[str, str] = {}
 
 
 class Pulled:
@@ -31,8 +32,14 @@ class Pulled:
             self._kept.pulled.append(image)
             self._save()
 
+    def ordered(self, unit: str, image: str) -> None:
+        """A container of a deployment is to run it, and may never come to that; see `unit_of`."""
+        if self._kept.ordered.get(unit) != image:
+            self._kept.ordered[unit] = image
+            self._save()
+
     def used(self, unit: str, image: str) -> None:
-        """A container of a deployment is to run it from now on; see `unit_of`."""
+        """A container of a deployment was started with it."""
         before = self._kept.used.get(unit, [])
         after = [image, *(one for one in before if one != image)][:KEPT]
         if after != before:
@@ -41,15 +48,23 @@ class Pulled:
 
     def ended(self, deployment: str, left: Collection[str]) -> None:
         """Of a deployment, only the containers that are `left` need their images; each is named by `unit_of`."""
-        units = [one for one in self._kept.used if one.partition("/")[0] == deployment and one not in left]
+        known = {*self._kept.used, *self._kept.ordered}
+        units = [one for one in known if one.partition("/")[0] == deployment and one not in left]
         for unit in units:
-            del self._kept.used[unit]
+            self._kept.used.pop(unit, None)
+            self._kept.ordered.pop(unit, None)
         if units:
             self._save()
 
-    def surplus(self) -> list[str]:
-        """What we pulled, and nothing runs or ran before."""
-        needed = {image for images in self._kept.used.values() for image in images}
+    def surplus(self, *, short: bool = False) -> list[str]:
+        """What we pulled, and nothing runs, ran before, or is to run.
+
+        On a disk that is `short`, what ran before is given up for what is ordered: what runs is what is gone back to.
+        """
+        needed = {*self._kept.ordered.values()}
+        for unit, images in self._kept.used.items():
+            gives_way = short and self._kept.ordered.get(unit, images[0]) not in images
+            needed |= {*images[: 1 if gives_way else KEPT]}
         return [image for image in self._kept.pulled if image not in needed]
 
     def removed(self, image: str) -> None:

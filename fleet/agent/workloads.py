@@ -95,7 +95,8 @@ class Workloads:
                 return await self._run(deployment, action, stage)
             case Start():
                 former = (action.container,) if action.workload is None else ()
-                return await self._places.restore_secrets(deployment, former) or await self._start(deployment, action)
+                lost = await self._places.restore_secrets(deployment, former)
+                return lost or await self._start(deployment, action, action.workload)
             case Remove():
                 return await self._remove(action.containers)
             case RollBack():
@@ -132,7 +133,8 @@ class Workloads:
         update = action.workload.update
         if action.workload.ports or action.workload.network is Network.HOST:
             update = Update(deadline=update.deadline)
-        return await self._start(deployment, Start(made, action.instead_of, action.back_to, update=update))
+        start = Start(made, action.instead_of, action.back_to, update=update)
+        return await self._start(deployment, start, action.workload)
 
     async def _resume(self, deployment: str, container: str) -> None:
         """Start what a power cut ended, where that is possible: its replacement may have to be fetched first."""
@@ -143,7 +145,7 @@ class Workloads:
     async def _image(self, deployment: str, action: Run, stage: Stage) -> Problem | None:
         workload = action.workload
         image, policy = workload.image, workload.pull
-        self._images.used(unit_of(deployment, member_name(workload)), image)
+        self._images.ordered(unit_of(deployment, member_name(workload)), image)
         there = await self._engine.has_image(image, workload.platform)
         if there and policy is not PullPolicy.ALWAYS:
             return None
@@ -180,7 +182,7 @@ class Workloads:
         folder = await self._engine.folder()
         if not disk.lacking(folder):
             return ""
-        await self._clear(deployment)
+        await self._clear(deployment, short=True)
         return disk.lacking(folder)
 
     async def _refusal(self, workload: Container) -> Problem | None:
@@ -207,8 +209,11 @@ class Workloads:
             return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {error}")
         return await self._places.make_volumes(deployment, workload, where)
 
-    async def _start(self, deployment: str, action: Start) -> Problem | None:
-        """Start a container in the place of others: they are stopped, and removed only once it has started."""
+    async def _start(self, deployment: str, action: Start, of: Container | None) -> Problem | None:
+        """Start a container in the place of others: they are stopped, and removed only once it has started.
+
+        It was made `of` a workload; None for one that is no longer ordered.
+        """
         if (problem := await self._prepare(deployment, action)) is not None:
             return problem
         if await self._places.has_gone(deployment, action):
@@ -227,6 +232,8 @@ class Workloads:
             await self._engine.start(action.container)
         except EngineRefused as error:
             return await self._go_back(deployment, action, error.problem)
+        if of is not None:
+            self._images.used(unit_of(deployment, member_name(of)), of.image)
         kept = action.back_to if action.update != Update() else ""  # until it is known to be well
         await self._remove(tuple(one for one in action.instead_of if one != kept))
         if action.instead_of:
@@ -290,7 +297,7 @@ class Workloads:
         for container in containers:
             await self._engine.remove(container)
 
-    async def _clear(self, deployment: str, *, alone: bool = False) -> None:
+    async def _clear(self, deployment: str, *, alone: bool = False, short: bool = False) -> None:
         """Remove files that no container has, images that we pulled and nothing needs, and networks without a pod.
 
         While it is not `alone`, other containers of the deployment may be on their way. The engine refuses to remove an
@@ -304,7 +311,7 @@ class Workloads:
                 units = {unit_of(deployment, one.labels.get(CONTAINER_LABEL, "")) for one in left}
                 self._images.ended(deployment, units)
                 await self._clear_networks(every)
-        for image in self._images.surplus():
+        for image in self._images.surplus(short=short):
             if await self._engine.remove_image(image):
                 _log.info("an image that nothing needs is removed", image=image)
                 self._images.removed(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -76,6 +77,25 @@ def test_what_was_pulled_and_nothing_needs_goes(stage: Stage, own: EngineClient)
     stage.play(body)
 
 
+def test_an_order_that_never_ran_takes_no_place_of_what_ran_before(stage: Stage, own: EngineClient) -> None:
+    """Else the last version that was well would have to be fetched again for the way back to it."""
+
+    async def there() -> list[bool]:
+        return [await asyncio.to_thread(own.has_image, image) for image in (ONE, TWO)]
+
+    async def body() -> None:
+        async with stage.agent():
+            orders = ((ONE, Phase.RUNNING, Reason.STARTED), ("fleet-test/none:1", Phase.FAILED, Reason.IMAGE_NOT_FOUND))
+            for generation, (image, phase, reason) in enumerate((*orders, (TWO, *orders[0][1:])), 1):
+                await stage.deploy("web", runs(image), generation=generation)
+                await stage.until("web", phase, reason, generation=generation, within=30)
+            await stage.deploy("job", runs(IMAGE))  # by its start, what nothing needs has been removed twice
+            await stage.until("job", Phase.RUNNING, Reason.STARTED, within=30)
+            assert await there() == [True, True], "the one that runs, and the one that ran before it"
+
+    stage.play(body)
+
+
 def test_no_image_is_fetched_to_a_disk_that_is_nearly_full(
     stage: Stage, own: EngineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,8 +151,25 @@ def test_a_record_survives_and_a_damaged_one_removes_nothing(tmp_path: Path) -> 
     record.used("web", TWO)
     record.used("web", THREE)
     assert Pulled(path).surplus() == [ONE]
+    record.pulled(TWO)
+    record.ordered("web", TWO)
+    assert Pulled(path).surplus() == [ONE], "it ran before"
+    record.ordered("web", IMAGE)
+    assert Pulled(path).surplus() == [ONE]
+    assert Pulled(path).surplus(short=True) == [ONE, TWO], "what runs stays, and what is ordered"
+    record.ordered("web", IMAGE)
+    record.ordered("job", ONE)
+    assert Pulled(path).surplus() == [], "it is to run elsewhere"
+    record.ended("job", ())
+    assert Pulled(path).surplus() == [ONE]
     path.write_bytes(b"nonsense")
     assert Pulled(path).surplus() == []
+
+
+def test_the_agents_of_before_wrote_no_orders(tmp_path: Path) -> None:
+    path = tmp_path / "images.json"
+    path.write_text(json.dumps({"pulled": [ONE, TWO], "used": {"web": [TWO]}}))
+    assert Pulled(path).surplus() == [ONE]
 
 
 def test_the_volumes_of_its_deployments_are_told_by_name_and_no_others(stage: Stage, own: EngineClient) -> None:

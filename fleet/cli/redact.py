@@ -12,7 +12,9 @@ Json = dict[str, Any]
 HIDDEN = "(taken out)"
 _GIVEN = frozenset({"env", "files", "command", "args", "health"})
 """Fields of a workload that may hold a secret: every text below them goes, but for names of variables and paths."""
-_KEPT = frozenset({"path", "mode", "owner", "type"})
+_FILES = "files"
+_KEPT = frozenset({"path", "mode"})
+"""Of a file. A variable may have such a name, too, and its value goes."""
 _OURS = "fleet.nationtech.io/"
 _SHORTEST = 6
 """Characters of a value that is looked for everywhere else; shorter ones would take out ordinary words."""
@@ -61,25 +63,29 @@ def _hidden(found: re.Match[str]) -> str:
     return f"{found.string[found.start() : start]}{HIDDEN}{found.string[end : found.end()]}"
 
 
-def _walked(node: object, *, hide: bool) -> object:
+def _walked(node: object, *, hide: bool, kept: frozenset[str] = frozenset()) -> object:
     if isinstance(node, Mapping):
         pairs = cast("Mapping[str, object]", node).items()
         return {
-            name: one if hide and name in _KEPT else _walked(one, hide=hide or name in _GIVEN) for name, one in pairs
+            name: one
+            if name in kept
+            else _walked(one, hide=hide or name in _GIVEN, kept=_KEPT if name == _FILES else frozenset())
+            for name, one in pairs
         }
     if isinstance(node, list):
-        return [_walked(one, hide=hide) for one in cast("list[object]", node)]
+        return [_walked(one, hide=hide, kept=kept) for one in cast("list[object]", node)]
     return HIDDEN if hide and isinstance(node, str) else node
 
 
-def _given(node: object, *, inside: bool) -> Iterator[str]:
+def _given(node: object, *, inside: bool, kept: frozenset[str] = frozenset()) -> Iterator[str]:
     if isinstance(node, Mapping):
         for name, one in cast("Mapping[str, object]", node).items():
-            if not (inside and name in _KEPT):
-                yield from _given(one, inside=inside or name in _GIVEN)
+            if name not in kept:
+                below = _KEPT if name == _FILES else frozenset[str]()
+                yield from _given(one, inside=inside or name in _GIVEN, kept=below)
     elif isinstance(node, list):
         for one in cast("list[object]", node):
-            yield from _given(one, inside=inside)
+            yield from _given(one, inside=inside, kept=kept)
     elif inside and isinstance(node, str):
         yield node
         yield from (line.strip() for line in node.splitlines())

@@ -30,6 +30,7 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.nats.bus import BadEntry, Bus
 from fleet.process.backoff import Backoff
 from fleet.process.durable import replace_file
+from fleet.process.failures import in_words
 
 _log = structlog.stdlib.get_logger()
 _SECRET = 0o600
@@ -77,7 +78,7 @@ class MachineKeyRotation:
             try:
                 await self._read(bus)
             except (FleetError, OSError) as error:
-                self._log_error(error.what if isinstance(error, FleetError) else str(error))
+                self._log_error(error.what if isinstance(error, FleetError) else in_words(error))
                 # The issuer may show a key that was just registered only after a while.
                 asyncio.get_running_loop().call_later(backoff.next(), self._trigger.fire)
             else:

@@ -27,6 +27,7 @@ from fleet.contract.mounts import MountType
 from fleet.contract.owner import Owner
 from fleet.contract.pod import Member
 from fleet.contract.wire import Container, Reason
+from fleet.process.failures import in_words
 
 
 class Places:
@@ -77,7 +78,7 @@ class Places:
                 except Unopened as error:
                     return Problem(Reason.SECRETS_NOT_OPENED, error.what)
                 except OSError as error:
-                    return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {error}")
+                    return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {in_words(error)}")
         return None
 
     async def make_volumes(self, deployment: str, workload: Container, where: Where) -> Problem | None:

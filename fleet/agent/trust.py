@@ -28,6 +28,7 @@ from fleet.identity.issuer import trust
 from fleet.identity.proxies import proxy_for
 from fleet.nats.bus import Bus, Entry
 from fleet.process.durable import replace_file
+from fleet.process.failures import in_words
 
 _log = structlog.stdlib.get_logger()
 _WITHIN = 5.0
@@ -61,7 +62,7 @@ class TrustBundleRotation:
                 await self._read(bus)
             except (FleetError, OSError) as error:
                 self._trigger.failed()
-                self._log_error(error.what if isinstance(error, FleetError) else str(error))
+                self._log_error(error.what if isinstance(error, FleetError) else in_words(error))
             else:
                 self._last_error = ""
 

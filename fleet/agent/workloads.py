@@ -74,6 +74,9 @@ class Workloads:
         except EngineRefused as error:
             return error.problem
         if problem is None:
+            workload = action.workload if isinstance(action, Run | Start) else None
+            if workload is not None and not (isinstance(action, Run) and not action.start):
+                self._images.used(unit_of(deployment, member_name(workload)), workload.image)
             try:
                 await self._clear(deployment, alone=isinstance(action, Remove))
             except (EngineDown, EngineRefused):
@@ -95,8 +98,7 @@ class Workloads:
                 return await self._run(deployment, action, stage)
             case Start():
                 former = (action.container,) if action.workload is None else ()
-                lost = await self._places.restore_secrets(deployment, former)
-                return lost or await self._start(deployment, action, action.workload)
+                return await self._places.restore_secrets(deployment, former) or await self._start(deployment, action)
             case Remove():
                 return await self._remove(action.containers)
             case RollBack():
@@ -133,8 +135,7 @@ class Workloads:
         update = action.workload.update
         if action.workload.ports or action.workload.network is Network.HOST:
             update = Update(deadline=update.deadline)
-        start = Start(made, action.instead_of, action.back_to, update=update)
-        return await self._start(deployment, start, action.workload)
+        return await self._start(deployment, Start(made, action.instead_of, action.back_to, update=update))
 
     async def _resume(self, deployment: str, container: str) -> None:
         """Start what a power cut ended, where that is possible: its replacement may have to be fetched first."""
@@ -179,10 +180,8 @@ class Workloads:
 
     async def _lacking(self, deployment: str) -> str:
         """Why no image may be fetched, after what nothing needs was removed; empty where there is room."""
-        folder = await self._engine.folder()
-        if not disk.lacking(folder):
-            return ""
-        await self._clear(deployment, short=True)
+        if disk.lacking(folder := await self._engine.folder()):
+            await self._clear(deployment, short=True)
         return disk.lacking(folder)
 
     async def _refusal(self, workload: Container) -> Problem | None:
@@ -206,14 +205,11 @@ class Workloads:
         except Unopened as error:
             return Problem(Reason.SECRETS_NOT_OPENED, error.what)
         except OSError as error:
-            return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {error}")
+            return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {error.strerror or error}")
         return await self._places.make_volumes(deployment, workload, where)
 
-    async def _start(self, deployment: str, action: Start, of: Container | None) -> Problem | None:
-        """Start a container in the place of others: they are stopped, and removed only once it has started.
-
-        It was made `of` a workload; None for one that is no longer ordered.
-        """
+    async def _start(self, deployment: str, action: Start) -> Problem | None:
+        """Start a container in the place of others: they are stopped, and removed only once it has started."""
         if (problem := await self._prepare(deployment, action)) is not None:
             return problem
         if await self._places.has_gone(deployment, action):
@@ -232,8 +228,6 @@ class Workloads:
             await self._engine.start(action.container)
         except EngineRefused as error:
             return await self._go_back(deployment, action, error.problem)
-        if of is not None:
-            self._images.used(unit_of(deployment, member_name(of)), of.image)
         kept = action.back_to if action.update != Update() else ""  # until it is known to be well
         await self._remove(tuple(one for one in action.instead_of if one != kept))
         if action.instead_of:

@@ -13,6 +13,7 @@ import typer
 from fleet.cli.output import Output, OutputOption, answer
 from fleet.contract.config import AgentConfig, load_config
 from fleet.contract.errors import InvalidInput, NotFound, NotPermitted
+from fleet.process.failures import in_words
 
 if TYPE_CHECKING:
     from fleet.install.first_agent import FirstAgent
@@ -94,7 +95,9 @@ def _trust(bundle: Path, root: Path | None, ssh: str, output: Output, *, others:
     try:
         text = bundle.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise NotFound(f"cannot read {bundle}: {error}", next_step="write it with `fleet secrets bundle`") from error
+        raise NotFound(
+            f"cannot read {bundle}: {in_words(error)}", next_step="write it with `fleet secrets bundle`"
+        ) from error
     with _host(root, ssh, f"given {bundle} to trust") as host:
         config, done = DeviceTrustScore(text).interpret(host)
     device = str(config.device_id)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from fleet.contract.errors import FleetError, InvalidInput, Unreachable
 from fleet.doctor.findings import Worrying
+from fleet.process.failures import in_words
 from fleet.process.tls import client_context
 
 _WITHIN = 5.0
@@ -51,7 +52,7 @@ def _connected(host: str, port: int) -> socket.socket:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise Unreachable(
-            f"the name {host} does not resolve: {error}",
+            f"the name {host} does not resolve: {in_words(error)}",
             next_step="make a DNS record for it, or install with another --nats-address",
         ) from error
     why = ""
@@ -62,7 +63,7 @@ def _connected(host: str, port: int) -> socket.socket:
             connection.connect(address)
         except OSError as error:
             connection.close()
-            why = str(error)
+            why = in_words(error)
         else:
             return connection
     raise Unreachable(
@@ -72,16 +73,16 @@ def _connected(host: str, port: int) -> socket.socket:
 
 
 def _await_greeting(connection: socket.socket, url: str) -> None:
-    got = b""
+    got, until = b"", time.monotonic() + _WITHIN
     try:
-        while b"\r\n" not in got and len(got) < _LONGEST_GREETING:
+        while b"\r\n" not in got and len(got) < _LONGEST_GREETING and time.monotonic() < until:
             part = connection.recv(4096)
             if not part:
                 break
             got += part
     except OSError as error:
         raise FleetError(
-            f"{url} takes a connection, and says nothing: {error}",
+            f"{url} takes a connection, and says nothing: {in_words(error)}",
             next_step="does a router before it want TLS first? then install with --exposure route or ingress",
         ) from error
     if not got.startswith(b"INFO "):
@@ -99,7 +100,7 @@ def _shown(connection: socket.socket, host: str, ca: str, url: str, now: float) 
         raise _untrusted(url, error, now) from error
     except OSError as error:
         raise Unreachable(
-            f"{url} does not speak TLS: {error}",
+            f"{url} does not speak TLS: {in_words(error)}",
             next_step="does a proxy before NATS end TLS? it must pass TLS through",
         ) from error
     return ssl.cert_time_to_seconds(str(shown["notAfter"]))

@@ -13,6 +13,7 @@ import msgspec
 
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.written import parse_written
+from fleet.process.failures import in_words
 from fleet.secrets.openbao_names import Role, Segments, is_address
 from fleet.topology.admin import read_token
 
@@ -69,7 +70,7 @@ class Credentials(msgspec.Struct, frozen=True):
             return path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise NotFound(
-                f"cannot read the ServiceAccount's token in {path}: {error}",
+                f"cannot read the ServiceAccount's token in {path}: {in_words(error)}",
                 next_step=f"a pod has one; elsewhere set kubernetes.tokenFile or tokenFile in the file of {VARIABLE}",
             ) from error
 

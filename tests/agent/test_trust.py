@@ -98,6 +98,7 @@ def test_a_bundle_that_could_not_be_proven_is_tried_again(stage: Stage, monkeypa
     async def body() -> None:
         async with stage.agent():
             await publish(stage, ca + OTHER)
+            await stage.logged(_REFUSED)  # though the error has no words
             await trusts(stage, ca + OTHER)
 
     stage.play(body)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import pytest
@@ -19,6 +19,7 @@ import trustme
 from fleet.contract.errors import FleetError
 from fleet.contract.objects import Condition, Device, DeviceStatus, Metadata, ServerInfo
 from fleet.doctor import cluster
+from fleet.doctor import nats as doctor_nats
 from fleet.doctor.findings import State, found
 from fleet.doctor.identity import check_discovery, check_keys
 from fleet.doctor.nats import check_nats
@@ -116,8 +117,24 @@ def test_what_is_wrong_with_nats_is_named(name: str) -> None:
     ],
 )
 def test_a_name_and_a_port_that_are_not_there(host: str, words: str) -> None:
-    with pytest.raises(FleetError, match=words):
+    with pytest.raises(FleetError, match=words) as error:
         check_nats(f"tls://{host}:{free_port()}", CA, time.time())
+    assert "Errno" not in error.value.what, "a number of the kernel's is no word"
+
+
+def test_a_greeting_that_comes_letter_by_letter_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        """What answers a letter at each look, and takes its time."""
+
+        def recv(self, _size: int) -> bytes:
+            clock[0] += 1
+            return b"I"
+
+    clock = [0.0]
+    monkeypatch.setattr(doctor_nats.time, "monotonic", lambda: clock[0])
+    with pytest.raises(FleetError, match="is no NATS server"):
+        doctor_nats._await_greeting(cast("socket.socket", Slow()), "tls://slow")  # pyright: ignore[reportPrivateUsage]
+    assert clock[0] < 10
 
 
 class Provider(Issuer):

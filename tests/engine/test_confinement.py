@@ -175,11 +175,11 @@ def _ready(lab: Lab, container: str) -> bool:
 def test_what_outlives_its_grace_is_killed(lab: Lab) -> None:
     """With the signal that was asked for: the container ends by it, or else only by SIGKILL."""
     ends = Container(image=IMAGE, command=("sh", "-c", "trap 'exit 5' USR1; echo ready; while :; do sleep 0.05; done"))
+    late = Container(image=IMAGE, command=("sh", "-c", "trap 'exit 6' 37; echo ready; while :; do sleep 0.05; done"))
     deaf = Container(image=IMAGE, command=("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"))
 
     async def body(engine: Engine) -> None:
-        for wanted, code in ((ends, 5), (deaf, 137)):
-            signal = "SIGUSR1" if code == 5 else ""
+        for wanted, signal, code in ((ends, "SIGUSR1", 5), (late, "SIGRTMIN+3", 6), (deaf, "", 137)):
             made = Container(image=IMAGE, command=wanted.command, stop=Stop(signal, 1))
             container = await lab.started(engine, made, str(code))
             await eventually(partial(_ready, lab, container), "it has set its trap")

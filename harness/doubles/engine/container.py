@@ -207,7 +207,7 @@ class Container:
             return code != 0 and (most == 0 or self.record.restart_count < most)
         return policy.name in {"always", "unless-stopped"}
 
-    async def _end(self, number: signal.Signals, grace: float) -> None:
+    async def _end(self, number: int, grace: float) -> None:
         process, tasks = self._process, self._tasks
         if process is not None:
             self._emit("kill", signal=str(int(number)))
@@ -224,9 +224,13 @@ class Container:
             if self.record.state.status == self._manners.between:
                 self.record.state.become("exited")
 
-    def _stop_signal(self) -> signal.Signals:
+    def _stop_signal(self) -> int:
         name = self.record.config.stop_signal or self._image.stop_signal or "SIGTERM"
-        return signal.Signals(int(name)) if name.isdigit() else signal.Signals["SIG" + name.removeprefix("SIG")]
+        if name.isdigit():
+            return int(name)
+        # Real-time signals are named by their distance from the first or the last one: SIGRTMIN+3.
+        base, _, distance = name.removeprefix("SIG").replace("-", "+-").partition("+")
+        return signal.Signals[f"SIG{base}"] + int(distance or 0)
 
     def _argv(self) -> list[str]:
         own = self.record.config

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,7 @@ class Process:
         """Its exit code, once it has ended; 128 and the signal for one that was killed."""
         return await asyncio.shield(self._code)
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, number: int) -> None:
         """Signal it; nothing if it has ended."""
         self._write(msgspec.json.encode({"signal": int(number)}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 import weakref
 from http import HTTPStatus
 from typing import TypeVar
@@ -20,6 +21,10 @@ from fleet.secrets.openbao_config import Credentials
 
 _TIMEOUT = 10.0
 """Seconds for which one request may be silent."""
+_WHOLE = 30.0
+"""Seconds for a whole answer."""
+_LARGEST = 4 * 2**20
+"""Bytes of an answer: OpenBao's storage takes 1 MiB for an entry."""
 _OUTAGE = 20.0
 """Seconds for which OpenBao may be away before we give up, as with Kubernetes."""
 _LONGEST_PAUSE = 2.0
@@ -178,12 +183,20 @@ class OpenBaoApi:
     def _once(self, method: str, path: str, body: object, token: str) -> httpx.Response:
         headers = {"X-Vault-Token": token} if token else {}
         content = None if body is None else msgspec.json.encode(body)
+        got, until = bytearray(), time.monotonic() + _WHOLE
         try:
-            answer = self._http.request(method, f"{self._config.url}/v1/{path}", content=content, headers=headers)
+            with self._http.stream(
+                method, f"{self._config.url}/v1/{path}", content=content, headers=headers
+            ) as streamed:
+                for part in streamed.iter_bytes():
+                    got += part
+                    if len(got) > _LARGEST or time.monotonic() > until:
+                        raise _Away("its answer has no end")
         except httpx.HTTPError as error:
             if (cause := tls_cause(error)) is not None:
                 raise self._untrusted(cause) from error
             raise _Away(in_words(error)) from error
+        answer = httpx.Response(streamed.status_code, content=bytes(got))
         if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and "sealed" in self._said(answer).lower():
             raise Unreachable(
                 f"OpenBao at {self._config.url} is sealed: it gives no secrets until somebody unseals it",

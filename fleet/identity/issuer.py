@@ -17,6 +17,7 @@ import msgspec
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity.proxies import check_proxies, proxy_for
+from fleet.process.failures import in_words
 from fleet.process.tls import client_context
 
 if TYPE_CHECKING:
@@ -97,11 +98,11 @@ def unreachable(issuer: str, error: Exception, now: float) -> FleetError:
         )
     if proxy:
         return Unreachable(
-            f"the issuer {issuer} does not answer{way}: {error}",
+            f"the issuer {issuer} does not answer{way}: {in_words(error)}",
             next_step="correct HTTPS_PROXY or ALL_PROXY, or name the issuer's host in NO_PROXY",
         )
     return Unreachable(
-        f"the issuer {issuer} does not answer: {error}",
+        f"the issuer {issuer} does not answer: {in_words(error)}",
         next_step=f"check the address, the network and whether Zitadel runs: curl {issuer}{DISCOVERY_PATH}",
     )
 

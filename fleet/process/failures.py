@@ -9,6 +9,8 @@ import ssl
 _PREFIX = "nats: "
 """What nats-py puts before its texts."""
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CODES = re.compile(r"\[(Errno -?\d+|[A-Z0-9]+(: [A-Z0-9_]+)?)\] | \(_ssl\.c:\d+\)")
+"""The kernel's numbers, and OpenSSL's names, beside what they mean."""
 
 
 def timed_out(error: BaseException) -> bool:
@@ -25,7 +27,7 @@ def in_words(error: BaseException) -> str:
         text = error.strerror or ""
         # asyncio says "Connect call failed" of whatever went wrong; the number says what.
         return text if text and not text.startswith("Connect call failed") else os.strerror(error.errno)
-    text = str(error).removeprefix(_PREFIX).strip()
+    text = _CODES.sub("", str(error)).removeprefix(_PREFIX).strip()
     return text or _WORD.sub(" ", type(error).__name__).lower()
 
 

@@ -44,11 +44,15 @@ NAMED = {
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "wrong version number"),
         (nats.errors.Error("nats: 'Authorization Violation'"), "'Authorization Violation'"),
         (nats.errors.UnexpectedEOF(), "unexpected EOF"),
+        (httpx.ConnectError("[Errno 111] Connection refused"), "Connection refused"),
+        (httpx.ConnectError("[Errno -2] Name or service not known"), "Name or service not known"),
+        (httpx.ConnectError("[SSL] record layer failure (_ssl.c:1006)"), "record layer failure"),
     ],
 )
 def test_in_words(error: Exception, words: str) -> None:
     said = in_words(error)
     assert words in said
+    assert not set("[_") & set(said), "no number of the kernel's, and no name of OpenSSL's"
     assert type(error).__name__ not in said
 
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -17,6 +17,9 @@ from fleet.contract.errors import InvalidInput
 from fleet.contract.grammar import in_words
 from fleet.contract.tree import Object, Path
 from fleet.contract.wire import from_builtins
+
+if TYPE_CHECKING:
+    from fleet.contract.yaml_tree import Lines
 
 MAX_FILE = 2**20
 """Bytes; etcd takes no object that is much larger."""
@@ -55,6 +58,7 @@ class Written:
             InvalidInput: it is too large, or is no document in JSON or YAML.
         """
         self._file, self._next, self._as_written = file, next_step, as_written
+        self._lines: Lines | None = None
         if len(data) > MAX_FILE:
             raise self.refusal([Fault((), f"it has more than {MAX_FILE} bytes")])
         try:
@@ -136,11 +140,13 @@ class Written:
 
     def _line(self, path: Path) -> int:
         """Where the value at `path` begins, from 1; 0 where that cannot be told, as without a YAML library."""
-        try:
-            from fleet.contract.yaml_tree import line_of  # noqa: PLC0415
-        except ModuleNotFoundError:  # on a device
-            return 0
-        return line_of(self._text, path)
+        if self._lines is None:
+            try:
+                from fleet.contract.yaml_tree import Lines  # noqa: PLC0415
+            except ModuleNotFoundError:  # on a device
+                return 0
+            self._lines = Lines(self._text)
+        return self._lines.of(path)
 
 
 def _say_type(value: object) -> None:

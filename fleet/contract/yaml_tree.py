@@ -61,31 +61,42 @@ def read_yaml(text: str, depth: int, *, as_written: bool = False) -> object:
         raise NotYaml(str(error)) from error
 
 
-def line_of(text: str, path: Path) -> int:
-    """The line, from 1, of what is at `path`, or of the last part of it that is there; 0 for a text without lines."""
-    try:
-        node = _Loader(text).get_single_node()
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return 0
-    line = 0
-    for part in path:
-        found = _child(node, part)
-        if found is None:
-            break
-        line, node = found
-    return line
+class Lines:
+    """Where things stand in a text. It is parsed once, however many places are asked for."""
 
+    def __init__(self, text: str) -> None:
+        """Parse it; a text that is no YAML has no lines."""
+        try:
+            self._top: Any = _Loader(text).get_single_node()
+        except (yaml.YAMLError, ValueError, RecursionError):
+            self._top = None
+        self._below: dict[int, dict[str | int, tuple[int, Any]]] = {}
 
-def _child(node: Any, part: str | int) -> tuple[int, Any] | None:  # noqa: ANN401 - PyYAML's nodes have no types
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        one = node.value[part]
-        return one.start_mark.line + 1, one
-    if isinstance(node, yaml.MappingNode):
-        # The last one, for that is the one too many where a name stands twice.
-        for key, value in reversed(node.value):
-            if key.value == part:
-                return key.start_mark.line + 1, value
-    return None
+    def of(self, path: Path) -> int:
+        """The line, from 1, of what is at `path`, or of the last part of it that is there; 0 for none."""
+        line, node = 0, self._top
+        for part in path:
+            found = self._children(node).get(part)
+            if found is None:
+                break
+            line, node = found
+        return line
+
+    def _children(self, node: Any) -> dict[str | int, tuple[int, Any]]:  # noqa: ANN401 - PyYAML's nodes have no types
+        if (known := self._below.get(id(node))) is not None:
+            return known
+        found: dict[str | int, tuple[int, Any]] = {}
+        if isinstance(node, yaml.SequenceNode):
+            found = {number: (one.start_mark.line + 1, one) for number, one in enumerate(node.value)}
+        elif isinstance(node, yaml.MappingNode):
+            # The last one, for that is the one too many where a name stands twice.
+            found = {
+                key.value: (key.start_mark.line + 1, value)
+                for key, value in node.value
+                if isinstance(key, yaml.ScalarNode)
+            }
+        self._below[id(node)] = found
+        return found
 
 
 class _Tree:

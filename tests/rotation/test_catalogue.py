@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -298,3 +299,9 @@ def test_a_timer_goes_on_with_what_it_began_and_leaves_alone_what_was_given_up()
     away = listed(secret, kept, InUse({}, {}, {}, ("NATS: it does not answer",)), NOW)
     assert (away.state, away.is_for_now(NOW)) == ("unknown: NATS: it does not answer", False)
     assert not listed(secret, kept, InUse(both.servers, {"c": callout(NEW)}, {}), NOW).is_for_now(NOW)
+
+
+def test_the_guide_says_of_every_secret_what_to_do_after_its_leak() -> None:
+    guide = Path("docs/operations.md").read_text()
+    table = guide.partition("**After a leak**")[2].partition("\n## ")[0]
+    assert [secret.name for secret in SECRETS if f"`{secret.name}`" not in table] == []

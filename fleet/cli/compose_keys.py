@@ -249,6 +249,11 @@ def _pull(value: Any) -> str:  # noqa: ANN401 - JSON
     return _PULL[value]
 
 
+def _capabilities(value: list[Any]) -> list[str]:
+    """As docker takes them: in any case, and with `CAP_` before them."""
+    return [one.upper().removeprefix("CAP_") for one in texts(value)]
+
+
 def _security(value: list[Any]) -> list[str]:
     """Options, also as docker takes them from of old: with a colon, and `no-new-privileges` with a value."""
     found: list[str] = []
@@ -279,8 +284,8 @@ _MAPPED: dict[str, Mapping] = {
     "shm_size": _to("shmSize", size),
     "read_only": _to("security.readOnlyRoot", boolean),
     "privileged": _to("security.privileged", boolean),
-    "cap_add": _to("security.capabilities.add", texts),
-    "cap_drop": _to("security.capabilities.drop", texts),
+    "cap_add": _to("security.capabilities.add", _capabilities),
+    "cap_drop": _to("security.capabilities.drop", _capabilities),
     "security_opt": _to("security.options", _security),
     "devices": _devices,
     "user": _to("user", text),

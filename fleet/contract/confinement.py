@@ -13,8 +13,16 @@ from fleet.contract.mounts import OptionalPath, Path
 SMALLEST_MEMORY = 6 * 2**20
 """Bytes; engines take no lower limit (moby, `linuxMinMemory`)."""
 MOST_MEMORY = 2**46
-Capability = Annotated[str, msgspec.Meta(max_length=32, pattern=r"^[A-Z][A-Z_]*\Z")]
+_CAPABILITIES = (
+    "ALL|AUDIT_CONTROL|AUDIT_READ|AUDIT_WRITE|BLOCK_SUSPEND|BPF|CHECKPOINT_RESTORE|CHOWN|DAC_OVERRIDE|DAC_READ_SEARCH|"
+    "FOWNER|FSETID|IPC_LOCK|IPC_OWNER|KILL|LEASE|LINUX_IMMUTABLE|MAC_ADMIN|MAC_OVERRIDE|MKNOD|NET_ADMIN|"
+    "NET_BIND_SERVICE|NET_BROADCAST|NET_RAW|PERFMON|SETFCAP|SETGID|SETPCAP|SETUID|SYSLOG|SYS_ADMIN|SYS_BOOT|SYS_CHROOT|"
+    "SYS_MODULE|SYS_NICE|SYS_PACCT|SYS_PTRACE|SYS_RAWIO|SYS_RESOURCE|SYS_TIME|SYS_TTY_CONFIG|WAKE_ALARM"
+)
+Capability = Annotated[str, msgspec.Meta(max_length=32, pattern=rf"^({_CAPABILITIES})\Z")]
 """As capabilities(7) has it, without `CAP_`; `ALL` for all of them."""
+CAPABILITIES = _CAPABILITIES.replace("|", ", ")
+"""What may stand there, in words."""
 _WORD = "[a-zA-Z0-9_./:-]{1,128}"
 SecurityOption = Annotated[
     str,
@@ -23,7 +31,8 @@ SecurityOption = Annotated[
         pattern=rf"^(no-new-privileges|seccomp=unconfined|apparmor={_WORD}|label={_WORD})\Z",
     ),
 ]
-_ADDRESS = r"[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]{1,40}"
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_ADDRESS = rf"{_BYTE}(\.{_BYTE}){{3}}|[0-9a-fA-F]{{0,4}}:[0-9a-fA-F:.]{{1,40}}"
 Address = Annotated[str, msgspec.Meta(max_length=45, pattern=rf"^({_ADDRESS})\Z")]
 """An IPv4 or IPv6 address; the engine refuses what only looks like one."""
 HostAddress = Annotated[str, msgspec.Meta(max_length=45, pattern=rf"^({_ADDRESS}|host-gateway)\Z")]
@@ -85,7 +94,14 @@ MEMORY_RULE = {
 }
 
 
-UlimitName = Annotated[str, msgspec.Meta(max_length=16, pattern=r"^[a-z]{2,16}\Z")]
+_ULIMITS = "as|core|cpu|data|fsize|locks|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending|stack"
+UlimitName = Annotated[str, msgspec.Meta(max_length=16, pattern=rf"^({_ULIMITS})\Z")]
+ULIMITS = _ULIMITS.replace("|", ", ")
+"""What may stand there, in words."""
+ULIMIT_RULE = {
+    "rule": "self.hard == -1 || (self.soft != -1 && self.soft <= self.hard)",
+    "message": "a soft limit is at most the hard one; -1 is none",
+}
 
 
 class Ulimit(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):
@@ -94,6 +110,15 @@ class Ulimit(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, fo
     name: UlimitName
     soft: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)]
     hard: Annotated[int, msgspec.Meta(ge=-1, le=2**53 - 1)]
+
+    def __post_init__(self) -> None:
+        """Refuse what the kernel does, once the container before has ended.
+
+        Raises:
+            ValueError: the soft limit is above the hard one.
+        """
+        if self.hard != -1 and (self.soft == -1 or self.soft > self.hard):
+            raise ValueError(ULIMIT_RULE["message"])
 
 
 class Capabilities(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fleet.contract.confinement import MEMORY_RULE
+from fleet.contract.confinement import MEMORY_RULE, ULIMIT_RULE
 from fleet.contract.descriptions import FIELDS, KINDS, STANDARD
 from fleet.contract.mounts import BOTH_PATHS_RULE, FILE_RULE, MOUNT_RULES, PATHS_RULE
 from fleet.contract.names import Name
@@ -145,6 +145,7 @@ def _add_container_rules(container: Json) -> None:
     fields["ports"]["x-kubernetes-validations"] = [_PORTS_RULE]
     fields["labels"]["x-kubernetes-validations"] += [LABELS_RULE]
     fields["limits"]["x-kubernetes-validations"] = [MEMORY_RULE]
+    fields["ulimits"]["items"]["x-kubernetes-validations"] = [ULIMIT_RULE]
     fields["mounts"]["items"]["x-kubernetes-validations"] = list(MOUNT_RULES)
     fields["files"]["items"]["x-kubernetes-validations"] = [FILE_RULE]
     for name in ("mounts", "files"):

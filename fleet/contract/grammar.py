@@ -8,7 +8,9 @@ from typing import Any, get_args
 import msgspec
 
 from fleet.contract.confinement import (
+    CAPABILITIES,
     SIGNALS,
+    ULIMITS,
     Address,
     Capability,
     ContainerHostName,
@@ -46,9 +48,9 @@ _WORDS: tuple[tuple[Any, str], ...] = (
     (HostAddress, "an IP address, or host-gateway"),
     (Signal, f"a signal, one of {SIGNALS}"),
     (Platform, "OS/ARCH, as linux/arm64"),
-    (Capability, "a capability as NET_ADMIN"),
+    (Capability, f"a capability without CAP_, one of {CAPABILITIES}"),
     (SecurityOption, "no-new-privileges, seccomp=unconfined, apparmor=PROFILE or label=VALUE"),
-    (UlimitName, "a limit as nofile"),
+    (UlimitName, f"a limit, one of {ULIMITS}"),
     (Permissions, "permissions as r, rw or rwm"),
     (DevicePattern, "device nodes as /dev/ttyUSB*"),
     (ContainerName, "a name of at most 63 lower-case letters and digits, with '-' between them"),

@@ -93,15 +93,16 @@ def test_two_keys_for_one_limit_must_agree() -> None:
             ["no-new-privileges", "label=disable"],
         ),
         ("security_opt", ["no-new-privileges:false"], "options", []),
+        ("cap_add", ["CAP_NET_ADMIN", "sys_time"], "capabilities", {"add": ["NET_ADMIN", "SYS_TIME"]}),
         ("healthcheck", Object(test=["CMD-SHELL", "a", "b"]), "command", ["sh", "-c", "a", "b"]),
         ("healthcheck", Object(test="a", disable="false"), "command", ["sh", "-c", "a"]),
     ],
 )
-def test_what_docker_takes_is_taken_whole(key: str, value: object, field: str, wanted: list[str]) -> None:
+def test_what_docker_takes_is_taken_whole(key: str, value: object, field: str, wanted: object) -> None:
     faults: list[Fault] = []
     made = container(Object({"image": "x", key: value}), ("services", "web"), faults)
     assert not faults
-    assert made["security" if key == "security_opt" else "health"][field] == wanted
+    assert made["health" if key == "healthcheck" else "security"][field] == wanted
 
 
 def test_a_secret_without_a_target_has_its_name() -> None:

@@ -117,7 +117,7 @@ class Container:
             if self.record.state.running and not force:
                 raise still_running(self.record.id)
             self.record.stopped = True
-            await self._end(signal.SIGKILL, 0)
+            await self._end(signal.SIGKILL, None)
             shutil.rmtree(self._home)
             self._emit("destroy")
 
@@ -207,13 +207,13 @@ class Container:
             return code != 0 and (most == 0 or self.record.restart_count < most)
         return policy.name in {"always", "unless-stopped"}
 
-    async def _end(self, number: int, grace: float) -> None:
+    async def _end(self, number: int, grace: float | None) -> None:
         process, tasks = self._process, self._tasks
         if process is not None:
             self._emit("kill", signal=str(int(number)))
             process.send(number)
             try:
-                await asyncio.wait_for(process.wait(), grace or None)
+                await asyncio.wait_for(process.wait(), grace)
             except TimeoutError:
                 self._emit("kill", signal="9")
                 process.send(signal.SIGKILL)

@@ -291,7 +291,7 @@ _MAPPED: dict[str, Mapping] = {
     "user": _to("user", text),
     "working_dir": _to("workingDir", text),
     "hostname": _to("hostname", text),
-    "labels": _to("labels", text_map),
+    "labels": _to("labels", lambda value: text_map(value, empty="")),
     "network_mode": _network,
     "extra_hosts": _to("extraHosts", _hosts),
     "dns": _to("dns", texts),

@@ -91,13 +91,14 @@ def texts(value: str | list[Any]) -> list[str]:
     return [text(one) for one in ([value] if isinstance(value, str) else listed(value))]
 
 
-def text_map(value: list[str] | Object) -> dict[str, str]:
-    """A map of texts, or a list of NAME=VALUE."""
+def text_map(value: list[str] | Object, *, empty: str | None = None) -> dict[str, str]:
+    """A map of texts, or a list of NAME=VALUE; `empty` is what a name without a value has, None for a fault."""
     if isinstance(value, Object):
         pairs = dict(value)
     else:
         parts = (pair.partition("=") for pair in texts_in(value))
         pairs = once((name, one if sign else None) for name, sign, one in parts)
+    pairs = {name: empty if one is None else one for name, one in pairs.items()}
     if missing := [name for name, one in pairs.items() if one is None]:
         raise Unmapped(f"{missing[0]} has no value, and the file's own environment is not looked at")
     return {name: str(one).lower() if isinstance(one, bool) else text(one) for name, one in pairs.items()}

@@ -109,3 +109,11 @@ def test_a_secret_without_a_target_has_its_name() -> None:
     faults: list[Fault] = []
     made = container(Object(image="x", secrets=[Object(source="a", target=None)]), ("services", "web"), faults)
     assert (made["files"][0]["path"], faults) == ("/run/secrets/a", [])
+
+
+@pytest.mark.parametrize("value", [["a", "b=c"], Object(a=None, b="c")])
+def test_a_label_may_have_no_value(value: object) -> None:
+    """It was refused with words about variables of the environment."""
+    faults: list[Fault] = []
+    made = container(Object(image="x", labels=value), ("services", "web"), faults)
+    assert (made["labels"], faults) == ({"a": "", "b": "c"}, [])

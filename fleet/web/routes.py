@@ -178,9 +178,11 @@ class Routes:
         known = self._store
         last = request.headers.get("last-event-id") or request.query_params.get("after", "")
         if kind == "tail" and not name:
-            return TailFeed(known, self._streams.resume_from(last, FROM_THE_NEWEST)), lambda: known.tail.last, None
+            tail = TailFeed(known, self._streams.resume_from(last, FROM_THE_NEWEST))
+            return tail, lambda: tail.seen, None
         if kind == "devices" and not name:
-            return RowsFeed(known, self._streams.resume_from(last, 0)), lambda: known.version, None
+            rows = RowsFeed(known, self._streams.resume_from(last, 0))
+            return rows, lambda: rows.seen, None
         if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment"} and name):
             # Refused now, not in the midst of a stream.
             await self._turns.take(session.subject, partial(self._pages.screen, kind, name))

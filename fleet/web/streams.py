@@ -113,15 +113,15 @@ class RowsFeed:
     def __init__(self, store: Store, seen: int) -> None:
         """The page has all rows as they were at the version `seen`."""
         self._store = store
-        self._seen = seen
+        self.seen = seen
         self._complete: bool | None = None
 
     def next_events(self) -> Iterator[Event]:
         """See `Feed`. Many rows are several events, of which only the last has an id from which a page may go on."""
-        store, seen, version = self._store, self._seen, self._store.version
+        store, seen, version = self._store, self.seen, self._store.version
         names, gone = store.changed_since(seen)
         complete = store.complete
-        self._seen = version
+        self.seen = version
         if not (names or gone or complete is not self._complete):
             return
         self._complete = complete
@@ -138,15 +138,15 @@ class TailFeed:
     def __init__(self, store: Store, seen: int) -> None:
         """The page has every line up to the number `seen`, or is new (`FROM_THE_NEWEST`)."""
         self._tail = store.tail
-        self._seen = seen
+        self.seen = seen
 
     def next_events(self) -> list[Event]:
         """See `Feed`."""
-        if self._seen == FROM_THE_NEWEST:
+        if self.seen == FROM_THE_NEWEST:
             lines, dropped = self._tail.since(0, _TAIL_BEGINS)[0], 0
         else:
-            lines, dropped = self._tail.since(self._seen, _MAX_LINES)
-        self._seen = self._tail.last
+            lines, dropped = self._tail.since(self.seen, _MAX_LINES)
+        self.seen = self._tail.last
         if not (lines or dropped):
             return []
         return [Event("lines", msgspec.json.encode({"lines": lines, "dropped": dropped}).decode())]
@@ -204,7 +204,9 @@ class Streams:
     ) -> AsyncGenerator[bytes]:
         """The events of one page until its session ends; `number` goes into their ids.
 
-        What is new may come from `follow`, beside the store.
+        It says up to where the page has everything, and not what is known: a page goes on there after its stream was
+        cut, and something may change between the making of an event and its sending. What is new may come from
+        `follow`, beside the store.
         """
         wake = asyncio.Event()
         forget = [follow_one(wake.set) for follow_one in (self._store.subscribe, follow) if follow_one is not None]

@@ -7,18 +7,20 @@ import json
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 
 from fleet.web.sessions import COOKIE
 from fleet.web.streams import RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
+from fleet.web.turns import Done, Turns
 from harness.wait import wait_until
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, device, web_page
 
 Event = tuple[str, str, str]
+T = TypeVar("T")
 
 
 @contextmanager
@@ -94,6 +96,52 @@ def test_a_tail_goes_on_where_it_was_and_says_what_it_left_out(page: RunningPage
         news = json.loads(until(read, "lines")[2])
         assert (len(news["lines"]), news["dropped"]) == (300, 700)
         assert news["lines"][-1][4].endswith("line 999"), "the newest are what is kept"
+
+
+class BusyTurns(Turns):
+    """Something changes after each piece of work: that is so where a fleet says much."""
+
+    def __init__(self, change: Callable[[], None]) -> None:
+        super().__init__()
+        self.change = change
+
+    async def take(self, user: str, work: Callable[[], T]) -> Done[T]:
+        done = await super().take(user, work)
+        self.change()
+        return done
+
+
+def test_a_tail_that_is_cut_among_changes_says_each_of_them_or_that_it_left_some_out(page: RunningPage) -> None:
+    known, streams = page.parts.store, page.parts.streams
+    usual = streams.turns
+    page.do(lambda: known.add_invalid_message("device-info", "pi-1", "the first"))
+    streams.turns = BusyTurns(lambda: known.add_invalid_message("device-info", "pi-1", "meanwhile"))
+    with stream(page, "/events/tail", page.cookie()) as read:
+        told = until(read, "lines")
+    streams.turns = usual
+    with stream(page, "/events/tail", page.cookie(), **{"last-event-id": told[0]}) as read:
+        news = json.loads(until(read, "lines")[2])
+    assert news["dropped"] == 0
+    assert news["lines"][0][0] == json.loads(told[2])["lines"][-1][0] + 1, "the next line, and none is lost"
+
+
+def test_a_list_that_is_cut_among_changes_is_told_of_them(page: RunningPage) -> None:
+    page.show(device("pi-1"))
+    known, streams = page.parts.store, page.parts.streams
+    usual, away = streams.turns, json.dumps(device("pi-1", OFFLINE, version=2)).encode()
+    takes: list[None] = []
+
+    def change() -> None:
+        takes.append(None)
+        if len(takes) == 3:  # the rows were sent, and the event after them was not
+            known.apply_change("Device", away, deleted=False)
+
+    streams.turns = BusyTurns(change)
+    with stream(page, "/events/devices", page.cookie()) as read:
+        told = until(read, "sources")
+    streams.turns = usual
+    with stream(page, "/events/devices", page.cookie(), **{"last-event-id": told[0]}) as read:
+        assert [row[:2] for row in json.loads(until(read, "rows")[2])["rows"]] == [["pi-1", "no"]]
 
 
 def test_a_part_that_goes_is_told_at_once(page: RunningPage) -> None:

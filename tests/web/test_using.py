@@ -28,6 +28,11 @@ COUNTED_CHANGES = """
         }
     };
 """
+HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""Another tab is looked at, or this one again."""
 TOLD = """() => {
     window.said = 0;
     const count = new MutationObserver((all) => { window.said += all.length; });
@@ -134,6 +139,22 @@ def test_a_page_that_is_refused_does_not_say_that_the_server_is_away(
     expect(banner).not_to_contain_text("does not answer")
     first.close()
     expect(banner).to_be_empty()
+
+
+def test_a_device_that_went_while_its_tab_was_hidden_is_no_reason_to_sign_in(
+    page: RunningPage, visit: Callable[[str], Page]
+) -> None:
+    page.show(device("pi-1"), device("pi-2"))
+    tab = visit("/devices/pi-1")
+    tab.evaluate(HIDDEN, True)
+    wait_until(lambda: page.do(lambda: page.parts.streams.open), "the stream rests", timeout=30, until=lambda n: n == 0)
+    page.change("Device", device("pi-1"), deleted=True)
+    tab.evaluate(HIDDEN, False)
+    banner = tab.locator("#banner")
+    expect(banner).to_contain_text("This is no longer there.")
+    expect(banner).not_to_contain_text("Sign in")
+    banner.locator("a").click()
+    expect(tab.locator("h1")).to_have_text("Devices")
 
 
 def test_a_clock_that_is_wrong_makes_no_other_ages(

@@ -17,6 +17,7 @@ let lastId = "";
 let lastEventAt = Date.now();
 let lostAt = 0;
 let endReason = "";
+let wayOn = null; // from there: an address and a text
 let stalled = false;
 let refusal = ""; // why the server keeps this page up to date no more, in its words
 let unavailable = [];
@@ -135,15 +136,19 @@ function renderStatus() {
   if (banner.textContent !== text && !banner.querySelector("a")) banner.textContent = text;
   if (endReason && !banner.querySelector("a")) {
     const link = document.createElement("a");
-    link.href = `/sign-in?to=${encodeURIComponent(location.pathname + location.search)}`;
-    link.textContent = "Sign in again";
+    [link.href, link.textContent] = wayOn;
     banner.append(" ", link);
   }
   if (live) live.textContent = endReason ? "ended" : lostAt || stalled ? "reconnecting" : source ? `live, last news ${ago((Date.now() - lastEventAt) / 1000)} ago` : "resting";
 }
 
-function end(why) {
+function sessionEnded() {
+  end("Your session has ended.", [`/sign-in?to=${encodeURIComponent(location.pathname + location.search)}`, "Sign in again"]);
+}
+
+function end(why, on) {
   endReason = why;
+  wayOn = on;
   close();
   renderStatus();
 }
@@ -158,8 +163,9 @@ async function refused() {
   const stop = new AbortController();
   try {
     const answer = await fetch(eventsUrl, { signal: stop.signal, headers: { accept: "text/event-stream" } });
-    if (answer.status === 401) return end("Your session has ended.");
-    if (answer.status === 404) return end("This is no longer there.");
+    if (answer.status === 401) return sessionEnded();
+    // The screen that it stands on in the list: "/devices/pi-1" is one of "/devices".
+    if (answer.status === 404) return end("This is no longer there.", [location.pathname.replace(/\/[^/]*$/, "") || "/", "Look at what is there"]);
     refusal = answer.status === 429 ? (await answer.text()).trim() : "";
   } catch {
     refusal = ""; // It is away: tried again below.
@@ -206,7 +212,7 @@ function open() {
   on("sources", (data) => {
     unavailable = JSON.parse(data);
   });
-  on("end", () => end("Your session has ended."));
+  on("end", sessionEnded);
   for (const [name, act] of Object.entries(listeners)) on(name, (data) => act(JSON.parse(data)));
 }
 

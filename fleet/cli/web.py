@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import webbrowser
 from functools import partial
@@ -105,21 +106,31 @@ def _forward(namespace: str, port: int) -> subprocess.Popen[str]:
         line = process.stdout.readline() if process.stdout else ""
     except BaseException:  # Ctrl-C too: kubectl must not outlive the command
         _end(process)
+        _read_away(process)
         raise
     if line.startswith(_FORWARDED):
+        # It writes a line for each connection. In a full pipe it would wait, and forward nothing more.
+        threading.Thread(target=_read_away, args=(process,), name="kubectl's lines", daemon=True).start()
         return process
     _end(process)
+    _read_away(process)
     raise FleetError(
         f"kubectl cannot forward the page's port: {line.strip() or 'it said nothing'}",
         next_step="see `fleet server status`; with --port, is that port free?",
     )
 
 
+def _read_away(process: subprocess.Popen[str]) -> None:
+    """Read what kubectl writes until it has ended."""
+    if process.stdout is not None:
+        with process.stdout:
+            for _ in process.stdout:
+                pass
+
+
 def _end(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGTERM)
     process.wait()
-    if process.stdout:
-        process.stdout.close()
 
 
 def _free_port() -> int:

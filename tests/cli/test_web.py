@@ -26,12 +26,21 @@ esac
 """
 
 
+TALKATIVE = """#!/bin/sh
+echo 'Forwarding from 127.0.0.1:8443 -> 8443'
+{ timeout 20 seq -f 'Handling connection for 8443 (%g)' 5000 && touch "$0.wrote"; }
+until [ -e "$0.awaited.$$" ]; do sleep 0.02; done
+kill -INT $PPID; exec sleep 1000
+"""
+"""One that writes more than a pipe holds, and waits for a reader no longer than 20 seconds."""
+
+
 @pytest.fixture
-def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kubectl(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One that loses its connection, then finds no API server, then forwards until its parent is ended by Ctrl-C."""
     program = tmp_path / "bin" / "kubectl"
     program.parent.mkdir()
-    program.write_text(KUBECTL)
+    program.write_text(getattr(request, "param", KUBECTL))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(module, "_PAUSE", 0.01)
@@ -71,6 +80,14 @@ def test_the_page_is_forwarded_again_when_kubectl_ends(fleet: Fleet, kubectl: Pa
     assert answer.out.splitlines()[0] == "https://localhost:8443"
     assert "it is forwarded again" in answer.err
     assert answer.code == 130
+
+
+@pytest.mark.parametrize("kubectl", [TALKATIVE], indirect=True, ids=["talkative"])
+def test_a_kubectl_that_writes_a_line_for_each_connection_is_read(fleet: Fleet, kubectl: Path) -> None:
+    """One whose lines nobody reads waits for ever, and forwards nothing more."""
+    answer = fleet("web", "--no-browser", "--port", "8443")
+    assert answer.out.splitlines()[0] == "https://localhost:8443"
+    assert (answer.code, Path(f"{kubectl}.wrote").exists()) == (130, True)
 
 
 def test_a_first_kubectl_that_does_not_forward_is_told(fleet: Fleet, kubectl: Path) -> None:

@@ -117,7 +117,10 @@ class RowsFeed:
         self._complete: bool | None = None
 
     def next_events(self) -> Iterator[Event]:
-        """See `Feed`. Many rows are several events, of which only the last has an id from which a page may go on."""
+        """See `Feed`. Many rows are several events, of which only the last has an id from which a page may go on.
+
+        Whose version means nothing here gets all rows, and is told so (`whole`): what it has beside them is gone.
+        """
         store, seen, version = self._store, self.seen, self._store.version
         names, gone = store.changed_since(seen)
         complete = store.complete
@@ -129,6 +132,8 @@ class RowsFeed:
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
             news = {"rows": store.rows(part), "gone": gone if last else [], "complete": complete}
+            if seen == 0 and number == 1:
+                news["whole"] = True
             yield Event("rows", msgspec.json.encode(news).decode(), version if last else seen)
 
 

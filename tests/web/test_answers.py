@@ -129,6 +129,7 @@ def test_a_stream_that_breaks_off_among_many_rows_gets_them_all_again(tls: Tls) 
     store.replace_objects("FleetDeployment", [])
     events = list(RowsFeed(store, 0).next_events())
     assert [one.number for one in events] == [0, 0, 0, 0, store.version]
+    assert ["whole" in json.loads(one.data) for one in events] == [True, False, False, False, False]
     names = [row[0] for one in events for row in json.loads(one.data)["rows"]]
     assert sorted(names) == [f"pi-{number:05}" for number in range(_DEVICES)]
     (event,) = RowsFeed(store, store.version).next_events()

@@ -157,6 +157,25 @@ def test_a_device_that_went_while_its_tab_was_hidden_is_no_reason_to_sign_in(
     expect(tab.locator("h1")).to_have_text("Devices")
 
 
+def test_a_list_of_before_a_restart_of_the_server_loses_what_went_meanwhile(
+    page: RunningPage, visit: Callable[[str], Page]
+) -> None:
+    """Its tab was hidden, and somebody has signed in anew in another one."""
+    page.show(device("pi-1"), device("pi-2"))
+    tab = visit("/devices")
+    expect(tab.locator("#count")).to_have_text("2 of 2 devices")
+    tab.evaluate(HIDDEN, True)
+    wait_until(lambda: page.do(lambda: page.parts.streams.open), "the stream rests", timeout=30, until=lambda n: n == 0)
+    page.change("Device", device("pi-1"), deleted=True)
+    page.do(lambda: vars(page.parts.store)["_row_versions"].pop("pi-1"))
+    page.parts.streams.epoch = "another"
+    page.change("Device", device("pi-3", OFFLINE, version=2))
+    tab.evaluate(HIDDEN, False)
+    expect(tab.locator("#row-pi-3")).to_be_visible()
+    expect(tab.locator("#row-pi-1")).to_have_count(0)
+    expect(tab.locator("#count")).to_have_text("2 of 2 devices")
+
+
 def test_a_clock_that_is_wrong_makes_no_other_ages(
     page: RunningPage, browser: Browser, context: BrowserContext
 ) -> None:

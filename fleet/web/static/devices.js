@@ -164,9 +164,10 @@ function draw() {
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
-function change({ rows: changed, gone, complete: all }) {
+function change({ rows: changed, gone, complete: all, whole }) {
   complete = all;
-  unsorted ||= gone.length > 0;
+  if (whole) rows.clear(); // the server was started anew, and does not know what went before that
+  unsorted ||= whole || gone.length > 0;
   for (const name of gone) rows.delete(name);
   for (const row of changed) {
     const before = rows.get(row[NAME]);

@@ -110,7 +110,7 @@ class SignIn:
         if login is None or login.error is not None or not _shows(request, login):
             return _state({"state": "failed"}, "/sign-in", by_script=by_script)
         if not login.token:
-            return _state({"state": "waiting"}, _WAITS, by_script=by_script)
+            return _state(_waiting(login), _WAITS, by_script=by_script)
         try:
             async with login.opening:
                 login.opened = login.opened or await self._open(login.token)
@@ -118,7 +118,7 @@ class SignIn:
             # The approval counts once the provider's keys can be had.
             self._provider_said(error)
             login.unanswered = error.what
-            return _state({"state": "waiting"}, _WAITS, by_script=by_script)
+            return _state(_waiting(login), _WAITS, by_script=by_script)
         except FleetError as error:
             login.error = error
             return _state({"state": "failed"}, "/sign-in", by_script=by_script)
@@ -226,6 +226,11 @@ class SignIn:
 def _state(state: dict[str, str], to: str, *, by_script: bool) -> Response:
     """Where a sign-in stands: a browser without scripts goes on to a screen, which says so."""
     return JSONResponse(state) if by_script else RedirectResponse(to, status_code=303)
+
+
+def _waiting(login: Login) -> dict[str, str]:
+    """That it waits, and `why` an approval does not count yet where it waits for more than a person."""
+    return {"state": "waiting", **({"why": one_line(login.unanswered)} if login.unanswered else {})}
 
 
 def _shows(request: Request, login: Login) -> bool:

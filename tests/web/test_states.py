@@ -188,6 +188,32 @@ def test_signing_in(tls: Tls, context: BrowserContext, tmp_path: Path) -> None:
             page.close()
 
 
+def test_who_waits_for_an_approval_is_told_what_it_waits_for(tls: Tls, context: BrowserContext, tmp_path: Path) -> None:
+    """The page's server or the provider is away, and back: the words follow."""
+    with double_at(tmp_path / "provider") as idp:
+        assert idp.double is not None
+        idp.set(deviceInterval=3600)
+        page = RunningPage(User(idp, idp.double.admin_password()[1], tls, free_port()).config)
+        try:
+            tab = context.new_page()
+            go(tab, page.url)
+            press(tab, "#by-code")
+            waiting = tab.locator("#waiting")
+            expect(waiting).to_contain_text("Waiting for you to approve it; the code holds until ")
+            tab.route("**/sign-in/check*", lambda asked: asked.abort())
+            expect(waiting).to_contain_text("This page's server does not answer")
+            tab.unroute("**/sign-in/check*")
+            expect(waiting).to_contain_text("Waiting for you to approve it; the code holds until ")
+            (login,) = page.do(lambda: list(vars(page.parts.sign_in.logins)["_under_way"].values()))
+            login.unanswered = f"{idp.issuer} does not answer"
+            expect(waiting).to_contain_text(f"{idp.issuer} does not answer")
+            inspect(tab, "the provider is away while a code waits")
+            login.unanswered = ""
+            expect(waiting).to_contain_text("Waiting for you to approve it; the code holds until ")
+        finally:
+            page.close()
+
+
 def test_a_provider_that_does_not_answer(page: RunningPage, context: BrowserContext) -> None:
     tab = context.new_page()
     go(tab, page.url)

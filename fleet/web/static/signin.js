@@ -3,17 +3,23 @@
 const waiting = document.getElementById("waiting");
 const until = waiting.querySelector("time");
 until.textContent = new Date(Number(until.dataset.at) * 1000).toLocaleTimeString();
+const asked = waiting.textContent;
+
+function tell(text) {
+  if (waiting.textContent !== text) waiting.textContent = text; // a screen reader would say the same again
+}
 
 async function check() {
   try {
     // A connection that hangs is given up, or nobody would ever ask again.
     const signal = AbortSignal.timeout(10000);
     const answer = await fetch(document.getElementById("check").action, { method: "POST", headers: { accept: "application/json" }, signal });
-    const { state, to } = await answer.json();
+    const { state, to, why } = await answer.json();
     if (state === "done") return location.replace(to);
     if (state === "failed") return location.replace("/sign-in");
+    tell(why ? `An approval counts once this is over: ${why}.` : asked);
   } catch {
-    waiting.textContent = "This page's server does not answer; it is asked again.";
+    tell("This page's server does not answer; it is asked again.");
   }
   setTimeout(check, 2000);
 }

@@ -127,6 +127,22 @@ def test_a_table_keeps_the_focus(page: RunningPage, visit: Callable[[str], Page]
     expect(table).to_be_focused()
 
 
+@pytest.mark.parametrize(
+    "what", ["[data-copy='fleet device logs pi-3 --deployment sensor']", ".members a[href='/devices/pi-3']"]
+)
+def test_what_has_the_focus_keeps_it_when_something_comes_before_it(
+    page: RunningPage, visit: Callable[[str], Page], what: str
+) -> None:
+    """Or Enter would copy the command for another device."""
+    tab = visit("/")
+    focused = tab.locator(what).first
+    focused.focus()
+    newer = condition("Online", "Unknown", "NeverSeen", since="2026-11-29T12:30:00Z")
+    page.change("Device", device("pi-1", newer, site="berlin", version=2))
+    expect(tab.locator("main h3").first).to_contain_text("NeverSeen")
+    expect(focused).to_be_focused()
+
+
 def test_a_page_that_is_refused_does_not_say_that_the_server_is_away(
     page: RunningPage, context: BrowserContext, visit: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ export function times(root) {
 }
 
 function show(text) {
-  const focused = place(document.activeElement);
+  const again = finder(document.activeElement);
   const scrolled = [...main.querySelectorAll(".scroll")].map((one) => [one.scrollLeft, one.scrollTop]);
   main.innerHTML = text;
   [...main.querySelectorAll(".scroll")].forEach((one, number) => {
@@ -88,7 +88,7 @@ function show(text) {
   });
   times(main);
   showHeartbeat();
-  if (focused) main.querySelector(focused)?.focus({ preventScroll: true });
+  again()?.focus({ preventScroll: true });
 }
 
 function showHeartbeat() {
@@ -102,12 +102,15 @@ function showHeartbeat() {
   times(one.parentElement);
 }
 
-function place(one) {
-  // How to find it again in the screen's next markup; a table has a name in the place of an id.
-  if (!one || one === main || !main.contains(one)) return "";
-  if (one.id) return `#${CSS.escape(one.id)}`;
-  const label = one.getAttribute("aria-label");
-  return label ? `[aria-label="${CSS.escape(label)}"]` : "";
+function finder(one) {
+  // Finds it again in the screen's next markup: by what it is for, because its place is another one when something
+  // comes before it. Of several the one with the same id counts, and so it does where nothing is for that any more.
+  if (!one || one === main || !main.contains(one)) return () => null;
+  const place = one.id && `#${CSS.escape(one.id)}`;
+  const name = ["data-copy", "href", "aria-label"].find((each) => one.hasAttribute(each));
+  const meant = name && `${one.tagName}[${name}="${CSS.escape(one.getAttribute(name))}"]`;
+  const ways = [meant && place && meant + place, meant, place].filter(Boolean);
+  return () => ways.map((way) => main.querySelector(way)).find(Boolean);
 }
 
 function isStalled() {

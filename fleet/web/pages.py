@@ -53,12 +53,12 @@ class Pages:
         return self._templates.get_template(f"{template}.html").render(namespace=self._namespace, **values)
 
     def screen(self, kind: str, name: str = "") -> str:
-        """The main part of a screen, the same text as long as nothing changed.
+        """The main part of a screen, the same text as long as nothing changed; of a device, as long as it did not.
 
         Raises:
             NotFound: there is no such device or deployment.
         """
-        key, version = f"{kind}/{name}", self._store.version
+        key, version = f"{kind}/{name}", self._store.version_of(name) if kind == "device" else self._store.version
         cached = self._cache.get(key)
         if cached is not None and cached[0] == version:
             return cached[1]

@@ -76,6 +76,10 @@ class Store:
         self.complete = False
         self._listed: set[str] = set()
         self._row_versions: dict[str, int] = {}
+        self._versions: dict[str, int] = {}
+        """Of each device that changed, that of the last change of it alone."""
+        self._version_of_all = 1
+        """Of the last change that may be one of any device."""
         self._listeners: set[Listener] = set()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -95,6 +99,10 @@ class Store:
         """What a device said last of itself."""
         device = self.devices.get(name)
         return self.infos.get(name) or (device.status.info if device else None)
+
+    def version_of(self, device: str) -> int:
+        """Grows with every change that a device's own screen may show; what others do is none."""
+        return max(self._version_of_all, self._versions.get(device, 0))
 
     def changed_since(self, version: int) -> tuple[list[str], list[str]]:
         """The names of devices whose rows changed after a version, and of those that went."""
@@ -117,7 +125,7 @@ class Store:
     def add_event(self, event: EventMessage) -> None:
         """The operator told Kubernetes of an event."""
         self.events.append(event)
-        self._notify()
+        self._notify(event.name if event.kind == "Device" else "")
 
     def set_revisions(self, message: RevisionsMessage) -> None:
         """The operator keeps these revisions of a deployment."""
@@ -125,7 +133,7 @@ class Store:
             self.revisions[message.deployment] = message.revisions
         else:
             self.revisions.pop(message.deployment, None)
-        self._notify()
+        self._notify("")
 
     # What Kubernetes tells: `cluster.ObjectSink`.
 
@@ -144,10 +152,10 @@ class Store:
         """One object that changed."""
         self.sources.record_activity(KUBERNETES)
         if not deleted:
-            self._apply(kind, data, again=True, live=True)
+            name = self._apply(kind, data, again=True, live=True)
         elif name := _name(data):
             self._remove(kind, name)
-        self._notify()
+        self._notify(name if kind == "Device" else "")
 
     def _names(self, kind: str) -> set[str]:
         return {*(self.summaries if kind == "Device" else self.deployments), *self.unreadable[kind]}
@@ -214,7 +222,7 @@ class Store:
         if name in self.devices:
             self.infos[name] = info
             self._summarize(name)
-        self._notify()
+        self._notify(name)
 
     def update_states(self, name: str, states: DeviceStates) -> None:
         """What a device says of its deployments."""
@@ -241,13 +249,13 @@ class Store:
         if name in self.devices:
             self.reported[name] = tuple(found)
             self._summarize(name)
-        self._notify()
+        self._notify(name)
 
     def add_invalid_message(self, source: str, name: str, why: str) -> None:
         """Something that cannot be read."""
         self.sources.record_activity(NATS)
         self.tail.add(self.now(), source, name, f"cannot be read: {why}")
-        self._notify()
+        self._notify(name)
 
     def discard_reports(self) -> None:
         """Something may have been missed: what Kubernetes says counts again."""
@@ -301,8 +309,13 @@ class Store:
     def _add_gap(self, gap: Gap) -> None:
         self.tail.add(gap.until, gap.source, "", gap.text)
 
-    def _notify(self) -> None:
+    def _notify(self, device: str | None = None) -> None:
+        """Something changed: of one device, of none (empty), or of any."""
         self.version += 1
+        if device is None:
+            self._version_of_all = self.version
+        elif device in self._row_versions:  # a name that a message made up is kept nowhere
+            self._versions[device] = self.version
         for listener in tuple(self._listeners):
             listener()
 

@@ -1,0 +1,67 @@
+"""Which screens a change makes anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from fleet.contract.errors import NotFound
+from fleet.contract.states import gathered
+from fleet.contract.wire import DeviceState, Phase, Reason
+from fleet.web.messages import EventMessage
+from fleet.web.pages import Pages
+from fleet.web.source import NATS, Gap
+from tests.support.web import OFFLINE, ONLINE, RunningPage, deployment, device
+
+encoded = msgspec.json.encode
+
+
+def test_what_others_do_makes_no_screen_of_a_device_anew(page: RunningPage) -> None:
+    """Of a hundred pages that show a hundred devices, one is made anew when one device says something."""
+    page.show(device("pi-1", deployments=1), device("pi-2"), deployments=(deployment("web", ONLINE),))
+    known, gap = page.parts.store, Gap(NATS, 1.0, 2.0)
+    pages = Pages(known, "here")
+    said = gathered({"web": DeviceState(1, Phase.FAILED, Reason.EXITED, "code 1")})
+
+    def anew(change: Callable[[], object]) -> bool:
+        before = pages.screen("device", "pi-1")
+        change()
+        return pages.screen("device", "pi-1") is not before
+
+    def work() -> tuple[list[bool], list[bool]]:
+        others = [
+            lambda: known.update_states("pi-2", said),
+            lambda: known.apply_change("Device", encoded(device("pi-2", OFFLINE, version=2)), deleted=False),
+            lambda: known.apply_change("Device", encoded(device("pi-2")), deleted=True),
+            lambda: known.apply_change("FleetDeployment", encoded(deployment("web", OFFLINE)), deleted=False),
+            lambda: known.add_event(EventMessage("Device", "pi-2", "Normal", "Reason", "of another", 1.0, 1)),
+            lambda: known.add_event(EventMessage("FleetDeployment", "pi-1", "Normal", "Reason", "of another", 1.0, 1)),
+            lambda: known.add_invalid_message("device-info", "pi-9", "of nobody"),
+        ]
+        own = [
+            lambda: known.update_states("pi-1", said),
+            lambda: known.add_event(EventMessage("Device", "pi-1", "Normal", "Reason", "its own", 1.0, 1)),
+            lambda: known.add_invalid_message("device-info", "pi-1", "its own"),
+            lambda: known.sources.gaps.append(gap) or known.sources.changed(),
+            known.discard_reports,
+            lambda: known.apply_change("Device", encoded(device("pi-1", OFFLINE, version=2)), deleted=False),
+            lambda: known.apply_change("Device", b'{"metadata":{"name":"pi-1"},"spec":1}', deleted=False),
+        ]
+        return list(map(anew, others)), list(map(anew, own))
+
+    others, own = page.do(work)
+    assert (any(others), all(own)) == (False, True), (others, own)
+    page.do(lambda: known.apply_change("Device", encoded(device("pi-1")), deleted=True))
+    with pytest.raises(NotFound):
+        page.do(lambda: pages.screen("device", "pi-1"))
+
+
+def test_a_device_that_was_only_listed_is_gone_when_it_is_deleted(page: RunningPage) -> None:
+    page.show(device("pi-1"))
+    pages = Pages(page.parts.store, "here")
+    assert "pi-1" in page.do(lambda: pages.screen("device", "pi-1"))
+    page.change("Device", device("pi-1"), deleted=True)
+    with pytest.raises(NotFound):
+        page.do(lambda: pages.screen("device", "pi-1"))

@@ -12,6 +12,7 @@ from fleet.contract.wire import Reason
 
 _REPLACE = "fleet device enroll --device-id {name} --out {name}.json --replace"
 _SHOW = "fleet device show {name}"
+_SERVER = "fleet server status"
 _LOGS = "fleet device logs {name} --deployment {workload}"
 _BY_REASON = {
     "NoSubject": "fleet device enroll --device-id {name} --out {name}.json",
@@ -20,10 +21,27 @@ _BY_REASON = {
     "TwoDevicesBeat": _REPLACE,
     "NeverSeen": "fleet device setup --config {name}.json",
     "Flooding": "fleet device release {name}",
-    "NatsSilent": "fleet server status",
-    "NotYetSeen": "fleet server status",
+    "Cordoned": "fleet device uncordon {name}",
+    "UnknownVersion": "fleet agent list",
+    "LeftBehind": "fleet secrets bundle",
+    "NatsSilent": _SERVER,
+    "NotYetSeen": _SERVER,
+    "Revoking": _SERVER,
+    "SecretNotRead": _SERVER,
+    "ControlPlaneUnreachable": _SERVER,
+    "StopNotOrdered": _SERVER,
+    "NotConfirmed": _SERVER,
 }
 """What helps more than a look at the device, by reason."""
+_OF_DEPLOYMENTS = {
+    "Paused": "fleet deployment resume {name}",
+    "NoDevices": "fleet device list",
+    "ReadyWhenLastHeard": "fleet device list",
+    "NatsSilent": _SERVER,
+    "NotYetSeen": _SERVER,
+    "SecretNotRead": _SERVER,
+}
+"""What helps more than a look at the deployment, by reason."""
 _LOGGED = frozenset({Reason.CRASH_LOOP.value, Reason.EXITED.value, Reason.HEALTH_CHECK_FAILED.value})
 """Reasons of a workload of which its log says more."""
 
@@ -41,12 +59,16 @@ def for_device(name: str, reasons: tuple[str, ...], namespace: str, failing: tup
     return [*_within(wanted, namespace), describe(DEVICES, name, namespace)]
 
 
-def for_deployment(name: str, namespace: str, *, failing: str = "", may_go_back: bool = False) -> list[str]:
+def for_deployment(
+    name: str, namespace: str, reason: str = "", *, failing: str = "", may_go_back: bool = False
+) -> list[str]:
     """What to type about a deployment, the most helpful first.
 
-    `failing` is a device on which its log says more, and `may_go_back` is whether a former revision is kept.
+    `reason` is why it is as it is, `failing` a device on which its log says more, and `may_go_back` is whether a former
+    revision is kept.
     """
     wanted = [_LOGS.format(name=failing, workload=name)] if failing else []
+    wanted += [_OF_DEPLOYMENTS[reason].format(name=name)] if reason in _OF_DEPLOYMENTS else []
     wanted += [f"fleet deployment show {name}"]
     if may_go_back:
         wanted += [f"fleet deployment history {name}", f"fleet deployment rollback {name} --dry-run"]
@@ -60,7 +82,7 @@ def describe(kind: str, name: str, namespace: str) -> str:
 
 def for_server(namespace: str) -> list[str]:
     """What to type about the server."""
-    return _within(["fleet server status"], namespace)
+    return _within([_SERVER], namespace)
 
 
 def for_secret(name: str, namespace: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -10,7 +11,7 @@ import typer
 from typer.main import get_command
 
 from fleet.cli.main import app
-from fleet.cli.reasons import DEVICES
+from fleet.cli.reasons import DEPLOYMENTS, DEVICES, UPGRADES, Table
 from fleet.cli.suggestions import for_deployment, for_device, for_server
 
 
@@ -41,6 +42,24 @@ def test_the_command_line_takes_them(namespace: str) -> None:
         assert setup or ("--namespace elsewhere" in line) == (namespace == "elsewhere"), line
     with pytest.raises(typer.TyperException):
         parsed("fleet device release pi-1 --nonsense")
+
+
+_WITH_A_VOLUME = {"NotAnswered"}
+"""Reasons whose command takes the name of a volume, which the message has."""
+
+
+@pytest.mark.parametrize("table", [DEVICES, UPGRADES, DEPLOYMENTS], ids=["devices", "upgrades", "deployments"])
+def test_the_command_that_a_next_step_names_is_offered_with_its_names(table: Table) -> None:
+    for reason, advice in table.items():
+        for_one = for_device("pi-1", (reason,), "fleet-system")
+        for_all = for_deployment("web", "fleet-system", reason, may_go_back=True)
+        offered = for_all if table is DEPLOYMENTS else for_one
+        for line in offered:
+            if line.startswith("fleet "):
+                parsed(line)
+        named = re.findall(r"`(fleet [a-z -]+)`", advice.next_step) if reason not in _WITH_A_VOLUME else []
+        verbs = {" ".join(one.split()[:3]) for one in named}
+        assert not verbs or any(line.startswith(tuple(verbs)) for line in offered), (reason, offered)
 
 
 def test_what_helps_most_comes_first() -> None:

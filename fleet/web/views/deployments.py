@@ -158,9 +158,9 @@ def deployment_screen(
     namespace: str,
 ) -> DeploymentScreen:
     """The screen; `workloads` are what each device said last, by the device's name. `offline` is as of a row."""
-    states = tuple(_states(item, devices, workloads))
+    states, row = tuple(_states(item, devices, workloads)), deployment_row(item, offline)
     return DeploymentScreen(
-        row=deployment_row(item, offline),
+        row=row,
         strategy=str(item.spec.strategy),
         observed=item.status.observed_generation,
         conditions=tuple(
@@ -174,7 +174,7 @@ def deployment_screen(
         states=states,
         commands=tuple(
             for_deployment(
-                item.metadata.name, namespace, failing=_failing(item, states), may_go_back=len(revisions) > 1
+                row.name, namespace, row.reason, failing=_failing(item, states), may_go_back=len(revisions) > 1
             )
         ),
     )

@@ -103,5 +103,5 @@ def _rollout(item: Deployment, known: Blockers, namespace: str) -> Rollout:
         goes_on=not item.current or progress is None or progress.status == "True",
         blockers=blockers,
         more=more,
-        command=for_deployment(item.metadata.name, namespace)[0],
+        command=for_deployment(item.metadata.name, namespace, reason)[0],
     )

@@ -52,13 +52,17 @@ class Pages:
         """A whole page."""
         return self._templates.get_template(f"{template}.html").render(namespace=self._namespace, **values)
 
+    def version(self, kind: str, name: str = "") -> int:
+        """Another number whenever a screen may be another one."""
+        return self._store.version_of(name) if kind == "device" else self._store.version
+
     def screen(self, kind: str, name: str = "") -> str:
         """The main part of a screen, the same text as long as nothing changed; of a device, as long as it did not.
 
         Raises:
             NotFound: there is no such device or deployment.
         """
-        key, version = f"{kind}/{name}", self._store.version_of(name) if kind == "device" else self._store.version
+        key, version = f"{kind}/{name}", self.version(kind, name)
         cached = self._cache.get(key)
         if cached is not None and cached[0] == version:
             return cached[1]

@@ -187,10 +187,11 @@ class Routes:
             # Refused now, not in the midst of a stream.
             await self._turns.take(session.subject, partial(self._pages.screen, kind, name))
             render, heartbeats = partial(self._screen, kind, name), known.heartbeats
+            version = partial(self._pages.version, kind, name)
             if kind == "device":
-                feed = DeviceFeed(render, partial(heartbeats.last, name))
+                feed = DeviceFeed(render, version, partial(heartbeats.last, name))
                 return feed, lambda: known.version, partial(heartbeats.follow, name)
-            return ScreenFeed(render), lambda: known.version, None
+            return ScreenFeed(render, version), lambda: known.version, None
         raise HTTPException(404)
 
     def _screen(self, kind: str, name: str) -> str:

@@ -71,14 +71,23 @@ class Feed(Protocol):
 class ScreenFeed:
     """A screen as markup, sent when it is another."""
 
-    def __init__(self, render: Callable[[], str]) -> None:
-        """The page has what it was loaded with, and gets it once more: it may be older than the stream."""
+    def __init__(self, render: Callable[[], str], version: Callable[[], int]) -> None:
+        """The page has what it was loaded with, and gets it once more: it may be older than the stream.
+
+        As long as `version` is the same, the screen is. It is not made to see that: each page asks once a second.
+        """
         self._render = render
+        self._version = version
+        self._made: int | None = None
         self._sent = ""
 
     def next_events(self) -> list[Event]:
         """See `Feed`."""
+        version = self._version()
+        if version == self._made:
+            return []
         text = self._render()
+        self._made = version
         if text == self._sent:
             return []
         self._sent = text
@@ -91,9 +100,11 @@ class DeviceFeed:
     The heartbeat is an event of its own: no screen is made anew for it.
     """
 
-    def __init__(self, render: Callable[[], str], heartbeat: Callable[[], float | None]) -> None:
+    def __init__(
+        self, render: Callable[[], str], version: Callable[[], int], heartbeat: Callable[[], float | None]
+    ) -> None:
         """See `ScreenFeed`."""
-        self._screen = ScreenFeed(render)
+        self._screen = ScreenFeed(render, version)
         self._heartbeat = heartbeat
         self._sent: str | None = None
 

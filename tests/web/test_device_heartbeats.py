@@ -137,7 +137,7 @@ def test_a_connection_that_has_ended_is_asked_again_later() -> None:
 def test_a_heartbeat_is_told_without_the_screen() -> None:
     at: list[float | None] = [None]
     made: list[int] = []
-    feed = DeviceFeed(lambda: made.append(1) or "screen", lambda: at[0])
+    feed = DeviceFeed(lambda: made.append(1) or "screen", lambda: 1, lambda: at[0])
     assert [(one.name, one.data) for one in feed.next_events()] == [("screen", "screen"), ("heartbeat", "")]
     assert feed.next_events() == []
     at[0] = 1000.25

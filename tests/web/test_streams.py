@@ -236,7 +236,7 @@ def test_a_page_that_does_not_read_holds_nothing_back(page: RunningPage) -> None
     def work() -> Any:  # noqa: ANN401
         known = page.parts.store
         slow_rows, slow_tail = RowsFeed(known, known.version), TailFeed(known, known.tail.last)
-        slow_screen = ScreenFeed(lambda: str(known.version))
+        slow_screen = ScreenFeed(lambda: str(known.version), lambda: known.version)
         slow_screen.next_events()
         for number in range(5_000):
             known.apply_change("Device", json.dumps(device("pi-1", version=number + 1)).encode(), deleted=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from fleet.contract.wire import DeviceState, Phase, Reason
 from fleet.web.messages import EventMessage
 from fleet.web.pages import Pages
 from fleet.web.source import NATS, Gap
+from fleet.web.streams import ScreenFeed
 from tests.support.web import OFFLINE, ONLINE, RunningPage, deployment, device
 
 encoded = msgspec.json.encode
@@ -65,3 +67,22 @@ def test_a_device_that_was_only_listed_is_gone_when_it_is_deleted(page: RunningP
     page.change("Device", device("pi-1"), deleted=True)
     with pytest.raises(NotFound):
         page.do(lambda: pages.screen("device", "pi-1"))
+
+
+def test_who_looks_at_what_does_not_change_has_nothing_made(page: RunningPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many different screens are open: each page asks once a second what is new."""
+    names = [f"pi-{number}" for number in range(200)]
+    page.show(*map(device, names))
+    pages, made = Pages(page.parts.store, "here"), list[str]()
+    make = pages._screen
+    monkeypatch.setattr(pages, "_screen", lambda kind, name: made.append(name) or make(kind, name))
+    screens = [partial(part, "device", name) for name in names for part in (pages.screen, pages.version)]
+    feeds = [ScreenFeed(*screens[number : number + 2]) for number in range(0, len(screens), 2)]  # type: ignore[arg-type]
+
+    def asked() -> int:
+        return sum(len(feed.next_events()) for feed in feeds)
+
+    assert (page.do(asked), len(made)) == (200, 200)
+    assert (page.do(asked), len(made)) == (0, 200)
+    page.change("Device", device("pi-7", OFFLINE, version=2))
+    assert (page.do(asked), made[200:]) == (1, ["pi-7"])

@@ -100,6 +100,9 @@ class Routes:
             if "text/html" not in request.headers.get("accept", ""):
                 return PlainTextResponse(NOT_SIGNED_IN, status_code=401)
             asked = asked_for(request.scope.get("raw_path", b""), request.scope["query_string"])
+            if request.headers.get("sec-fetch-site") == "cross-site":
+                # A link on another site does not bring the strict cookie. From a page of ours it comes along.
+                return HTMLResponse(self._pages.page("from_elsewhere", to=asked))
             return RedirectResponse(sign_in_for(asked), status_code=303)
 
         return checked

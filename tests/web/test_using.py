@@ -192,6 +192,25 @@ def test_a_list_of_before_a_restart_of_the_server_loses_what_went_meanwhile(
     expect(tab.locator("#count")).to_have_text("2 of 2 devices")
 
 
+@pytest.mark.parametrize("signed_in", [True, False])
+def test_a_link_on_another_site_leads_to_the_screen(
+    page: RunningPage, browser: Browser, context: BrowserContext, *, signed_in: bool
+) -> None:
+    """Somebody was sent it, and reads that message in a browser: a strict cookie does not come along."""
+    who = context if signed_in else browser.new_context(ignore_https_errors=True)
+    link = f'<a href="{page.url}/devices?q=pi-2">look</a>'
+    who.route("https://chat.example/", lambda asked: asked.fulfill(body=link, content_type="text/html"))
+    tab = who.new_page()
+    tab.goto("https://chat.example/")
+    tab.locator("a").click()
+    expect(tab.locator("h1")).to_have_text("Devices" if signed_in else "Sign in")
+    if signed_in:
+        expect(tab.locator("#count")).to_have_text("1 of 3 devices")
+    else:
+        assert "to=%2Fdevices%3Fq%3Dpi-2" in tab.url
+        who.close()
+
+
 def test_a_clock_that_is_wrong_makes_no_other_ages(
     page: RunningPage, browser: Browser, context: BrowserContext
 ) -> None:

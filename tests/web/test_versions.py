@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import msgspec
 import pytest
@@ -18,6 +19,8 @@ from fleet.web.streams import ScreenFeed
 from tests.support.web import OFFLINE, ONLINE, RunningPage, deployment, device
 
 encoded = msgspec.json.encode
+_MADE_BY = "_screen"
+"""What makes a screen, for a test that counts them."""
 
 
 def test_what_others_do_makes_no_screen_of_a_device_anew(page: RunningPage) -> None:
@@ -74,8 +77,13 @@ def test_who_looks_at_what_does_not_change_has_nothing_made(page: RunningPage, m
     names = [f"pi-{number}" for number in range(200)]
     page.show(*map(device, names))
     pages, made = Pages(page.parts.store, "here"), list[str]()
-    make = pages._screen
-    monkeypatch.setattr(pages, "_screen", lambda kind, name: made.append(name) or make(kind, name))
+    make = cast("Callable[[str, str], object]", getattr(pages, _MADE_BY))
+
+    def counted(kind: str, name: str) -> object:
+        made.append(name)
+        return make(kind, name)
+
+    monkeypatch.setattr(pages, _MADE_BY, counted)
     screens = [partial(part, "device", name) for name in names for part in (pages.screen, pages.version)]
     feeds = [ScreenFeed(*screens[number : number + 2]) for number in range(0, len(screens), 2)]  # type: ignore[arg-type]
 

@@ -7,6 +7,7 @@ whole objects. They are no field here, so they are dropped while the API server'
 from __future__ import annotations
 
 import msgspec
+import structlog
 
 from fleet.contract.errors import InvalidInput
 from fleet.contract.names import DeploymentName
@@ -14,6 +15,8 @@ from fleet.contract.objects import Condition, DeploymentStatus, Device, Strategy
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.selector import Selector
 from fleet.contract.wire import decode
+
+log = structlog.get_logger()
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -100,12 +103,12 @@ class _Head(msgspec.Struct):
 
 
 def name_of(data: bytes) -> str:
-    """The name of an object, whatever else it holds.
-
-    Raises:
-        InvalidInput: it has none.
-    """
-    return decode(data, _Head).metadata.name
+    """The name of an object, whatever else it holds; empty where it has none, which costs none of the others."""
+    try:
+        return decode(data, _Head).metadata.name
+    except InvalidInput as error:
+        log.warning("an object is left out", why=error.what)
+        return ""
 
 
 def condition(item: Device | Deployment, kind: str) -> Condition | None:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-import structlog
 
 from fleet.contract.config import SecretAge
 from fleet.contract.errors import InvalidInput
@@ -37,8 +36,6 @@ from fleet.web.objects import Deployment, Unreadable, name_of, parse_deployment
 from fleet.web.source import KUBERNETES, NATS, Gap, Sources
 from fleet.web.tail import Tail
 from fleet.web.views.row import Row, Summary, summary, unreadable_summary
-
-log = structlog.get_logger()
 
 _EVENTS = 2_000
 """Events that are kept, of all objects."""
@@ -153,7 +150,7 @@ class Store:
         self.sources.record_activity(KUBERNETES)
         if not deleted:
             name = self._apply(kind, data, again=True, live=True)
-        elif name := _name(data):
+        elif name := name_of(data):
             self._remove(kind, name)
         self._notify(name if kind == "Device" else "")
 
@@ -162,7 +159,7 @@ class Store:
 
     def _apply(self, kind: str, data: bytes, *, again: bool, live: bool) -> str:
         """Keep an object, and say what changed if it was read `again`; returns its name, empty where it has none."""
-        name = _name(data)
+        name = name_of(data)
         if not name:
             return ""
         before = self.unreadable[kind].pop(name, None)
@@ -318,12 +315,3 @@ class Store:
             self._versions[device] = self.version
         for listener in tuple(self._listeners):
             listener()
-
-
-def _name(data: bytes) -> str:
-    """The name of an object; empty where it has none, which costs none of the others."""
-    try:
-        return name_of(data)
-    except InvalidInput as error:
-        log.warning("an object is left out", why=error.what)
-        return ""

@@ -11,7 +11,7 @@ _MISSED = 3
 """Heartbeats that do not come before the operator counts as away."""
 
 
-class OperatorHeartbeat:
+class HeartbeatMonitor:
     """The operator's, which goes into `Sources`."""
 
     def __init__(self, sources: Sources, timeout: float = _MISSED * HEARTBEAT_INTERVAL) -> None:

@@ -24,7 +24,7 @@ from fleet.web.application import Application
 from fleet.web.cluster import KINDS, Cluster
 from fleet.web.connections import Connection, Limits
 from fleet.web.messages import Start
-from fleet.web.operator_heartbeat import OperatorHeartbeat
+from fleet.web.operator_heartbeat import HeartbeatMonitor
 from fleet.web.protocol import Http
 from fleet.web.subscriber import Subscriber
 
@@ -52,7 +52,7 @@ class Service:
         self._application = Application(start.page, start.namespace, self._keys)
         self.store = self._application.store
         self.store.secret_ages = start.secret_ages
-        self.operator = OperatorHeartbeat(self.store.sources)
+        self.operator = HeartbeatMonitor(self.store.sources)
         self._server = https_server(self._application.asgi, start.page)
         self._listener = listen(start.page.host, start.page.port)
 

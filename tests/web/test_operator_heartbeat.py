@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fleet.web.operator_heartbeat import OperatorHeartbeat
+from fleet.web.operator_heartbeat import HeartbeatMonitor
 from fleet.web.source import OPERATOR, Sources
 
 
@@ -16,7 +16,7 @@ def test_an_operator_that_sends_nothing_is_away_since_it_was_heard_last() -> Non
     sources.changed = told.set
 
     async def play() -> None:
-        monitor = OperatorHeartbeat(sources, timeout=0.05)
+        monitor = HeartbeatMonitor(sources, timeout=0.05)
         watching = asyncio.create_task(monitor.watch())
         monitor.received()
         clock[0] = 1060.0
@@ -43,7 +43,7 @@ def test_an_operator_that_sends_is_there() -> None:
     told: list[str] = []
 
     async def play() -> None:
-        monitor = OperatorHeartbeat(sources, timeout=3600)
+        monitor = HeartbeatMonitor(sources, timeout=3600)
         watching = asyncio.create_task(monitor.watch())
         sources.changed = lambda: told.append("changed")
         for _ in range(20):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
 
@@ -31,6 +31,8 @@ from fleet.contract.selector import LabelKey, LabelValue
 from fleet.contract.volumes import Former, VolumeName
 from fleet.contract.workload import Argument, EnvName
 
+NatsUrl = Annotated[str, msgspec.Meta(pattern=r"^(tls://[^:/]+:\d+)?$")]
+"""Where devices reach NATS; empty where that is said elsewhere."""
 _NAME_IN_LABEL = "letters and digits, with '-', '_' and '.' between them"
 _WORDS: tuple[tuple[Any, str], ...] = (
     (Path, "an absolute path without '.', '..' and ':'"),
@@ -57,6 +59,7 @@ _WORDS: tuple[tuple[Any, str], ...] = (
     (Argument, "a text without a zero byte"),
     (VolumeName, "a volume's name: letters and digits, with '-', '_' and '.' after the first"),
     (Former, "DEVICE@SERVER"),
+    (NatsUrl, "tls://HOST:PORT"),
     (LabelKey, f"[PREFIX/]NAME, a name of {_NAME_IN_LABEL}"),
     (LabelValue, _NAME_IN_LABEL),
 )

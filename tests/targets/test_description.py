@@ -77,7 +77,7 @@ def test_everything_that_is_missing_is_listed(tmp_path: Path) -> None:
         ({"kubeconfig": "/nonexistent/config"}, "kubeconfig: /nonexistent/config cannot be read"),
         ({"namespace": ["x"]}, r"namespace: Expected `str`, got `array`"),
         ({"namspace": "x"}, "namspace is unknown; did you mean namespace?"),
-        ({"exposure": "nats.example.test"}, "exposure: Expected `str` matching regex"),
+        ({"exposure": "nats.example.test"}, "exposure: Expected tls://HOST:PORT"),
         ({"lease_seconds": 0}, "lease_seconds: Expected `int` >= 2"),
         ({"lab": {"boards": {"pi": {"host": "pi.local"}}}}, r"lab.boards.*missing required field `user`"),
         (

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 import msgspec
 
 from fleet.contract.errors import InvalidInput
+from fleet.contract.grammar import NatsUrl
 from fleet.contract.written import Written, nearest
 from harness.devices.lab import Lab
 from harness.devices.lab_file import PATHS, anchored
@@ -49,7 +50,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_token_file: Path | None = None
     admin_client_id: str = ""
     approve_command: tuple[str, ...] = ()
-    exposure: Annotated[str, msgspec.Meta(pattern=r"^(tls://[^:/]+:\d+)?$")] = ""
+    exposure: NatsUrl = ""
     lease_seconds: Annotated[int, msgspec.Meta(ge=2, le=3600)] = 60
     lab: Lab = Lab()
 

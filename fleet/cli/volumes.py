@@ -15,7 +15,7 @@ from fleet.cli.reasons import VOLUMES, next_step
 from fleet.cli.standing import status_of
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, TimedOut
-from fleet.contract.grammar import in_words
+from fleet.contract.grammar import validation_words
 from fleet.contract.limits import MAX_VOLUME_ORDERS, MAX_VOLUMES_SHOWN
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import Device
@@ -99,7 +99,7 @@ class _Wanted(NamedTuple):
             self._order(VolumeUsage(self.name, self.deployment or "any", id="0", former=self.former), "0")
         except msgspec.ValidationError as error:
             raise InvalidInput(
-                f"{str(self)!r} can be no volume of a device ({in_words(error)})",
+                f"{str(self)!r} can be no volume of a device ({validation_words(error)})",
                 next_step="give the names as `fleet device show` has them",
             ) from error
 

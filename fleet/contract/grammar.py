@@ -74,6 +74,6 @@ _BY_PATTERN = {_pattern(kind): words for kind, words in _WORDS}
 _ANY_PATTERN = re.compile(r"""`str` matching regex (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
-def in_words(error: Exception) -> str:
+def validation_words(error: Exception) -> str:
     """What an error of msgspec says, with grammars in words; one that has none here is a text of another form."""
     return _ANY_PATTERN.sub(lambda found: _BY_PATTERN.get(found[0], "a text of another form"), str(error))

@@ -14,7 +14,7 @@ import msgspec
 
 from fleet.contract.disk import DiskUsage
 from fleet.contract.errors import InvalidInput
-from fleet.contract.grammar import in_words
+from fleet.contract.grammar import validation_words
 from fleet.contract.limits import (
     MAX_DEPLOYMENTS,
     MAX_POD_CONTAINERS,
@@ -257,7 +257,7 @@ def decode(data: bytes, kind: type[T]) -> T:
         if kind.__struct_config__.tag is not None:
             msgspec.json.decode(data, type=_Tagged)
     except NOT_JSON as error:
-        what = f"not a valid {kind.__name__}: {in_words(error)}"
+        what = f"not a valid {kind.__name__}: {validation_words(error)}"
         raise InvalidInput(what, next_step="write it with a fleet of the same or a newer version") from error
     return value
 
@@ -292,7 +292,7 @@ def from_builtins(value: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind, dec_hook=_from_builtin)
     except NOT_JSON as error:
-        what = f"not a valid {kind.__name__}: {in_words(error)}"
+        what = f"not a valid {kind.__name__}: {validation_words(error)}"
         raise InvalidInput(what, next_step="correct what the message names") from error
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import msgspec
 
 from fleet.contract.errors import InvalidInput
-from fleet.contract.grammar import in_words
+from fleet.contract.grammar import validation_words
 from fleet.contract.tree import Object, Path
 from fleet.contract.wire import from_builtins
 
@@ -123,7 +123,7 @@ class Written:
             try:
                 convert(value)
             except msgspec.ValidationError as error:
-                return f"its values: {in_words(error)}"
+                return f"its values: {validation_words(error)}"
             return ""
 
         what = says(self.value)

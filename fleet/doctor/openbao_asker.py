@@ -19,6 +19,7 @@ from fleet.identity.proxies import check_proxies
 from fleet.process.failures import in_words
 from fleet.process.tls import client_context
 from fleet.secrets.openbao_connection import SEE, Connection
+from fleet.secrets.openbao_refusal import refusal
 
 _WITHIN = 10.0
 """Seconds for one request."""
@@ -27,10 +28,6 @@ _LARGEST = 2**20
 _EXPIRED, _NOT_YET = 10, 9
 """OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED and _CERT_NOT_YET_VALID."""
 T = TypeVar("T")
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    errors: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -46,10 +43,9 @@ class Answer(msgspec.Struct, frozen=True):
     def said(self) -> str:
         """OpenBao's own words about a refusal, or the code."""
         try:
-            words = [" ".join(one.split()) for one in msgspec.json.decode(self.content, type=_Refusal).errors]
+            return refusal(self.content) or str(self.status)
         except NOT_JSON:
-            words = []
-        return "; ".join(words) or str(self.status)
+            return str(self.status)
 
 
 class Asker:

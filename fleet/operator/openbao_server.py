@@ -19,6 +19,7 @@ from fleet.operator.reconcile.secrets import OPENBAO_AWAY, SecretSeen
 from fleet.process.backoff import Backoff
 from fleet.process.failures import in_words
 from fleet.secrets.openbao_connection import SEE, Connection, Token, token_of
+from fleet.secrets.openbao_refusal import refusal
 
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
 """Seconds for one request: meanwhile no other entry is read."""
@@ -54,10 +55,6 @@ class _LoggedIn(msgspec.Struct, frozen=True):
     auth: _Auth
 
 
-class _Refusal(msgspec.Struct, frozen=True):
-    errors: tuple[str, ...] = ()
-
-
 class Lacking(Exception):  # noqa: N818 - carries an answer
     """Why an entry cannot be had: the reason of a condition, and a message."""
 
@@ -78,10 +75,9 @@ class _Answer(msgspec.Struct, frozen=True):
     def said(self) -> str:
         """OpenBao's own words about a refusal."""
         try:
-            words = [" ".join(one.split()) for one in msgspec.json.decode(self.content, type=_Refusal).errors]
+            return shortened(refusal(self.content), _SAID)
         except NOT_JSON:
-            words = []
-        return shortened("; ".join(words), _SAID)
+            return ""
 
 
 class OpenBaoServer:

@@ -18,6 +18,7 @@ from fleet.identity.proxies import proxy_for
 from fleet.process.failures import in_words
 from fleet.process.retry import retrying
 from fleet.secrets.openbao_config import Credentials
+from fleet.secrets.openbao_refusal import refusal
 
 _TIMEOUT = 10.0
 """Seconds for which one request may be silent."""
@@ -30,10 +31,6 @@ _OUTAGE = 20.0
 _LONGEST_PAUSE = 2.0
 
 T = TypeVar("T")
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    errors: tuple[str, ...] = ()
 
 
 class _Auth(msgspec.Struct, frozen=True):
@@ -215,10 +212,9 @@ class OpenBaoApi:
 
     def _said(self, answer: httpx.Response) -> str:
         try:
-            found = msgspec.json.decode(answer.content, type=_Refusal)
+            return refusal(answer.content)
         except NOT_JSON:
             return "no words of OpenBao's" if answer.content else ""
-        return "; ".join(" ".join(one.split()) for one in found.errors)
 
     def _refusal(self, method: str, path: str, answer: httpx.Response) -> FleetError:
         url, said = self._config.url, self._said(answer)

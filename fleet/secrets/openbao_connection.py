@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from fleet.contract.errors import InvalidInput
-from fleet.contract.grammar import in_words
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import OPENBAO_PATH_KEY, OPENBAO_SECRET
 from fleet.secrets.openbao_names import SEGMENTS, Role, Segments, is_address
@@ -82,7 +82,7 @@ def connection_of(data: Mapping[str, bytes]) -> Connection:
         said = {name: value.decode().strip() for name, value in data.items()}
         found = msgspec.convert(said, Connection)
     except (msgspec.ValidationError, UnicodeDecodeError) as error:
-        why = "a value is no text" if isinstance(error, UnicodeDecodeError) else in_words(error)
+        why = "a value is no text" if isinstance(error, UnicodeDecodeError) else validation_words(error)
         raise InvalidInput(f"the Secret {OPENBAO_SECRET}: {why}", next_step=SEE) from None
     if not is_address(found.url):
         raise InvalidInput(f"`url` of the Secret {OPENBAO_SECRET} is not as https://HOST:PORT", next_step=SEE)

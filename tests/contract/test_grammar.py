@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from fleet.contract.errors import InvalidInput
-from fleet.contract.grammar import in_words
+from fleet.contract.grammar import validation_words
 from fleet.contract.image import REFERENCE
 from fleet.contract.pod import Pod
 from fleet.contract.policy import DevicePolicy
@@ -72,7 +72,7 @@ def test_every_grammar_of_a_workload_and_of_a_policy_has_words() -> None:
     patterns = {found for kind in (Container, Pod, DevicePolicy, VolumeOrder) for found in _patterns(kind)}
     assert patterns
     for pattern in patterns:
-        said = in_words(ValueError(f"Expected `str` matching regex {pattern!r}"))
+        said = validation_words(ValueError(f"Expected `str` matching regex {pattern!r}"))
         assert "a text of another form" not in said, pattern
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -10,6 +11,9 @@ from tests.doubles.zitadel.idp import Idp, double_at, healthy
 from tests.support.tls import Tls
 from tests.support.web import RunningPage, web_page
 from tests.web.sign_in_environment import SignInEnvironment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture
@@ -26,6 +30,15 @@ def viewer(page: RunningPage) -> Iterator[httpx.Client]:
     headers = {"accept": "text/html"}
     with httpx.Client(base_url=page.url, verify=False, cookies=page.cookie(), headers=headers, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium of this module: as long as it runs, Playwright's event loop runs in the thread of the tests."""
+    from harness.probes.browser import chromium  # noqa: PLC0415 - heavy, and most tests of the page need none
+
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fleet.web.sessions import COOKIE
-from harness.probes.browser import attach, chromium, go
+from harness.probes.browser import attach, go
 from tests.support.web import INFO, OFFLINE, ONLINE, RunningPage, condition, deployment, device, workload
 from tests.web.inspection import COUNTED_NEWS, inspect, settled
 
@@ -30,13 +30,6 @@ SCREENS = {
 }
 
 Open = Callable[[str], Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium of this module: as long as it runs, Playwright's event loop runs in the thread of the tests."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from harness.probes.browser import chromium
 from harness.wait import wait_until
 from tests.support.web import OFFLINE, RunningPage, device, workload
 from tests.web.inspection import COUNTED_NEWS, on_a_phone, open_screen, resize
@@ -29,13 +28,6 @@ _DRAWN_LATER = """() => {
     window.setTimeout = (work, ...rest) => work.name === "add" ? window.later.push(work) : real(work, ...rest);
 }"""
 """The tail's lines are drawn when the test says so."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium of this module."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

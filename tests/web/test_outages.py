@@ -29,7 +29,7 @@ from fleet.nats.bus import Bus, connect
 from fleet.operator.credentials import read_credentials
 from fleet.web.messages import ApiToken, EventMessage, Start
 from fleet.web.source import KUBERNETES, NATS, OPERATOR, PROVIDER
-from harness.probes.browser import attach, chromium, go, press
+from harness.probes.browser import attach, go, press
 from harness.processes.ports import free_port
 from harness.processes.spawn import http_answers, spawn, terminate
 from harness.wait import wait_until
@@ -166,13 +166,6 @@ def fleet(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flee
         made.add("pi-1", ONLINE)
         made.add("pi-2", OFFLINE)
         yield made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium of this module."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

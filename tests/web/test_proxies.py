@@ -7,19 +7,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from harness.probes.browser import attach, chromium, go
+from harness.probes.browser import attach, go
 from harness.wait import wait_until
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, device
 from tests.web.proxy import Proxy
 from tests.web.test_browser import sign_in
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium of this module."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fleet.web.sessions import COOKIE
 from fleet.web.source import KUBERNETES, NATS
-from harness.probes.browser import chromium, go, press
+from harness.probes.browser import go, press
 from harness.processes.ports import free_port
 from tests.doubles.zitadel.idp import double_at
 from tests.support.tls import Tls
@@ -22,13 +22,6 @@ from tests.web.test_browser import sign_in
 from tests.web.user import User
 
 SCREENS = ("/", "/devices", "/deployments", "/tail")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium of this module."""
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
-from harness.probes.browser import chromium, go
+from harness.probes.browser import go
 from harness.wait import wait_until
 from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, workload
 from tests.web.inspection import COUNTED_NEWS, open_screen
@@ -41,12 +41,6 @@ TOLD = """() => {
     }
 }"""
 """Counts what a screen reader is told."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture

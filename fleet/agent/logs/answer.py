@@ -67,7 +67,7 @@ class Answer:
             why = str(over.exceptions[0])
         except* FleetError as errors:
             error = errors.exceptions[0]
-            # Who reads is told what to do next by his own command: a device has no say in that.
+            # Without a next step: the reader's own command gives it, and a device must not.
             why, failed = error.what if isinstance(error, FleetError) else str(error), True
         last = LogPiece(self._ask.session, self._number + 1, ended=True, failed=failed, message=why[:1024])
         await self._send(last)

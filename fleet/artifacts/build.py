@@ -21,6 +21,7 @@ from fleet.agent.upgrade.device.files import tree_digest
 from fleet.artifacts.layer import Target, copy, default_cache, layer
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted
 from fleet.contract.names import AgentVersion
+from fleet.process.durable import replace_file
 
 _PARTS = ("agent", "artifacts", "contract", "doctor", "identity", "nats", "process", "sealing")
 """The packages of ours that an agent imports; the modules beside them go with it too."""
@@ -66,13 +67,7 @@ def build(version: AgentVersion, out: Path, target: Target, *, cache: Path | Non
             _run_shiv(tool, (wheels, ours), made)
             for old in cache.glob(f"{name}-*"):  # the same from other sources
                 old.unlink(missing_ok=True)
-        try:
-            shutil.copyfile(made, artifact)
-            artifact.chmod(0o755)
-        except OSError as error:
-            raise NotPermitted(
-                f"cannot write {artifact}: {error.strerror}", next_step="free space or choose another folder"
-            ) from error
+        hand_out(made, artifact)
         made.replace(kept)
     return artifact
 
@@ -91,6 +86,20 @@ def _digest(sources: Path) -> str:
     """Says all that an artefact's bytes depend on, but for the wheels."""
     words = (sys.version, zlib.ZLIB_RUNTIME_VERSION, *_OPTIONS, tree_digest(sources, compiled=True))
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
+
+
+def hand_out(made: Path, artifact: Path) -> None:
+    """Put the built file at its place, as a whole or not at all: half of one can be signed, and starts nowhere.
+
+    Raises:
+        NotPermitted: it cannot be written there.
+    """
+    try:
+        replace_file(artifact, made.read_bytes(), 0o755, shared=True)
+    except OSError as error:
+        raise NotPermitted(
+            f"cannot write {artifact}: {error.strerror}", next_step="free space or choose another folder"
+        ) from error
 
 
 def _copied(kept: Path, made: Path) -> bool:

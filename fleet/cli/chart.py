@@ -12,6 +12,7 @@ from fleet.cli.context import NamespaceOption, TokenFileOption, cluster, tell
 from fleet.cli.output import Output, OutputOption, answer, document, progress
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, InvalidInput
+from fleet.process.failures import in_words
 
 if TYPE_CHECKING:
     from fleet.chart.values import ChartValues
@@ -37,14 +38,21 @@ def render(
       fleet server chart render chart && helm template fleet chart --values values.yaml
     """  # noqa: D301
     from fleet.chart.files import chart_files  # noqa: PLC0415
+    from fleet.process.durable import replace_file  # noqa: PLC0415
 
     if folder.exists() and any(folder.iterdir()) and not (folder / "Chart.yaml").exists():
         raise Conflict(f"{folder} holds something, and no chart", next_step="choose another folder")
     files = chart_files()
-    for path, text in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+    try:
+        for path, text in files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, text.encode(), 0o644)
+    except OSError as error:
+        raise InvalidInput(
+            f"the chart cannot be written into {folder}: {in_words(error)}; what is there is incomplete",
+            next_step="free space there and render it again, or choose another folder",
+        ) from error
     answer(output, {"folder": str(folder), "files": sorted(files)}, f"wrote the chart into {folder}")
 
 

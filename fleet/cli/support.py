@@ -24,6 +24,7 @@ from fleet.contract.logs import MAX_TAIL, LogAsk
 from fleet.contract.names import DeviceId
 from fleet.contract.printable import lines as printable
 from fleet.contract.revision import DEPLOYMENT
+from fleet.process.failures import in_words
 from fleet.version import VERSION
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def support_bundle(
     """  # noqa: D301
     names = [DeviceId(one) for one in device]
     if out.exists():
-        raise InvalidInput(f"{out} is there already", next_step="give --out a file that is not")
+        raise _there_already(out)
     if not os.access(out.absolute().parent, os.W_OK | os.X_OK):
         raise InvalidInput(f"no file can be written in {out.absolute().parent}", next_step="give --out another folder")
     kube = cluster()
@@ -138,13 +139,26 @@ def _json(value: object) -> str:
 def _write(out: Path, texts: dict[str, str]) -> None:
     import tarfile  # noqa: PLC0415 - for those who use it
 
-    try:
-        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise InvalidInput(f"cannot write {out}: {error.strerror}", next_step="give --out another place") from error
-    with os.fdopen(handle, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+    from fleet.process.durable import write_new  # noqa: PLC0415
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, text in sorted(texts.items()):
             data = printable(text).encode(errors="replace")
             entry = tarfile.TarInfo(f"{out.name.removesuffix('.tar.gz')}/{name}")
             entry.size, entry.mode, entry.mtime = len(data), 0o600, int(time.time())
             archive.addfile(entry, io.BytesIO(data))
+    try:
+        write_new(out, packed.getvalue(), 0o600)
+    except FileExistsError:
+        raise _there_already(out) from None
+    except OSError as error:
+        size = -(-len(packed.getvalue()) // 1024)
+        raise InvalidInput(
+            f"cannot write {out} ({size} KiB): {in_words(error)}; nothing was left there",
+            next_step="free space there, or give --out another place",
+        ) from error
+
+
+def _there_already(out: Path) -> InvalidInput:
+    return InvalidInput(f"{out} is there already", next_step="give --out a file that is not")

@@ -12,7 +12,7 @@ import pytest
 from fleet.artifacts import build as building
 from fleet.artifacts.build import build
 from fleet.artifacts.layer import Target, default_cache
-from fleet.contract.errors import InvalidInput, Unreachable
+from fleet.contract.errors import InvalidInput, NotPermitted, Unreachable
 from fleet.contract.names import AgentVersion
 from tests.support.agents import (
     TARGET,
@@ -21,12 +21,25 @@ from tests.support.agents import (
     configure_without_a_key,
     interpreter,
 )
+from tests.support.full_disk import full_after
 
 
 def run(artifact: Path, *arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
     env = {"PATH": "/usr/bin:/bin", "HOME": str(root), "SHIV_ROOT": str(root / "unpacked")}
     argv = [interpreter(), str(artifact), *arguments]
     return subprocess.run(argv, env=env, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_disk_that_fills_up_leaves_no_half_an_agent(tmp_path: Path) -> None:
+    made, out = tmp_path / "made", tmp_path / "out"
+    made.write_bytes(bytes(8192))
+    out.mkdir()
+    with full_after(4096), pytest.raises(NotPermitted, match="cannot write") as error:
+        building.hand_out(made, out / "fleet-agent-v0.1.1")
+    assert "free space" in error.value.next_step
+    assert list(out.iterdir()) == []
+    building.hand_out(made, out / "fleet-agent-v0.1.1")
+    assert [(one.read_bytes(), one.stat().st_mode & 0o777) for one in out.iterdir()] == [(bytes(8192), 0o755)]
 
 
 def test_it_says_its_version(tmp_path: Path) -> None:

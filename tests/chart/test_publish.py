@@ -13,6 +13,7 @@ from fleet.chart.files import chart_files
 from fleet.chart.publish import parse_repository, publish
 from fleet.cli.main import app
 from fleet.contract.errors import FleetError, InvalidInput, NotFound
+from tests.support.full_disk import full_after
 from tests.support.helm import Helm, given, running_registry
 
 
@@ -92,3 +93,9 @@ def test_the_chart_is_rendered_into_a_folder_and_never_over_something_else(tmp_p
     (tmp_path / "letters/dear.txt").touch()
     with pytest.raises(FleetError, match="holds something, and no chart"):
         app([*words[:-1], str(tmp_path / "letters")], standalone_mode=False)
+
+
+def test_a_chart_that_a_full_disk_cuts_is_told(tmp_path: Path) -> None:
+    with full_after(512), pytest.raises(InvalidInput, match="is incomplete") as error:
+        app(["server", "chart", "render", str(tmp_path / "chart")], standalone_mode=False)
+    assert "free space there" in error.value.next_step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import stat
 import tarfile
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from fleet.cli import support
 from fleet.cli.redact import HIDDEN, redacted, values_of, without_values
+from fleet.contract.errors import InvalidInput
 from fleet.contract.revision import revision_of
 from harness.probes.kube import KubeProbe
 from tests.cli.conftest import Fleet
+from tests.support.full_disk import full_after
 from tests.support.kube import Kube
 
 CANARY = "canary-7d1f"
@@ -83,6 +87,23 @@ def test_a_bundle_holds_what_helps_and_no_canary(
     again = fleet("support-bundle", "--out", "fleet.tar.gz")
     assert again.code == 2
     assert "is there already" in again.err
+
+
+def test_a_disk_that_fills_up_leaves_no_half_a_bundle(tmp_path: Path) -> None:
+    out = tmp_path / "fleet.tar.gz"
+    with full_after(4096), pytest.raises(InvalidInput, match="nothing was left there") as error:
+        support._write(out, {"a.log": secrets.token_hex(16384)})  # pyright: ignore[reportPrivateUsage]
+    assert str(out) in error.value.what
+    assert "free space there" in error.value.next_step
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_came_to_its_place_meanwhile_stays(tmp_path: Path) -> None:
+    out = tmp_path / "fleet.tar.gz"
+    out.write_text("somebody's")
+    with pytest.raises(InvalidInput, match="is there already"):
+        support._write(out, {"a.log": "line"})  # pyright: ignore[reportPrivateUsage]
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {out.name: "somebody's"}
 
 
 SEED = "SU" + "A" * 56

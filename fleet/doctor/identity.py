@@ -13,9 +13,11 @@ import msgspec
 from fleet.contract.errors import InvalidInput, Unreachable
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity.issuer import check_clock, discovered, ill, trust, unreachable
+from fleet.process.deadline import in_time
 
 _DISCOVERY = "/.well-known/openid-configuration"
-_WITHIN = 10.0
+_WITHIN, _WHOLE = 10.0, 20.0
+"""Seconds for each step of a request, and for all of it."""
 T = TypeVar("T")
 
 
@@ -60,8 +62,8 @@ def check_keys(issuer: str, ca: str) -> str:
 def _got(issuer: str, ca: str, url: str) -> httpx.Response:
     context: ssl.SSLContext = trust(ca)
     try:
-        answer = httpx.get(url, verify=context, timeout=_WITHIN)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        answer = in_time(_WHOLE, lambda: httpx.get(url, verify=context, timeout=_WITHIN))
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         raise unreachable(issuer, error, time.time()) from error
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise ill(issuer, answer)

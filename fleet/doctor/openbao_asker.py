@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 from http import HTTPStatus
 from typing import Self, TypeVar
 
@@ -16,13 +15,14 @@ from fleet.contract.sealed import OPENBAO_SECRET
 from fleet.doctor.findings import Worrying
 from fleet.identity.issuer import tls_cause
 from fleet.identity.proxies import check_proxies
+from fleet.process.deadline import in_time
 from fleet.process.failures import in_words
 from fleet.process.tls import client_context
 from fleet.secrets.openbao_connection import SEE, Connection
 from fleet.secrets.openbao_refusal import refusal
 
-_WITHIN = 10.0
-"""Seconds for one request."""
+_WITHIN, _WHOLE = 10.0, 20.0
+"""Seconds for each step of a request, and for all of it."""
 _LARGEST = 2**20
 """Bytes of an answer."""
 _EXPIRED, _NOT_YET = 10, 9
@@ -82,21 +82,23 @@ class Asker:
         """
         headers = {"X-Vault-Token": token} if token else {}
         content = None if body is None else msgspec.json.encode(body)
-        until = time.monotonic() + _WITHIN
-        got = bytearray()
-        try:
-            with self._http.stream(
-                method, f"{self._to.url.rstrip('/')}/v1/{path}", content=content, headers=headers
-            ) as answer:
+        url = f"{self._to.url.rstrip('/')}/v1/{path}"
+
+        def answered() -> Answer:
+            got = bytearray()
+            with self._http.stream(method, url, content=content, headers=headers) as answer:
                 self.ends = _certificate_end(answer)
                 for part in answer.iter_bytes():
                     got += part
-                    if len(got) > _LARGEST or time.monotonic() > until:
+                    if len(got) > _LARGEST:
                         raise self._away("its answer has no end")
+            return Answer(answer.status_code, bytes(got))
+
+        try:
+            found = in_time(_WHOLE, answered)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             cause = tls_cause(error)
             raise (self._untrusted(cause) if cause else self._away(in_words(error))) from error
-        found = Answer(answer.status_code, bytes(got))
         if found.status == HTTPStatus.TOO_MANY_REQUESTS or found.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise self._away(f"it answers {path} with {found.status} {found.said}")
         return found

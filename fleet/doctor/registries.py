@@ -16,7 +16,8 @@ from fleet.contract.logins import login_ends, registry_login
 from fleet.contract.objects import FleetDeployment
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_TYPE, SEALABLE_LABEL, RegistryLogin
 from fleet.doctor.findings import Worrying
-from fleet.doctor.registry_tokens import REFUSED, WITHIN, challenges, token_for, token_server
+from fleet.doctor.registry_tokens import REFUSED, WHOLE, WITHIN, challenges, token_for, token_server
+from fleet.process.deadline import in_time
 from fleet.process.failures import in_words
 
 if TYPE_CHECKING:
@@ -167,9 +168,13 @@ def _asked(
     """The head of a registry's answer (OCI distribution specification, "Determining Support", "Pulling Manifests")."""
     address = HUB_ADDRESS if registry == DOCKER_HUB else registry
     url = f"https://{address}/v2/{path}"
-    try:
+
+    def head() -> httpx.Response:
         with httpx.stream(method, url, auth=auth, headers=headers, timeout=WITHIN) as answer:
             return answer
+
+    try:
+        return in_time(WHOLE, head)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
         said = in_words(error)
         if "certificate" in said.lower():

@@ -8,7 +8,6 @@ and "OAuth2 Token Authentication").
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.request import parse_http_list
@@ -20,10 +19,13 @@ from fleet.contract.errors import NotPermitted
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
 from fleet.doctor.findings import Worrying
+from fleet.process.deadline import in_time
 from fleet.process.failures import in_words
 
 WITHIN = 10.0
 """Seconds for each step of a request."""
+WHOLE = 20.0
+"""Seconds for all of it, with the name's look-up."""
 _LONGEST_ANSWER = 1024 * 1024
 """Bytes of a token server's answer."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9-]*)(?:\s+(.*))?", re.DOTALL)
@@ -137,16 +139,20 @@ def _identity_token(server: TokenServer, login: RegistryLogin, asks: Mapping[str
 
 def _ask(server: TokenServer, request: httpx.Request, auth: httpx.BasicAuth | None) -> tuple[int, bytes]:
     """The status and the body of the answer, as much of it as is wanted."""
-    try:
+
+    def answered() -> tuple[int, bytes]:
         with httpx.Client(timeout=WITHIN) as client:
             answer = client.send(request, auth=auth, stream=True)
-            body, until = b"", time.monotonic() + WITHIN
+            body = b""
             for piece in answer.iter_bytes():
                 body += piece
-                if len(body) > _LONGEST_ANSWER or time.monotonic() > until:
+                if len(body) > _LONGEST_ANSWER:
                     break
             answer.close()
             return answer.status_code, body
+
+    try:
+        return in_time(WHOLE, answered)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
         raise Worrying(
             f"the token server {server.host} of the registry {server.registry} does not answer from here: "

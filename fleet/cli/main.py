@@ -12,10 +12,8 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import agent, deployment, device, login, secrets, server, web
-from fleet.cli.doctor import doctor
+from fleet.cli.commands import LazyGroup
 from fleet.cli.output import progress
-from fleet.cli.support import support_bundle
 from fleet.contract.errors import EXIT_CODES, FleetError, InvalidInput
 from fleet.contract.written import nearest
 from fleet.process import console, umask
@@ -68,21 +66,13 @@ _SILENCE = logging.NullHandler()
 
 app = typer.Typer(
     name="fleet",
+    cls=LazyGroup,
     help="Containers on fleets of small Linux devices.",
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(server.app, name="server")
-app.add_typer(device.app, name="device")
-app.add_typer(deployment.app, name="deployment")
-app.add_typer(agent.app, name="agent")
-app.add_typer(secrets.app, name="secrets")
-app.command("login")(login.login)
-app.command()(doctor)
-app.command()(support_bundle)
-app.command("web")(web.web)
 
 
 def _show_version(wanted: bool) -> None:
@@ -95,7 +85,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="and end")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     pass
 

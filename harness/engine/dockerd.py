@@ -1,18 +1,22 @@
 """A Docker daemon of our own: nothing of it touches one that the machine has, and nothing of it outlives us.
 
 It runs in pid and mount namespaces of its own: when it ends, however it ends, the kernel ends its containers, their
-shims and its mounts. Its bridge and its cgroups carry the number of a slot, so that the next owner of the slot removes
-what a killed one left.
+shims and its mounts. Its bridges and its cgroups carry the number of a slot, so that the next owner of the slot removes
+what a killed one left. The bridges of the networks that it makes are the kernel's, and do not end with it: they are
+known by their addresses, which are of the slot alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import socket
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
+
+import msgspec
 
 from harness.engine.client import NAMESPACES, EngineClient, trusting
 from harness.errors import EngineUnavailable, HarnessError
@@ -21,6 +25,10 @@ from harness.processes.search_path import missing_packages
 from harness.processes.spawn import running
 
 _SLOTS = 32
+_POOLS = ipaddress.IPv4Network("10.216.0.0/14")
+"""The addresses of the networks that engines make: each slot has a thirty-second of them."""
+_NETWORK_PREFIX = 26
+"""Each slot has room for 128 networks, each with room for the containers of the largest pod."""
 _PACKAGES = {
     "dockerd": "docker.io",
     "containerd": "containerd",
@@ -68,7 +76,7 @@ def dockerd(root: Path, trusts: Path | None = None, mirror: str = "") -> Generat
     with _slot() as slot, contextlib.closing(client):
         bridge = _bridge(slot)
         cgroup = f"fleet-engine-{slot}"
-        argv = [*_argv(root, listens, bridge, cgroup), *(("--registry-mirror", mirror) if mirror else ())]
+        argv = [*_argv(root, listens, slot, bridge, cgroup), *(("--registry-mirror", mirror) if mirror else ())]
         env = {**os.environ, "FLEET_WORLD": str(root), "TMPDIR": str(root), **trusting(trusts)}
         try:
             log = root / "dockerd.log"
@@ -77,16 +85,19 @@ def dockerd(root: Path, trusts: Path | None = None, mirror: str = "") -> Generat
                 yield listens
         finally:
             _run("ip", "link", "delete", bridge)
+            _remove_networks(slot)
             cgroups.await_removed(cgroup)
 
 
-def _argv(root: Path, listens: Path, bridge: str, cgroup: str) -> list[str]:
+def _argv(root: Path, listens: Path, slot: int, bridge: str, cgroup: str) -> list[str]:
     return [
         *NAMESPACES,
         "dockerd",
         *("--host", f"unix://{listens}", "--pidfile", str(root / "dockerd.pid")),
         *("--data-root", str(root / "data"), "--exec-root", str(root / "exec")),
         *("--bridge", bridge, "--cgroup-parent", f"/{cgroup}"),
+        # Its own pools have room for 31 networks, which all engines of the machine would share.
+        *("--default-address-pool", f"base={_pool(slot)},size={_NETWORK_PREFIX}"),
         # Ports are published by its proxy alone: the machine's packet filter is not ours to change.
         *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"),
         # It would try five times, for a minute: the agent tries again itself.
@@ -108,7 +119,31 @@ def _slot() -> Generator[int]:
     raise HarnessError(f"{_SLOTS} engines run here already", next_step="end other runs of the harness")
 
 
+def _pool(slot: int) -> ipaddress.IPv4Network:
+    return list(_POOLS.subnets(_SLOTS.bit_length() - 1))[slot]
+
+
+class _Address(msgspec.Struct, frozen=True):
+    local: str
+
+
+class _Link(msgspec.Struct, frozen=True):
+    """A link as `ip -json` shows it: an empty object is one of another type."""
+
+    name: str = msgspec.field(name="ifname", default="")
+    addresses: list[_Address] = msgspec.field(name="addr_info", default_factory=list[_Address])
+
+
+def _remove_networks(slot: int) -> None:
+    pool = _pool(slot)
+    shown = _must("ip", "-json", "-4", "address", "show", "type", "bridge")
+    for link in msgspec.json.decode(shown, type=list[_Link]):
+        if any(ipaddress.IPv4Address(one.local) in pool for one in link.addresses):
+            _run("ip", "link", "delete", link.name)
+
+
 def _bridge(slot: int) -> str:
+    _remove_networks(slot)
     name = f"fleet-br{slot}"
     with contextlib.suppress(EngineUnavailable):
         _must("ip", "link", "delete", name)
@@ -122,9 +157,10 @@ def _run(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
-def _must(*argv: str) -> None:
+def _must(*argv: str) -> str:
     done = _run(*argv)
     if done.returncode != 0:
         raise EngineUnavailable(
             f"{' '.join(argv)}: {done.stderr.strip()}", next_step="may this machine make bridges (CAP_NET_ADMIN)?"
         )
+    return done.stdout

@@ -122,11 +122,30 @@ def test_completion_completes() -> None:
     assert done.stdout.split() == ["device"]
 
 
-def test_help_imports_nothing_slow() -> None:
-    loaded = "{name.partition('.')[0] for name, module in sys.modules.items() if module}"
-    script = f"import sys, fleet, fleet.cli.main; print(*{loaded})"
+def imported_by(*words: str) -> set[str]:
+    """The modules that a command imports before it has read its own options."""
+    script = f"""
+import sys
+from fleet.cli.main import app
+app([*{words!r}, "--help"], standalone_mode=False)
+print("imported", *(name for name, module in sys.modules.items() if module))
+"""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=True)
-    assert not SLOW & set(done.stdout.split())
+    return set(done.stdout.rpartition("imported ")[2].split())
+
+
+def test_help_imports_nothing_slow() -> None:
+    imported = imported_by()
+    assert "fleet.cli.deployment" in imported
+    assert not SLOW & {name.partition(".")[0] for name in imported}
+
+
+def test_a_command_imports_no_other_one() -> None:
+    imported = imported_by("device", "list")
+    assert "fleet.cli.device" in imported
+    assert not imported & {
+        f"fleet.cli.{name}" for name in ("deployment", "server", "secrets", "agent", "doctor", "web")
+    }
 
 
 @pytest.mark.parametrize(

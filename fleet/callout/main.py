@@ -45,7 +45,7 @@ class Callout:
         tokens = Tokens(self._keys, config.project_id)
         self._responder = Responder(config, tokens, self.registry, self._metrics)
         self._bus: Bus | None = None
-        self._answering = False
+        self._not_answering = "starting"
         self.health_port = config.health_port
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -74,22 +74,23 @@ class Callout:
             return "the identity registry is not loaded"
         if not self._keys.loaded.is_set():
             return "the issuer's keys are not loaded"
-        return "" if self._answering else "starting"
+        return self._not_answering
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keys.keep_fresh())
             self._bus = await connect(self._login(), notice=self._notice)
+            await self._responder.tell_keys(self._bus.client, self.unready)
             tasks.create_task(self.registry.keep(self._bus.kv(IDENTITIES)))
             # In the queue group only once there is something to decide with: a replica that is not ready hears nothing.
             await self.registry.fresh.wait()
             await self._keys.loaded.wait()
             await self._responder.start(self._bus.client)
-            self._answering = True
+            self._not_answering = ""
             log.info("ready")
 
     async def _end(self, work: asyncio.Task[None]) -> None:
-        self._answering = False
+        self._not_answering = "ending"
         if self._bus and self._bus.connected:
             await self._responder.stop()
         work.cancel()

@@ -7,7 +7,9 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Callable
 
+import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
@@ -65,8 +67,16 @@ class Responder:
     async def start(self, client: Client) -> None:
         """Take a share of the requests from now on."""
         self._subscription = await client.subscribe(AUTH_SUBJECT, queue=CALLOUT_QUEUE, cb=self._heard)
-        await client.subscribe(CALLOUT_KEYS_SUBJECT, cb=self._tell_keys)
         await client.flush()
+
+    async def tell_keys(self, client: Client, unready: Callable[[], str]) -> None:
+        """Answer from now on who asks for our keys, and say why we cannot decide, which `unready` returns."""
+
+        async def tell(message: Msg) -> None:
+            with contextlib.suppress(nats.errors.Error):
+                await message.respond(encode(msgspec.structs.replace(self.keys, unready=unready())))
+
+        await client.subscribe(CALLOUT_KEYS_SUBJECT, cb=tell)
 
     async def stop(self) -> None:
         """Take no more requests, and answer those already taken."""
@@ -80,10 +90,6 @@ class Responder:
     def signer_of(self, request: AuthRequest) -> Signer | None:
         """The signer that the asking server expects; None if we do not have its key."""
         return self._signers.get(request.issuer)
-
-    async def _tell_keys(self, message: Msg) -> None:
-        with contextlib.suppress(nats.errors.Error):
-            await message.respond(encode(self.keys))
 
     async def _heard(self, message: Msg) -> None:
         # One task per question: a wait in here would serialise all of them.

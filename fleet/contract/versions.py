@@ -28,12 +28,17 @@ _Key = Annotated[str, msgspec.Meta(max_length=128)]
 
 
 class CalloutKeys(msgspec.Struct, frozen=True):
-    """Which public keys a callout can answer for, and open questions with; the ids of the certificates it trusts."""
+    """Which public keys a callout can answer for, and open questions with; the ids of the certificates it trusts.
+
+    `unready` is why it cannot decide on logins now, empty if it can. A callout of a former release only answers
+    while it can.
+    """
 
     instance: Annotated[str, msgspec.Meta(max_length=253)]
     issuers: Annotated[tuple[_Key, ...], msgspec.Meta(max_length=8)]
     xkeys: Annotated[tuple[_Key, ...], msgspec.Meta(max_length=8)]
     trusts: CertificateIds = ()
+    unready: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
 def digest_of(value: bytes) -> str:

@@ -21,6 +21,7 @@ from fleet.operator.act.revisions import Revisions
 from fleet.operator.act.session_dropper import SessionDropper
 from fleet.operator.act.states import States
 from fleet.operator.act.writer import Writer
+from fleet.operator.callouts import Callouts
 from fleet.operator.connections import open_connections
 from fleet.operator.counts import Counts
 from fleet.operator.credentials import read_credentials
@@ -121,7 +122,8 @@ class Operator:
                 source, self._store.secrets, self.readiness, self._wakeup.wake, self._metrics.token_ends
             )
             page = self._config.web
-            web = WebProcess(self._config, page, self._read, api, self.readiness) if page is not None else None
+            callouts = Callouts(connections.control)
+            web = WebProcess(self._config, page, self._read, api, self.readiness, callouts) if page else None
             events = Events(api, self.readiness, skipped, *((web.tell,) if web is not None else ()))
             beside_it = ObjectListeners(revocations, secrets, events)
             state_reader = StateReader(self._store, skipped, api, connections, self.readiness, self._metrics, beside_it)

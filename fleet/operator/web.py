@@ -23,6 +23,7 @@ from fleet.contract.objects import WEB_ACCOUNT
 from fleet.contract.revision import Revision
 from fleet.contract.wire import encode
 from fleet.kube.kubeconfig import Access
+from fleet.operator.callouts import Callouts
 from fleet.operator.kube import KubeApi, Times
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind, Note
@@ -47,7 +48,13 @@ class WebProcess:
     """Keeps one page running."""
 
     def __init__(
-        self, config: OperatorConfig, page: WebPage, read: Callable[[], Access], api: KubeApi, readiness: Readiness
+        self,
+        config: OperatorConfig,
+        page: WebPage,
+        read: Callable[[], Access],
+        api: KubeApi,
+        readiness: Readiness,
+        callouts: Callouts,
     ) -> None:
         """Starts nothing yet. `read` returns the connection parameters of the API server."""
         self._config = config
@@ -55,6 +62,7 @@ class WebProcess:
         self._read = read
         self._api = api
         self._readiness = readiness
+        self._callouts = callouts
         self._events: deque[bytes] = deque(maxlen=_EVENTS)
         self._revisions: dict[str, bytes] = {}
         self._new_events: deque[bytes] = deque(maxlen=_EVENTS)
@@ -117,7 +125,7 @@ class WebProcess:
             work = (
                 asyncio.create_task(self._renew(process), name="token of the web page"),
                 asyncio.create_task(self._hand_on(process), name="news for the web page"),
-                asyncio.create_task(_live(process), name="signs of life for the web page"),
+                asyncio.create_task(self._live(process), name="signs of life for the web page"),
             )
             try:
                 return await process.wait()
@@ -156,15 +164,15 @@ class WebProcess:
                 self._readiness.remark(_SUBJECT, error.what)
                 pause = backoff.next()
 
+    async def _live(self, process: asyncio.subprocess.Process) -> None:
+        """Let the page know that this process works, and which part is not ready, until cancelled."""
+        while True:
+            callout = await self._callouts.state()
+            await _say(process, OperatorHeartbeat(self._readiness.reason(), callout))
+            await asyncio.sleep(HEARTBEAT_INTERVAL)
+
     async def _token(self) -> str:
         return await self._api.token(WEB_ACCOUNT, _TOKEN_LASTS)
-
-
-async def _live(process: asyncio.subprocess.Process) -> None:
-    """Let the page know that this process works, until cancelled."""
-    while True:
-        await asyncio.sleep(HEARTBEAT_INTERVAL)
-        await _say(process, OperatorHeartbeat())
 
 
 async def _say(process: asyncio.subprocess.Process, line: msgspec.Struct) -> None:

@@ -168,8 +168,8 @@ async def _ask(server: ServerInfo, store: SecretStore, system: Bus, *, nats: int
         if one.name != _NAME
     ]
     users = {f"{one.name or 'a client'} ({asked[:6]}/{one.cid})": one.authorized_user for asked, one in connected}
-    if len(keys) < callouts:
-        silent.append(f"callouts: {len(keys)} of {callouts} answer")
+    if (ready := sum(not one.unready for one in keys)) < callouts:
+        silent.append(f"callouts: {ready} of {callouts} answer")
     return InUse(
         {answer.server.name: frozenset(answer.data.tags) for answer in variables},
         {f"callout {one.instance}": one for one in keys},

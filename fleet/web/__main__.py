@@ -97,6 +97,8 @@ async def _process(lines: asyncio.StreamReader, service: Service) -> bool:
     except NOT_JSON as error:
         log.warning("the operator said something else", why=str(error))
         return True
+    if isinstance(message, OperatorHeartbeat):
+        service.operator.told(message)
     service.operator.received()
     if isinstance(message, ApiToken):
         service.token = message.text

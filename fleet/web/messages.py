@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from fleet.contract.config import SecretAge, WebPage
@@ -26,11 +28,40 @@ HEARTBEAT_INTERVAL = 10.0
 """Seconds between two signs of life."""
 
 
-class OperatorHeartbeat(msgspec.Struct, frozen=True, rename="camel", tag="heartbeat"):
-    """A further line, each `HEARTBEAT_INTERVAL` seconds: the operator lives.
+class Standing(StrEnum):
+    """How a part of the server is, in the words of the page."""
 
-    One that hangs says nothing, and keeps its pipe open.
+    READY = "is ready"
+    UNREADY = "is not ready"
+    SILENT = "does not answer"
+    UNKNOWN = "is not heard of"
+
+    @property
+    def in_past(self) -> str:
+        """The same, before the time since when."""
+        return {
+            Standing.READY: "It has been ready",
+            Standing.UNREADY: "It has not been ready",
+            Standing.SILENT: "It has not answered",
+            Standing.UNKNOWN: "Nothing was heard of it",
+        }[self]
+
+
+class PartState(msgspec.Struct, frozen=True, rename="camel"):
+    """How a part of the server is, and `why` it is not ready; `why` is empty if it is."""
+
+    standing: Standing = Standing.READY
+    why: str = ""
+
+
+class OperatorHeartbeat(msgspec.Struct, frozen=True, rename="camel", tag="heartbeat"):
+    """A further line, each `HEARTBEAT_INTERVAL` seconds: the operator lives. One that hangs sends none.
+
+    `unready` is what its health endpoint says of it, empty if it is ready; `callout` is what it heard of the callouts.
     """
+
+    unready: str = ""
+    callout: PartState = PartState()
 
 
 class ApiToken(msgspec.Struct, frozen=True, rename="camel", tag="token"):

@@ -1,14 +1,15 @@
-"""Whether the operator lives: it sends a line now and then, and one that hangs sends none."""
+"""Whether the operator lives and is ready, and what it says of the callout: one that hangs sends nothing."""
 
 from __future__ import annotations
 
 import asyncio
 
-from fleet.web.messages import HEARTBEAT_INTERVAL
-from fleet.web.source import OPERATOR, Sources
+from fleet.web.messages import HEARTBEAT_INTERVAL, OperatorHeartbeat, PartState, Standing
+from fleet.web.source import CALLOUT, OPERATOR, Sources
 
 _MISSED = 3
 """Heartbeats that do not come before the operator counts as away."""
+_NOT_ASKED = "the operator asks for its state, and does not answer"
 
 
 class HeartbeatMonitor:
@@ -18,11 +19,17 @@ class HeartbeatMonitor:
         """`timeout` is the seconds without a line after which the operator counts as away."""
         self._sources = sources
         self._timeout = timeout
+        self._unready = ""
         self._received = asyncio.Event()
+
+    def told(self, heartbeat: OperatorHeartbeat) -> None:
+        """Keep what the operator says of itself, and pass on what it says of the callout."""
+        self._unready = heartbeat.unready
+        self._mark(CALLOUT, heartbeat.callout)
 
     def received(self) -> None:
         """The operator has sent a line."""
-        self._sources.mark_available(OPERATOR)
+        self._mark(OPERATOR, PartState(Standing.UNREADY, self._unready) if self._unready else PartState())
         self._received.set()
 
     async def watch(self) -> None:
@@ -35,4 +42,11 @@ class HeartbeatMonitor:
             except TimeoutError:
                 why = f"it has sent no sign of life for {self._timeout:g} s: what it decides may be late"
                 self._sources.mark_unavailable(OPERATOR, why)
+                self._sources.mark_unavailable(CALLOUT, _NOT_ASKED, Standing.UNKNOWN)
                 await self._received.wait()
+
+    def _mark(self, part: str, state: PartState) -> None:
+        if state.standing is Standing.READY:
+            self._sources.mark_available(part)
+        else:
+            self._sources.mark_unavailable(part, state.why, state.standing)

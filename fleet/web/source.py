@@ -10,12 +10,13 @@ import msgspec
 import structlog
 
 from fleet.contract.printable import one_line
+from fleet.web.messages import Standing
 
 log = structlog.get_logger()
 
 CHECK_INTERVAL = 10.0
 """Seconds between two looks whether a source answers that has not said anything by itself."""
-KUBERNETES, NATS, PROVIDER, OPERATOR = "Kubernetes", "NATS", "identity provider", "operator"
+KUBERNETES, NATS, PROVIDER, OPERATOR, CALLOUT = "Kubernetes", "NATS", "identity provider", "operator", "callout"
 """The sources, as the page names them."""
 _OBSERVED = (KUBERNETES, NATS)
 """Sources whose changes are missed while they do not answer."""
@@ -24,11 +25,20 @@ _GAPS = 50
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One source: why it does not answer (empty when it does), and when it last did (or we began), in Unix seconds."""
+    """One source, or another part of the server: why it is not as it should be, empty when it is.
+
+    `since` is when it was last heard (or we began), or when it was last ready if it answers and is not; Unix seconds.
+    """
 
     name: str
     why: str
     since: float
+    standing: Standing = Standing.SILENT
+
+    @property
+    def outdated(self) -> bool:
+        """Whether what is shown comes from there, and so is of that time."""
+        return self.standing is Standing.SILENT and self.name != CALLOUT
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -54,7 +64,7 @@ def _utc(at: float) -> str:
 
 
 class Sources:
-    """All of them; `changed` is called when one begins or ends to answer."""
+    """All of them; `changed` is called when one begins or ends to answer, or to be ready."""
 
     def __init__(
         self,
@@ -77,20 +87,30 @@ class Sources:
             NATS: Source(NATS, "not connected yet", now()),
             PROVIDER: Source(PROVIDER, "", now()),
             OPERATOR: Source(OPERATOR, "", now()),
+            CALLOUT: Source(CALLOUT, "", now()),
         }
+        self._heard: dict[str, float] = {}
 
-    def mark_unavailable(self, name: str, why: str) -> None:
-        """A source does not answer."""
-        before = self.known[name]
-        if before.why != one_line(why):
-            self.known[name] = Source(name, one_line(why), before.since)
-            log.warning("a source is away", source=name, why=why)
-            self.changed()
+    def mark_unavailable(self, name: str, why: str, standing: Standing = Standing.SILENT) -> None:
+        """A source does not answer, or another part is as `standing` says."""
+        before, why = self.known[name], one_line(why)
+        if standing is Standing.UNREADY:
+            self._heard[name] = self._now()
+        if (before.why, before.standing) == (why, standing):
+            return
+        since = before.since
+        if before.why and before.standing is not standing:
+            # It has said itself that it is not ready, so it was heard later than it was ready; or it says so now.
+            since = self._heard.get(name, since)
+        self.known[name] = Source(name, why, since, standing)
+        log.warning("a source is away", source=name, standing=standing.value, why=why)
+        self.changed()
 
     def mark_available(self, name: str) -> None:
-        """A source has answered."""
+        """A source has answered, and nothing is wrong with it."""
         before = self.known[name]
         self.known[name] = Source(name, "", self._now())
+        self._heard.pop(name, None)
         if before.why:
             log.info("a source is back", source=name)
             if name in self._observed:
@@ -108,5 +128,5 @@ class Sources:
 
     @property
     def unavailable(self) -> tuple[Source, ...]:
-        """Those that do not answer now."""
+        """Those that do not answer now, or are not ready."""
         return tuple(one for one in self.known.values() if one.why)

@@ -19,6 +19,8 @@ from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys
 from fleet.contract.wire import DeviceInfo, decode
 from fleet.nats.bus import RECONNECTED, Entry, connect
 from fleet.nats.keys import Role, key_pair, new_seed, public_key
+from fleet.operator.callouts import Callouts
+from fleet.web.messages import PartState, Standing
 from tests.support.callout import active, answering, callout_config, identities, revoked
 from tests.support.issuer import Issuer, rsa
 from tests.support.logins import SUBJECT, decided, decisions, device, device_login, enroll, get, refusal, run
@@ -127,13 +129,19 @@ def test_not_ready_without_keys_and_hears_no_question(nats: Nats, issuer: Issuer
         await eventually(lambda: "keys" in blind.unready(), "it waits for keys")
         answer = await get(blind, "/readyz")
         assert (answer.status_code, answer.json()["reason"]) == (503, "the issuer's keys are not loaded")
+        control = await connect(nats.login(CONTROL_USER), notice=lambda _: None, attempts=1)
+        keyless = PartState(Standing.UNREADY, "the issuer's keys are not loaded; no device can log in anew")
+        assert await Callouts(control).state() == keyless
         issuer.status = 200
         async with answering(callout_config(nats, issuer)):
             for _ in range(10):
                 async with device(nats, issuer.token(SUBJECT)):
                     pass
+        await eventually(lambda: not blind.unready(), "it has the keys")
+        assert await Callouts(control).state() == PartState()
         stop.set()
         await running
+        await control.close()
 
     assert decisions(run(body)) == ["allowed"] * 10
 

@@ -12,12 +12,15 @@ from typing import cast
 import pytest
 
 from fleet.contract.config import OperatorConfig, SecretAge
+from fleet.contract.wire import decode
 from fleet.kube.kubeconfig import Access
 from fleet.operator import web
+from fleet.operator.callouts import Callouts
 from fleet.operator.kube import KubeApi, Times
 from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Note
 from fleet.operator.web import WebProcess
+from fleet.web.messages import OperatorHeartbeat, PartState, Standing
 from harness.processes.spawn import python_script
 from tests.operator.test_revision_summaries import Json, revision
 from tests.support.tls import make_tls
@@ -54,6 +57,13 @@ class Api:
         return "token"
 
 
+class Keyless:
+    """Callouts that cannot decide."""
+
+    async def state(self) -> PartState:
+        return PartState(Standing.UNREADY, "the issuer's keys are not loaded")
+
+
 def page_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> WebProcess:
     """The operator's side, with another program in the page's place."""
     source, script = tmp_path / "page.py", tmp_path / "page"
@@ -71,7 +81,9 @@ def page_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) 
         namespace="fleet-system",
         secret_ages=AGES,
     )
-    return WebProcess(config, web_page(tls), lambda: Access("https://127.0.0.1"), cast("KubeApi", Api()), Readiness())
+    access = Access("https://127.0.0.1")
+    api, parts = cast("KubeApi", Api()), cast("Callouts", Keyless())
+    return WebProcess(config, web_page(tls), lambda: access, api, Readiness("reconcile"), parts)
 
 
 def tell(process: WebProcess, reason: str, message: str = "") -> None:
@@ -209,3 +221,6 @@ def test_a_page_is_told_again_and_again_that_the_operator_lives(
         await asyncio.gather(work, return_exceptions=True)
 
     asyncio.run(run())
+    told = decode(json.dumps(heard(tmp_path, "heartbeat")[0]).encode(), OperatorHeartbeat)
+    assert told.unready == "reconcile: not yet done", "what its own health endpoint says"
+    assert told.callout == PartState(Standing.UNREADY, "the issuer's keys are not loaded")

@@ -195,7 +195,7 @@ def tab(browser: Browser, page: Serving) -> Iterator[Page]:
 
 def away(tab: Page, part: str) -> None:
     """The open screen says which part does not answer and since when, in the list and in the banner."""
-    named = tab.locator("section", has=tab.locator("#h-parts")).locator(".group", has_text=part)
+    named = tab.locator("section", has=tab.locator("#h-parts")).locator(".group", has_text=f"{part} does not answer")
     expect(named).to_contain_text("It has not answered for ", timeout=90_000)
     expect(named).to_contain_text("as it was known before")
     expect(tab.locator("#banner")).to_contain_text(f"{part} does not answer for ")

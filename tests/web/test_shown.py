@@ -13,7 +13,8 @@ import pytest
 from fleet.contract.phases import ContainerState
 from fleet.contract.states import DeviceStates, gathered
 from fleet.contract.wire import DeviceState, Phase, Reason
-from fleet.web.source import KUBERNETES, NATS, PROVIDER
+from fleet.web.messages import Standing
+from fleet.web.source import CALLOUT, KUBERNETES, NATS, PROVIDER
 from fleet.web.views.row import Row
 from tests.support.web import INFO, OFFLINE, ONLINE, RunningPage, condition, deployment, device, workload
 
@@ -202,10 +203,24 @@ def test_a_part_that_is_away_is_named_and_what_is_known_stays(
 ) -> None:
     trouble.do(lambda: trouble.parts.store.sources.mark_unavailable(source, "it does not answer"))
     text = viewer.get("/").text
-    assert f"<h3>{source}</h3>" in text
+    assert f"<h3>{source} <small>does not answer</small></h3>" in text
     assert "HeartbeatMissed" in text
     trouble.do(lambda: trouble.parts.store.sources.mark_available(source))
-    assert f"<h3>{source}</h3>" not in viewer.get("/").text
+    assert f"<h3>{source} " not in viewer.get("/").text
+
+
+def test_a_part_that_answers_and_is_not_ready_is_shown_with_its_reason(
+    trouble: RunningPage, viewer: httpx.Client
+) -> None:
+    """It has answered, so nothing of what is shown is older than it seems; and the command is that for the server."""
+    trouble.do(lambda: trouble.parts.store.sources.mark_unavailable(CALLOUT, "no <keys>", Standing.UNREADY))
+    text = viewer.get("/").text
+    assert (
+        '<h3>callout <small>is not ready</small></h3><p class="text">no &lt;keys&gt;</p><p>It has not been ready'
+        in text
+    )
+    assert ("It has not answered" in text, "as it was known before" in text) == (False, False)
+    assert "fleet server status" in text.replace("</span> <span>", " ")
 
 
 def test_before_everything_was_listed_nothing_is_called_well(page: RunningPage, viewer: httpx.Client) -> None:

@@ -194,11 +194,11 @@ def test_a_provider_that_is_away_is_named_and_those_signed_in_stay(environment: 
         assert refused.status_code == 503
         assert "answers 503" in refused.text
         shown = inside.get("/").text
-        assert f"<h3>{PROVIDER}</h3>" in shown
+        assert f"<h3>{PROVIDER} <small>does not answer</small></h3>" in shown
         healthy(environment.idp)
         environment.idp.set(deviceInterval=1)
         assert 'id="code"' in outside.post("/sign-in/device").text
-        assert f"<h3>{PROVIDER}</h3>" not in inside.get("/").text
+        assert f"<h3>{PROVIDER} " not in inside.get("/").text
 
 
 def test_who_begins_many_sign_ins_keeps_nobody_out(environment: SignInEnvironment) -> None:

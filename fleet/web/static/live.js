@@ -119,7 +119,7 @@ function isStalled() {
 
 function messages(age) {
   // What does not work; `age` puts seconds into words.
-  const all = unavailable.map((one) => `${one.name} does not answer${age(" for", serverTime() / 1000 - one.since)}: ${one.why}`);
+  const all = unavailable.map((one) => `${one.name} ${one.standing}${age(" for", serverTime() / 1000 - one.since)}: ${one.why}`);
   const silent = (Date.now() - lastEventAt) / 1000;
   if (endReason) all.unshift(endReason);
   else if (refusal) all.unshift(`This page does not follow changes${age(" for", silent)}: ${refusal}`);

@@ -1,0 +1,63 @@
+"""How the callouts are, by their own word: each answers over NATS, also while it cannot decide on logins."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fleet.contract.errors import FleetError, InvalidInput
+from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys
+from fleet.contract.wire import decode
+from fleet.web.messages import PartState, Standing
+
+_LINGER = 0.2
+"""Seconds for which it is waited for another one after each answer."""
+
+
+class Control(Protocol):
+    """A connection to NATS in the account of the callouts."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it stands."""
+        ...
+
+    async def ask_all(self, subject: str, question: bytes, *, expected: int, linger: float = 0) -> list[bytes]:
+        """See `fleet.nats.bus.Bus`."""
+        ...
+
+
+class Callouts:
+    """Those that decide on logins."""
+
+    def __init__(self, control: Control) -> None:
+        """They are asked over `control`."""
+        self._control = control
+
+    async def state(self) -> PartState:
+        """Ask them. It takes some seconds where none answers."""
+        if not self._control.connected:
+            return PartState(Standing.UNKNOWN, "the operator asks for its state over NATS, and is not connected there")
+        try:
+            said = await self._control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=1, linger=_LINGER)
+        except FleetError as error:
+            return PartState(Standing.UNKNOWN, f"the operator could not ask for its state: {error.what}")
+        return judged([one for one in map(_read, said) if one is not None])
+
+
+def judged(said: list[CalloutKeys]) -> PartState:
+    """Whether each that answers decides on logins; nobody knows here how many there must be."""
+    if not said:
+        return PartState(Standing.SILENT, "no callout answers over NATS, so no device can log in anew")
+    unready = [one.unready for one in said if one.unready]
+    if not unready:
+        return PartState()
+    number = f"{len(unready)} of {len(said)}: " if len(said) > 1 else ""
+    logins = "the others decide on logins" if len(unready) < len(said) else "no device can log in anew"
+    return PartState(Standing.UNREADY, f"{number}{', '.join(dict.fromkeys(unready))}; {logins}")
+
+
+def _read(data: bytes) -> CalloutKeys | None:
+    try:
+        return decode(data, CalloutKeys)
+    except InvalidInput:
+        return None

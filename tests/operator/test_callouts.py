@@ -1,0 +1,55 @@
+"""What the operator says of the callouts is what each says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from fleet.contract.errors import Unreachable
+from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys
+from fleet.contract.wire import encode
+from fleet.operator.callouts import Callouts
+from fleet.web.messages import PartState, Standing
+
+_KEYLESS = "the issuer's keys are not loaded"
+_READY, _UNREADY = CalloutKeys("a", (), ()), CalloutKeys("b", (), (), (), _KEYLESS)
+
+
+class _Control:
+    """A connection on which these answer."""
+
+    def __init__(self, *said: bytes, connected: bool = True, lost: bool = False) -> None:
+        self.connected = connected
+        self._said, self._lost = said, lost
+
+    async def ask_all(self, subject: str, question: bytes, *, expected: int, linger: float = 0) -> list[bytes]:
+        assert (subject, question, expected) == (CALLOUT_KEYS_SUBJECT, b"", 1)
+        assert 0 < linger < 1
+        if self._lost:
+            raise Unreachable("the connection is lost", next_step="wait")
+        return list(self._said)
+
+
+@pytest.mark.parametrize(
+    ("said", "standing", "words"),
+    [
+        ((_READY, _READY), Standing.READY, ""),
+        ((_UNREADY,), Standing.UNREADY, f"{_KEYLESS}; no device can log in anew"),
+        ((_UNREADY, _UNREADY), Standing.UNREADY, f"2 of 2: {_KEYLESS}; no device can log in anew"),
+        ((_READY, _UNREADY), Standing.UNREADY, f"1 of 2: {_KEYLESS}; the others decide on logins"),
+        ((), Standing.SILENT, "no callout answers over NATS, so no device can log in anew"),
+    ],
+)
+def test_who_says_that_it_cannot_decide_is_told_with_its_reason(
+    said: tuple[CalloutKeys, ...], standing: Standing, words: str
+) -> None:
+    control = _Control(*map(encode, said), b"no json")
+    assert asyncio.run(Callouts(control).state()) == PartState(standing, words)
+
+
+@pytest.mark.parametrize("control", [_Control(connected=False), _Control(lost=True)], ids=["away", "lost"])
+def test_who_cannot_ask_says_so(control: _Control) -> None:
+    state = asyncio.run(Callouts(control).state())
+    assert state.standing is Standing.UNKNOWN
+    assert "the operator" in state.why

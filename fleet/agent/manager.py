@@ -150,7 +150,7 @@ class Manager:
             _log.info("engine answers again")
             self._engine_error = ""
         if self._may_begin:
-            await self._workloads.clear_left()
+            group.create_task(self._workloads.clear_left())  # an engine that hangs at it delays no look
         found = by_deployment(observed)
         met: dict[str, Problem] = {}
         actions = self._planned(desired_state, found, met)

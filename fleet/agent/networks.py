@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
+import structlog
 
-from fleet.agent.answers import EngineRefused, parse
+from fleet.agent.answers import Details, EngineDown, EngineRefused, parse
 from fleet.agent.engine import Engine, filters
-from fleet.contract.containers import DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL
+from fleet.contract.containers import CONTAINER_LABEL, DEPLOYMENT_LABEL, DEVICE_LABEL, SERVER_LABEL
 from fleet.contract.owner import Owner
+from fleet.process.backoff import Backoff
+
+_log = structlog.stdlib.get_logger()
 
 _FIRST = 2
 """The first address that a container gets; engines take the one before it for themselves."""
 _GONE = 404
 _IN_USE = ("active endpoints", "being used")
 """How engines refuse to remove a network that a container is in."""
+_REMOVAL_WITHIN = 10.0
+"""Seconds for the removal of a network: no container is made meanwhile, of any deployment."""
 
 
 class _Range(msgspec.Struct, frozen=True, rename="pascal"):
@@ -78,10 +86,51 @@ async def clear_networks(engine: Engine, owner: Owner, used: Collection[str]) ->
             await remove_network(engine, one.name)
 
 
+class LeftNetworks:
+    """Networks without a pod: an agent may have been ended, or the engine have failed, before they were removed."""
+
+    def __init__(self, engine: Engine, owner: Owner, making: asyncio.Lock) -> None:
+        """`making` is held while a container is made, which may be of a network that has none yet."""
+        self._engine = engine
+        self._owner = owner
+        self._making = making
+        self._may_be_some = True
+        self._pauses = Backoff(1, 300)
+        self._again_at = 0.0
+
+    def found(self) -> None:
+        """One may have been left."""
+        self._may_be_some = True
+
+    async def clear(self) -> None:
+        """Remove them, where there may be some, one call at a time.
+
+        An engine that fails at it, or hangs, is asked less and less often.
+        """
+        if not self._may_be_some or self._making.locked() or time.monotonic() < self._again_at:
+            return
+        try:
+            async with self._making:
+                self._may_be_some = False
+                await self.remove(await self._engine.containers(f"{DEVICE_LABEL}={self._owner.device}"))
+        except (EngineDown, EngineRefused) as error:
+            self._may_be_some = True
+            self._again_at = time.monotonic() + self._pauses.next()
+            _log.warning("networks without a pod are not removed yet", why=error.what)
+        else:
+            self._pauses.reset()
+
+    async def remove(self, containers: Sequence[Details]) -> None:
+        """Remove them, given every container of the device; `making` is held."""
+        pods = {one.labels.get(DEPLOYMENT_LABEL, "") for one in containers if CONTAINER_LABEL in one.labels}
+        await clear_networks(self._engine, self._owner, pods)
+
+
 async def remove_network(engine: Engine, name: str) -> None:
     """Remove a network; one that a container is still in stays, and none is fine."""
     try:
-        await engine.call("DELETE", f"/networks/{name}", f"remove network {name}", good=(200, 204, _GONE))
+        doing, good = f"remove network {name}", (200, 204, _GONE)
+        await engine.call("DELETE", f"/networks/{name}", doing, good=good, limit=_REMOVAL_WITHIN)
     except EngineRefused as error:
         if not any(words in error.what for words in _IN_USE):
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -14,7 +14,7 @@ from fleet.agent import disk
 from fleet.agent.answers import Details, EngineDown, EngineRefused
 from fleet.agent.engine import Engine
 from fleet.agent.machines import unfit
-from fleet.agent.networks import NoRoom, clear_networks
+from fleet.agent.networks import LeftNetworks, NoRoom
 from fleet.agent.paths import AgentPaths
 from fleet.agent.places import Places
 from fleet.agent.policy import refusal
@@ -62,8 +62,7 @@ class Workloads:
         """Held from a look at what is there to the making of a container that depends on it."""
         self._owner = owner
         self._device = owner.device
-        self._may_be_left = True
-        """Networks without a pod: an agent may have been ended, or the engine have failed, before they were removed."""
+        self._networks = LeftNetworks(engine, owner, self.making)
 
     async def carry_out(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
         """Do it, telling `stage` what is under way; returns what to report when it failed."""
@@ -80,17 +79,12 @@ class Workloads:
             try:
                 await self._clear(deployment, alone=isinstance(action, Remove))
             except (EngineDown, EngineRefused):
-                self._may_be_left = True
+                self._networks.found()
         return problem
 
     async def clear_left(self) -> None:
-        """Remove networks that were left without a pod, where there may be some: at each look until that is done."""
-        if not self._may_be_left or self.making.locked():  # no look waits for one container that is being made
-            return
-        with contextlib.suppress(EngineDown, EngineRefused):
-            async with self.making:
-                await self._clear_networks(await self._engine.containers(f"{DEVICE_LABEL}={self._device}"))
-            self._may_be_left = False
+        """Remove what an agent that was ended, or an engine that failed, has left. It may take as long as it takes."""
+        await self._networks.clear()
 
     async def _act(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
         match action:
@@ -304,15 +298,11 @@ class Workloads:
             if alone:
                 units = {unit_of(deployment, one.labels.get(CONTAINER_LABEL, "")) for one in left}
                 self._images.ended(deployment, units)
-                await self._clear_networks(every)
+                await self._networks.remove(every)
         for image in self._images.surplus(short=short):
             if await self._engine.remove_image(image):
                 _log.info("an image that nothing needs is removed", image=image)
                 self._images.removed(image)
-
-    async def _clear_networks(self, containers: Sequence[Details]) -> None:
-        pods = {one.labels.get(DEPLOYMENT_LABEL, "") for one in containers if CONTAINER_LABEL in one.labels}
-        await clear_networks(self._engine, self._owner, pods)
 
 
 def _pair(action: Start) -> Named:

@@ -23,6 +23,8 @@ _WAY = {
     "InfoAccepted": ("False", "report"),
 }
 """Conditions that are trouble at a status, and what they are about."""
+_AWAITED = frozenset({"BundleOutdated", "VolumesOrdered"})
+"""Conditions that are no trouble while a device is on its way, and that a command may end."""
 _FAILED_UPGRADES = frozenset(
     {UpgradePhase.REVERTED.value, UpgradePhase.REFUSED.value, "GrantExpired", "RolloutHalted", "DeviceOffline"}
 )
@@ -41,7 +43,8 @@ _UNDER_WAY = frozenset({phase.value for phase in UpgradePhase if not phase.termi
 class Trouble(msgspec.Struct, frozen=True):
     """One thing that is wrong. `about` is what the trouble is with; `since` is RFC 3339.
 
-    `workload` is the name of the workload that it is with, empty for all else.
+    `workload` is the name of the workload that it is with, empty for all else; `version` is that of the agent which is
+    wanted, where it is with its upgrade.
     """
 
     about: str
@@ -51,6 +54,7 @@ class Trouble(msgspec.Struct, frozen=True):
     means: str
     next_step: str
     workload: str = ""
+    version: str = ""
 
 
 LAST_WORD = "as they were when the device was last heard"
@@ -67,7 +71,8 @@ def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tupl
     found += [_workload(one, age) for one in workloads if one.troubled]
     upgraded = _condition(device, "Upgraded")
     if upgraded is not None and upgrade_failed(upgraded):
-        found.append(_of(UPGRADES, "agent upgrade", upgraded))
+        trouble = _of(UPGRADES, "agent upgrade", upgraded)
+        found.append(msgspec.structs.replace(trouble, version=device.spec.agent_version))
     return tuple(found)
 
 
@@ -90,9 +95,18 @@ def helpful_commands(
     device: Device, troubles: Sequence[Trouble], workloads: Sequence[WorkloadStatus], namespace: str
 ) -> list[str]:
     """What to type about a device, the most helpful first; `workloads` are those that it said last."""
-    reasons = tuple(one.reason for one in troubles) + (("Revoked",) if device.spec.revoked else ())
-    failing = tuple(one.name for one in workloads if has_logs(one.name, one.reason))
-    return for_device(device.metadata.name, reasons, namespace, failing)
+    reasons = [one.reason for one in troubles] + (["Revoked"] if device.spec.revoked else [])
+    awaited = [known for known in device.status.conditions if known.type in _AWAITED and known.status == "True"]
+    reasons += [known.reason for known in awaited]
+    answered = {one.order for one in device.status.info.volume_outcomes} if device.status.info else set[str]()
+    return for_device(
+        device.metadata.name,
+        tuple(reasons),
+        namespace,
+        tuple(one.name for one in workloads if has_logs(one.name, one.reason)),
+        version=device.spec.agent_version,
+        unanswered=[one for one in device.spec.remove_volumes if one.order not in answered],
+    )
 
 
 def upgrade_failed(upgraded: Condition) -> bool:

@@ -5,6 +5,7 @@ The seal is HPKE (RFC 9180) with X25519, HKDF-SHA256 and ChaCha20-Poly1305; `fle
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -34,6 +35,29 @@ OptionalSecretName = Annotated[str, msgspec.Meta(max_length=253, pattern=rf"^({_
 SecretKey = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+\Z")]
 SealingKey = Annotated[str, msgspec.Meta(max_length=44, pattern=r"^([A-Za-z0-9+/]{43}=)?\Z", extra={"whole": True})]
 """The public half of a device's sealing key: 32 bytes of X25519 (RFC 7748), in base64."""
+
+
+_WITHHELD = "the Secret {} is not marked as one that devices may have: "
+_WITHHELD_NAME = re.compile(_WITHHELD.format(f"({_NAME})"))
+
+
+def mark_sealable(secret: str) -> str:
+    """The command by which an admin marks a Secret as one that devices may have."""
+    return f"kubectl label secret {secret} {SEALABLE_LABEL}=true"
+
+
+def withheld(secret: str) -> str:
+    """What to say where a workload takes a Secret that is not marked."""
+    return f"{_WITHHELD.format(secret)}{mark_sealable(secret)}"
+
+
+def withheld_name(message: str) -> str:
+    """The Secret that `withheld` was said of; empty if the message is another one.
+
+    Only what the operator itself wrote may be read by this: a device could name any Secret.
+    """
+    found = _WITHHELD_NAME.match(message)
+    return found[1] if found and message.startswith(withheld(found[1])) else ""
 
 
 class FromSecret(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from fleet.contract.certificates import ends_of
 from fleet.contract.errors import InvalidInput, NotFound, NotPermitted, Unreachable
 from fleet.contract.objects import FleetDeployment
 from fleet.contract.parsing import NOT_JSON
-from fleet.contract.sealed import OPENBAO_SECRET, OPENBAO_TYPE, SEALABLE_LABEL
+from fleet.contract.sealed import OPENBAO_SECRET, OPENBAO_TYPE, SEALABLE_LABEL, mark_sealable
 from fleet.doctor.findings import Worrying
 from fleet.doctor.openbao_asker import Asker
 from fleet.install.rbac import OPERATOR
@@ -112,7 +112,7 @@ def _path(name: str, secret: Json) -> str:
     if labels.get(SEALABLE_LABEL) != "true":
         raise InvalidInput(
             f"the Secret {name} is not marked as one that devices may have",
-            next_step=f"kubectl label secret {name} {SEALABLE_LABEL}=true",
+            next_step=mark_sealable(name),
         )
     try:
         return entry_path(_data(secret))

@@ -13,6 +13,7 @@ from fleet.contract.errors import InvalidInput
 from fleet.contract.names import DeploymentName
 from fleet.contract.objects import Condition, DeploymentStatus, Device, Strategy
 from fleet.contract.parsing import NOT_JSON
+from fleet.contract.sealed import withheld_name
 from fleet.contract.selector import Selector
 from fleet.contract.wire import decode
 
@@ -114,3 +115,14 @@ def name_of(data: bytes) -> str:
 def condition(item: Device | Deployment, kind: str) -> Condition | None:
     """The condition of a type, if it was written."""
     return next((known for known in item.status.conditions if known.type == kind), None)
+
+
+def withheld_secret(item: Deployment) -> str:
+    """The Secret that devices may not have, and for whose sake the deployment is not sent; empty if there is none.
+
+    It is in the operator's own words: those of a device stand beside a status `True`, or another reason.
+    """
+    ready = condition(item, "Ready")
+    if ready is None or not item.current or (ready.status, ready.reason) != ("False", "SecretNotSealable"):
+        return ""
+    return withheld_name(ready.message)

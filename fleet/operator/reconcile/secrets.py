@@ -15,10 +15,10 @@ from fleet.contract.sealed import (
     DOCKER_CONFIG_KEY,
     DOCKER_CONFIG_TYPE,
     MAX_SECRET_VALUE,
-    SEALABLE_LABEL,
     Contents,
     FromSecret,
     RegistryLogin,
+    withheld,
 )
 from fleet.contract.wire import Container
 from fleet.contract.workload import ContainerFields
@@ -120,11 +120,7 @@ def _seen(name: str, secrets: Secrets) -> SecretSeen:
     if isinstance(found, SecretProblem):
         raise _Lacking(found.reason, found.message)
     if not found.sealable:
-        raise _Lacking(
-            "SecretNotSealable",
-            f"the Secret {name} is not marked as one that devices may have: "
-            f"kubectl label secret {name} {SEALABLE_LABEL}=true",
-        )
+        raise _Lacking("SecretNotSealable", withheld(name))
     return found
 
 

@@ -14,7 +14,7 @@ from fleet.contract.objects import Condition, Device, StrategyType, WorkloadStat
 from fleet.contract.printable import one_line, shortened
 from fleet.contract.wire import Phase
 from fleet.web.messages import RevisionSummary
-from fleet.web.objects import Deployment, Unreadable, condition
+from fleet.web.objects import Deployment, Unreadable, condition, withheld_secret
 from fleet.web.views.device import ConditionView
 from fleet.web.views.unreadable import UNREADABLE
 
@@ -174,7 +174,12 @@ def deployment_screen(
         states=states,
         commands=tuple(
             for_deployment(
-                row.name, namespace, row.reason, failing=_failing(item, states), may_go_back=len(revisions) > 1
+                row.name,
+                namespace,
+                row.reason,
+                failing=_failing(item, states),
+                may_go_back=len(revisions) > 1,
+                withheld=withheld_secret(item),
             )
         ),
     )

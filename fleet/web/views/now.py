@@ -141,7 +141,7 @@ def _details(name: str, troubles: Iterable[Trouble], namespace: str) -> Iterable
     """What is shown of a device's troubles of one reason."""
     for trouble in troubles:
         logs = (trouble.workload,) if has_logs(trouble.workload, trouble.reason) else ()
-        command = for_device(name, (trouble.reason,), namespace, logs)[0]
+        command = for_device(name, (trouble.reason,), namespace, logs, version=trouble.version)[0]
         yield Detail(trouble.about, one_line(trouble.message), trouble.since, command)
 
 

@@ -10,7 +10,7 @@ from fleet.cli.reasons import DEPLOYMENTS
 from fleet.cli.suggestions import describe, for_deployment
 from fleet.contract import objects
 from fleet.contract.printable import one_line
-from fleet.web.objects import Deployment, Unreadable, condition
+from fleet.web.objects import Deployment, Unreadable, condition, withheld_secret
 from fleet.web.views.blockers import Blocker, Blockers, Workloads
 from fleet.web.views.row import Summary
 from fleet.web.views.unreadable import unreadable_trouble
@@ -103,5 +103,5 @@ def _rollout(item: Deployment, known: Blockers, namespace: str) -> Rollout:
         goes_on=not item.current or progress is None or progress.status == "True",
         blockers=blockers,
         more=more,
-        command=for_deployment(item.metadata.name, namespace, reason)[0],
+        command=for_deployment(item.metadata.name, namespace, reason, withheld=withheld_secret(item))[0],
     )

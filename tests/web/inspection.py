@@ -20,7 +20,7 @@ COUNTED_NEWS = """
     };
 """
 """To be run before a page's own scripts, for `settled`."""
-_CUT = """() => [...document.querySelectorAll('main .scroll, main th, main td')]
+CUT = """() => [...document.querySelectorAll('main .scroll, main th, main td')]
     .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth + 1)
     .map((one) => one.outerHTML.slice(0, 200))"""
 """What does not fit into the place that it has."""
@@ -87,7 +87,7 @@ def on_a_phone(tab: Page, name: str) -> None:
     resize(tab, _PHONE, 740)
     attach(tab, f"{name} on a phone")
     assert tab.evaluate("document.documentElement.scrollWidth") <= _PHONE
-    assert tab.evaluate(_CUT) == [], "nothing is cut off at the side of a phone"
+    assert tab.evaluate(CUT) == [], "nothing is cut off at the side of a phone"
     assert tab.evaluate(_SMALL) == [], "a finger hits everything"
 
 

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from harness.wait import wait_until
-from tests.support.web import OFFLINE, RunningPage, device, workload
-from tests.web.inspection import COUNTED_NEWS, on_a_phone, open_screen, resize
+from tests.support.web import OFFLINE, RunningPage, condition, deployment, device, workload
+from tests.web.inspection import COUNTED_NEWS, CUT, on_a_phone, open_screen, resize
 from tests.web.test_browser import sign_in
 
 Open = Callable[[str], Page]
@@ -54,6 +54,32 @@ def test_what_a_group_does_not_name_is_listed_and_nothing_else(page: RunningPage
     tab.locator("#show").select_option("")
     tab.locator("#q").fill('"site=x" x-9')
     expect(tab.locator("#count")).to_have_text("1 of 29 devices")
+
+
+def test_the_rest_of_a_group_without_a_site_are_those_without_one(page: RunningPage, visit: Open) -> None:
+    """And not those of all sites that have the same reason. A label without a value is no site either."""
+    homeless = [device(f"h-{n:02}", OFFLINE) for n in range(13)]
+    homeless[0]["metadata"]["labels"]["site"] = ""
+    page.show(*homeless, *(device(f"x-{n:02}", OFFLINE, site="x") for n in range(14)))
+    tab = visit("/")
+    rest = tab.locator(".group", has_text="h-05").get_by_text("and 1 more")
+    rest.click()
+    expect(tab.locator("#count")).to_have_text("13 of 27 devices")
+    expect(tab.locator("#q")).to_have_value('"HeartbeatMissed" "no site"')
+    tab.locator("#q").fill('"site=x" "no site"')
+    expect(tab.locator("#count")).to_have_text("0 of 27 devices")
+
+
+@pytest.mark.parametrize("width", [768, 1024, 1180, 1194])
+def test_on_a_tablet_the_deployments_are_seen_whole(page: RunningPage, visit: Open, width: int) -> None:
+    """Upright, and on its side: nothing scrolls sideways."""
+    long = deployment("sensor-collector-of-the-cellar", condition("Ready", "False", "DevicesFailed", "pi-3: CrashLoop"))
+    long["spec"]["workload"]["image"] = "registry.example.org/laboratory/sensor-collector:2026.11.30"
+    page.show(device("pi-1"), deployments=(long, deployment("web", condition("Ready", "True", "ReadyWhenLastHeard"))))
+    tab = visit("/deployments")
+    resize(tab, width, 800)
+    assert tab.evaluate(CUT) == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that_is_wrong(

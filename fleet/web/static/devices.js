@@ -31,7 +31,9 @@ let complete = false; // whether the server knows of every device
 
 function put(row) {
   const own = [row[NAME], STATES[row[ONLINE]], row[REASON], row[VERSION], row[UPGRADED]];
-  const text = [...own, ...row[TROUBLE].split(", "), ...row[LABELS].split(",")];
+  const labels = row[LABELS].split(",");
+  if (!labels.some((one) => /^site=./.test(one))) labels.push("no site");
+  const text = [...own, ...row[TROUBLE].split(", "), ...labels];
   rows.set(row[NAME], { row, text: `\n${text.join("\n")}\n`.toLowerCase() });
 }
 

@@ -14,7 +14,14 @@ from fleet.contract.errors import InvalidInput, NotFound, NotPermitted
 from fleet.contract.image import DOCKER_HUB, HUB_ADDRESS, registry_of, repository_of
 from fleet.contract.logins import login_ends, registry_login
 from fleet.contract.objects import FleetDeployment
-from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_TYPE, SEALABLE_LABEL, RegistryLogin, mark_sealable
+from fleet.contract.sealed import (
+    DOCKER_CONFIG_KEY,
+    DOCKER_CONFIG_TYPE,
+    OPENBAO_TYPE,
+    SEALABLE_LABEL,
+    RegistryLogin,
+    mark_sealable,
+)
 from fleet.doctor.findings import Worrying
 from fleet.doctor.registry_tokens import REFUSED, WHOLE, WITHIN, challenges, token_for, token_server
 from fleet.process.deadline import in_time

@@ -31,6 +31,7 @@ from fleet.web.changes import (
     unix_seconds,
 )
 from fleet.web.device_heartbeats import DeviceHeartbeats
+from fleet.web.device_versions import DeviceVersions
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
 from fleet.web.objects import Deployment, Unreadable, name_of, parse_deployment
 from fleet.web.source import KUBERNETES, NATS, Gap, Sources
@@ -72,11 +73,7 @@ class Store:
         self.version = 1
         self.complete = False
         self._listed: set[str] = set()
-        self._row_versions: dict[str, int] = {}
-        self._versions: dict[str, int] = {}
-        """Of each device that changed, that of the last change of it alone."""
-        self._version_of_all = 1
-        """Of the last change that may be one of any device."""
+        self._versions = DeviceVersions()
         self._listeners: set[Listener] = set()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -99,16 +96,15 @@ class Store:
 
     def version_of(self, device: str) -> int:
         """Grows with every change that a device's own screen may show; what others do is none."""
-        return max(self._version_of_all, self._versions.get(device, 0))
+        return self._versions.of(device)
 
     def changed_since(self, version: int) -> tuple[list[str], list[str]]:
-        """The names of devices whose rows changed after a version, and of those that went."""
-        changed: list[str] = []
-        for name, moved in reversed(self._row_versions.items()):
-            if moved <= version:
-                break
-            changed.append(name)
-        return [name for name in changed if name in self.summaries], [n for n in changed if n not in self.summaries]
+        """The names of devices whose rows changed after a version, and of those that went; see `knows_since`."""
+        return self._versions.since(version, self.summaries)
+
+    def knows_since(self, version: int) -> bool:
+        """Whether every device that went after a version is known; who has that version needs all rows if not."""
+        return version >= self._versions.oldest
 
     def rows(self, names: Iterable[str]) -> list[Row]:
         """The rows of those devices that are there."""
@@ -197,7 +193,7 @@ class Store:
             self._forget_device(name)
             self._count_online(self.summaries.pop(name, None), -1)
             self.troubled.discard(name)
-            self._row_changed(name)
+            self._versions.row_gone(name, self.version + 1)
         else:
             self.deployments.pop(name, None)
         self._add_line(kind, name, "deleted", self.now())
@@ -293,12 +289,7 @@ class Store:
         self.summaries[name] = after
         (self.troubled.add if after.troubles else self.troubled.discard)(name)
         if before is None or before.row != after.row:
-            self._row_changed(name)
-
-    def _row_changed(self, name: str) -> None:
-        # The newest stands last, so that a reader of what is new looks at nothing else.
-        self._row_versions.pop(name, None)
-        self._row_versions[name] = self.version + 1
+            self._versions.row_changed(name, self.version + 1)
 
     def _count_online(self, one: Summary | None, by: int) -> None:
         self.online += by if one is not None and one.row.online == "yes" else 0
@@ -309,9 +300,6 @@ class Store:
     def _notify(self, device: str | None = None) -> None:
         """Something changed: of one device, of none (empty), or of any."""
         self.version += 1
-        if device is None:
-            self._version_of_all = self.version
-        elif device in self._row_versions:  # a name that a message made up is kept nowhere
-            self._versions[device] = self.version
+        self._versions.changed(self.version, device)
         for listener in tuple(self._listeners):
             listener()

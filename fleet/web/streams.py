@@ -130,9 +130,11 @@ class RowsFeed:
     def next_events(self) -> Iterator[Event]:
         """See `Feed`. Many rows are several events, of which only the last has an id from which a page may go on.
 
-        Whose version means nothing here gets all rows, and is told so (`whole`): what it has beside them is gone.
+        Whose version means nothing here, or is too old, gets all rows, and is told so (`whole`): what it has beside
+        them is gone.
         """
-        store, seen, version = self._store, self.seen, self._store.version
+        store, version = self._store, self._store.version
+        seen = self.seen if self._store.knows_since(self.seen) else 0
         names, gone = store.changed_since(seen)
         complete = store.complete
         self.seen = version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -50,6 +50,7 @@ def test_the_command_line_takes_them(namespace: str) -> None:
         parsed("fleet device release pi-1 --nonsense")
 
 
+Status = Literal["True", "False", "Unknown"]
 VOLUME = VolumeOrder("web", "data", "2026-01-01T00:00:00Z", "c1")
 
 
@@ -68,7 +69,7 @@ def test_the_command_that_a_next_step_names_is_offered_with_its_names(table: Tab
         assert not verbs or any(line.startswith(tuple(verbs)) for line in offered), (reason, offered)
 
 
-def _device(reason: str, kind: str, *, status: str = "True") -> Device:
+def _device(reason: str, kind: str, *, status: Status = "True") -> Device:
     """A device with one condition, for which a version is wanted, and an order of a volume of a former identity."""
     orders = (VOLUME, msgspec.structs.replace(VOLUME, name="cache", order="c2", former="pi-1@4a0f26d1c3b5e798"))
     spec = DeviceSpec(agent_version="v0.1.2", remove_volumes=orders if reason == "NotAnswered" else ())
@@ -101,7 +102,7 @@ def _device(reason: str, kind: str, *, status: str = "True") -> Device:
     ],
 )
 def test_a_device_is_offered_the_exact_command_of_what_it_waits_for(
-    reason: str, kind: str, status: str, expected: list[str]
+    reason: str, kind: str, status: Status, expected: list[str]
 ) -> None:
     device = _device(reason, kind, status=status)
     commands = helpful_commands(device, device_troubles(device, ()), (), "fleet-system")
@@ -112,7 +113,7 @@ def test_a_device_is_offered_the_exact_command_of_what_it_waits_for(
         parsed(line)
 
 
-def _withheld(message: str, *, status: str = "False", observed: int = 1) -> Deployment:
+def _withheld(message: str, *, status: Status = "False", observed: int = 1) -> Deployment:
     ready = Condition("Ready", status, "SecretNotSealable", message, "2026-01-01T00:00:00Z")
     told = DeploymentStatus(observed_generation=observed, conditions=(ready,))
     return Deployment(Meta("web", 1), Spec(), told)

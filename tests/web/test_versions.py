@@ -15,7 +15,8 @@ from fleet.contract.wire import DeviceState, Phase, Reason
 from fleet.web.messages import EventMessage
 from fleet.web.pages import Pages
 from fleet.web.source import NATS, Gap
-from fleet.web.streams import ScreenFeed
+from fleet.web.store import Store
+from fleet.web.streams import RowsFeed, ScreenFeed
 from tests.support.web import OFFLINE, ONLINE, RunningPage, deployment, device
 
 encoded = msgspec.json.encode
@@ -94,3 +95,51 @@ def test_who_looks_at_what_does_not_change_has_nothing_made(page: RunningPage, m
     assert (page.do(asked), len(made)) == (0, 200)
     page.change("Device", device("pi-7", OFFLINE, version=2))
     assert (page.do(asked), made[200:]) == (1, ["pi-7"])
+
+
+def _churn(known: Store, first: int, number: int) -> None:
+    """So many devices come and go."""
+    for one in range(first, first + number):
+        data = encoded(device(f"gone-{one}"))
+        known.apply_change("Device", data, deleted=False)
+        known.apply_change("Device", data, deleted=True)
+
+
+def test_names_of_deleted_devices_are_not_kept_for_ever_and_who_missed_them_gets_every_row(page: RunningPage) -> None:
+    """They took memory as long as the page's process lived. Who has seen enough is told of what is new alone."""
+    page.show(device("pi-1"))
+
+    def work() -> None:
+        known = page.parts.store
+        first, early = known.version, RowsFeed(known, known.version)
+        list(early.next_events())
+        _churn(known, 0, 1_500)
+        late, seen = RowsFeed(known, known.version), known.version
+        list(late.next_events())
+        _churn(known, 1_500, 1_500)
+        assert len(vars(known)["_versions"]) <= 2_001
+        assert (known.knows_since(first), known.knows_since(seen)) == (False, True)
+        told = [msgspec.json.decode(one.data) for one in early.next_events()]
+        assert [one.get("whole") for one in told] == [True]
+        assert [row[0] for row in told[0]["rows"]] == ["pi-1"]
+        news = [msgspec.json.decode(one.data) for one in late.next_events()]
+        assert [(one["rows"], len(one["gone"]), "whole" in one) for one in news] == [([], 1_500, False)]
+
+    page.do(work)
+
+
+def test_a_device_that_comes_again_after_its_name_was_forgotten_is_shown_as_it_is(page: RunningPage) -> None:
+    page.show(device("pi-1", OFFLINE))
+
+    def work() -> None:
+        known = page.parts.store
+        pages = Pages(known, "here")
+        assert "HeartbeatMissed" in pages.screen("device", "pi-1")
+        known.apply_change("Device", encoded(device("pi-1")), deleted=True)
+        _churn(known, 0, 2_500)
+        known.apply_change("Device", encoded(device("pi-1")), deleted=False)
+        assert "HeartbeatMissed" not in pages.screen("device", "pi-1")
+        known.apply_change("Device", encoded(device("pi-1", OFFLINE, version=2)), deleted=False)
+        assert "HeartbeatMissed" in pages.screen("device", "pi-1")
+
+    page.do(work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,12 +18,13 @@ from fleet.contract.states import gathered
 from fleet.contract.wire import DeviceState, Phase, Reason
 from harness.probes.browser import chromium, go
 from tests.support.tls import make_tls
-from tests.support.web import RunningPage, device, web_page
+from tests.support.web import RunningPage, condition, deployment, device, web_page, workload
 
 _DEVICES = 10_000
 _ROUNDS = 10
 _PAGES, _FOR = 100, 20.0
 """Open pages, and for how many seconds they are."""
+_DEPLOYMENTS = 20
 _FILTER = """() => {
   const q = document.getElementById("q");
   const began = performance.now();
@@ -67,13 +69,15 @@ def run(devices: int) -> Table:
         page = RunningPage(web_page(make_tls(Path(folder))))
         try:
             page.show(*(device(f"dev-{number:05}", site=f"s{number % 7}") for number in range(_DEVICES)))
-            rows = [*_in_a_browser(page), *_open_pages(page)]
+            rows = [*_in_a_browser(page), *_open_pages(page), *_deployments(page)]
         finally:
             page.close()
     rows += web_servers.rows(devices)
     notes = (
         "Medians, and the slowest. A change counts from when the page's process has heard it of NATS.",
         f"{_PAGES} pages on the first screen for {_FOR:.0f} s: nothing changes, then one device does each second.",
+        f"The pages of {_DEPLOYMENTS} deployments: each selects and has an answer of every device, and one device says "
+        "something new of all of them each second.",
         web_servers.note(devices),
     )
     return Table("web", ("what", "median", "slowest", "wanted"), tuple(rows), notes)
@@ -163,14 +167,30 @@ def _open_pages(page: RunningPage) -> list[tuple[str, ...]]:
     return [(f"{what}, nothing changes", quiet, quiet, "5"), (f"{what}, a change a second", busy, busy, "5")]
 
 
-def _cost(page: RunningPage, *, changes: bool) -> str:
-    """What this process, in which the page runs, takes of a processor."""
+def _deployments(page: RunningPage) -> list[tuple[str, ...]]:
+    """Pages that show deployments, of which each has every device."""
+    names = [f"app-{number:02}" for number in range(_DEPLOYMENTS)]
+    running = [workload(name, "Running", "Healthy") for name in names]
+    every = [device(f"dev-{number:05}", site=f"s{number % 7}", workloads=running) for number in range(_DEVICES)]
+    ready = condition("Ready", "True", "AllReady")
+    items = [deployment(name, ready, matched=_DEVICES, updated=_DEVICES, ready=_DEVICES) for name in names]
+    for item in items:
+        item["spec"]["selector"] = {}
+    page.show(*every, deployments=tuple(items))
+    cookies = [f"{name}={value}" for _ in range(_PAGES // 20) for name, value in page.cookie().items()]
+    with held_open(page.url, cookies, [f"deployment/{name}" for name in names], _PAGES):
+        busy = _cost(page, changes=True, of=names)
+    return [(f"{_PAGES} open pages of {_DEPLOYMENTS} deployments, a change a second, % of a core", busy, busy, "5")]
+
+
+def _cost(page: RunningPage, *, changes: bool, of: Sequence[str] = ("web",)) -> str:
+    """What this process, in which the page runs, takes of a processor; a change is one of the deployments `of`."""
     began, used = time.monotonic(), time.process_time()
     number = 0
     while time.monotonic() - began < _FOR:
         time.sleep(1)
         number += 1
         if changes:
-            said = gathered({"web": DeviceState(1, Phase.FAILED, Reason.EXITED, f"again {number}")})
+            said = gathered({one: DeviceState(1, Phase.FAILED, Reason.EXITED, f"again {number}") for one in of})
             page.do(lambda said=said: page.parts.store.update_states("dev-00002", said))
     return f"{(time.process_time() - used) / (time.monotonic() - began) * 100:.1f}"

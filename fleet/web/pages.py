@@ -13,6 +13,7 @@ from fleet.contract.errors import FleetError, NotFound, Unreachable
 from fleet.contract.objects import DEPLOYMENTS, DEVICES
 from fleet.contract.printable import one_line
 from fleet.web.objects import Deployment
+from fleet.web.shown_deployments import ShownDeployments
 from fleet.web.store import Store
 from fleet.web.views.blockers import Blockers
 from fleet.web.views.deployments import deployment_row, deployment_screen, in_order, unreadable_row
@@ -41,6 +42,7 @@ class Pages:
         """`namespace` is the server's."""
         self._store = store
         self._namespace = namespace
+        self._shown = ShownDeployments(store)
         self._cache: dict[str, tuple[int, str]] = {}
         folder = Path(__file__).parent / "templates"
         self._templates = Environment(
@@ -54,7 +56,13 @@ class Pages:
 
     def version(self, kind: str, name: str = "") -> int:
         """Another number whenever a screen may be another one."""
-        return self._store.version_of(name) if kind == "device" else self._store.version
+        match kind:
+            case "device":
+                return self._store.versions.of(name)
+            case "deployment":
+                return self._shown.version(name)
+            case _:
+                return self._store.version
 
     def screen(self, kind: str, name: str = "") -> str:
         """The main part of a screen, the same text as long as nothing changed; of a device, as long as it did not.
@@ -112,17 +120,8 @@ class Pages:
                 item = known.deployments.get(name)
                 if item is None:
                     raise self._missing(f"deployment {name}", "see the list of deployments")
-                # A device that was revoked says nothing any more, and no count has it.
-                counted = (name for name, device in known.devices.items() if not device.spec.revoked)
-                workloads = {device: known.workloads(device) for device in counted}
-                shown = deployment_screen(
-                    item,
-                    known.devices.values(),
-                    workloads,
-                    known.revisions.get(name, ()),
-                    self._blockers([item]).offline(item),
-                    self._namespace,
-                )
+                kept = known.revisions.get(name, ())
+                shown = deployment_screen(item, self._shown.devices(name), kept, self._namespace)
                 return template.render(deployment=shown, events=self._events("FleetDeployment", name))
             case _:
                 return template.render()

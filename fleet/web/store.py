@@ -31,8 +31,8 @@ from fleet.web.changes import (
     unix_seconds,
 )
 from fleet.web.device_heartbeats import DeviceHeartbeats
-from fleet.web.device_versions import DeviceVersions
 from fleet.web.messages import EventMessage, RevisionsMessage, RevisionSummary
+from fleet.web.object_versions import ObjectVersions
 from fleet.web.objects import Deployment, Unreadable, name_of, parse_deployment
 from fleet.web.source import KUBERNETES, NATS, Gap, Sources
 from fleet.web.tail import Tail
@@ -73,7 +73,7 @@ class Store:
         self.version = 1
         self.complete = False
         self._listed: set[str] = set()
-        self._versions = DeviceVersions()
+        self.versions = ObjectVersions()
         self._listeners: set[Listener] = set()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -94,17 +94,9 @@ class Store:
         device = self.devices.get(name)
         return self.infos.get(name) or (device.status.info if device else None)
 
-    def version_of(self, device: str) -> int:
-        """Grows with every change that a device's own screen may show; what others do is none."""
-        return self._versions.of(device)
-
     def changed_since(self, version: int) -> tuple[list[str], list[str]]:
-        """The names of devices whose rows changed after a version, and of those that went; see `knows_since`."""
-        return self._versions.since(version, self.summaries)
-
-    def knows_since(self, version: int) -> bool:
-        """Whether every device that went after a version is known; who has that version needs all rows if not."""
-        return version >= self._versions.oldest
+        """The names of devices whose rows changed after a version, and of those that went."""
+        return self.versions.since(version, self.summaries)
 
     def rows(self, names: Iterable[str]) -> list[Row]:
         """The rows of those devices that are there."""
@@ -118,6 +110,8 @@ class Store:
     def add_event(self, event: EventMessage) -> None:
         """The operator told Kubernetes of an event."""
         self.events.append(event)
+        if event.kind == "FleetDeployment":
+            self._deployment_changed(event.name)
         self._notify(event.name if event.kind == "Device" else "")
 
     def set_revisions(self, message: RevisionsMessage) -> None:
@@ -126,6 +120,7 @@ class Store:
             self.revisions[message.deployment] = message.revisions
         else:
             self.revisions.pop(message.deployment, None)
+        self._deployment_changed(message.deployment)
         self._notify("")
 
     # What Kubernetes tells: `cluster.ObjectSink`.
@@ -148,7 +143,15 @@ class Store:
             name = self._apply(kind, data, again=True, live=True)
         elif name := name_of(data):
             self._remove(kind, name)
+        if kind == "FleetDeployment":
+            self._deployment_changed(name)
         self._notify(name if kind == "Device" else "")
+
+    def _deployment_changed(self, name: str) -> None:
+        if name in self.deployments or name in self.unreadable["FleetDeployment"]:
+            self.versions.deployment_changed(name, self.version + 1)
+        else:
+            self.versions.deployment_gone(name, self.version + 1)
 
     def _names(self, kind: str) -> set[str]:
         return {*(self.summaries if kind == "Device" else self.deployments), *self.unreadable[kind]}
@@ -193,7 +196,7 @@ class Store:
             self._forget_device(name)
             self._count_online(self.summaries.pop(name, None), -1)
             self.troubled.discard(name)
-            self._versions.row_gone(name, self.version + 1)
+            self.versions.row_gone(name, self.version + 1)
         else:
             self.deployments.pop(name, None)
         self._add_line(kind, name, "deleted", self.now())
@@ -289,7 +292,7 @@ class Store:
         self.summaries[name] = after
         (self.troubled.add if after.troubles else self.troubled.discard)(name)
         if before is None or before.row != after.row:
-            self._versions.row_changed(name, self.version + 1)
+            self.versions.row_changed(name, self.version + 1)
 
     def _count_online(self, one: Summary | None, by: int) -> None:
         self.online += by if one is not None and one.row.online == "yes" else 0
@@ -300,6 +303,6 @@ class Store:
     def _notify(self, device: str | None = None) -> None:
         """Something changed: of one device, of none (empty), or of any."""
         self.version += 1
-        self._versions.changed(self.version, device)
+        self.versions.changed(self.version, device)
         for listener in tuple(self._listeners):
             listener()

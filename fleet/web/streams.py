@@ -134,7 +134,7 @@ class RowsFeed:
         them is gone.
         """
         store, version = self._store, self._store.version
-        seen = self.seen if self._store.knows_since(self.seen) else 0
+        seen = self.seen if store.versions.knows_rows_since(self.seen) else 0
         names, gone = store.changed_since(seen)
         complete = store.complete
         self.seen = version

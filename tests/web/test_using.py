@@ -177,7 +177,7 @@ def test_a_list_of_before_a_restart_of_the_server_loses_what_went_meanwhile(
     tab.evaluate(HIDDEN, True)
     wait_until(lambda: page.do(lambda: page.parts.streams.open), "the stream rests", timeout=30, until=lambda n: n == 0)
     page.change("Device", device("pi-1"), deleted=True)
-    page.do(lambda: vars(vars(page.parts.store)["_versions"])["_rows"].pop("pi-1"))
+    page.do(lambda: vars(page.parts.store.versions)["_rows"].pop("pi-1"))
     page.parts.streams.epoch = "another"
     page.change("Device", device("pi-3", OFFLINE, version=2))
     tab.evaluate(HIDDEN, False)

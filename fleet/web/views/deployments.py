@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from fleet.cli.suggestions import for_deployment, has_logs
-from fleet.cli.trouble import online
-from fleet.contract.labels import labels_of
-from fleet.contract.objects import Condition, Device, StrategyType, WorkloadStatus
+from fleet.contract.objects import Condition, StrategyType
 from fleet.contract.printable import one_line, shortened
 from fleet.contract.wire import Phase
 from fleet.web.messages import RevisionSummary
 from fleet.web.objects import Deployment, Unreadable, condition, withheld_secret
+from fleet.web.views.deployment_devices import DeploymentDevices, Generation, StateGroup
 from fleet.web.views.device import ConditionView
 from fleet.web.views.unreadable import UNREADABLE
 
-_SHOWN = 50
-"""Devices of one state that are named."""
-_UNTOLD = "Unknown"
-_ORDER = {Phase.FAILED.value: 0, Phase.UNHEALTHY.value: 1, Phase.RESTARTING.value: 2, Phase.RUNNING.value: 9}
-_BETWEEN = 5
-"""Where states stand that are in no order, those that fail being the first."""
-_GENERATIONS, _IMAGES = 10, 4
-"""Generations that are shown, and images of each."""
 _NAMED = 6
 """Devices of a batch that are named."""
 _EVERYWHERE = "every device"
 _STOPPED = frozenset({"Halted", "Paused"})
 _PRESENT, _PAST = "ready", "ready when last heard"
-_LAST_HEARD = "as it was when the device was last heard: it {}"
 
 
 class DeploymentRow(msgspec.Struct, frozen=True):
@@ -52,35 +41,6 @@ class DeploymentRow(msgspec.Struct, frozen=True):
     state: str
     reason: str
     since: str
-
-
-class DeviceState(msgspec.Struct, frozen=True):
-    """How one device stands with the deployment."""
-
-    device: str
-    reason: str
-    message: str
-    generation: int
-
-
-class StateGroup(msgspec.Struct, frozen=True):
-    """The devices in one state."""
-
-    state: str
-    count: int
-    devices: tuple[DeviceState, ...]
-    more: int
-    bad: bool
-
-
-class Generation(msgspec.Struct, frozen=True):
-    """One generation of the deployment, as far as devices run it; `states` are counts, those that fail first."""
-
-    generation: int
-    wanted: bool
-    devices: int
-    states: tuple[tuple[str, int], ...]
-    images: tuple[str, ...]
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -150,15 +110,10 @@ def unreadable_row(item: Unreadable) -> DeploymentRow:
 
 
 def deployment_screen(
-    item: Deployment,
-    devices: Iterable[Device],
-    workloads: Mapping[str, Sequence[WorkloadStatus]],
-    revisions: Sequence[RevisionSummary],
-    offline: int,
-    namespace: str,
+    item: Deployment, devices: DeploymentDevices, revisions: Sequence[RevisionSummary], namespace: str
 ) -> DeploymentScreen:
-    """The screen; `workloads` are what each device said last, by the device's name. `offline` is as of a row."""
-    states, row = tuple(_states(item, devices, workloads)), deployment_row(item, offline)
+    """The screen; `devices` are those of this deployment."""
+    states, row = tuple(devices.states()), deployment_row(item, devices.offline)
     return DeploymentScreen(
         row=row,
         strategy=str(item.spec.strategy),
@@ -169,7 +124,7 @@ def deployment_screen(
         ),
         running=tuple((one_line(one.image), one.devices) for one in item.status.images) if item.current else (),
         batch=_batch(item, states),
-        generations=tuple(_generations(item, workloads.values())),
+        generations=tuple(devices.generations()),
         revisions=tuple(map(_summary, revisions)),
         states=states,
         commands=tuple(
@@ -222,55 +177,3 @@ def _batch(item: Deployment, states: Sequence[StateGroup]) -> Batch | None:
     return Batch(
         stopped, size, status.ready, max(0, under_way), tuple(named[:_NAMED]), max(0, to_come), -(-to_come // size)
     )
-
-
-def _states(
-    item: Deployment, devices: Iterable[Device], workloads: Mapping[str, Sequence[WorkloadStatus]]
-) -> Iterable[StateGroup]:
-    """Devices by state, those that fail first."""
-    found: dict[str, list[DeviceState]] = {}
-    selector = item.spec.selector
-    for device in devices:
-        if not device.spec.revoked and selector.selects(labels_of(device)):
-            state, shown = _state(item, device, workloads.get(device.metadata.name, ()))
-            found.setdefault(state, []).append(shown)
-    for state in sorted(found, key=lambda one: (_ORDER.get(one, _BETWEEN), one)):
-        members = sorted(found[state], key=lambda one: one.device)
-        yield StateGroup(
-            state,
-            len(members),
-            tuple(members[:_SHOWN]),
-            max(0, len(members) - _SHOWN),
-            _ORDER.get(state, _BETWEEN) < _BETWEEN,
-        )
-
-
-def _generations(item: Deployment, workloads: Iterable[Sequence[WorkloadStatus]]) -> Iterable[Generation]:
-    """What devices run of the deployment by generation, the newest first; the one that is wanted is always there."""
-    found: dict[int, list[WorkloadStatus]] = {item.metadata.generation: []}
-    for said in workloads:
-        for one in said:
-            if one.name == item.metadata.name:
-                found.setdefault(one.generation, []).append(one)
-    for generation in sorted(found, reverse=True)[:_GENERATIONS]:
-        running = found[generation]
-        phases = Counter(one_line(one.phase) or _UNTOLD for one in running)
-        states = tuple(sorted(phases.items(), key=lambda one: (_ORDER.get(one[0], _BETWEEN), one[0])))
-        images = sorted({one_line(one.image) for one in running if one.image})
-        wanted = generation == item.metadata.generation
-        yield Generation(generation, wanted, len(running), states, tuple(images[:_IMAGES]))
-
-
-def _state(item: Deployment, device: Device, said: Sequence[WorkloadStatus]) -> tuple[str, DeviceState]:
-    name = device.metadata.name
-    known = next((one for one in said if one.name == item.metadata.name), None)
-    if known is None or known.generation != item.metadata.generation:
-        connected = condition(device, "Online")
-        away = connected is None or connected.status != "True"
-        reason = (connected.reason if connected else "NotYetSeen") if away else "NotBegun" if known else "NotReported"
-        message = f"it runs generation {known.generation}" if known else ""
-        return Phase.PENDING.value, DeviceState(name, one_line(reason), message, known.generation if known else 0)
-    past = {"yes": "", "no": _LAST_HEARD.format("is offline")}.get(online(device), _LAST_HEARD.format("may be offline"))
-    message = "; ".join(filter(None, (known.message, past)))
-    shown = DeviceState(name, one_line(known.reason), one_line(message), known.generation)
-    return one_line(known.phase) or _UNTOLD, shown

@@ -7,9 +7,10 @@ from typing import cast
 import pytest
 
 from fleet.kube.client import KubeClient
-from fleet.topology.capabilities import Json
+from fleet.topology.capabilities import Json, Service
 from fleet.topology.kubernetes.network import web_outside
 from fleet.topology.kubernetes.options import Cluster, shape_of
+from fleet.topology.kubernetes.pods import pod_template
 from fleet.topology.kubernetes.rights import require_rights
 from fleet.topology.kubernetes.shape import Shape, endpoints
 from fleet.topology.place_options import PlaceOptions
@@ -104,3 +105,15 @@ def test_the_rights_for_it_are_asked_for_first(cluster: Cluster, resource: str) 
     assert resource not in kube.asked
     require_rights(cast("KubeClient", kube), "here", shape(cluster, exposure="node-port", web_host="x"))
     assert resource in kube.asked
+
+
+def test_an_operator_that_serves_the_page_may_take_what_both_need() -> None:
+    """The page's process is in the same container, so the two share its limits."""
+
+    def limits(**ports: int) -> Json:
+        operator = Service("operator", "fleet-operator", (), {}, ports, 8080, "/readyz")
+        template = pod_template(operator, shape(), "digest")
+        return template["spec"]["containers"][0]["resources"]["limits"]
+
+    assert limits(health=8080) == {"cpu": "1", "memory": "512Mi"}
+    assert limits(health=8080, web=8444) == {"cpu": "1500m", "memory": "768Mi"}

@@ -29,16 +29,17 @@ class Control(Protocol):
 class Callouts:
     """Those that decide on logins."""
 
-    def __init__(self, control: Control) -> None:
-        """They are asked over `control`."""
-        self._control = control
+    def __init__(self) -> None:
+        """Nobody can be asked until `control` is there, over which they are."""
+        self.control: Control | None = None
 
     async def state(self) -> PartState:
         """Ask them. It takes some seconds where none answers."""
-        if not self._control.connected:
+        control = self.control
+        if control is None or not control.connected:
             return PartState(Standing.UNKNOWN, "the operator asks for its state over NATS, and is not connected there")
         try:
-            said = await self._control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=1, linger=_LINGER)
+            said = await control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=1, linger=_LINGER)
         except FleetError as error:
             return PartState(Standing.UNKNOWN, f"the operator could not ask for its state: {error.what}")
         return judged([one for one in map(_read, said) if one is not None])

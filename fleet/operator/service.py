@@ -95,6 +95,14 @@ class Operator:
     async def _work(self) -> None:
         async with contextlib.AsyncExitStack() as cleanup:
             floods: asyncio.Queue[Flood] = asyncio.Queue()
+            api = KubeApi(self._read, self._config.namespace)
+            cleanup.push_async_callback(api.close)
+            callouts = Callouts()
+            web = self._page(api, callouts)
+            # Before NATS is there: the page is what says that it is away.
+            page = asyncio.create_task(web.run(), name="web page") if web is not None else None
+            if page is not None:
+                cleanup.push_async_callback(_ended, page)
             connections = await open_connections(
                 self._config,
                 self.readiness,
@@ -103,8 +111,7 @@ class Operator:
                 floods.put_nowait,
             )
             cleanup.push_async_callback(connections.close)
-            api = KubeApi(self._read, self._config.namespace)
-            cleanup.push_async_callback(api.close)
+            callouts.control = connections.control
             sessions = Sessions(connections.system, self._metrics.kicked.inc, floods.put_nowait)
             dropper = SessionDropper(sessions, self._store, self._wakeup.wake)
             cleanup.push_async_callback(dropper.stop)
@@ -121,9 +128,6 @@ class Operator:
             secrets = SecretReader(
                 source, self._store.secrets, self.readiness, self._wakeup.wake, self._metrics.token_ends
             )
-            page = self._config.web
-            callouts = Callouts(connections.control)
-            web = WebProcess(self._config, page, self._read, api, self.readiness, callouts) if page else None
             events = Events(api, self.readiness, skipped, *((web.tell,) if web is not None else ()))
             beside_it = ObjectListeners(revocations, secrets, events)
             state_reader = StateReader(self._store, skipped, api, connections, self.readiness, self._metrics, beside_it)
@@ -153,13 +157,18 @@ class Operator:
             )
             shutting_out = partial(quarantines.run, floods)
             beside = [revocations.run, shutting_out, writer.run, events.run, sessions.keep_looking, secrets.run]
-            if web is not None:
-                beside.append(web.run)
+            if page is not None:
+                beside.append(partial(asyncio.wait_for, page, None))
             beside.append(partial(_keep, revisions, state_reader))
             watches = partial(self._watch, api, state_reader)
             async with asyncio.TaskGroup() as tasks:
                 for part in (watches, loop.run, *beside):
                     tasks.create_task(part())
+
+    def _page(self, api: KubeApi, callouts: Callouts) -> WebProcess | None:
+        """The web page, if there is to be one."""
+        page = self._config.web
+        return WebProcess(self._config, page, self._read, api, self.readiness, callouts) if page is not None else None
 
     async def _watch(self, api: KubeApi, state_reader: StateReader) -> None:
         await state_reader.complete.wait()
@@ -172,6 +181,11 @@ class Operator:
     def _session_begun(self, device: str) -> None:
         self._store.session_begun(device)
         self._wakeup.wake()
+
+
+async def _ended(page: asyncio.Task[None]) -> None:
+    page.cancel()
+    await asyncio.gather(page, return_exceptions=True)
 
 
 async def _keep(revisions: Revisions, state_reader: StateReader) -> None:

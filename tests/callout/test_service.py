@@ -131,14 +131,16 @@ def test_not_ready_without_keys_and_hears_no_question(nats: Nats, issuer: Issuer
         assert (answer.status_code, answer.json()["reason"]) == (503, "the issuer's keys are not loaded")
         control = await connect(nats.login(CONTROL_USER), notice=lambda _: None, attempts=1)
         keyless = PartState(Standing.UNREADY, "the issuer's keys are not loaded; no device can log in anew")
-        assert await Callouts(control).state() == keyless
+        callouts = Callouts()
+        callouts.control = control
+        assert await callouts.state() == keyless
         issuer.status = 200
         async with answering(callout_config(nats, issuer)):
             for _ in range(10):
                 async with device(nats, issuer.token(SUBJECT)):
                     pass
         await eventually(lambda: not blind.unready(), "it has the keys")
-        assert await Callouts(control).state() == PartState()
+        assert await callouts.state() == PartState()
         stop.set()
         await running
         await control.close()

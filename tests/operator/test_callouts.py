@@ -31,6 +31,12 @@ class _Control:
         return list(self._said)
 
 
+def _asked(control: _Control | None) -> Callouts:
+    found = Callouts()
+    found.control = control
+    return found
+
+
 @pytest.mark.parametrize(
     ("said", "standing", "words"),
     [
@@ -45,11 +51,13 @@ def test_who_says_that_it_cannot_decide_is_told_with_its_reason(
     said: tuple[CalloutKeys, ...], standing: Standing, words: str
 ) -> None:
     control = _Control(*map(encode, said), b"no json")
-    assert asyncio.run(Callouts(control).state()) == PartState(standing, words)
+    assert asyncio.run(_asked(control).state()) == PartState(standing, words)
 
 
-@pytest.mark.parametrize("control", [_Control(connected=False), _Control(lost=True)], ids=["away", "lost"])
-def test_who_cannot_ask_says_so(control: _Control) -> None:
-    state = asyncio.run(Callouts(control).state())
+@pytest.mark.parametrize(
+    "control", [_Control(connected=False), _Control(lost=True), None], ids=["away", "lost", "not yet"]
+)
+def test_who_cannot_ask_says_so(control: _Control | None) -> None:
+    state = asyncio.run(_asked(control).state())
     assert state.standing is Standing.UNKNOWN
     assert "the operator" in state.why

@@ -153,6 +153,28 @@ def test_without_its_right_the_operator_says_so_and_works(serving: Operator) -> 
     await_page(serving)
 
 
+def test_it_is_served_while_nats_is_away_from_the_beginning(kinds: Kube, own_nats: Nats, tmp_path: Path) -> None:
+    """Such as after a power cut: it is what says that NATS is away. It was there once NATS was."""
+    (tmp_path / "page").mkdir()
+    tls, user = make_tls(tmp_path / "page"), user_of(WEB_USER, PASSWORDS.web)
+    page = web_page(tls, port=free_port(), nats_user=user, nats_pass=PASSWORDS.web)
+    operator = Operator(kinds, own_nats, tmp_path / "operator", kinds.namespace(), web=page)
+    operator.grant([*CAPABILITIES, FOR_WEB])
+    objects = {"apiVersion": "v1", "kind": "List", "items": web_rbac(operator.namespace)}
+    kinds.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(objects))
+    own_nats.stop()
+    operator.start()
+    try:
+        await_page(operator)
+        pid = process_of(operator)
+        assert operator.readiness() != ""
+        own_nats.start()
+        operator.await_ready()
+        assert process_of(operator) == pid, "it is the same one"
+    finally:
+        operator.close()
+
+
 def test_it_ends_with_the_operator_however_that_ends(serving: Operator) -> None:
     await_page(serving)
     pid = process_of(serving)

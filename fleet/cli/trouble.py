@@ -96,8 +96,9 @@ def helpful_commands(
 ) -> list[str]:
     """What to type about a device, the most helpful first; `workloads` are those that it said last."""
     reasons = [one.reason for one in troubles] + (["Revoked"] if device.spec.revoked else [])
-    awaited = [known for known in device.status.conditions if known.type in _AWAITED and known.status == "True"]
-    reasons += [known.reason for known in awaited]
+    awaited = [known.reason for known in device.status.conditions if known.type in _AWAITED and known.status == "True"]
+    # A device that is online takes a new authority by itself, and is left behind by mistake at best.
+    reasons += [reason for reason in awaited if reason != "NotTakenYet" or online(device) != "yes"]
     answered = {one.order for one in device.status.info.volume_outcomes} if device.status.info else set[str]()
     return for_device(
         device.metadata.name,

@@ -113,6 +113,15 @@ def test_a_device_is_offered_the_exact_command_of_what_it_waits_for(
         parsed(line)
 
 
+def test_a_device_that_is_online_is_not_to_be_left_behind() -> None:
+    """It takes the new authority by itself, within seconds."""
+    device = _device("NotTakenYet", "BundleOutdated")
+    online = Condition("Online", "True", "HeartbeatReceived", "", "2026-01-01T00:00:00Z")
+    status = msgspec.structs.replace(device.status, conditions=(*device.status.conditions, online))
+    device = msgspec.structs.replace(device, status=status)
+    assert helpful_commands(device, device_troubles(device, ()), (), "fleet-system")[0] == "fleet device show pi-1"
+
+
 def _withheld(message: str, *, status: Status = "False", observed: int = 1) -> Deployment:
     ready = Condition("Ready", status, "SecretNotSealable", message, "2026-01-01T00:00:00Z")
     told = DeploymentStatus(observed_generation=observed, conditions=(ready,))

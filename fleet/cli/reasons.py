@@ -140,7 +140,7 @@ Revoking | it is denied, and its sessions are being ended | wait; if it lasts, s
 SessionsDropped | it is denied, and has no session | nothing
 TwoDevicesBeat | two devices use its identity, such as a copied disk | enroll one of them anew, with `--replace`
 Throttled | it flooded NATS, and is kept out for a while; the message says until when | see what writes as this device
-Flooding | it flooded NATS again and again, and is kept out | see what writes as it, then `fleet device release`
+Flooding | it flooded NATS again and again, or sent a wildcard | see what writes as it, then `fleet device release`
 Over | it may come in again after it flooded | nothing; see what wrote as this device
 Released | an admin let it in again | nothing
 InfoRefused | what it says of itself cannot be stored; the rest of its status can | see what writes as this device

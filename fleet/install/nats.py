@@ -39,15 +39,8 @@ from fleet.contract.buckets import (
     WEB_USER,
 )
 from fleet.contract.logs import ALL_ASKS, ALL_LOGS, LOG_READER_USER
-from fleet.contract.permissions import (
-    ARTIFACT_READS,
-    DEVICE_READS,
-    DEVICE_WRITES,
-    LATER_READS,
-    MAX_PAYLOAD,
-    MAX_SUBSCRIPTIONS,
-    SHARED_READS,
-)
+from fleet.contract.permissions import DEVICE_READS, DEVICE_WRITES, MAX_PAYLOAD, MAX_SUBSCRIPTIONS
+from fleet.contract.sent import SENT_PREFIX, SERVICES, SHARED_SERVICES
 from fleet.contract.versions import (
     AUTHORITY_TAG,
     CALLOUT_KEYS_SUBJECT,
@@ -192,8 +185,9 @@ def _accounts(passwords: NatsPasswords) -> Json:
     stored += users(LOG_READER_USER, {"publish": [ALL_ASKS], "subscribe": [ALL_LOGS]})
     control = users(CONTROL_USER, {"publish": own, "subscribe": own}) + users(CALLOUT_USER, _callout_permissions())
     return {
-        STORE_ACCOUNT: {"jetstream": "enabled", "users": stored, "exports": _exports()},
+        STORE_ACCOUNT: {"jetstream": "enabled", "users": stored, "exports": _exports(), "imports": _sent()},
         APP_ACCOUNT: {
+            "exports": [{"stream": subject, "accounts": [STORE_ACCOUNT]} for subject in SERVICES],
             "imports": _imports(),
             "limits": {"max_subscriptions": MAX_SUBSCRIPTIONS, "max_payload": MAX_PAYLOAD},
         },
@@ -205,7 +199,7 @@ def _accounts(passwords: NatsPasswords) -> Json:
 def _exports() -> list[Json]:
     shared: Json = {"accounts": [APP_ACCOUNT]}
     return [
-        *({"service": subject, **shared} for subject in _services()),
+        *({"service": subject, **shared} for subject in SERVICES),
         *({"stream": subject, **shared} for subject in (ALL_CHANGES, ALL_ASKS, *_watches())),
     ]
 
@@ -215,17 +209,16 @@ def _imports() -> list[Json]:
         return {"account": STORE_ACCOUNT, "subject": subject}
 
     return [
-        *({"service": from_store(subject)} for subject in _services()),
+        # With `share` the operator sees who asks, where the subject does not say it.
+        *({"service": from_store(subject), "share": subject in SHARED_SERVICES} for subject in SERVICES),
         *({"stream": from_store(subject)} for subject in _watches()),
         *({"stream": from_store(subject), "prefix": HEARD_PREFIX} for subject in (ALL_CHANGES, ALL_ASKS)),
     ]
 
 
-def _services() -> list[str]:
-    """What devices may publish: acknowledged writes, direct gets, and logs, which get no answer."""
-    read = (*DEVICE_READS, *LATER_READS, *SHARED_READS)
-    gets = (f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subject('>')}" for bucket in read)
-    return [*(bucket.subject(">") for bucket in DEVICE_WRITES), ALL_LOGS, *gets, *ARTIFACT_READS]
+def _sent() -> list[Json]:
+    """What devices publish, with the reply-to that they chose: the server replaces it only in what STORE exports."""
+    return [{"stream": {"account": APP_ACCOUNT, "subject": subject}, "prefix": SENT_PREFIX} for subject in SERVICES]
 
 
 def _watches() -> list[str]:

@@ -11,24 +11,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
 from nats.js.kv import KV_DEL, KV_OP, KV_PURGE
+
+from fleet.contract.parsing import NOT_JSON
 
 STATUS = "Status"
 DESCRIPTION = "Description"
 _VERSION = b"NATS/1.0"
 _FROM_STREAM = "Nats-Stream"
 """The server adds it behind the headers of a message that it took out of a stream (NATS ADR-31)."""
+_REQUESTER = "Nats-Request-Info"
+"""The server puts it into what one account asks of another, and takes out what a client calls so."""
 _DELIVERED = b"$JS.ACK."
 """How the reply subject of a message begins that a consumer delivers."""
 
 
 class Delivery(NamedTuple):
-    """A received message. `size` is its bytes with subject and headers; `data` is None for one that deletes a key."""
+    """A received message. `size` is its bytes with subject and headers; `data` is None for one that deletes a key.
+
+    `requester` is the user in another account who asks, where that account shares it; only the server says so.
+    """
 
     subject: bytes
     reply: bytes
     data: bytes | None
     size: int
+    requester: str = ""
+
+
+class _Requester(msgspec.Struct):
+    user: str = ""
 
 
 def text(raw: bytes) -> str:
@@ -67,3 +80,12 @@ def parse_headers(block: bytes, reply: bytes) -> dict[str, str]:
 def deletes(headers: Mapping[str, str] | None) -> bool:
     """Whether a message takes a key out of its bucket (NATS ADR-8)."""
     return headers is not None and headers.get(KV_OP) in {KV_DEL, KV_PURGE}
+
+
+def requester(headers: Mapping[str, str] | None) -> str:
+    """The user in another account who asks; empty where the server does not say it."""
+    told = headers.get(_REQUESTER, "") if headers else ""
+    try:
+        return msgspec.json.decode(told, type=_Requester).user if told else ""
+    except NOT_JSON:
+        return ""

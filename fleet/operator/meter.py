@@ -15,6 +15,9 @@ BUSY = "kept NATS busy"
 BEGAN = "began"
 """What a device did that begins sessions without end."""
 
+WILDCARD = "sent a wildcard"
+"""What a device did that had NATS compare all requests with its own."""
+
 
 class Flood(msgspec.Struct, frozen=True):
     """More than a device may write: so many messages and bytes in so many seconds since a monotonic second.
@@ -28,6 +31,11 @@ class Flood(msgspec.Struct, frozen=True):
     since: float
     seconds: float
     did: str = "wrote"
+
+    @property
+    def deliberate(self) -> bool:
+        """Whether no agent does it, not even one with a bug."""
+        return self.did == WILDCARD
 
     @property
     def message(self) -> str:
@@ -45,6 +53,8 @@ class Flood(msgspec.Struct, frozen=True):
             return (
                 f"it began {self.messages} sessions in {self.seconds:.0f} s; right is one in {1 / SESSION_RATE:.0f} s"
             )
+        if self.did == WILDCARD:
+            return "it sent a reply-to with a wildcard, which no agent does, and which takes NATS' processor"
         return (
             f"it {self.did} {self.messages} messages with {self.size / 1e6:.1f} MB in {self.seconds:.1f} s; right are "
             f"{MESSAGE_RATE} messages and {BYTE_RATE / 1e6:.2f} MB a second"

@@ -55,7 +55,12 @@ class Quarantines:
             return
         if known.state is not IdentityState.ACTIVE or flood.since < self._store.admitted.get(flood.device, -math.inf):
             return  # it was counted in part before the last quarantine ended
-        subject, identity = device.spec.subject, quarantined(known, device, flood.message, time.time())
+        if flood.deliberate:
+            # Each of its messages counts, so its sessions end now, and once more when it can begin none any more.
+            await self._dropper.cut(flood.device)
+        now = time.time()
+        subject = device.spec.subject
+        identity = quarantined(known, device, flood.message, now, lasting=flood.deliberate)
         await self._registry.put(subject, identity)
         self._store.put_identity(subject, identity)
         self._metrics.quarantines.inc()

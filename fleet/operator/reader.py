@@ -16,10 +16,12 @@ import structlog
 
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import Unreachable, why
+from fleet.contract.sent import ALL_SENT, SHARED_SERVICES
 from fleet.contract.wire import T
 from fleet.nats.bus import KV, BadEntry, Bus, Deleted, Delivery, Entry, Login, Notice, connect
 from fleet.nats.headers import text
-from fleet.operator.meter import Flood, Meter
+from fleet.operator.meter import WILDCARD, Flood, Meter
+from fleet.operator.wildcard_replies import LATE, WildcardReplies
 
 log = structlog.get_logger()
 
@@ -125,7 +127,7 @@ def _read(kv: KV[T], delivery: Delivery, received: float) -> Change[T]:
 
 
 class Reader:
-    """The connection that receives what devices send, and its thread.
+    """The connections that receive what devices send, and their thread.
 
     `missed` is called when something was not kept, `flooded` when a device writes more than it may.
     """
@@ -145,6 +147,8 @@ class Reader:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reader", daemon=True)
         self._bus: Bus | None = None
+        self._sent: Bus | None = None
+        self._wildcards = WildcardReplies(self._report_wildcard)
 
     async def start(self) -> None:
         """Connect, however long it takes.
@@ -155,10 +159,36 @@ class Reader:
         self._thread.start()
         self._bus = await self._in_reader(connect(self._login, notice=self._notify))
 
+    async def follow_replies(self) -> None:
+        """From now on, find devices whose reply-to has a wildcard.
+
+        It is a connection of its own: everything that a device sends arrives there, and a flood may end it.
+
+        Raises:
+            FleetError: NATS did not answer.
+        """
+
+        def sent(delivery: Delivery) -> None:
+            if self._wildcards.sent(delivery.subject, delivery.reply, time.monotonic()):
+                self._loop.call_later(LATE, lambda: self._wildcards.judge(time.monotonic()))
+
+        def asked(delivery: Delivery) -> None:
+            if delivery.requester:
+                self._wildcards.asked(delivery.subject, delivery.requester, time.monotonic())
+
+        async def begin() -> Bus:
+            bus = await connect(self._login, notice=lambda said: log.info("NATS says of what was sent", message=said))
+            for subject in SHARED_SERVICES:
+                await bus.listen(subject, asked)
+            await bus.listen(ALL_SENT, sent)
+            return bus
+
+        self._sent = await self._in_reader(begin())
+
     async def close(self) -> None:
-        """End the connection, and the thread."""
-        if self._bus is not None:
-            await self._in_reader(self._bus.close())
+        """End the connections, and the thread."""
+        for bus in filter(None, (self._bus, self._sent)):
+            await self._in_reader(bus.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join, _JOIN)
         if not self._thread.is_alive():
@@ -215,6 +245,10 @@ class Reader:
 
     def _report_flood(self, flood: Flood) -> None:
         self._ours.call_soon_threadsafe(self._flooded, flood)
+
+    def _report_wildcard(self, device: str) -> None:
+        now = time.monotonic()
+        self._report_flood(Flood(device, 1, 0, now, 0.0, did=WILDCARD))
 
     def _deliver_slice(self) -> None:
         """In the reader's thread: the next slice. The one after it waits until this one was taken."""

@@ -146,6 +146,7 @@ class Operator:
             await singles.follow(connections.devices)
             await state_reader.follow(self._wakeup.wake, self._wakeup.agent_published)
             await sessions.guard(self._store.is_barred, self._session_begun)
+            await connections.devices.follow_replies()
             loop = Loop(
                 self._wakeup,
                 self._store,

@@ -49,6 +49,10 @@ class SessionLimit:
         if not held:
             self._held.pop(device, None)
 
+    def held(self, device: str) -> list[Session]:
+        """The sessions that a device holds, the oldest first; not those that are to end."""
+        return list(self._held.get(device, ()))
+
     def known(self) -> frozenset[tuple[str, Session]]:
         """Every session, with its device; also those that are to end."""
         held = ((device, session) for device, sessions in self._held.items() for session in sessions)

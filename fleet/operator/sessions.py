@@ -122,6 +122,15 @@ class Sessions:
             await asyncio.sleep(_SETTLED)
             again = bool(await self._end_all(device)) and banned
 
+    async def cut(self, device: str) -> None:
+        """End a device's sessions that began within our hearing, without asking NATS for others.
+
+        Raises:
+            Unreachable: the connection is gone.
+        """
+        for session in self._limit.held(device):
+            await self._end(session)
+
     async def guard(self, barred: Callable[[str], bool], begun: Callable[[str], None]) -> None:
         """From now on, end every session that begins for a user that is `barred`, and call `begun` with its name.
 

@@ -12,7 +12,13 @@ from tests.support.operator import Operator
 from tests.support.waiting import eventually
 
 
-def expect_shut_out(operator: Operator, bad: str, good: str, flood: Callable[[RawConnection], Awaitable[None]]) -> None:
+def expect_shut_out(
+    operator: Operator,
+    bad: str,
+    good: str,
+    flood: Callable[[RawConnection], Awaitable[None]],
+    reason: str = "Throttled",
+) -> None:
     """Log both in, let `flood` work on the connection of `bad`, and expect its quarantine."""
 
     async def run() -> None:
@@ -29,5 +35,5 @@ def expect_shut_out(operator: Operator, bad: str, good: str, flood: Callable[[Ra
                     line.close()
 
     asyncio.run(run())
-    operator.await_condition(DEVICES, bad, "Quarantined", ("True", "Throttled"), timeout=30)
+    operator.await_condition(DEVICES, bad, "Quarantined", ("True", reason), timeout=30)
     assert operator.condition(DEVICES, good, "Quarantined") is None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from fleet.contract.errors import why
+from fleet.contract.errors import FleetError, why
 from fleet.operator.reconcile.actions import Kick
 from fleet.operator.sessions import Sessions
 from fleet.operator.store import Store
@@ -38,6 +38,13 @@ class SessionDropper:
             return "under way"
         self._under_way[kick.device] = asyncio.create_task(self._drop(kick), name=f"drop {kick.device}")
         return "begun"
+
+    async def cut(self, device: str) -> None:
+        """End the sessions that are known now, before anything is denied; the device may begin others meanwhile."""
+        try:
+            await self._sessions.cut(device)
+        except FleetError as error:
+            log.warning("sessions not ended yet", device=device, why=why(error))
 
     async def stop(self) -> None:
         """Abandon the work in progress; the next operator finds it again by the registry."""

@@ -28,12 +28,12 @@ QUARANTINE_EVENTS: dict[str, Literal["Normal", "Warning"]] = {
 """Reasons of the condition that become an Event."""
 
 
-def quarantined(known: Identity, device: Device, why: str, now: float) -> Identity:
-    """What the registry must say of a device that floods at the Unix time `now`."""
+def quarantined(known: Identity, device: Device, why: str, now: float, *, lasting: bool = False) -> Identity:
+    """What the registry must say of a device that floods at the Unix time `now`; a `lasting` quarantine has no end."""
     last = known.quarantine
     counts = last is not None and last.released == device.spec.released and now - last.began < _FORGOTTEN
     times = last.times + 1 if last is not None and counts else 1
-    until = now + _TERMS[times - 1] if times <= len(_TERMS) else 0
+    until = now + _TERMS[times - 1] if times <= len(_TERMS) and not lasting else 0
     begun = Quarantine(began=now, times=times, why=why, until=until, released=device.spec.released)
     return Identity(known.device, IdentityState.QUARANTINED, begun, device.spec.tokens_after)
 
@@ -70,5 +70,6 @@ def condition(identity: Identity | None, before: Condition | None) -> NewConditi
     if last.until:
         what = f"{last.why}; it is kept out until {timestamp(last.until)}"
         return NewCondition(CONDITION, "True", "Throttled", what)
-    what = f"{last.why}; it flooded {last.times} times within a day, and is kept out until `fleet device release`"
+    again = f"it flooded {last.times} times within a day, and" if last.times > len(_TERMS) else "it"
+    what = f"{last.why}; {again} is kept out until `fleet device release`"
     return NewCondition(CONDITION, "True", "Flooding", what)

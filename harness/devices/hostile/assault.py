@@ -19,17 +19,20 @@ from harness.devices.hostile.pace import Pace
 from harness.devices.hostile.raw_connection import ConnectionEnded
 from harness.devices.hostile.readers import READERS
 from harness.devices.hostile.thief import Thief
+from harness.devices.hostile.wildcards import WILDCARDS
 
 _LONGEST_ACT = 8.0
 """Seconds that one attack may last."""
 _PAUSE = 0.1
 """Seconds before the next try after a refused login."""
-ATTACKS = WORDS | READERS | FLOODS
+ATTACKS = WORDS | READERS | FLOODS | WILDCARDS
 """Every attack, by name."""
 GRAMMAR = "grammar"
 """The name of what no list holds."""
 _PATIENT = 0.7
 """The share of an assault without floods: the first flood puts the attacker in quarantine."""
+_LAST = 0.9
+"""The share after which he does what shuts him out for good."""
 
 
 class Assault(msgspec.Struct, frozen=True, rename="camel"):
@@ -61,7 +64,8 @@ async def assault(
 ) -> Assault:
     """Attack for so many seconds, whatever the server does; each attack once, in any order, before any comes again.
 
-    Of every attack at once, the floods come last: until then he stays below what counts as one.
+    Of every attack at once, the floods come late: until then he stays below what counts as one. What shuts him out for
+    good comes last.
 
     Args:
         config: What the stolen device holds.
@@ -74,15 +78,19 @@ async def assault(
     thief = Thief(config, chance, tuple(neighbours))
     acts: dict[str, Act] = {name: attack.act for name, attack in ATTACKS.items()} | {GRAMMAR: mix}
     wanted = [name for name in acts if not only or name in only]
-    words = [name for name in wanted if name not in FLOODS]
+    forgiven = [name for name in wanted if name not in WILDCARDS]
+    words = [name for name in forgiven if name not in FLOODS]
     patient = seconds * _PATIENT if words and len(words) < len(wanted) else 0.0
+    last = [name for name in wanted if name in WILDCARDS] if forgiven else []
     thief.pace = Pace() if patient else None
     started, done = time.monotonic(), Counter[str]()
     queue: list[str] = []
     while (left := seconds - (time.monotonic() - started)) > 0:
         if thief.pace is not None and seconds - left >= patient:
             thief.pace, queue = None, []
-        some = words if thief.pace is not None else wanted
+        if last and seconds - left >= seconds * _LAST:
+            forgiven, last, queue = last, [], []
+        some = words if thief.pace is not None else forgiven or wanted
         queue = queue or chance.sample(some, len(some))
         name = queue.pop()
         done[name] += 1

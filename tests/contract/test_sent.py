@@ -1,0 +1,42 @@
+"""What devices publish is heard as they sent it, and whose it is shows by the subject, or is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.contract.buckets import DEVICE_HEARTBEAT, chunk_subject, manifest_subject
+from fleet.contract.names import DeviceId
+from fleet.contract.permissions import device_permissions
+from fleet.contract.sent import ALL_SENT, SERVICES, SHARED_SERVICES, original, sender, sent_subject
+from fleet.nats.headers import requester
+from tests.contract.subjects import overlap
+
+
+@pytest.mark.parametrize("granted", device_permissions(DeviceId("pi-3")).publish)
+def test_everything_that_a_device_may_publish_is_heard_and_says_whose_it_is(granted: str) -> None:
+    assert sum(overlap(granted, service) for service in SERVICES) == 1
+    shared = any(overlap(granted, service) for service in SHARED_SERVICES)
+    assert sender(granted.encode()) == ("" if shared else "pi-3")
+    assert shared == ("pi-3" not in granted)
+    assert overlap(ALL_SENT, sent_subject(granted))
+    assert original(sent_subject(granted).encode()) == granted.encode()
+
+
+def test_a_device_that_publishes_below_its_key_is_named_too() -> None:
+    assert sender(DEVICE_HEARTBEAT.subject("pi-3.x.y").encode()) == "pi-3"
+    assert sender(DEVICE_HEARTBEAT.subject("").encode() + b"\xff") != "pi-3"
+
+
+@pytest.mark.parametrize("kept", [manifest_subject("v1"), chunk_subject("0" * 64, 0)])
+def test_who_reads_an_agent_is_not_in_the_subject(kept: str) -> None:
+    assert sender(f"$JS.API.DIRECT.GET.OBJ_agent-artifacts.{kept}".encode()) == ""
+
+
+@pytest.mark.parametrize("told", ["", "{", "[]", '{"user":7}', "[" * 5000, '{"acc":"APP"}'])
+def test_a_request_that_does_not_say_who_asks(told: str) -> None:
+    assert requester({"Nats-Request-Info": told}) == ""
+
+
+def test_a_request_that_says_who_asks() -> None:
+    assert requester({"Nats-Request-Info": '{"acc":"APP","user":"pi-3","id":7}'}) == "pi-3"
+    assert requester(None) == ""

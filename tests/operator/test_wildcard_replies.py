@@ -1,0 +1,171 @@
+"""A device that sends a reply-to with a wildcard is found and shut out, and no other one is accused of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fleet.contract.buckets import DEVICE_HEARTBEAT, TRUST_BUNDLE, TRUST_KEY, manifest_subject
+from fleet.contract.logs import log_subject
+from fleet.contract.names import DeviceId
+from fleet.contract.sent import sent_subject
+from fleet.operator.wildcard_replies import LATE, WildcardReplies
+from harness.devices.hostile.raw_connection import RawConnection, message
+from tests.operator.flooding import expect_shut_out
+from tests.operator.test_sessions import enrolled
+from tests.support.operator import Operator
+
+Name = Callable[[str], str]
+
+TRUST = f"$JS.API.DIRECT.GET.{TRUST_BUNDLE.stream}.{TRUST_BUNDLE.subject(TRUST_KEY)}"
+AGENTS = f"$JS.API.DIRECT.GET.OBJ_agent-artifacts.{manifest_subject('v')}"
+
+
+class Ear:
+    """What is heard of several devices at times of its own."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.now = 100.0
+        self._ear = WildcardReplies(self.found.append)
+
+    def asks(self, device: str, subject: str) -> None:
+        self._ear.asked(subject.encode(), device, self.now)
+
+    def sends(self, subject: str, reply: str = "_INBOX_pi-3.*") -> bool:
+        return self._ear.sent(sent_subject(subject).encode(), reply.encode(), self.now)
+
+    def judge(self) -> None:
+        self.now += LATE
+        self._ear.judge(self.now)
+
+    def reads(self, subject: str, *devices: str) -> None:
+        """Devices read the same, and one of them sends a wildcard."""
+        self.now += 10
+        for device in devices:
+            self.asks(device, subject)
+        assert self.sends(subject)
+        self.judge()
+
+
+@pytest.mark.parametrize("reply", ["_INBOX_pi-2.>", ">", "*", "_INBOX_pi-3.7.aaa.*", "a*b"])
+def test_one_reply_to_is_enough_where_the_subject_names_the_device(reply: str) -> None:
+    ear = Ear()
+    assert not ear.sends(DEVICE_HEARTBEAT.subject("pi-3"), reply)
+    assert ear.found == ["pi-3"]
+
+
+def test_other_reply_tos_are_right() -> None:
+    ear = Ear()
+    for subject in (DEVICE_HEARTBEAT.subject("pi-3"), TRUST):
+        for reply in ("", "_INBOX_pi-3.abc.7", "$KV.desired-state.pi-2"):
+            assert not ear.sends(subject, reply)
+    assert ear.found == []
+
+
+def test_a_device_that_goes_on_is_accused_again_and_not_for_each_message() -> None:
+    ear = Ear()
+    for _ in range(100):
+        ear.sends(DEVICE_HEARTBEAT.subject("pi-3"))
+        ear.now += 0.01
+    assert ear.found == ["pi-3", "pi-3"]
+
+
+def test_a_read_that_all_may_make_is_put_down_to_the_only_one_who_made_it() -> None:
+    ear = Ear()
+    ear.reads(TRUST, "pi-3")
+    ear.reads(AGENTS + "1", "pi-3")
+    assert ear.found == []
+    ear.reads(AGENTS + "2", "pi-3")
+    assert ear.found == ["pi-3"]
+
+
+def test_a_burst_of_several_reads_is_judged_at_once() -> None:
+    ear = Ear()
+    begins: list[bool] = []
+    for number in range(50):
+        ear.asks("pi-3", f"{AGENTS}{number}")
+        begins.append(ear.sends(f"{AGENTS}{number}"))
+    assert begins == [True, *[False] * 49], "one judgement for all"
+    ear.judge()
+    assert ear.found == ["pi-3"]
+
+
+def test_who_reads_the_same_at_the_same_time_is_not_accused() -> None:
+    """Nor is anybody else, as long as it may have been either."""
+    ear = Ear()
+    for _ in range(20):
+        ear.reads(TRUST, "pi-1", "pi-3")
+    assert ear.found == []
+
+
+def test_a_request_that_is_heard_later_than_its_reply_to_counts() -> None:
+    ear = Ear()
+    for _ in range(3):
+        ear.now += 10
+        ear.sends(TRUST)
+        ear.asks("pi-3", TRUST)
+        ear.judge()
+    assert ear.found == ["pi-3"]
+
+
+def test_a_request_of_long_before_accuses_nobody() -> None:
+    ear = Ear()
+    for _ in range(20):
+        ear.asks("pi-1", TRUST)
+        ear.now += 0.3
+        ear.sends(TRUST)
+        ear.judge()
+    assert ear.found == []
+
+
+def test_a_few_that_point_to_another_device_do_not_accuse_it() -> None:
+    """As with requests that came late: of 500 reads that a thief guesses, some are what another one reads just then."""
+    ear = Ear()
+    for number in range(500):
+        ear.asks("pi-1" if number % 50 == 0 else "", f"{AGENTS}{number}")
+        ear.sends(f"{AGENTS}{number}")
+    ear.judge()
+    assert "pi-1" not in ear.found
+
+
+def test_nobody_is_accused_where_requests_were_left_out() -> None:
+    ear = Ear()
+    for number in range(50):
+        ear.asks("pi-3", AGENTS + "x" * 100_000 + str(number))
+    for _ in range(5):
+        ear.asks("pi-1", TRUST)
+        ear.sends(TRUST)
+        ear.judge()
+    assert ear.found == []
+
+
+def own(device: str) -> list[str]:
+    return [log_subject(DeviceId(device))]
+
+
+def shared(_: str) -> list[str]:
+    """Who asks is in none of the subjects."""
+    return [TRUST, *(f"{AGENTS}{number}" for number in range(4))]
+
+
+@pytest.mark.parametrize("subjects", [own, shared])
+def test_a_device_is_shut_out_until_an_admin_lets_it_in(
+    operator: Operator, name: Name, subjects: Callable[[str], list[str]]
+) -> None:
+    bad, good = enrolled(operator, name), enrolled(operator, name)
+
+    async def send(line: RawConnection) -> None:
+        """Each once, as if the answers were for the other device."""
+        for subject in subjects(bad):
+            await line.say(message(subject.encode(), reply=b"_INBOX_%s.>" % good.encode()))
+
+    expect_shut_out(operator, bad, good, send, "Flooding")
+    device = operator.objects.device(bad)
+    assert device is not None
+    (told,) = [one.message for one in device.status.conditions if one.type == "Quarantined"]
+    assert told == (
+        "it sent a reply-to with a wildcard, which no agent does, and which takes NATS' processor; "
+        "it is kept out until `fleet device release`"
+    )

@@ -44,6 +44,7 @@ __all__ = [
     "Delivery",
     "Entry",
     "Login",
+    "MessageHandler",
     "Notice",
     "Token",
     "connect",

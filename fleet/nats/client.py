@@ -22,7 +22,7 @@ from nats.protocol.parser import PERMISSIONS_ERR
 
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
 from fleet.nats.cancellation import keep_cancellation
-from fleet.nats.headers import Delivery, deletes, parse_headers, requester, text
+from fleet.nats.headers import Delivery, deletes, parse_headers, text
 from fleet.nats.transport import Transport
 from fleet.process.backoff import pause
 from fleet.process.failures import in_words
@@ -112,7 +112,7 @@ class _Client(Client):
             if taker := self.handlers.get(sid):
                 size = len(subject) + len(headers or b"") + len(data)
                 parsed = await self._process_headers(headers)
-                taker(Delivery(subject, reply, None if deletes(parsed) else data, size, requester(parsed)))
+                taker(Delivery(subject, reply, None if deletes(parsed) else data, size, parsed))
             else:
                 await super()._process_msg(sid, subject, reply, data, headers)
         except Exception as error:

@@ -19,7 +19,7 @@ from fleet.contract.parsing import NOT_JSON
 STATUS = "Status"
 DESCRIPTION = "Description"
 _VERSION = b"NATS/1.0"
-_FROM_STREAM = "Nats-Stream"
+FROM_STREAM = "Nats-Stream"
 """The server adds it behind the headers of a message that it took out of a stream (NATS ADR-31)."""
 _REQUESTER = "Nats-Request-Info"
 """The server puts it into what one account asks of another, and takes out what a client calls so."""
@@ -28,20 +28,24 @@ _DELIVERED = b"$JS.ACK."
 
 
 class Delivery(NamedTuple):
-    """A received message. `size` is its bytes with subject and headers; `data` is None for one that deletes a key.
-
-    `requester` is the user in another account who asks, where that account shares it; only the server says so.
-    """
+    """A received message. `size` is its bytes with subject and headers; `data` is None for one that deletes a key."""
 
     subject: bytes
     reply: bytes
     data: bytes | None
     size: int
-    requester: str = ""
+    headers: Mapping[str, str] | None = None
 
 
-class _Requester(msgspec.Struct):
+SERVER_ITSELF = "Account"
+"""The kind of a requester that is no client, but the server on behalf of an account."""
+
+
+class Requester(msgspec.Struct, frozen=True):
+    """Who asks from another account, as far as that account shares it: a user, and a kind of nats-server's."""
+
     user: str = ""
+    kind: str = ""
 
 
 def text(raw: bytes) -> str:
@@ -67,7 +71,7 @@ def parse_headers(block: bytes, reply: bytes) -> dict[str, str]:
             headers[text(name)] = text(value).strip()
     headers.pop(STATUS, None)
     headers.pop(DESCRIPTION, None)
-    if _FROM_STREAM in headers or reply.startswith(_DELIVERED):
+    if FROM_STREAM in headers or reply.startswith(_DELIVERED):
         return headers
     status, _, description = first.removeprefix(_VERSION).strip().partition(b" ")
     if status.isdigit():
@@ -82,10 +86,10 @@ def deletes(headers: Mapping[str, str] | None) -> bool:
     return headers is not None and headers.get(KV_OP) in {KV_DEL, KV_PURGE}
 
 
-def requester(headers: Mapping[str, str] | None) -> str:
-    """The user in another account who asks; empty where the server does not say it."""
+def requester(headers: Mapping[str, str] | None) -> Requester:
+    """Who asks; only the server says so."""
     told = headers.get(_REQUESTER, "") if headers else ""
     try:
-        return msgspec.json.decode(told, type=_Requester).user if told else ""
+        return msgspec.json.decode(told, type=Requester) if told else Requester()
     except NOT_JSON:
-        return ""
+        return Requester()

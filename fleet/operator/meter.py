@@ -18,6 +18,9 @@ BEGAN = "began"
 WILDCARD = "sent a wildcard"
 """What a device did that had NATS compare all requests with its own."""
 
+TRACED = "had NATS trace it"
+"""What a device did whose message nobody hears, not even its reply-to."""
+
 
 class Flood(msgspec.Struct, frozen=True):
     """More than a device may write: so many messages and bytes in so many seconds since a monotonic second.
@@ -35,7 +38,7 @@ class Flood(msgspec.Struct, frozen=True):
     @property
     def deliberate(self) -> bool:
         """Whether no agent does it, not even one with a bug."""
-        return self.did == WILDCARD
+        return self.did in {WILDCARD, TRACED}
 
     @property
     def message(self) -> str:
@@ -55,6 +58,8 @@ class Flood(msgspec.Struct, frozen=True):
             )
         if self.did == WILDCARD:
             return "it sent a reply-to with a wildcard, which no agent does, and which takes NATS' processor"
+        if self.did == TRACED:
+            return "it had NATS trace a message, which no agent does, and which hides a reply-to with a wildcard"
         return (
             f"it {self.did} {self.messages} messages with {self.size / 1e6:.1f} MB in {self.seconds:.1f} s; right are "
             f"{MESSAGE_RATE} messages and {BYTE_RATE / 1e6:.2f} MB a second"

@@ -9,19 +9,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from fleet.contract.buckets import Bucket
 from fleet.contract.errors import Unreachable, why
-from fleet.contract.sent import ALL_SENT, SHARED_SERVICES
 from fleet.contract.wire import T
-from fleet.nats.bus import KV, BadEntry, Bus, Deleted, Delivery, Entry, Login, Notice, connect
+from fleet.nats.bus import KV, BadEntry, Bus, Deleted, Delivery, Entry, Login, MessageHandler, Notice, connect
 from fleet.nats.headers import text
-from fleet.operator.meter import WILDCARD, Flood, Meter
-from fleet.operator.wildcard_replies import LATE, WildcardReplies
+from fleet.operator.meter import Flood, Meter
 
 log = structlog.get_logger()
 
@@ -147,8 +145,7 @@ class Reader:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reader", daemon=True)
         self._bus: Bus | None = None
-        self._sent: Bus | None = None
-        self._wildcards = WildcardReplies(self._report_wildcard)
+        self._apart: Bus | None = None
 
     async def start(self) -> None:
         """Connect, however long it takes.
@@ -159,35 +156,38 @@ class Reader:
         self._thread.start()
         self._bus = await self._in_reader(connect(self._login, notice=self._notify))
 
-    async def follow_replies(self) -> None:
-        """From now on, find devices whose reply-to has a wildcard.
+    async def listen_apart(self, handlers: Mapping[str, MessageHandler]) -> None:
+        """Call each handler, in the reader's thread, with what comes at its subject, on a connection of their own.
 
-        It is a connection of its own: everything that a device sends arrives there, and a flood may end it.
+        A flood may end it, and delays nothing that the other one receives.
 
         Raises:
             FleetError: NATS did not answer.
         """
 
-        def sent(delivery: Delivery) -> None:
-            if self._wildcards.sent(delivery.subject, delivery.reply, time.monotonic()):
-                self._loop.call_later(LATE, lambda: self._wildcards.judge(time.monotonic()))
-
-        def asked(delivery: Delivery) -> None:
-            if delivery.requester:
-                self._wildcards.asked(delivery.subject, delivery.requester, time.monotonic())
-
         async def begin() -> Bus:
-            bus = await connect(self._login, notice=lambda said: log.info("NATS says of what was sent", message=said))
-            for subject in SHARED_SERVICES:
-                await bus.listen(subject, asked)
-            await bus.listen(ALL_SENT, sent)
+            bus = await connect(self._login, notice=lambda said: log.info("NATS says", apart=True, message=said))
+            for subject, handler in handlers.items():
+                await bus.listen(subject, handler)
             return bus
 
-        self._sent = await self._in_reader(begin())
+        self._apart = await self._in_reader(begin())
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """In the reader's thread: `call` there after so many seconds."""
+        self._loop.call_later(seconds, call)
+
+    def report(self, call: Callable[[], None]) -> None:
+        """In the reader's thread: `call` in the loop that made the reader."""
+        self._ours.call_soon_threadsafe(call)
+
+    def report_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """In the loop that made the reader: `call` there after so many seconds."""
+        self._ours.call_later(seconds, call)
 
     async def close(self) -> None:
         """End the connections, and the thread."""
-        for bus in filter(None, (self._bus, self._sent)):
+        for bus in filter(None, (self._bus, self._apart)):
             await self._in_reader(bus.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         await asyncio.to_thread(self._thread.join, _JOIN)
@@ -245,10 +245,6 @@ class Reader:
 
     def _report_flood(self, flood: Flood) -> None:
         self._ours.call_soon_threadsafe(self._flooded, flood)
-
-    def _report_wildcard(self, device: str) -> None:
-        now = time.monotonic()
-        self._report_flood(Flood(device, 1, 0, now, 0.0, did=WILDCARD))
 
     def _deliver_slice(self) -> None:
         """In the reader's thread: the next slice. The one after it waits until this one was taken."""

@@ -35,6 +35,7 @@ from fleet.operator.readiness import Readiness
 from fleet.operator.reconcile.actions import Kind
 from fleet.operator.revocations import Revocations
 from fleet.operator.secret_reader import SecretReader
+from fleet.operator.sent_listener import SentListener
 from fleet.operator.sessions import Sessions
 from fleet.operator.single_reports import SingleReports
 from fleet.operator.skipped_keys import SkippedKeys
@@ -146,7 +147,7 @@ class Operator:
             await singles.follow(connections.devices)
             await state_reader.follow(self._wakeup.wake, self._wakeup.agent_published)
             await sessions.guard(self._store.is_barred, self._session_begun)
-            await connections.devices.follow_replies()
+            await SentListener(connections.devices, sessions.owner, floods.put_nowait).follow()
             loop = Loop(
                 self._wakeup,
                 self._store,

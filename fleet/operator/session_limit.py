@@ -53,6 +53,10 @@ class SessionLimit:
         """The sessions that a device holds, the oldest first; not those that are to end."""
         return list(self._held.get(device, ()))
 
+    def owner(self, session: Session) -> str:
+        """The device that holds a session; empty where it is not known."""
+        return next((device for device, sessions in self._held.items() if session in sessions), "")
+
     def known(self) -> frozenset[tuple[str, Session]]:
         """Every session, with its device; also those that are to end."""
         held = ((device, session) for device, sessions in self._held.items() for session in sessions)

@@ -122,6 +122,10 @@ class Sessions:
             await asyncio.sleep(_SETTLED)
             again = bool(await self._end_all(device)) and banned
 
+    def owner(self, session: Session) -> str:
+        """The device whose session it is; empty where that is not known."""
+        return self._limit.owner(session)
+
     async def cut(self, device: str) -> None:
         """End a device's sessions that began within our hearing, without asking NATS for others.
 

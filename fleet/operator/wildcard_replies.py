@@ -6,7 +6,6 @@ as a request that says whose it is. Both are heard at about the same time, but t
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -29,8 +28,6 @@ _ENOUGH = 3
 _SHARE = 4
 """How many reply-tos are put down to a device before it is accused, and of how many it must be at least one: requests
 that were heard late may point to another device now and then."""
-_AGAIN = 0.5
-"""Seconds after which a device is accused again that still sends them."""
 
 
 class _Requests:
@@ -62,7 +59,6 @@ class WildcardReplies:
         self._strikes = Counter[str]()
         self._judged = 0
         self._counted_since = 0.0
-        self._accused: dict[str, float] = {}
 
     def asked(self, subject: bytes, device: str, now: float) -> None:
         """A device made the shared read `subject`."""
@@ -77,7 +73,7 @@ class WildcardReplies:
             return False
         subject = original(heard)
         if device := sender(subject):
-            self._accuse(device, now)
+            self._found(device)
             return False
         begins = not self._open
         if len(self._open) < _MOST_OPEN:
@@ -97,11 +93,6 @@ class WildcardReplies:
         device, strikes = max(self._strikes.items(), key=lambda one: one[1], default=("", 0))
         if strikes >= _ENOUGH and strikes * _SHARE >= self._judged:
             self._begin(now)
-            self._accuse(device, now)
-
-    def _accuse(self, device: str, now: float) -> None:
-        if now - self._accused.get(device, -math.inf) >= _AGAIN:
-            self._accused[device] = now
             self._found(device)
 
     def _begin(self, now: float) -> None:

@@ -8,7 +8,6 @@ from fleet.contract.buckets import DEVICE_HEARTBEAT, chunk_subject, manifest_sub
 from fleet.contract.names import DeviceId
 from fleet.contract.permissions import device_permissions
 from fleet.contract.sent import ALL_SENT, SERVICES, SHARED_SERVICES, original, sender, sent_subject
-from fleet.nats.headers import requester
 from tests.contract.subjects import overlap
 
 
@@ -30,13 +29,3 @@ def test_a_device_that_publishes_below_its_key_is_named_too() -> None:
 @pytest.mark.parametrize("kept", [manifest_subject("v1"), chunk_subject("0" * 64, 0)])
 def test_who_reads_an_agent_is_not_in_the_subject(kept: str) -> None:
     assert sender(f"$JS.API.DIRECT.GET.OBJ_agent-artifacts.{kept}".encode()) == ""
-
-
-@pytest.mark.parametrize("told", ["", "{", "[]", '{"user":7}', "[" * 5000, '{"acc":"APP"}'])
-def test_a_request_that_does_not_say_who_asks(told: str) -> None:
-    assert requester({"Nats-Request-Info": told}) == ""
-
-
-def test_a_request_that_says_who_asks() -> None:
-    assert requester({"Nats-Request-Info": '{"acc":"APP","user":"pi-3","id":7}'}) == "pi-3"
-    assert requester(None) == ""

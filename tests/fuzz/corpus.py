@@ -22,6 +22,10 @@ _JOURNAL = (
     + b'"},"candidate":null}'
 )
 _SEEDS: dict[str, list[bytes]] = {
+    "traced": [
+        b'{"server":{"id":"N"},"request":{},"events":[{"type":"in","kind":0,"cid":47}]}',
+        b'\xff\x06\x00\x00sNaPpY\x00\x1b\x00\x00sums\x80\x01\x2c{"server":{\x11\x04\x00"}',
+    ],
     "headers": [b"NATS/1.0 503 No\r\nKV-Operation: DEL\r\n\r\n\x00$JS.ACK.a.b", b"NATS/1.0\r\nStatus: 1\r\n\r\n"],
     "names": [b"pi-1", b"v1.2.3-rc.1+x", b"sha256:" + b"0" * 64],
     "printed": ["a\x1b[2J\u202eb\ufeff💣".encode()],

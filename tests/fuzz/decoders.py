@@ -41,8 +41,9 @@ from fleet.identity.issuer import discovered, refusal
 from fleet.identity.tokens import granted
 from fleet.kube.kubeconfig import read_files
 from fleet.launcher import launcher
-from fleet.nats.headers import deletes, parse_headers, text
+from fleet.nats.headers import Delivery, deletes, parse_headers, requester, text
 from fleet.operator.objects import parse
+from fleet.operator.traces import traced
 from harness.errors import HarnessError
 from harness.targets.cluster.description import describe
 
@@ -67,7 +68,11 @@ def _wire(kind: type[msgspec.Struct], read: Callable[[bytes, type[Any]], Any]) -
 def _headers(data: bytes) -> object:
     block, _, reply = data.partition(b"\x00")
     found = parse_headers(block, reply)
-    return deletes(found), text(reply)
+    return deletes(found), requester(found), text(reply)
+
+
+def _traced(data: bytes) -> object:
+    return [traced(Delivery(b"x", b"", data, 0, {"Content-Encoding": how})) for how in ("", "gzip", "snappy")]
 
 
 def _names(data: bytes) -> object:
@@ -158,6 +163,7 @@ DECODERS: dict[str, Decoder] = {
     },
     **{f"config-{kind.__name__}": _wire(kind, decode) for kind in (AgentConfig, CalloutConfig, OperatorConfig)},
     "headers": _headers,
+    "traced": _traced,
     "names": _names,
     "printed": _printed,
     "object-device": lambda data: parse(data, Device),

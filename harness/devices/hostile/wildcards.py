@@ -30,6 +30,19 @@ async def wildcard_replies(thief: Thief) -> None:
 
 
 @attack
+async def hidden_wildcards(thief: Thief) -> None:
+    """The same with messages that the server is to trace, and to hand to nobody."""
+    own = log_subject(thief.config.device_id)
+    read = f"$JS.API.DIRECT.GET.{ARTIFACTS_STREAM}.{manifest_subject('v1')}"
+    for number in range(_MESSAGES):
+        told_at, encoding = thief.chance.choice((own, read)), thief.chance.choice(("", "gzip", "snappy"))
+        headers = f"NATS/1.0\r\nNats-Trace-Dest: {told_at}\r\nNats-Trace-Only: true\r\nAccept-Encoding: {encoding}"
+        reply = b"_INBOX_%s.%d.%s.*" % (thief.me, number, _LETTERS)
+        await thief.put(own.encode(), b"x", reply=reply, headers=headers.encode() + b"\r\n\r\n")
+        await asyncio.sleep(1 / _RATE)
+
+
+@attack
 async def wildcard_reads(thief: Thief) -> None:
     """The same with reads in which no device is named, in another's name and as fast as it goes."""
     trust = f"$JS.API.DIRECT.GET.{TRUST_BUNDLE.stream}.{TRUST_BUNDLE.subject(TRUST_KEY)}"

@@ -111,8 +111,8 @@ class _Client(Client):
         try:
             if taker := self.handlers.get(sid):
                 size = len(subject) + len(headers or b"") + len(data)
-                parsed = await self._process_headers(headers)
-                taker(Delivery(subject, reply, None if deletes(parsed) else data, size, parsed))
+                deleted = deletes(await self._process_headers(headers))
+                taker(Delivery(subject, reply, None if deleted else data, size, headers or b""))
             else:
                 await super()._process_msg(sid, subject, reply, data, headers)
         except Exception as error:

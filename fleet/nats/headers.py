@@ -8,7 +8,7 @@ read loop. The form of the block is that of NATS ADR-4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +21,7 @@ DESCRIPTION = "Description"
 _VERSION = b"NATS/1.0"
 FROM_STREAM = "Nats-Stream"
 """The server adds it behind the headers of a message that it took out of a stream (NATS ADR-31)."""
-_REQUESTER = "Nats-Request-Info"
+_REQUESTER = b"Nats-Request-Info: "
 """The server puts it into what one account asks of another, and takes out what a client calls so."""
 _DELIVERED = b"$JS.ACK."
 """How the reply subject of a message begins that a consumer delivers."""
@@ -34,7 +34,7 @@ class Delivery(NamedTuple):
     reply: bytes
     data: bytes | None
     size: int
-    headers: Mapping[str, str] | None = None
+    headers: bytes = b""
 
 
 SERVER_ITSELF = "Account"
@@ -86,10 +86,25 @@ def deletes(headers: Mapping[str, str] | None) -> bool:
     return headers is not None and headers.get(KV_OP) in {KV_DEL, KV_PURGE}
 
 
-def requester(headers: Mapping[str, str] | None) -> Requester:
-    """Who asks; only the server says so."""
-    told = headers.get(_REQUESTER, "") if headers else ""
-    try:
-        return msgspec.json.decode(told, type=Requester) if told else Requester()
-    except NOT_JSON:
+def requester(block: bytes) -> Requester:
+    """Who asks, by the header that the server adds behind what the sender wrote; nobody where it added none.
+
+    It may stand in the middle of a line, for the server takes the end of a sender's block for the end of a line. No
+    text that a sender puts in front of it makes one JSON value with it.
+    """
+    if _REQUESTER not in block:
         return Requester()
+    last = block.rstrip(b"\r\n").rpartition(b"\r\n")[2]
+    for told in _behind_each(last, _REQUESTER):
+        try:
+            return msgspec.json.decode(told, type=Requester)
+        except NOT_JSON:
+            continue
+    return Requester()
+
+
+def _behind_each(line: bytes, word: bytes) -> Iterator[bytes]:
+    at = line.find(word)
+    while at >= 0:
+        yield line[at + len(word) :]
+        at = line.find(word, at + 1)

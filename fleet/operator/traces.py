@@ -11,7 +11,7 @@ import zlib
 import msgspec
 
 from fleet.contract.parsing import NOT_JSON
-from fleet.nats.headers import FROM_STREAM, Delivery
+from fleet.nats.headers import FROM_STREAM, Delivery, parse_headers
 from fleet.operator.session_limit import Session
 
 _ENCODING = "Content-Encoding"
@@ -47,11 +47,11 @@ def traced(message: Delivery) -> Session | None:
     A device can have a stream send what it wrote itself to a subject of another device. The stream's name is in the
     headers of that.
     """
-    headers = message.headers or {}
-    encoding = headers.get(_ENCODING, "")
-    if message.reply or not message.data or FROM_STREAM in headers:
+    if message.reply or not message.data:
         return None
-    if not encoding and not message.data.startswith(_BEGINS):
+    headers = parse_headers(message.headers, message.reply) if message.headers else {}
+    encoding = headers.get(_ENCODING, "")
+    if FROM_STREAM in headers or (not encoding and not message.data.startswith(_BEGINS)):
         return None
     try:
         trace = msgspec.json.decode(_unpacked(message.data, encoding), type=_Trace)

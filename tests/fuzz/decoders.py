@@ -68,11 +68,14 @@ def _wire(kind: type[msgspec.Struct], read: Callable[[bytes, type[Any]], Any]) -
 def _headers(data: bytes) -> object:
     block, _, reply = data.partition(b"\x00")
     found = parse_headers(block, reply)
-    return deletes(found), requester(found), text(reply)
+    return deletes(found), requester(block), text(reply)
 
 
 def _traced(data: bytes) -> object:
-    return [traced(Delivery(b"x", b"", data, 0, {"Content-Encoding": how})) for how in ("", "gzip", "snappy")]
+    return [
+        traced(Delivery(b"x", b"", data, 0, b"NATS/1.0\r\nContent-Encoding: %s\r\n\r\n" % how))
+        for how in (b"", b"gzip", b"snappy")
+    ]
 
 
 def _names(data: bytes) -> object:

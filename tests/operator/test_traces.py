@@ -45,8 +45,9 @@ def snappy(content: bytes) -> bytes:
 
 
 def told(data: bytes, subject: bytes = OWN, reply: bytes = b"", **headers: str) -> Delivery:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Delivery(subject, reply, data, len(data), named)
+    lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
+    block = f"NATS/1.0\r\n{''.join(lines)}\r\n".encode() if lines else b""
+    return Delivery(subject, reply, data, len(data), block)
 
 
 HALF = EVENT.index(b"events")
@@ -69,8 +70,7 @@ FIRST, REST = COPIED.split(b"NABCNABCNABC")
     ids=["plain", "identity", "gzip", "a literal", "two chunks", "a short copy", "a copy", "a long copy"],
 )
 def test_whose_message_it_was(data: bytes, encoding: str, session: Session) -> None:
-    headers = {"Content-Encoding": encoding} if encoding else {}
-    assert traced(Delivery(OWN, b"", data, len(data), headers)) == session
+    assert traced(told(data, Content_Encoding=encoding) if encoding else told(data)) == session
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,14 @@ import math
 import time
 from typing import cast
 
+import pytest
+
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import FINALIZER, Device, DeviceSpec, Metadata
 from fleet.contract.wire import Identity, IdentityState
 from fleet.nats.bus import KV
 from fleet.operator.act.session_dropper import SessionDropper
-from fleet.operator.meter import Flood
+from fleet.operator.meter import TRACED, WILDCARD, Flood
 from fleet.operator.metrics import Metrics
 from fleet.operator.quarantines import Quarantines
 from fleet.operator.reconcile.quarantine import quarantined
@@ -33,11 +35,17 @@ class World:
         self.store.devices.items[PI] = DEVICE
         self.store.put_identity("sub-1", ACTIVE)
         self.written: list[Identity] = []
+        self.done: list[str] = []
 
     async def put(self, _: str, identity: Identity) -> None:
         self.written.append(identity)
+        self.done.append("deny")
 
-    def begin(self, _: object) -> None: ...
+    async def cut(self, device: str) -> None:
+        self.done.append(f"end what is known of {device}")
+
+    def begin(self, _: object) -> None:
+        self.done.append("end all")
 
     def flood(self, *floods: Flood) -> list[Identity]:
         """What the registry is told of these floods."""
@@ -66,6 +74,23 @@ def counted_since(moment: float) -> Flood:
 def test_a_flood_keeps_its_device_out_once() -> None:
     (identity,) = World().flood(counted_since(time.monotonic()), counted_since(time.monotonic()))
     assert identity.state is IdentityState.QUARANTINED
+
+
+def test_a_flood_is_denied_before_its_sessions_end() -> None:
+    world = World()
+    (identity,) = world.flood(counted_since(time.monotonic()))
+    assert world.done == ["deny", "end all"]
+    assert identity.quarantine is not None
+    assert identity.quarantine.until > 0
+
+
+@pytest.mark.parametrize("did", [WILDCARD, TRACED])
+def test_what_no_agent_does_ends_sessions_at_once_and_has_no_end(did: str) -> None:
+    """Each message of it counts, so what is known ends before the registry is asked."""
+    world = World()
+    (identity,) = world.flood(Flood(PI, 1, 0, time.monotonic(), 0.0, did=did))
+    assert world.done == [f"end what is known of {PI}", "deny", "end all"]
+    assert not identity.admitted(time.time() + 10 * 365 * 86_400)
 
 
 def test_what_was_counted_before_a_device_was_let_in_again_is_not_held_against_it() -> None:

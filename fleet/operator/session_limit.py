@@ -32,7 +32,12 @@ class SessionLimit:
         self._ending: dict[Session, str] = {}
 
     def begun(self, device: str, session: Session) -> list[Session]:
-        """A session began; returns those to end. The oldest go, for among them are those that were lost."""
+        """A session began; returns those to end. The oldest go, for among them are those that were lost.
+
+        One that is to end already was listed before we heard that it began: it does not count as a new one.
+        """
+        if session in self._ending:
+            return [session]
         held = self._held.setdefault(device, {})
         held[session] = None
         surplus = list(held)[: max(0, len(held) - MAX_SESSIONS)]

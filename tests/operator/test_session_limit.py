@@ -106,6 +106,14 @@ def test_a_device_that_comes_back_without_end_is_shut_out(operator: Operator, na
     expect_shut_out(operator, bad, good, come_back)
 
 
+def test_a_session_that_is_to_end_and_is_heard_of_late_pushes_no_newer_one_out() -> None:
+    limit, sessions = SessionLimit(), [Session("S", number) for number in range(MAX_SESSIONS + 1)]
+    listed = [("pi-1", session) for session in sessions]
+    assert limit.recounted(frozenset(), listed) == sessions[:1]
+    assert limit.begun("pi-1", sessions[0]) == sessions[:1]
+    assert limit.held("pi-1") == sessions[1:]
+
+
 @asynccontextmanager
 async def held(operator: Operator, device: str, number: int) -> AsyncGenerator[list[RawConnection]]:
     """So many sessions that do not come back; one after the other, so that their order is known."""

@@ -30,12 +30,17 @@ class SessionLimit:
     def __init__(self) -> None:
         self._held: dict[str, dict[Session, None]] = {}
         self._ending: dict[Session, str] = {}
+        self._ended: set[Session] = set()
+        """NATS says that they ended. It still lists them for a while, and we may hear only later that they began."""
+        self._ended_before: frozenset[Session] = frozenset()
 
     def begun(self, device: str, session: Session) -> list[Session]:
         """A session began; returns those to end. The oldest go, for among them are those that were lost.
 
         One that is to end already was listed before we heard that it began: it does not count as a new one.
         """
+        if session in self._ended:
+            return []
         if session in self._ending:
             return [session]
         held = self._held.setdefault(device, {})
@@ -47,7 +52,11 @@ class SessionLimit:
         return surplus
 
     def ended(self, device: str, session: Session) -> None:
-        """A session ended."""
+        """NATS says that a session ended."""
+        self._ended.add(session)
+        self._forget(device, session)
+
+    def _forget(self, device: str, session: Session) -> None:
         self._ending.pop(session, None)
         held = self._held.get(device, {})
         held.pop(session, None)
@@ -67,16 +76,23 @@ class SessionLimit:
         held = ((device, session) for device, sessions in self._held.items() for session in sessions)
         return frozenset((*held, *((device, session) for session, device in self._ending.items())))
 
+    def count(self) -> frozenset[tuple[str, Session]]:
+        """NATS is about to be asked for every session: what is `known` before."""
+        self._ended_before = frozenset(self._ended)
+        return self.known()
+
     def recounted(self, before: frozenset[tuple[str, Session]], found: Iterable[tuple[str, Session]]) -> list[Session]:
         """NATS listed every session; returns those to end. An event may have been missed, by us or by NATS.
 
         Args:
-            before: What was `known` before NATS was asked: of these, what it does not list has ended.
+            before: As `count` gave it before NATS was asked: of these, what it does not list has ended.
             found: What it lists, the oldest first. Among it may be what is to end and has not ended yet.
         """
         listed = list(found)
+        self._ended -= self._ended_before - {session for _, session in listed}
+        listed = [(device, session) for device, session in listed if session not in self._ended]
         for device, session in before - frozenset(listed):
-            self.ended(device, session)
+            self._forget(device, session)
         known = self.known()
         again = [session for _, session in listed if session in self._ending]
         new = [(device, session) for device, session in listed if (device, session) not in known]

@@ -178,7 +178,7 @@ class Sessions:
         while True:
             started = time.monotonic()
             try:
-                before = self._limit.known()
+                before = self._limit.count()
                 found = await self._listed({})
                 now = time.monotonic()
                 for flood in (*self._traffic.seen(found, now), *self._activity.seen(found, now)):

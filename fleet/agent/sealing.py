@@ -10,7 +10,7 @@ import msgspec
 
 from fleet.agent.child import call
 from fleet.agent.desired_state import Deployment, DesiredState
-from fleet.agent.problems import Problem
+from fleet.agent.problems import Problem, Waits
 from fleet.agent.unseal import Answer, Ask, Opened
 from fleet.contract.errors import FleetError
 from fleet.contract.parsing import NOT_JSON
@@ -86,19 +86,25 @@ class Sealing:
 
         What does not open becomes a problem beside the workload that is known, so that it goes on.
         """
-        before = {name: one for name, one in known.items() if one.sealed is not None}
-        new = {
+        found = await self.opened(self.unopened(desired_state, known))
+        return {name: noted(desired, found.get(name), known.get(name)) for name, desired in desired_state.items()}
+
+    def unopened(self, desired_state: DesiredState, known: DesiredState) -> dict[str, Sealed]:
+        """What is to be opened of the desired deployments: the secrets of `known` ones were."""
+        return {
             name: desired.sealed
             for name, desired in desired_state.items()
-            if desired.sealed is not None and not desired.problem and not _is_same(desired, before.get(name))
+            if desired.sealed is not None and not desired.problem and not _is_same(desired, known.get(name))
         }
-        found: Mapping[str, Opened] = {}
-        if new:
-            try:
-                found = (await self._answer(new, contents=False)).opened
-            except Unopened as error:
-                found = dict.fromkeys(new, Opened(problem=error.what))
-        return {name: _noted(desired, found.get(name), known.get(name)) for name, desired in desired_state.items()}
+
+    async def opened(self, sealed: Mapping[str, Sealed]) -> Mapping[str, Opened]:
+        """The digests of secrets, or why they do not open, by deployment."""
+        if not sealed:
+            return {}
+        try:
+            return (await self._answer(sealed, contents=False)).opened
+        except Unopened as error:
+            return dict.fromkeys(sealed, Opened(problem=error.what))
 
     async def _answer(self, sealed: Mapping[str, Sealed], *, contents: bool) -> Answer:
         ask = msgspec.structs.replace(self._ask, sealed=dict(sealed), contents=contents)
@@ -125,10 +131,20 @@ def _unopened(why: str) -> Unopened:
 
 
 def _is_same(desired: Deployment, known: Deployment | None) -> bool:
-    return known is not None and known.sealed == desired.sealed
+    return known is not None and known.sealed is not None and known.sealed == desired.sealed
 
 
-def _noted(desired: Deployment, opened: Opened | None, known: Deployment | None) -> Deployment:
+def waiting(desired: Deployment, known: Deployment | None) -> Deployment:
+    """A deployment whose secrets are not opened yet: what is known of it goes on."""
+    before = known or Deployment(0)
+    problem = before.problem if before.generation == desired.generation else None
+    if problem is None or problem.reason is not Reason.SECRETS_NOT_OPENED:
+        problem = Waits(Reason.SECRETS_NOT_OPENED, "its secrets are being opened")
+    return msgspec.structs.replace(desired, workload=before.workload, problem=problem, sealed=before.sealed)
+
+
+def noted(desired: Deployment, opened: Opened | None, known: Deployment | None) -> Deployment:
+    """A deployment with the digest of its secrets, which were opened now or are those of the known one."""
     if opened is not None and opened.problem:
         problem = Problem(Reason.SECRETS_NOT_OPENED, opened.problem)
         before = known or Deployment(0)

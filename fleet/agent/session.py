@@ -13,6 +13,7 @@ from fleet.agent.desired_reader import Unclear, read
 from fleet.agent.desired_state import DesiredState
 from fleet.agent.logs.server import LogServer
 from fleet.agent.machine_key import MachineKeyRotation
+from fleet.agent.openings import Heard, Openings
 from fleet.agent.read_trigger import ReadTrigger
 from fleet.agent.release_keys import ReleaseKeyRotation
 from fleet.agent.report import Reporter
@@ -24,7 +25,6 @@ from fleet.contract.buckets import DESIRED_INDEX, DESIRED_STATE
 from fleet.contract.config import AgentConfig
 from fleet.contract.errors import FleetError, NotPermitted
 from fleet.contract.permissions import inbox_prefix
-from fleet.contract.volumes import VolumeOrder
 from fleet.nats.bus import DISCONNECTED, RECONNECTED, Bus, Login, connect
 from fleet.process.backoff import Backoff
 
@@ -36,17 +36,12 @@ _LONGEST_AWAY = 4.0
 of an upgrade that finds NATS away must not be much later than the agent that it is to replace."""
 
 
-Heard = Callable[[DesiredState, tuple[VolumeOrder, ...]], None]
-"""Takes what is to run, and the orders to remove volumes."""
-
-
 class DesiredCallbacks:
-    """Input of the session: `known` is the present desired state, `heard` takes a new one, `sealing` opens secrets."""
+    """Input of the session: `known` is the present desired state, `openings` hand over a new one."""
 
     def __init__(self, known: Callable[[], DesiredState], heard: Heard, sealing: Sealing) -> None:
         self.known = known
-        self.heard = heard
-        self.sealing = sealing
+        self.openings = Openings(sealing, known, heard)
 
 
 class ConnectionTask(Protocol):
@@ -150,6 +145,7 @@ class Session:
     def _parts(self, bus: Bus) -> dict[str, Callable[[], Awaitable[None]]]:
         """The tasks that share a connection; an unexpected error in one of them ends neither it nor the others."""
         return {
+            "sealed secrets": self._callbacks.openings.run,
             "desired state": lambda: self._listen(bus),
             "reports": lambda: self._reporter.publish(bus),
             "heartbeat": lambda: self._reporter.beat(bus, self._config.heartbeat_interval),
@@ -197,7 +193,6 @@ class Session:
     async def _read(self, bus: Bus) -> None:
         try:
             orders = await read(bus, self._config.device_id, self._callbacks.known())
-            desired_state = await self._callbacks.sealing.noted(orders.desired_state, self._callbacks.known())
         except FleetError as error:
             self._trigger.failed()
             if error.what != self._last_error:
@@ -206,7 +201,7 @@ class Session:
                 log("desired state not read; nothing changes", why=error.what)
         else:
             self._last_error = ""
-            self._callbacks.heard(desired_state, orders.remove_volumes)
+            await self._callbacks.openings.take(orders)
 
     def _notice(self, what: str) -> None:
         self._tasks.upgrade.notice(what)

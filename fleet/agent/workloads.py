@@ -103,9 +103,13 @@ class Workloads:
         if action.meanwhile:
             await self._resume(deployment, action.meanwhile)
         problem = await self._refusal(action.workload) or await self._image(deployment, action, stage)
-        problem = problem or await self._unfit(action)
+        problem = problem or await self._unfit(action) or await self._write_files(deployment, action)
         if problem is not None:
             return problem
+        try:  # before anything is held: it takes a process, which may hang
+            workload = await self._sealing.filled(deployment, action.workload, action.sealed)
+        except Unopened as error:
+            return Problem(Reason.SECRETS_NOT_OPENED, error.what)
         member = member_name(action.workload)
         name = container_name(self._device, deployment, member)
         if action.instead_of:
@@ -119,10 +123,6 @@ class Workloads:
             where = await self._places.of(deployment, action.workload)
             if address := where.addresses.get(member):
                 labels |= {ADDRESS_LABEL: address, NETWORK_LABEL: where.network_id}
-            try:
-                workload = await self._sealing.filled(deployment, action.workload, action.sealed)
-            except Unopened as error:
-                return Problem(Reason.SECRETS_NOT_OPENED, error.what)
             made = await self._engine.create(name, workload, labels, where)
         if not action.start:
             return None
@@ -193,14 +193,22 @@ class Workloads:
             return problem
         try:
             where = await self._places.of(deployment, workload)
-            await self._files.write(deployment, workload, action.sealed)
         except NoRoom as error:
             return Problem(Reason.ENGINE_ERROR, str(error))
+        problem = await self._write_files(deployment, action)
+        return problem or await self._places.make_volumes(deployment, workload, where)
+
+    async def _write_files(self, deployment: str, action: Run | Start) -> Problem | None:
+        """Make its files be there; those that are there are as they should be."""
+        if (workload := action.workload) is None:
+            return None
+        try:
+            await self._files.write(deployment, workload, action.sealed)
         except Unopened as error:
             return Problem(Reason.SECRETS_NOT_OPENED, error.what)
         except OSError as error:
             return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {error.strerror or error}")
-        return await self._places.make_volumes(deployment, workload, where)
+        return None
 
     async def _start(self, deployment: str, action: Start) -> Problem | None:
         """Start a container in the place of others: they are stopped, and removed only once it has started."""

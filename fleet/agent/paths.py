@@ -51,6 +51,11 @@ class AgentPaths(msgspec.Struct, frozen=True):
         return self.root / "var/lib/fleet/sealed"
 
     @property
+    def kept_specs(self) -> Path:
+        """What containers that exist were made from."""
+        return self.root / "var/lib/fleet/specs"
+
+    @property
     def sealing_key(self) -> Path:
         """The private key that opens what is sealed for the device, mode 0600."""
         return self.root / "var/lib/fleet/sealing.key"

@@ -10,6 +10,7 @@ import msgspec
 from fleet.agent.creation import Where
 from fleet.agent.engine import Engine
 from fleet.agent.networks import NoRoom, addresses, ensure_network, find_network
+from fleet.agent.policy import refusal
 from fleet.agent.problems import Problem
 from fleet.agent.reconcile import Start
 from fleet.agent.sealing import Unopened
@@ -79,6 +80,22 @@ class Places:
                     return Problem(Reason.SECRETS_NOT_OPENED, error.what)
                 except OSError as error:
                     return Problem(Reason.FILES_NOT_WRITTEN, f"its files cannot be written: {in_words(error)}")
+        return None
+
+    async def may_return(self, deployment: str, containers: Collection[str]) -> Problem | None:
+        """Make containers that are no longer ordered fit to run again (`restore_secrets`), where they may."""
+        if not containers:
+            return None
+        return await self.forbidden(deployment, containers) or await self.restore_secrets(deployment, containers)
+
+    async def forbidden(self, deployment: str, containers: Collection[str]) -> Problem | None:
+        """Why the device's owner does not let containers run again that are no longer ordered; those that run go on."""
+        every = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
+        for one in every:
+            if one.id in containers and one.state.status != "running":
+                workload = self._files.made_from(deployment, one.labels.get(SPEC_LABEL, ""))
+                if workload is not None and (problem := refusal(workload, self._root, every)) is not None:
+                    return problem
         return None
 
     async def make_volumes(self, deployment: str, workload: Container, where: Where) -> Problem | None:

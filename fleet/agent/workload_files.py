@@ -1,4 +1,7 @@
-"""The files of a workload: what is in the deployment lies on the disk, and what is from Secrets in memory."""
+"""The files of a workload: what is in the deployment lies on the disk, and what is from Secrets in memory.
+
+What the workload is lies beside them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from fleet.agent.files import Files
 from fleet.agent.kept_seals import KeptSeals, SealedFiles
+from fleet.agent.kept_specs import KeptSpecs
 from fleet.agent.memory import MOUNTS, disk_below
 from fleet.agent.paths import AgentPaths
 from fleet.agent.sealing import Sealing, Unopened, member_name
@@ -21,6 +25,7 @@ class WorkloadFiles:
     def __init__(self, place: AgentPaths, sealing: Sealing) -> None:
         self._plain, self._secret = Files(place.files), Files(place.secret_files)
         self._seals = KeptSeals(place.kept_seals)
+        self._specs = KeptSpecs(place.kept_specs)
         self._in_memory = place.secret_files
         self._is_device = place.root == Path("/")  # a test's device has its /run on this machine's disk
         self._sealing = sealing
@@ -38,6 +43,7 @@ class WorkloadFiles:
             Unopened: what is sealed does not open.
         """
         spec = spec_hash(workload)
+        self._specs.put(deployment, workload)
         numbered = list(enumerate(workload.files))
         plain = {number: (file, file.content.encode()) for number, file in numbered if not file.secret}
         self._plain.write(deployment, spec, plain)
@@ -49,6 +55,10 @@ class WorkloadFiles:
         found = SealedFiles(sealed, secret, member_name(workload))
         await self._fill(deployment, spec, found)
         self._seals.put(deployment, spec, found)
+
+    def made_from(self, deployment: str, spec: str) -> Container | None:
+        """What a container was made from; None where an agent of a former release made it."""
+        return self._specs.get(deployment, spec)
 
     def may_lack(self, deployment: str) -> bool:
         """Whether containers of a deployment take files from Secrets."""
@@ -77,3 +87,4 @@ class WorkloadFiles:
         self._plain.keep(deployment, specs)
         self._secret.keep(deployment, specs)
         self._seals.keep(deployment, specs)
+        self._specs.keep(deployment, specs)

@@ -92,7 +92,7 @@ class Workloads:
                 return await self._run(deployment, action, stage)
             case Start():
                 former = (action.container,) if action.workload is None else ()
-                return await self._places.restore_secrets(deployment, former) or await self._start(deployment, action)
+                return await self._places.may_return(deployment, former) or await self._start(deployment, action)
             case Remove():
                 return await self._remove(action.containers)
             case RollBack():
@@ -133,7 +133,7 @@ class Workloads:
 
     async def _resume(self, deployment: str, container: str) -> None:
         """Start what a power cut ended, where that is possible: its replacement may have to be fetched first."""
-        if await self._places.restore_secrets(deployment, (container,)) is None:
+        if await self._places.may_return(deployment, (container,)) is None:
             with contextlib.suppress(EngineRefused):
                 await self._engine.start(container)
 
@@ -254,6 +254,8 @@ class Workloads:
         back = (*action.aside, *_pair(action))
         if not back:
             return await self._places.explained(deployment, action, problem)
+        if (why := await self._places.forbidden(deployment, [one for one, _ in back])) is not None:
+            return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {why.message}")
         lost = await self._places.restore_secrets(deployment, [one for one, _ in back])
         try:
             for one, _ in back:
@@ -268,7 +270,7 @@ class Workloads:
 
     async def _return(self, deployment: str, action: RollBack) -> Problem:
         """The containers before run again; where they cannot, those that were not well go on."""
-        lost = await self._places.restore_secrets(deployment, [one for one, _ in action.back_to])
+        lost = await self._places.may_return(deployment, [one for one, _ in action.back_to])
         if lost is not None:
             return WentBack(lost.reason, f"{action.why}; and going back to what ran before: {lost.message}")
         try:

@@ -24,7 +24,8 @@ Json = dict[str, object]
 class Where(msgspec.Struct, frozen=True):
     """Where a deployment's own things are on the device.
 
-    `root` is what the device's paths begin with, `volumes` what the names of its volumes begin with in the engine.
+    `root` is what the device's paths begin with, `volumes` what the names of its volumes begin with in the engine, and
+    `renamed` are those with another name there.
     `files` is the folder of the workload's files, which are numbered from 0, and `memory_files` of those from Secrets.
     `network` is the network of a pod, `network_id` its id, and `addresses` are those of its containers there, by name.
     """
@@ -36,6 +37,7 @@ class Where(msgspec.Struct, frozen=True):
     network: str = ""
     network_id: str = ""
     addresses: Mapping[str, str] = {}
+    renamed: Mapping[str, str] = {}
 
     def host(self, path: str) -> str:
         """A path of the device, as the engine finds it."""
@@ -43,7 +45,7 @@ class Where(msgspec.Struct, frozen=True):
 
     def volume(self, name: str) -> str:
         """A volume's name in the engine."""
-        return f"{self.volumes}{name}"
+        return self.renamed.get(name) or f"{self.volumes}{name}"
 
 
 def log_config(driver: str, log: Log = Log()) -> Json | None:  # noqa: B008 - frozen

@@ -14,14 +14,13 @@ from fleet.agent.policy import refusal
 from fleet.agent.problems import Problem
 from fleet.agent.reconcile import Start
 from fleet.agent.sealing import Unopened
-from fleet.agent.volumes import ensure_volume
+from fleet.agent.volumes import ensure_volume, renamed, usual_name
 from fleet.agent.workload_files import WorkloadFiles
 from fleet.contract.containers import (
     DEPLOYMENT_LABEL,
     DEVICE_LABEL,
     SERVER_LABEL,
     SPEC_LABEL,
-    container_name,
     network_name,
 )
 from fleet.contract.mounts import MountType
@@ -49,8 +48,10 @@ class Places:
             NoRoom: that network has too few addresses, or is not ours.
         """
         files, in_memory = self._files.of(deployment, workload)
-        prefix = f"{container_name(self._device, deployment)}-"
-        where = Where(str(self._root), prefix, str(files), str(in_memory))
+        prefix = usual_name(self._device, deployment, "")
+        mounted = [one.source for one in workload.mounts if one.type is MountType.VOLUME]
+        others = await renamed(self._engine, self._owner, deployment, mounted)
+        where = Where(str(self._root), prefix, str(files), str(in_memory), renamed=others)
         if not isinstance(workload, Member) or not workload.peers:
             return where
         name = network_name(self._device, deployment)
@@ -105,7 +106,10 @@ class Places:
                 name = where.volume(mount.source)
                 found = await ensure_volume(self._engine, name, self.labels(deployment))
                 if not self.is_ours(found, deployment):
-                    return Problem(Reason.NOT_ALLOWED, f"the volume {name} on the device is not of this fleet's making")
+                    step = "name the volume otherwise in the deployment, or remove it on the device"
+                    return Problem(
+                        Reason.NOT_ALLOWED, f"the volume {name} on the device is not of this fleet's making: {step}"
+                    )
         return None
 
     async def has_gone(self, deployment: str, action: Start) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -46,6 +47,43 @@ class OwnVolume(msgspec.Struct, frozen=True):
     engine: Volume
 
 
+def usual_name(device: str, deployment: str, name: str) -> str:
+    """How a volume is called in the engine, and was by agents of every release.
+
+    Volume `b-c` of the deployment `a` and volume `c` of `a-b` have one such name.
+    """
+    return f"{container_name(device, deployment)}-{name}"
+
+
+def own_name(device: str, deployment: str, name: str) -> str:
+    """How it is called where another deployment's volume has the usual name."""
+    return f"{usual_name(device, deployment, name)}{_mark(deployment)}"
+
+
+def _mark(deployment: str) -> str:
+    return f".{hashlib.sha256(deployment.encode()).hexdigest()[:8]}"
+
+
+async def renamed(engine: Engine, owner: Owner, deployment: str, names: Collection[str]) -> dict[str, str]:
+    """Those of a deployment's volumes that have not their usual names in the engine, with the names that they have.
+
+    One that is there keeps its name, whatever has become of the one that took the usual name before it.
+    """
+    if not names:
+        return {}
+    there = {one.name: one.labels or {} for one in await volumes_with(engine, f"{DEVICE_LABEL}={owner.device}")}
+    ours = {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server}
+    found: dict[str, str] = {}
+    for name in names:
+        own, usual = own_name(owner.device, deployment, name), usual_name(owner.device, deployment, name)
+        exists = (ours | {DEPLOYMENT_LABEL: deployment}).items() <= there.get(own, {}).items()
+        holder = there.get(usual, {})
+        taken = ours.items() <= holder.items() and holder.get(DEPLOYMENT_LABEL, deployment) != deployment
+        if exists or taken:
+            found[name] = own
+    return found
+
+
 async def ensure_volume(engine: Engine, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
     """Make a volume if none has the name, with an id; returns the labels of the existing one."""
     body = msgspec.json.encode({"Name": name, "Labels": {**labels, VOLUME_LABEL: secrets.token_hex(8)}})
@@ -86,7 +124,8 @@ def _owned(one: Volume, owner: Owner) -> OwnVolume | None:
     deployment = labels.get(DEPLOYMENT_LABEL)
     if not deployment or not mine.items() <= labels.items():
         return None
-    return OwnVolume(one.name.removeprefix(f"{container_name(owner.device, deployment)}-"), deployment, owner, one)
+    name = one.name.removeprefix(usual_name(owner.device, deployment, "")).removesuffix(_mark(deployment))
+    return OwnVolume(name, deployment, owner, one)
 
 
 def ordered(order: VolumeOrder, there: Sequence[OwnVolume], present: Owner) -> OwnVolume | None:

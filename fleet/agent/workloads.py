@@ -19,6 +19,7 @@ from fleet.agent.paths import AgentPaths
 from fleet.agent.places import Places
 from fleet.agent.policy import refusal
 from fleet.agent.problems import Problem, WentBack
+from fleet.agent.pruning import Pruning
 from fleet.agent.pulled import Pulled
 from fleet.agent.pulls import Pulls, asked_with
 from fleet.agent.reconcile import PREVIOUS, Action, Named, Remove, RollBack, Run, Start
@@ -53,6 +54,7 @@ class Workloads:
     def __init__(self, engine: Engine, owner: Owner, place: AgentPaths, sealing: Sealing) -> None:
         self._engine = engine
         self._images = Pulled(place.images)
+        self._pruning = Pruning(engine, self._images)
         self._pulls = Pulls(engine)
         self._files = WorkloadFiles(place, sealing)
         self._places = Places(engine, owner, self._files, place.root)
@@ -83,8 +85,9 @@ class Workloads:
         return problem
 
     async def clear_left(self) -> None:
-        """Remove what an agent that was ended, or an engine that failed, has left. It may take as long as it takes."""
+        """Remove networks and images that nothing needs. No start waits for it."""
         await self._networks.clear()
+        await self._pruning.clear()
 
     async def _act(self, deployment: str, action: Action, stage: Stage) -> Problem | None:
         match action:
@@ -296,10 +299,9 @@ class Workloads:
             await self._engine.remove(container)
 
     async def _clear(self, deployment: str, *, alone: bool = False, short: bool = False) -> None:
-        """Remove files that no container has, images that we pulled and nothing needs, and networks without a pod.
+        """Remove files that no container has, and networks if it is `alone`: else others may be on their way.
 
-        While it is not `alone`, other containers of the deployment may be on their way. The engine refuses to remove an
-        image that any container was made from. Volumes stay.
+        Images are removed later, or at once if the disk is `short` of space. Volumes stay.
         """
         async with self.making:
             every = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
@@ -309,10 +311,7 @@ class Workloads:
                 units = {unit_of(deployment, one.labels.get(CONTAINER_LABEL, "")) for one in left}
                 self._images.ended(deployment, units)
                 await self._networks.remove(every)
-        for image in self._images.surplus(short=short):
-            if await self._engine.remove_image(image):
-                _log.info("an image that nothing needs is removed", image=image)
-                self._images.removed(image)
+        await self._pruning.found(at_once=short)
 
 
 def _pair(action: Start) -> Named:

@@ -77,6 +77,27 @@ def test_what_was_pulled_and_nothing_needs_goes(stage: Stage, own: EngineClient)
     stage.play(body)
 
 
+def test_an_engine_that_hangs_at_the_removal_of_an_image_delays_no_start(stage: Stage, own: EngineClient) -> None:
+    """The deployment whose former image goes was busy with it, for up to a minute an image."""
+
+    async def there() -> bool:
+        return await asyncio.to_thread(own.has_image, ONE)
+
+    async def body() -> None:
+        own.call("POST", "/_double/faults", json={"method": "DELETE", "path": "/images/"})
+        async with stage.agent():
+            for generation, image in enumerate((ONE, TWO, THREE, TWO, THREE), 1):
+                await stage.deploy("web", runs(image), generation)
+                await stage.until("web", Phase.RUNNING, Reason.STARTED, generation=generation)
+            await stage.deploy("other", runs(THREE))
+            await stage.until("other", Phase.RUNNING, Reason.STARTED)
+            assert await there(), "the engine hangs at its removal"
+            own.call("DELETE", "/_double/faults")
+            await stage.eventually(there, lambda seen: not seen, "what nothing needs is gone")
+
+    stage.play(body)
+
+
 def test_an_order_that_never_ran_takes_no_place_of_what_ran_before(stage: Stage, own: EngineClient) -> None:
     """Else the last version that was well would have to be fetched again for the way back to it."""
 

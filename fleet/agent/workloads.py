@@ -13,6 +13,7 @@ import structlog
 from fleet.agent import disk
 from fleet.agent.answers import Details, EngineDown, EngineRefused
 from fleet.agent.engine import Engine
+from fleet.agent.former import Former
 from fleet.agent.machines import unfit
 from fleet.agent.networks import LeftNetworks, NoRoom
 from fleet.agent.paths import AgentPaths
@@ -58,11 +59,10 @@ class Workloads:
         self._pulls = Pulls(engine)
         self._files = WorkloadFiles(place, sealing)
         self._places = Places(engine, owner, self._files, place.root)
-        self._sealing = sealing
-        self._root = place.root
+        self._sealing, self._root = sealing, place.root
         self.making = asyncio.Lock()
         """Held from a look at what is there to the making of a container that depends on it."""
-        self._owner = owner
+        self._former = Former(engine, owner.device, self._places, self._files, self.making)
         self._device = owner.device
         self._networks = LeftNetworks(engine, owner, self.making)
 
@@ -95,7 +95,8 @@ class Workloads:
                 return await self._run(deployment, action, stage)
             case Start():
                 former = (action.container,) if action.workload is None else ()
-                return await self._places.may_return(deployment, former) or await self._start(deployment, action)
+                problem = await self._places.may_return(deployment, former)
+                return problem or await self._start(deployment, await self._former.fit(deployment, action))
             case Remove():
                 return await self._remove(action.containers)
             case RollBack():

@@ -1,8 +1,12 @@
-"""After a rollback, the network of what ran before is removed on the device: the report says so, and what to do."""
+"""After a rollback, the network of what ran before is removed on the device: it is made anew, or the report says so."""
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+
 import msgspec
+import pytest
 
 from fleet.agent.engine import Engine
 from fleet.agent.judge_pod import gone_back
@@ -31,14 +35,41 @@ async def prune(stage: Stage) -> None:
     stage.raw.call("DELETE", f"/networks/{network_name(stage.device, 'app')}")
 
 
-def test_what_ran_before_says_that_its_network_is_gone_and_another_order_makes_it_anew(stage: Stage) -> None:
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_ran_before_is_made_anew_for_another_network(stage: Stage, ends: bool) -> None:
+    """Also by the agent that follows one that was ended between the new container and the end of the old one."""
+
     async def body() -> None:
-        async with stage.agent():
-            await stage.deploy("app", as_sent(BEFORE))
-            await stage.until("app", Phase.RUNNING, Reason.STARTED)
-            await stage.deploy("app", as_sent(WITH_OTHER_NAMES), 2)
-            await stage.until("app", Phase.FAILED, Reason.WENT_BACK, generation=2)
+        await go_back(stage)
+        (former,) = ids(stage)
         await prune(stage)
+        if ends:
+            stage.plant(method="DELETE", path="/containers/", status=500, message="ended here")
+            async with stage.agent():
+                state = await stage.until("app", Phase.FAILED, Reason.ENGINE_ERROR, generation=2)
+                assert "ended here" in state.message
+            assert len(ids(stage)) == 2
+            stage.heal()
+        async with stage.agent():
+
+            async def running() -> set[str]:
+                return await asyncio.to_thread(ids, stage, all_of_them=False)
+
+            (anew,) = await stage.eventually(running, bool, "it runs again")
+            await stage.until("app", Phase.FAILED, Reason.WENT_BACK, generation=2)
+            assert former != anew
+            await stage.deploy("app", as_sent(BEFORE), 3)
+            await stage.until("app", Phase.RUNNING, Reason.STARTED, generation=3)
+            assert ids(stage) == {anew}, "it is what is ordered now, and nothing else is left"
+
+    stage.play(body)
+
+
+def test_what_a_former_agent_made_says_that_its_network_is_gone_and_another_order_makes_it_anew(stage: Stage) -> None:
+    async def body() -> None:
+        await go_back(stage)
+        await prune(stage)
+        shutil.rmtree(stage.root / "var/lib/fleet/specs")
         async with stage.agent():
             state = await stage.until("app", Phase.FAILED, Reason.ENGINE_ERROR, generation=2)
             assert state.message.startswith("db: it ran before, and cannot run again: its network was removed")
@@ -47,6 +78,20 @@ def test_what_ran_before_says_that_its_network_is_gone_and_another_order_makes_i
             await stage.until("app", Phase.RUNNING, Reason.STARTED, generation=3)
 
     stage.play(body)
+
+
+async def go_back(stage: Stage) -> None:
+    async with stage.agent():
+        await stage.deploy("app", as_sent(BEFORE))
+        await stage.until("app", Phase.RUNNING, Reason.STARTED)
+        await stage.deploy("app", as_sent(WITH_OTHER_NAMES), 2)
+        await stage.until("app", Phase.FAILED, Reason.WENT_BACK, generation=2)
+
+
+def ids(stage: Stage, *, all_of_them: bool = True) -> set[str]:
+    """The device's containers, or those that run."""
+    query = {"all": "1" if all_of_them else "", "filters": f'{{"label": ["{DEVICE_LABEL}={stage.device}"]}}'}
+    return {one["Id"] for one in stage.raw.call("GET", "/containers/json", params=query).json()}
 
 
 def test_a_rollback_without_a_failure_says_why_it_was() -> None:

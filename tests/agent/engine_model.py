@@ -66,6 +66,7 @@ class EngineModel(Engine):
         self._numbers = itertools.count(1)
         self.made: dict[str, Made] = {}
         self.networks: dict[str, dict[str, object]] = {}
+        self.volumes: dict[str, dict[str, object]] = {}
         self.left = 0
         self.before_end: Callable[[Made, bool], None] = lambda _one, _removed: None
 
@@ -160,11 +161,15 @@ class EngineModel(Engine):
         good: tuple[int, ...] = (200,),
         limit: float = 0,
     ) -> httpx.Response:
-        """What is asked of networks, and volumes that are made."""
+        """What is asked of networks and volumes."""
         del query, good, limit
+        if path == "/volumes":
+            return httpx.Response(200, json={"Volumes": list(self.volumes.values())})
         if path == "/volumes/create":
+            wanted = msgspec.json.decode(body)
+            made = self.volumes.setdefault(wanted["Name"], wanted)
             self.changed()
-            return httpx.Response(201, content=body)
+            return httpx.Response(201, json=made)
         name = path.removeprefix("/networks").strip("/")
         match method:
             case "GET" if not name:

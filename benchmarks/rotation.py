@@ -39,6 +39,8 @@ _KNOCK = 0.05
 """Seconds between two logins of somebody new."""
 _LOOK = 0.1
 """Seconds between two looks at the bundle that devices are to trust."""
+_BY_ITSELF = frozenset({"device_key", "release_key", "admin_token"})
+"""What is rotated by a command with more options, or with an admin's own files."""
 _ENROLLED_WITHIN, _ROTATED_WITHIN = 300.0, 600.0
 
 
@@ -198,7 +200,7 @@ async def _rotate_all(world: World, devices: dict[str, FleetDeviceAuth]) -> tupl
     await members.settle()
     staying = [asyncio.create_task(members.stay()), asyncio.create_task(_report(world, list(devices)))]
     listed = msgspec.json.decode(fleet(world, "secrets", "list", "--output", "json").stdout)
-    names = [one["name"] for one in listed if one["rotates"] and one["name"] != "device_key"]
+    names = [one["name"] for one in listed if one["rotates"] and one["name"] not in _BY_ITSELF]
     rows = [await _rotate(world, members, name) for name in names]
     for task in staying:
         task.cancel()

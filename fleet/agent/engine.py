@@ -277,10 +277,11 @@ class Engine:
         looks = _LOOKS if method == "GET" else 1
         while True:
             try:
-                answer = await self._http.request(
-                    method, path, params=query, content=body, headers=headers, timeout=httpx.Timeout(limit)
-                )
-            except (httpx.TransportError, httpx.InvalidURL) as error:
+                async with asyncio.timeout(2 * limit):  # httpx limits each step, of which an answer has any number
+                    answer = await self._http.request(
+                        method, path, params=query, content=body, headers=headers, timeout=httpx.Timeout(limit)
+                    )
+            except (httpx.TransportError, httpx.InvalidURL, TimeoutError) as error:
                 raise self._down(doing, error) from error
             if answer.status_code in good:
                 return answer
@@ -292,7 +293,7 @@ class Engine:
                 raise error
 
     def _down(self, doing: str, error: Exception) -> EngineDown:
-        kind = EngineSilent if isinstance(error, httpx.ReadTimeout) else EngineDown
+        kind = EngineSilent if isinstance(error, httpx.ReadTimeout | TimeoutError) else EngineDown
         return kind(
             f"{doing}: no container engine answers at {self._socket} ({in_words(error)})",
             next_step="start docker or podman's API service there, or set engineSocket in the configuration",

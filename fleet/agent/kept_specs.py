@@ -41,6 +41,9 @@ class KeptSpecs:
             replace_file(path, msgspec.json.encode(workload), 0o600)
         except OSError as error:
             _log.warning("what a container is made from is not kept", deployment=deployment, why=str(error))
+            for folder in (path.parent, self._folder):
+                with contextlib.suppress(OSError):  # others are in it
+                    folder.rmdir()
 
     def get(self, deployment: str, spec: str) -> Container | None:
         """What was kept; None if nothing was, if it cannot be read, or if it is not what its name says."""

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from fleet.cli.context import NamespaceOption, cluster, installed, read_all
+from fleet.cli.invalid import refuse_invalid
 from fleet.cli.output import Output, OutputOption, answer, details, progress, table
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, InvalidInput, NotFound, NotPermitted
@@ -221,7 +222,9 @@ def prune(
 
     kube = cluster()
     installed(kube, namespace)
-    needed = needed_versions(read_all(kube, Device, namespace))
+    known = read_all(kube, Device, namespace)
+    refuse_invalid(known)
+    needed = needed_versions(known)
     gone = _with_blobs(namespace, lambda blobs: take_away(blobs, keep, needed, progress, dry_run=dry_run))
     what = "would be taken away" if dry_run else "taken away"
     value = {"removed": [] if dry_run else gone, "surplus": gone, "needed": sorted(needed)}

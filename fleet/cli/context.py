@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import msgspec
 import typer
 
-from fleet.cli.invalid import InvalidDeployment, raw_json, typed
+from fleet.cli.invalid import Invalid, raw_json, refuse_invalid, typed
 from fleet.cli.output import progress
 from fleet.cli.standing import as_seen, seen, shown_status
+from fleet.contract.announcement import server_info
 from fleet.contract.errors import InvalidInput, NotFound, NotInstalled
 from fleet.contract.names import LABEL
 from fleet.contract.objects import SERVER_CONFIG_MAP, Device, FleetDeployment, ServerInfo
-from fleet.contract.wire import decode, from_builtins
+from fleet.contract.wire import decode
 
 if TYPE_CHECKING:
     from fleet.identity.device_login import Prompt
@@ -138,8 +139,8 @@ def place(request: PlaceRequest) -> ServerPlace:
     return cast("ServerPlace", found[wanted].load()(os.environ, request))
 
 
-def installed(kube: KubeClient, namespace: str) -> ServerInfo:
-    """The announcement of the server in a namespace.
+def announcement(kube: KubeClient, namespace: str) -> Json:
+    """The ConfigMap that announces the server in a namespace, whatever it says.
 
     Raises:
         NotInstalled: there is none.
@@ -151,7 +152,17 @@ def installed(kube: KubeClient, namespace: str) -> ServerInfo:
             next_step="run `fleet server install`, or point KUBECONFIG and --namespace at the right place; what a "
             "removed server has left goes with `fleet server uninstall --delete-data`",
         )
-    return decode(config_map["data"]["server.json"].encode(), ServerInfo)
+    return config_map
+
+
+def installed(kube: KubeClient, namespace: str) -> ServerInfo:
+    """The server in a namespace, as it is announced.
+
+    Raises:
+        NotInstalled: none is.
+        InvalidInput: somebody has changed the announcement.
+    """
+    return server_info(announcement(kube, namespace))
 
 
 def read(kube: KubeClient, kind: type[K], name: str, namespace: str) -> K:
@@ -159,8 +170,11 @@ def read(kube: KubeClient, kind: type[K], name: str, namespace: str) -> K:
 
     Raises:
         NotInstalled, NotFound: there is no server, or no such object.
+        InvalidInput: its spec does not parse.
     """
-    return as_seen(from_builtins(_found(kube, kind, name, namespace), kind))
+    item = typed(_found(kube, kind, name, namespace), kind)
+    refuse_invalid([item])
+    return as_seen(item)
 
 
 def read_any(kube: KubeClient, name: str, namespace: str) -> FleetDeployment:
@@ -181,7 +195,7 @@ def _found(kube: KubeClient, kind: type[K], name: str, namespace: str) -> Json:
 
 
 def read_all(kube: KubeClient, kind: type[K], namespace: str) -> list[K]:
-    """All objects of a kind, typed, by name; each as `read` has it, and deployments as `read_any`.
+    """All objects of a kind, typed, by name, each as it stands now; an `Invalid` one where its spec does not parse.
 
     Raises:
         NotInstalled: there is no server.
@@ -209,7 +223,7 @@ def _typed(data: bytes, kind: type[K]) -> K:
 def as_json(item: Device | FleetDeployment) -> Json:
     """The object as a program reads it; without the counts of an earlier generation."""
     status = shown_status(item.status) if isinstance(item, FleetDeployment) and not seen(item) else None
-    if isinstance(item, InvalidDeployment):
+    if isinstance(item, Invalid):
         return raw_json(item, status or msgspec.to_builtins(item.status))
     value = {"apiVersion": item.api_version, "kind": item.kind, **msgspec.to_builtins(item, enc_hook=str)}
     return value | ({"status": status} if status else {})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fleet.cli.context import admin_auth, read, read_all, tell
+from fleet.cli.invalid import refuse_invalid
 from fleet.cli.label import parse_filter
 from fleet.cli.ordering import order
 from fleet.cli.output import progress
@@ -55,6 +56,7 @@ class Asked:
         if out := [one.id for one in named if one.spec.revoked]:
             raise NotPermitted(f"{out[0]} is revoked", next_step="enroll it again: fleet device enroll --replace")
         every = read_all(kube, Device, namespace) if self.selects else []
+        refuse_invalid(every)
         fit = [one for one in every if self.selector.selects(labels_of(one)) and not one.spec.revoked]
         found = {str(one.id): one.spec.subject for one in (*named, *fit) if one.spec.subject}
         if not found:

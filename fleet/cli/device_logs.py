@@ -12,6 +12,7 @@ import typer
 from fleet.cli.context import DeviceArgument, NamespaceOption, cluster, installed, read, trusted
 from fleet.cli.output import Output, OutputOption, progress
 from fleet.cli.standing import status_of
+from fleet.contract.announcement import text_of
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import InvalidInput, NotInstalled, Unreachable
 from fleet.contract.logs import LOG_READER_KEY, LOG_READER_SECRET, MAX_SINCE, MAX_TAIL, LogAsk, LogPiece
@@ -112,9 +113,10 @@ def log_password(kube: KubeClient, namespace: str) -> str:
         NotPermitted: we may not have it.
     """
     secret = kube.find("Secret", LOG_READER_SECRET, namespace)
-    if secret is None:
+    kept = text_of(secret or {}, LOG_READER_KEY)
+    if not kept:
         raise NotInstalled(
-            f"the server in {namespace} lets nobody read logs: it has no Secret {LOG_READER_SECRET}",
+            f"the server in {namespace} lets nobody read logs: it has no Secret {LOG_READER_SECRET} with a password",
             next_step="run `fleet server install` of this release again",
         )
-    return base64.b64decode(secret["data"][LOG_READER_KEY]).decode()
+    return base64.b64decode(kept).decode()

@@ -1,4 +1,7 @@
-"""A deployment whose spec does not parse, though Kubernetes took it: a pod whose containers wait in a circle."""
+"""Objects whose spec does not parse, though Kubernetes took it: a pod whose containers wait in a circle.
+
+A device's spec can be such a one only where its definition is another than ours.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from fleet.contract.errors import InvalidInput
-from fleet.contract.objects import DeploymentSpec, DeploymentStatus, Device, FleetDeployment, Metadata
+from fleet.contract.objects import (
+    Condition,
+    DeploymentSpec,
+    DeploymentStatus,
+    Device,
+    DeviceSpec,
+    DeviceStatus,
+    FleetDeployment,
+    Metadata,
+)
 from fleet.contract.wire import Container, from_builtins
 
 if TYPE_CHECKING:
@@ -16,6 +28,7 @@ if TYPE_CHECKING:
     from fleet.topology.capabilities import Json
 
 K = TypeVar("K", Device, FleetDeployment)
+S = TypeVar("S", DeviceStatus, DeploymentStatus)
 
 _NO_SPEC = DeploymentSpec(Container("invalid.invalid/spec"))
 """In place of one that does not parse; nothing that is printed or ordered is made of it."""
@@ -28,32 +41,68 @@ class InvalidDeployment(FleetDeployment, frozen=True, kw_only=True):
     why: str
 
 
+class InvalidDevice(Device, frozen=True, kw_only=True):
+    """A device of which all but the spec is known; its condition `Online` says why that does not parse."""
+
+    raw: dict[str, Any]
+    why: str
+
+
+Invalid = InvalidDeployment | InvalidDevice
+
+
 def typed(raw: Json, kind: type[K]) -> K:
-    """An object of Kubernetes; a deployment whose spec does not parse is an `InvalidDeployment`.
+    """An object of Kubernetes: an `Invalid` one where its spec does not parse. A status that does not counts as none.
 
     Raises:
-        InvalidInput: it is a device that does not parse.
+        InvalidInput: its metadata do not parse.
     """
     try:
         return from_builtins(raw, kind)
     except InvalidInput as error:
-        if kind is not FleetDeployment:
-            raise
-        return cast("K", _invalid(raw, error.what))
-
-
-def _invalid(raw: Json, why: str) -> InvalidDeployment:
+        why = error.what
     try:
-        status = from_builtins(raw.get("status") or {}, DeploymentStatus)
+        return from_builtins({**raw, "status": {}}, kind)
     except InvalidInput:
-        status = DeploymentStatus()
-    return InvalidDeployment(from_builtins(raw["metadata"], Metadata), _NO_SPEC, status, raw=raw, why=why)
+        meta = from_builtins(raw["metadata"], Metadata)
+    if kind is FleetDeployment:
+        return cast("K", InvalidDeployment(meta, _NO_SPEC, _status(raw, DeploymentStatus), raw=raw, why=why))
+    said = _status(raw, DeviceStatus)
+    told = Condition("Online", "Unknown", "InvalidSpec", why, meta.creation_timestamp, meta.generation)
+    others = (one for one in said.conditions if one.type != told.type)
+    status = msgspec.structs.replace(said, conditions=(told, *others))
+    return cast("K", InvalidDevice(meta, DeviceSpec(), status, raw=raw, why=why))
 
 
-def raw_json(item: InvalidDeployment, status: object) -> Json:
+def _status(raw: Json, kind: type[S]) -> S:
+    try:
+        return from_builtins(raw.get("status") or {}, kind)
+    except InvalidInput:
+        return kind()
+
+
+def refuse_invalid(items: Iterable[K]) -> None:
+    """Refuse to decide about objects of which one is unknown.
+
+    Raises:
+        InvalidInput: the spec of one does not parse.
+    """
+    for item in items:
+        if isinstance(item, Invalid):
+            raise refusal(item)
+
+
+def refusal(item: Invalid) -> InvalidInput:
+    """The error of a command that needs the spec."""
+    meta = item.metadata
+    correct = f"kubectl edit {item.kind.lower()} {meta.name} -n {meta.namespace}"
+    return InvalidInput(f"the {item.kind} {meta.name!r} is invalid: {item.why}", next_step=f"correct it: {correct}")
+
+
+def raw_json(item: Invalid, status: object) -> Json:
     """The object as a program reads it: the spec as Kubernetes holds it."""
     meta = msgspec.to_builtins(item.metadata)
-    return {"apiVersion": item.api_version, "kind": item.kind, "metadata": meta, "spec": item.raw["spec"]} | {
+    return {"apiVersion": item.api_version, "kind": item.kind, "metadata": meta, "spec": item.raw.get("spec")} | {
         "status": status
     }
 

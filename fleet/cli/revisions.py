@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ import typer
 from fleet.cli.applying import carry_out, without_defaults
 from fleet.cli.context import DryRunOption, NameArgument, NamespaceOption, as_json, cluster, patience, read_any, seconds
 from fleet.cli.ordering import added, change_json, hand_over, order
-from fleet.cli.output import Output, OutputOption, answer, details, table
+from fleet.cli.output import Output, OutputOption, answer, details, progress, table
 from fleet.cli.standing import counts
 from fleet.cli.views import View, print_one
 from fleet.cli.waiting import outcome
@@ -219,7 +220,7 @@ def revisions(kube: KubeClient, item: FleetDeployment) -> list[Revision]:
     """The revisions of a deployment, the newest first; without those of a former deployment of the same name."""
     meta = item.metadata
     found = kube.list_raw(_KIND, meta.namespace, f"labelSelector={DEPLOYMENT}%3D{meta.name}")
-    own = [one for one in map(parse_revision, found) if one.owner == meta.uid]
+    own = [one for one in map(_parsed, found) if one is not None and one.owner == meta.uid]
     return sorted(own, key=lambda one: one.revision, reverse=True)
 
 
@@ -264,3 +265,13 @@ def _as_json(item: FleetDeployment, one: Revision, kept: Sequence[Revision]) -> 
         "current": bool(_now(item, one, kept)),
         "spec": msgspec.to_builtins(one.spec, enc_hook=str),
     }
+
+
+def _parsed(data: bytes) -> Revision | None:
+    """None for one that somebody else has put there: it hides no other."""
+    try:
+        return parse_revision(data)
+    except InvalidInput as error:
+        name = json.loads(data)["metadata"]["name"]
+        progress(f"ControllerRevision {name} is passed over: {error.what}")
+        return None

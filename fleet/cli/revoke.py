@@ -19,6 +19,7 @@ from fleet.cli.context import (
     read_all,
     seconds,
 )
+from fleet.cli.invalid import refuse_invalid
 from fleet.cli.label import SelectorOption, parse_filter
 from fleet.cli.ordering import order
 from fleet.cli.output import Output, OutputOption, answer
@@ -83,7 +84,9 @@ def revoke(
         value = _finish(kube, _begin(kube, name, namespace), timeout, login)
         answer(output, value, _outcome(value))
         return
-    chosen = [item for item in read_all(kube, Device, namespace) if fits(item, before, wanted)]
+    known = read_all(kube, Device, namespace)
+    refuse_invalid(known)
+    chosen = [item for item in known if fits(item, before, wanted)]
     if not chosen:
         raise NotFound("no device fits", next_step="see `fleet device list`; nothing was revoked")
     if dry_run:

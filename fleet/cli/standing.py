@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fleet.cli.invalid import InvalidDeployment
+from fleet.cli.invalid import InvalidDeployment, InvalidDevice
 from fleet.contract.objects import Condition, DeploymentStatus, Device, FleetDeployment
 from fleet.contract.pod import Pod, start_order
 
@@ -68,6 +68,8 @@ def counts(item: FleetDeployment) -> str:
 
 def revoked(item: Device) -> str:
     """Whether a device is shut out; `pending` until the operator has seen the last of its sessions go."""
+    if isinstance(item, InvalidDevice):
+        return "-"
     if not item.spec.revoked:
         return "no"
     return "yes" if status_of(item, "Revoked")[0] == "True" else "pending"

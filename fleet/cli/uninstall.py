@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli.context import NamespaceOption, cluster, installed, place
+from fleet.cli.context import NamespaceOption, announcement, cluster, place
 from fleet.cli.output import Output, OutputOption, answer, progress
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import Conflict, NotFound, NotPermitted, TimedOut
@@ -43,7 +43,7 @@ def uninstall(
 
     kube = cluster()
     if not delete_data or not _is_left(kube, namespace):
-        installed(kube, namespace)
+        announcement(kube, namespace)
     _leave_to_others(kube, namespace)
     target = place(PlaceRequest(namespace=namespace, timeout=_REMOVAL, progress=progress))
     if delete_data:

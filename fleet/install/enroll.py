@@ -11,13 +11,14 @@ from typing import Protocol
 
 import msgspec
 
+from fleet.contract.announcement import server_info
 from fleet.contract.change import PATCHED, Change
 from fleet.contract.config import DEFAULT_NAMESPACE, DEVICE_ROLE, ENGINE_SOCKET, AgentConfig, FleetDeviceAuth
 from fleet.contract.errors import Conflict, FleetError
 from fleet.contract.labels import NONE_CARRIED, labels_of, relabelled
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import API_VERSION, ENROLLED_AT, SERVER_CONFIG_MAP, Device, ServerInfo
-from fleet.contract.wire import decode, from_builtins
+from fleet.contract.wire import from_builtins
 from fleet.identity.device_token import wait_for_token
 from fleet.identity.zitadel import Zitadel
 from fleet.install.identities import create_user, own_users, user_prefix
@@ -135,7 +136,7 @@ class FleetDeviceEnrollScore(msgspec.Struct, frozen=True):
             Conflict: a rotation of the authority went on in the meantime.
         """
         found = place.find("ConfigMap", SERVER_CONFIG_MAP, self.namespace)
-        if found is not None and decode(found["data"]["server.json"].encode(), ServerInfo).ca != self.server.ca:
+        if found is not None and server_info(found).ca != self.server.ca:
             raise Conflict(
                 f"the server's certificates have changed while {self.device} was enrolled",
                 next_step=f"enroll it again: fleet device enroll {self.device} --replace",

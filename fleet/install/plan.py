@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fleet.contract.announcement import INSTALL_KEY, SERVER_INFO_KEY
 from fleet.contract.buckets import CALLOUT_USER, WEB_USER
 from fleet.contract.certificates import certificate_id
 from fleet.contract.config import CalloutConfig, OperatorConfig, SecretAge, UpgradeRules, WebPage, render_config
@@ -25,8 +26,6 @@ from fleet.version import VERSION
 
 Json = dict[str, Any]
 
-SERVER_INFO_KEY, INSTALL_KEY = "server.json", "install.json"
-"""What the announcement holds: a `ServerInfo` for everybody, and an `Install`."""
 RELEASE = "fleet.nationtech.io/release"
 """The annotation of a definition that says which release of ours wrote it."""
 _LABELS = {"app.kubernetes.io/part-of": "fleet", "app.kubernetes.io/managed-by": "fleet"}

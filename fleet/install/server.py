@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
 import msgspec
 
+from fleet.contract.announcement import server_info
 from fleet.contract.config import DEFAULT_NAMESPACE, DEVICE_ROLE, VIEWER_ROLE, SecretAge, UpgradeRules
 from fleet.contract.errors import InvalidInput, NotPermitted
 from fleet.contract.logs import LOG_READER_SECRET
-from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
-from fleet.contract.wire import decode
+from fleet.contract.objects import SERVER_CONFIG_MAP
 from fleet.identity.zitadel import Zitadel
 from fleet.install.authority import Authority
 from fleet.install.identity import ADMIN, ADMIN_PASSWORD, PROVIDER_KEY, PROVIDER_SECRETS, identity_services
-from fleet.install.plan import SERVER_INFO_KEY, Install, ServerPlan, ServerSettings, server_objects, server_plan
+from fleet.install.plan import Install, ServerPlan, ServerSettings, server_objects, server_plan
 from fleet.install.rbac import web_rbac
 from fleet.install.secrets import ServerSecrets, made_at, server_secrets
 from fleet.install.tls import ends
@@ -129,9 +130,10 @@ class FleetServerScore(msgspec.Struct, frozen=True):
         found = place.find("ConfigMap", SERVER_CONFIG_MAP, self.namespace)
         project = client = _TO_BE_MADE
         if found is not None:
-            info = decode(found["data"][SERVER_INFO_KEY].encode(), ServerInfo)
-            if info.issuer == self.issuer:
-                project, client = info.project_id, info.cli_client_id
+            with contextlib.suppress(InvalidInput):  # the install writes anew what somebody has broken
+                info = server_info(found)
+                if info.issuer == self.issuer:
+                    project, client = info.project_id, info.cli_client_id
         return self._with(project, client)
 
     def _with(self, project_id: str, cli_client_id: str) -> ServerSettings:

@@ -19,8 +19,11 @@ K = TypeVar("K", Device, FleetDeployment)
 C = TypeVar("C", Device, FleetDeployment, Unparsed)
 
 
-_NOTHING_RUNS = {"workload": {"type": "container", "image": "deleted"}, "paused": True}
-"""In place of a spec that does not count any more."""
+_NOTHING: dict[str, dict[str, Any]] = {
+    "FleetDeployment": {"workload": {"type": "container", "image": "deleted"}, "paused": True},
+    "Device": {"revoked": True},
+}
+"""In place of the spec of an object that is being deleted, by its kind."""
 
 
 class _DeletedMetadata(msgspec.Struct, rename="camel"):
@@ -36,7 +39,7 @@ class _Deleted(msgspec.Struct):
 def parse(data: bytes, kind: type[K]) -> K:
     """An object as Kubernetes has it. A status that does not parse counts as none: the operator writes it again.
 
-    Nor does the spec of a deployment that is being deleted count: one that does not parse must not keep it.
+    Nor does the spec of an object that is being deleted count: one that does not parse must not keep it.
 
     Raises:
         InvalidInput: its name, its resource version or its spec is not of our kind.
@@ -84,9 +87,9 @@ def _without_status(found: dict[str, Any], kind: type[K]) -> K:
     try:
         return decode(msgspec.json.encode(found), kind)
     except InvalidInput:
-        if kind is not FleetDeployment or not _is_deleted(found):
+        if not _is_deleted(found):
             raise
-        found["spec"] = _NOTHING_RUNS
+        found["spec"] = _NOTHING[kind.__name__]
         return decode(msgspec.json.encode(found), kind)
 
 

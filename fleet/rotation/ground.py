@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from fleet.contract.announcement import INSTALL_KEY, announced, server_info, text_of
 from fleet.contract.certificates import certificate_id, certificate_ids, certificates, joined
 from fleet.contract.errors import Conflict, NotFound, NotInstalled, NotPermitted
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
 from fleet.contract.versions import digest_of
-from fleet.contract.wire import decode
 from fleet.install.authority import AUTHORITY_KEY, authority_certificate, is_authority_of
-from fleet.install.plan import INSTALL_KEY, SERVER_INFO_KEY, Install
+from fleet.install.plan import Install
 from fleet.install.server import plan_of, secrets_of
 from fleet.install.tls import ends
 from fleet.rotation.catalogue import Secret
@@ -50,15 +50,15 @@ class Installed:
 
         Raises:
             NotInstalled: the install was of a release that could not rotate.
+            InvalidInput: it does not parse.
         """
-        data: Json = announcement["data"]
-        self.info = decode(data[SERVER_INFO_KEY].encode(), ServerInfo)
-        if INSTALL_KEY not in data:
+        self.info = server_info(announcement)
+        if not text_of(announcement, INSTALL_KEY):
             raise NotInstalled(
                 f"the server is of release {self.info.version}, which does not rotate secrets",
                 next_step="run `fleet server install` of this release, with the options of the last install",
             )
-        self.install = decode(data[INSTALL_KEY].encode(), Install)
+        self.install = announced(announcement, INSTALL_KEY, Install)
         self.place = make_place(self.install.place)
         self.endpoints = self.place.endpoints(self.install.settings.namespace)
         self.provider = Provider(self.install.settings, self.place, self.endpoints)
@@ -189,7 +189,7 @@ class Installed:
         plan = plan_of(self.install, self.place.secrets, self.endpoints)
         self.provider.apply()
         self.place.renew(plan.services)
-        info = decode(plan.announcement["data"][SERVER_INFO_KEY].encode(), ServerInfo)
+        info = server_info(plan.announcement)
         self.announcing(info)
         self.place.apply(plan.published)
         self.info = info

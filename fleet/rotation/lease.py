@@ -81,7 +81,7 @@ class Held:
                 kube = kube or KubeClient()
                 asked = _now()
                 found = kube.find("Lease", LEASE, self._namespace)
-                if found is None or found["spec"].get("holderIdentity") != self.holder:
+                if found is None or _spec_of(found).get("holderIdentity") != self.holder:
                     self._lost = "somebody else took it"
                     return
                 kube.patch("Lease", LEASE, self._namespace, self._change(found["metadata"]["resourceVersion"]))
@@ -94,7 +94,7 @@ class Held:
         """Let others have it."""
         self._stop.set()
         found = self._kube.find("Lease", LEASE, self._namespace)
-        if found is not None and found["spec"].get("holderIdentity") == self.holder:
+        if found is not None and _spec_of(found).get("holderIdentity") == self.holder:
             self._kube.delete([self.object()])
 
     def _write(self, version: str) -> None:
@@ -143,8 +143,14 @@ def require_no_rotation(kube: KubeClient, namespace: str) -> None:
         _require_free(found)
 
 
+def _spec_of(found: Json) -> Json:
+    """Nothing where nobody has it: Kubernetes takes a Lease without one."""
+    spec: Json | None = found.get("spec")
+    return spec or {}
+
+
 def _require_free(found: Json) -> None:
-    spec: Json = found["spec"]
+    spec = _spec_of(found)
     holder: str = spec.get("holderIdentity") or ""
     if holder and not _gone(holder) and not _over(spec):
         raise Conflict(

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.contract.change import change_of
 from fleet.contract.objects import FleetDeployment, StrategyType
-from fleet.contract.revision import RESTARTED, revision_of
+from fleet.contract.revision import DEPLOYMENT, RESTARTED, revision_of
 from harness.probes.kube import KubeProbe, container_of
 from tests.cli.conftest import Fleet, Place
 from tests.support.kube import Kube
@@ -50,7 +50,11 @@ def test_history_tells_what_ran_and_who_ordered_it(fleet: Fleet, keep: Keep, kub
         (2, "another tool", True),
         (1, "fleet deployment apply", False),
     ]
+    odd = {"name": "odd", "namespace": namespace, "labels": {DEPLOYMENT: "web"}}
+    foreign = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": odd, "revision": 9, "data": {"a": 1}}
+    kube.kubectl("create", "-f", "-", stdin=json.dumps(foreign))
     shown = fleet("deployment", "show", "web", "--revision", "1")
+    assert "ControllerRevision odd is passed over" in shown.err
     assert 'spec.workload.image: "web:1"' in shown.out.splitlines()
     missing = fleet("deployment", "show", "web", "--revision", "7")
     assert missing.code == 4

@@ -187,6 +187,24 @@ def test_status_says_what_is_installed_and_what_is_missing(installed: Place, fle
     assert "its rotation is not at its end: repeat the command: see `fleet secrets list`" in ill.out
 
 
+@pytest.mark.usefixtures("installed")
+def test_an_announcement_that_somebody_has_broken_is_told_and_mended(
+    fleet: Fleet, idp: Idp, kube: Kube, namespace: str
+) -> None:
+    for broken in ('{"data": null}', '{"data": {"server.json": "{"}}'):
+        kube.kubectl("-n", namespace, "patch", "configmap", "fleet-server", "--type=merge", "-p", broken)
+        for words in (("server", "status"), ("secrets", "list"), ("agent", "list"), ("device", "logs", "pi-1")):
+            refused = fleet(*words)
+            assert refused.code == 2
+            assert "somebody has changed the ConfigMap fleet-server" in refused.err
+            assert "kubectl delete configmap fleet-server" in refused.err
+        kube.kubectl("-n", namespace, "delete", "configmap", "fleet-server")
+        assert fleet(*install_words(idp)).code == 0
+        assert fleet("server", "status").code == 0
+    kube.kubectl("-n", namespace, "patch", "configmap", "fleet-server", "--type=merge", "-p", '{"data": null}')
+    assert fleet("server", "uninstall").code == 0
+
+
 def test_an_uninstall_keeps_devices_and_secrets(
     installed: Place, fleet: Fleet, idp: Idp, probe: KubeProbe, tmp_path: Path
 ) -> None:

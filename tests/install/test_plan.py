@@ -11,12 +11,11 @@ import msgspec
 import pytest
 from cryptography import x509
 
+from fleet.contract.announcement import server_info
 from fleet.contract.config import CalloutConfig, OperatorConfig, load_config
 from fleet.contract.errors import InvalidInput
-from fleet.contract.objects import ServerInfo
-from fleet.contract.wire import decode
 from fleet.install.identity import PROVIDER_SECRETS
-from fleet.install.plan import SERVER_INFO_KEY, ServerSettings, server_plan
+from fleet.install.plan import ServerSettings, server_plan
 from fleet.install.secrets import ServerSecrets, server_secrets
 from fleet.install.tls import covers, new_authority, new_key, new_server_certificate
 from fleet.rotation.catalogue import SECRETS, find
@@ -90,7 +89,7 @@ def test_every_object_is_named_and_at_home(secrets: ServerSecrets) -> None:
 
 def test_the_announcement_tells_admins_no_secret(secrets: ServerSecrets) -> None:
     announcement = server_plan(SETTINGS, secrets, ENDPOINTS).announcement
-    info = decode(announcement["data"][SERVER_INFO_KEY].encode(), ServerInfo)
+    info = server_info(announcement)
     assert info.nats_url == "tls://nats.example.org:443"
     assert info.ca == secrets.authority + "THEIR CA\n"
     assert (info.issuer, info.project_id, info.cli_client_id) == (SETTINGS.issuer, "project-1", "client-1")

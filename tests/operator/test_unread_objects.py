@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
+from fleet.contract.errors import InvalidInput
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import FINALIZER, Device, DeviceSpec, Metadata
 from fleet.contract.wire import Container, Desired, DesiredIndex, Identity, IdentityState
+from fleet.operator.objects import parse
 from fleet.operator.reconcile import reconcile
 from fleet.operator.reconcile.actions import PatchDeploymentStatus, WriteIdentity
 from fleet.operator.reconcile.placement import place_deployments
@@ -55,3 +60,14 @@ def test_an_object_whose_resource_version_is_no_number_is_kept_too() -> None:
     store = known("pi-1")
     store.unparsed["FleetDeployment"].put(Unparsed(Metadata("web", resource_version="a1"), "its resourceVersion"))
     assert place_deployments(store.snapshot())[0]["pi-1"].wanted == {"web": RUNS}
+
+
+def test_a_device_that_is_being_deleted_goes_whatever_its_spec_says() -> None:
+    about = {"name": "pi-1", "resourceVersion": "1", "finalizers": [FINALIZER]}
+    item = {"apiVersion": "fleet.nationtech.io/v1alpha1", "kind": "Device", "metadata": about, "spec": {"labels": [1]}}
+    with pytest.raises(InvalidInput):
+        parse(msgspec.json.encode(item), Device)
+    item["metadata"] = {**about, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    found = parse(msgspec.json.encode(item), Device)
+    assert found.spec.revoked, "nobody lets it in meanwhile"
+    assert found.metadata.finalizers == (FINALIZER,)

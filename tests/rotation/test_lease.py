@@ -36,6 +36,23 @@ def test_a_machine_that_slept_has_lost_it(monkeypatch: pytest.MonkeyPatch) -> No
         held.check()
 
 
+def test_a_lease_without_a_spec_is_nobodys() -> None:
+    """Kubernetes takes one, and no rotation could begin any more."""
+    written: list[object] = []
+
+    class Odd(Nobody):
+        def find(self, *_: object) -> Any:  # noqa: ANN401 - a Lease
+            return {"metadata": {"resourceVersion": "7"}}
+
+        def patch(self, *given: object) -> None:
+            written.append(given[-1])
+
+    kube = cast("KubeClient", Odd())
+    lease.require_no_rotation(kube, "here")
+    Held(kube, "here", "nats_app_pass").take()
+    assert written
+
+
 def test_a_thread_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end was not seen, and the rotation went on without a lease."""
 

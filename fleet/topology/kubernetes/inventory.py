@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fleet.contract.announcement import text_of
+from fleet.contract.errors import InvalidInput
+from fleet.contract.parsing import NOT_JSON
 from fleet.topology.capabilities import Json
 from fleet.topology.kubernetes.labels import INVENTORY, component_of, meta
 
@@ -38,11 +41,21 @@ class Inventory:
         self._namespace = namespace
 
     def read(self) -> frozenset[Entry]:
-        """What was made; nothing where there is no list."""
+        """What was made; nothing where there is no list.
+
+        Raises:
+            InvalidInput: somebody has changed it.
+        """
         found = self._kube.find("ConfigMap", INVENTORY, self._namespace)
         if found is None:
             return frozenset()
-        return frozenset(msgspec.json.decode(found["data"]["objects"], type=list[Entry]))
+        try:
+            return frozenset(msgspec.json.decode(text_of(found, "objects"), type=list[Entry]))
+        except NOT_JSON as error:
+            raise InvalidInput(
+                f"somebody has changed the ConfigMap {INVENTORY}, which lists what an install has made: {error}",
+                next_step="restore it, or delete it and repeat this: then objects that no install makes any more stay",
+            ) from error
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Keep the list; an equal one stays untouched."""

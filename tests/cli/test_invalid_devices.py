@@ -1,0 +1,74 @@
+"""A `Device` whose spec does not parse hides no other one, and no command decides about it.
+
+Our definition refuses such a one, so that it can only be from before that, or beside another definition.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from fleet.cli.context import as_json, read, read_all
+from fleet.cli.invalid import InvalidDevice, refuse_invalid
+from fleet.cli.standing import revoked, status_of
+from fleet.contract.errors import InvalidInput
+from fleet.contract.objects import Device
+from fleet.doctor.cluster import check_devices
+from fleet.doctor.findings import Worrying
+from fleet.kube.client import KubeClient
+
+ONLINE = {"type": "Online", "status": "True", "reason": "HeartbeatReceived", "message": "", "lastTransitionTime": ""}
+BAD: list[Any] = [{"labels": [1]}, {"revoked": "yes"}, "a word", {"subject": "x" * 200}, {"tokensAfter": -1}]
+
+
+def device(name: str, spec: object, status: object = None) -> dict[str, Any]:
+    return {
+        "apiVersion": "fleet.nationtech.io/v1alpha1",
+        "kind": "Device",
+        "metadata": {"name": name, "namespace": "fleet-system", "labels": {"site": "lab"}},
+        "spec": spec,
+        "status": {"conditions": [ONLINE]} if status is None else status,
+    }
+
+
+def cluster(*items: dict[str, Any]) -> KubeClient:
+    def find(kind: str, name: str, namespace: str) -> object:
+        return next(one for one in items if one["metadata"]["name"] == name)
+
+    def list_raw(kind: str, namespace: str) -> list[bytes]:
+        return [msgspec.json.encode(one) for one in items]
+
+    return cast("KubeClient", SimpleNamespace(find=find, list_raw=list_raw))
+
+
+@pytest.mark.parametrize("spec", BAD, ids=str)
+def test_it_is_listed_with_its_reason_beside_the_others(spec: object) -> None:
+    bad, good = read_all(cluster(device("pi-1", spec), device("pi-2", {})), Device, "fleet-system")
+    assert isinstance(bad, InvalidDevice)
+    assert status_of(bad, "Online") == ("Unknown", "InvalidSpec"), "what it was before is not said of it now"
+    assert revoked(bad) == "-"
+    assert status_of(good, "Online") == ("True", "HeartbeatReceived")
+    assert as_json(bad)["spec"] == spec, "a program gets what Kubernetes holds"
+    with pytest.raises(Worrying, match="1 of 2 devices: pi-1 InvalidSpec"):
+        check_devices([bad, good])
+
+
+def test_a_command_that_needs_its_spec_names_it_and_how_to_correct_it() -> None:
+    kube = cluster(device("pi-1", {"revoked": "yes"}), device("pi-2", {}))
+    with pytest.raises(InvalidInput, match=r"the Device 'pi-1' is invalid: .*revoked") as refused:
+        read(kube, Device, "pi-1", "fleet-system")
+    assert refused.value.next_step == "correct it: kubectl edit device pi-1 -n fleet-system"
+    assert read(kube, Device, "pi-2", "fleet-system").metadata.name == "pi-2"
+    with pytest.raises(InvalidInput, match="'pi-1'"):
+        refuse_invalid(read_all(kube, Device, "fleet-system"))
+
+
+@pytest.mark.parametrize("status", ["a word", {"conditions": 7}, {"deployments": -1}], ids=str)
+def test_a_status_that_does_not_parse_counts_as_none(status: object) -> None:
+    (item,) = read_all(cluster(device("pi-1", {"revoked": True}, status)), Device, "fleet-system")
+    assert item.spec.revoked
+    assert not isinstance(item, InvalidDevice)
+    assert status_of(item, "Online") == ("Unknown", "NotYetSeen")

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from fleet.contract.config import read_whole
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.upgrade import TrustedKey
 
@@ -42,13 +43,13 @@ class ReleaseKey:
             InvalidInput: others can read it, or it holds no key.
         """
         try:
-            text, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+            text, status = read_whole(path)
         except OSError as error:
             raise NotFound(
                 f"cannot read the release key {path}: {error.strerror}",
                 next_step="make one with `fleet agent new-key --out FILE`",
             ) from error
-        if mode & 0o077:
+        if (mode := stat.S_IMODE(status.st_mode)) & 0o077:
             raise InvalidInput(f"{path} has mode {mode:04o}, but holds a secret", next_step=f"chmod 600 {path}")
         seed = _decoded(text.decode(errors="replace").strip())
         if seed is None:

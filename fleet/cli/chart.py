@@ -10,7 +10,7 @@ import typer
 
 from fleet.cli.context import NamespaceOption, TokenFileOption, cluster, tell
 from fleet.cli.output import Output, OutputOption, answer, document, progress
-from fleet.contract.config import DEFAULT_NAMESPACE
+from fleet.contract.config import DEFAULT_NAMESPACE, read_whole
 from fleet.contract.errors import Conflict, InvalidInput
 from fleet.process.failures import in_words
 
@@ -168,7 +168,7 @@ def _read(path: str) -> tuple[Json, ChartValues]:
 
     see = "give the chart's values, YAML or JSON: `fleet server chart render` writes all of them into values.yaml"
     try:
-        data = Path(path).read_bytes()
+        data, _ = read_whole(Path(path))
     except OSError as error:
         raise InvalidInput(f"cannot read --values {path}: {error.strerror}", next_step=see) from error
     written = Written(data, f"--values {path}", next_step=see)

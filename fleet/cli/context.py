@@ -224,7 +224,7 @@ def as_json(item: Device | FleetDeployment) -> Json:
     """The object as a program reads it; without the counts of an earlier generation."""
     status = shown_status(item.status) if isinstance(item, FleetDeployment) and not seen(item) else None
     if isinstance(item, Invalid):
-        return raw_json(item, status or msgspec.to_builtins(item.status))
+        return raw_json(item, status or msgspec.to_builtins(item.status, enc_hook=str))
     value = {"apiVersion": item.api_version, "kind": item.kind, **msgspec.to_builtins(item, enc_hook=str)}
     return value | ({"status": status} if status else {})
 

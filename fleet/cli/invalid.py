@@ -101,7 +101,7 @@ def refusal(item: Invalid) -> InvalidInput:
 
 def raw_json(item: Invalid, status: object) -> Json:
     """The object as a program reads it: the spec as Kubernetes holds it."""
-    meta = msgspec.to_builtins(item.metadata)
+    meta = msgspec.to_builtins(item.metadata, enc_hook=str)
     return {"apiVersion": item.api_version, "kind": item.kind, "metadata": meta, "spec": item.raw.get("spec")} | {
         "status": status
     }

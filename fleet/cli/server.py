@@ -24,7 +24,7 @@ from fleet.cli.context import (
 from fleet.cli.output import Output, OutputOption, answer, details, progress
 from fleet.cli.place_options import with_place_options
 from fleet.cli.preview import preview
-from fleet.contract.config import DEFAULT_NAMESPACE, MOST_DEVICES, UpgradeRules
+from fleet.contract.config import DEFAULT_NAMESPACE, MOST_DEVICES, UpgradeRules, read_whole
 from fleet.contract.errors import Conflict, FleetError, InvalidInput
 from fleet.contract.limits import OneDay
 from fleet.topology.place_options import PlaceOptions
@@ -247,7 +247,7 @@ def _pem(path: str) -> str:
     if not path:
         return ""
     try:
-        text = Path(path).read_text(encoding="ascii")
+        text = read_whole(Path(path))[0].decode("ascii")
         trust(text or "an empty file would mean this machine's authorities")
     except (OSError, UnicodeDecodeError, InvalidInput) as error:
         raise InvalidInput(

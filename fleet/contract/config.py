@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -197,6 +198,9 @@ class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     secret_ages: tuple[SecretAge, ...] = ()
 
 
+MAX_READ = 2**23
+"""Bytes of a file that is read at once: far more than a configuration, a token or a key has."""
+
 C = TypeVar("C", AgentConfig, CalloutConfig, OperatorConfig)
 
 
@@ -205,6 +209,19 @@ def is_open_to_others(file: os.stat_result) -> bool:
     # A pod's Secret belongs to root, and its user reads it as a member of the volumes' group.
     theirs = 0o037 if file.st_uid != os.geteuid() else 0o077
     return bool(stat.S_IMODE(file.st_mode) & theirs)
+
+
+def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
+    """A small file that a person named; a device file such as `/dev/zero` has no end, and is refused.
+
+    Raises:
+        OSError: it cannot be read, or has more than `MAX_READ` bytes.
+    """
+    with path.open("rb") as file:
+        data, status = file.read(MAX_READ + 1), os.fstat(file.fileno())
+    if len(data) > MAX_READ:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data, status
 
 
 def load_config(path: Path, kind: type[C]) -> C:
@@ -219,8 +236,7 @@ def load_config(path: Path, kind: type[C]) -> C:
             in it that is unknown, or twice.
     """
     try:
-        data = path.read_bytes()
-        status = path.stat()
+        data, status = read_whole(path)
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", next_step="enroll or install first") from error
     if is_open_to_others(status):

@@ -14,6 +14,7 @@ from fleet.agent.upgrade.protocol.journal import BadJournal, Release, parse
 from fleet.artifacts.manifest import manifest_path
 from fleet.artifacts.trusted import render
 from fleet.artifacts.verify import check_file, open_manifest
+from fleet.contract.config import read_whole
 from fleet.contract.errors import Conflict, InvalidInput, NotFound
 from fleet.contract.upgrade import EXIT_DONE, Manifest, TrustedKeys
 from fleet.contract.wire import decode
@@ -166,7 +167,7 @@ def load_trusted(path: Path) -> TrustedKeys:
         InvalidInput: it does not parse, has a name in it that is unknown or twice, or lists no key.
     """
     try:
-        data = path.read_bytes()
+        data, _ = read_whole(path)
     except OSError as error:
         raise NotFound(
             f"cannot read the trusted keys {path}: {error.strerror}",

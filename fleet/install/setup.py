@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from fleet.contract.config import AgentConfig, render_config
+from fleet.contract.config import AgentConfig, read_whole, render_config
 from fleet.contract.errors import Conflict, InvalidInput, NotFound
 from fleet.contract.owner import REPLACED_PATH, Owner, parse_owners
 from fleet.contract.parsing import NOT_JSON
@@ -166,7 +166,7 @@ def load_policy(path: Path) -> DevicePolicy:
         InvalidInput: it does not parse, or has a name in it that is unknown or twice.
     """
     try:
-        data = path.read_bytes()
+        data, _ = read_whole(path)
     except OSError as error:
         raise NotFound(
             f"cannot read {path}: {error.strerror}", next_step="see docs/security.md for what it holds"

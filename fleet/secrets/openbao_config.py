@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from fleet.contract.config import read_whole
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.written import parse_written
 from fleet.process.failures import in_words
@@ -111,6 +112,6 @@ def _located(folder: Path, name: str) -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_whole(path)[0]
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", next_step=f"correct {VARIABLE}; {_SEE}") from error

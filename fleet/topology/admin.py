@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from fleet.contract.config import is_open_to_others
+from fleet.contract.config import is_open_to_others, read_whole
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.identity.access_token import AccessToken
 from fleet.identity.device_login import Prompt, device_login
@@ -51,8 +51,8 @@ class AdminAuth(msgspec.Struct, frozen=True):
 def read_token(path: Path, kind: str = "a Zitadel PAT") -> str:
     """The token in a file, which is to be of some kind; see `AdminAuth.access_token` for what it raises."""
     try:
-        text = path.read_text(encoding="ascii").strip()
-        status = path.stat()
+        data, status = read_whole(path)
+        text = data.decode("ascii").strip()
     except OSError as error:
         raise NotFound(
             f"cannot read the admin's token in {path}: {error.strerror}", next_step=f"save {kind} there"

@@ -5,6 +5,7 @@ Our definition refuses such a one, so that it can only be from before that, or b
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,11 +17,14 @@ from fleet.cli.invalid import InvalidDevice, refuse_invalid
 from fleet.cli.standing import revoked, status_of
 from fleet.contract.errors import InvalidInput
 from fleet.contract.objects import Device
+from fleet.contract.wire import encode
 from fleet.doctor.cluster import check_devices
 from fleet.doctor.findings import Worrying
 from fleet.kube.client import KubeClient
+from tests.contract.samples import SAMPLES
 
 ONLINE = {"type": "Online", "status": "True", "reason": "HeartbeatReceived", "message": "", "lastTransitionTime": ""}
+INFO: Any = msgspec.json.decode(encode(SAMPLES["device-info"]))
 BAD: list[Any] = [{"labels": [1]}, {"revoked": "yes"}, "a word", {"subject": "x" * 200}, {"tokensAfter": -1}]
 
 
@@ -30,7 +34,7 @@ def device(name: str, spec: object, status: object = None) -> dict[str, Any]:
         "kind": "Device",
         "metadata": {"name": name, "namespace": "fleet-system", "labels": {"site": "lab"}},
         "spec": spec,
-        "status": {"conditions": [ONLINE]} if status is None else status,
+        "status": {"conditions": [ONLINE], "info": INFO} if status is None else status,
     }
 
 
@@ -51,7 +55,9 @@ def test_it_is_listed_with_its_reason_beside_the_others(spec: object) -> None:
     assert status_of(bad, "Online") == ("Unknown", "InvalidSpec"), "what it was before is not said of it now"
     assert revoked(bad) == "-"
     assert status_of(good, "Online") == ("True", "HeartbeatReceived")
-    assert as_json(bad)["spec"] == spec, "a program gets what Kubernetes holds"
+    shown = json.loads(msgspec.json.encode(as_json(bad)))
+    assert shown["spec"] == spec, "a program gets what Kubernetes holds"
+    assert shown["status"]["info"]["agentVersion"] == INFO["agentVersion"]
     with pytest.raises(Worrying, match="1 of 2 devices: pi-1 InvalidSpec"):
         check_devices([bad, good])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ from fleet.identity.access_token import AccessToken
 from fleet.process.console import answer, tell
 from fleet.version import VERSION
 
+_SILENCE = logging.NullHandler()
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with one of the exit codes of `fleet.contract.errors`."""
@@ -31,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _parser().error("give either 'run', 'doctor' or '--self-test'")
     try:
         paths = _place(options.root)
+        if options.command != "run":
+            _hush()
         if options.self_test:
             sys.exit(_self_test(paths))
         if options.command == "doctor":
@@ -76,6 +81,11 @@ def _place(root: Path) -> AgentPaths:
     if not root.is_dir():
         raise InvalidInput(f"{root} is no folder", next_step="give the root that holds etc/fleet/agent.json")
     return AgentPaths(root.absolute())
+
+
+def _hush() -> None:
+    """What matters to a person is an answer; libraries such as asyncio would say more, in words of their own."""
+    logging.getLogger().addHandler(_SILENCE)
 
 
 def _self_test(paths: AgentPaths) -> int:

@@ -182,6 +182,33 @@ def test_the_self_test_tells_each_part(tmp_path: Path, config: AgentConfig, caps
     assert "start docker or podman" in lines[1]
 
 
+@pytest.mark.parametrize(
+    ("word", "check"),
+    [("doctor", "doctor.examine = examined"), ("--self-test", "selftest.self_test = tested")],
+    ids=["doctor", "self-test"],
+)
+def test_libraries_say_nothing_beside_what_a_check_tells(tmp_path: Path, word: str, check: str) -> None:
+    """asyncio warns of each connection to NATS that ends. In a process of its own: pytest takes what is logged."""
+    program = f"""
+import logging, sys
+from fleet.agent import doctor, main, selftest
+from fleet.doctor.findings import Finding, State
+def warn():
+    logging.getLogger("asyncio").warning("returning true from eof_received() has no effect when using ssl")
+def examined(*_):
+    warn()
+    return [Finding("unit", State.OK, "it runs")]
+async def tested(*_):
+    warn()
+    return True
+{check}
+main.main([{word!r}, "--root", sys.argv[1]])
+"""
+    argv = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", ["desired.json", "agent/journal.json"])
 def test_the_self_test_on_what_a_newer_agent_left(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -80,6 +80,8 @@ NotAllowed | the device's owner does not allow what it asks for; the message nam
   the owner list it in /etc/fleet/policy.json on the device
 DeviceMissing | it waits for a device node; the message names it | plug it in
 FilesNotWritten | the device cannot write its files | free space on the device, or mend its disk
+KeyNotTold | it takes secrets, and the device has not told the key to seal them with | wait; if it was never
+  heard, set it up with `fleet device setup`
 NoSealingKey | it takes secrets, and the device's agent knows of no sealing | upgrade the device's agent
 """)
     | _SECRETS

@@ -58,8 +58,11 @@ def _blocker(item: FleetDeployment, device: Device) -> Blocker | None:
         if known.runs and not known.troubled:
             return None
         return _pending(name, known, online)
-    if known is not None and known.generation == 0 and known.troubled:
-        return Blocker(name, known.phase, known.reason, known.message)  # nothing could be ordered, and this is why
+    if known is not None and known.generation == 0 and known.message:
+        # Nothing could be ordered, and this is why.
+        return Blocker(
+            name, known.phase, online[1] if known.waits and online[0] != "True" else known.reason, known.message
+        )
     if known is None and device.status.deployments > len(device.status.workloads):
         return None  # its status has no room for all of them, and the deployment's own counts it
     message = f"its order is of generation {known.generation}" if known else ""

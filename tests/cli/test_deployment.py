@@ -248,6 +248,7 @@ def test_show_names_every_device_that_fails_or_waits_and_why(
         "pi-4": ("True", {"phase": "Running", "reason": "Started", "generation": 0}),
         "pi-5": ("True", None),
         "pi-7": ("True", {"phase": "Failed", "reason": "SecretMissing", "generation": 0, "message": "no Secret db"}),
+        "pi-8": ("False", {"phase": "Pending", "reason": "KeyNotTold", "generation": 0, "message": "it takes secrets"}),
         "pi-6": ("True", {"phase": "Running", "reason": "StateNotSaved", "generation": 1, "message": "disk full"}),
         "home": ("True", None),
     }
@@ -262,16 +263,17 @@ def test_show_names_every_device_that_fails_or_waits_and_why(
         patch = ("--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
         kube.kubectl("-n", namespace, "patch", "device", name, *patch)
     shown = fleet("deployment", "show", "web")
-    assert shown.out.splitlines()[-6:] == [
+    assert shown.out.splitlines()[-7:] == [
         "pi-2: Failed (PortInUse) port 80 is taken",
         "pi-6: Running (StateNotSaved) disk full",
         "pi-7: Failed (SecretMissing) no Secret db",
         "pi-3: Pending (HeartbeatMissed) it said Pulling last",
         "pi-4: Pending (NotBegun) its order is of generation 0",
         "pi-5: Pending (NotBegun)",
+        "pi-8: Pending (HeartbeatMissed) it takes secrets",
     ]
     found = fleet("deployment", "show", "web", "-o", "json").json["status"]["blockers"]
-    assert [one["device"] for one in found] == ["pi-2", "pi-6", "pi-7", "pi-3", "pi-4", "pi-5"]
+    assert [one["device"] for one in found] == ["pi-2", "pi-6", "pi-7", "pi-3", "pi-4", "pi-5", "pi-8"]
     assert found[0] == {"device": "pi-2", "phase": "Failed", "reason": "PortInUse", "message": "port 80 is taken"}
     row = next(line for line in fleet("device", "show", "pi-2").out.splitlines() if line.startswith("web "))
     assert row.split() == ["web", "Failed", "PortInUse", "2026-01-01T00:00:00Z", "-", "port", "80", "is", "taken"]

@@ -116,6 +116,24 @@ def test_a_device_that_tells_another_key_is_sealed_for_anew() -> None:
     assert (after.sealed.key, after.sealed != before.sealed) == (OTHER, True)
 
 
+def test_a_device_that_was_never_heard_is_waited_for_and_has_not_failed() -> None:
+    world = sealing("pi-1", "pi-2")
+    del world.infos["pi-2"]
+    world.deploy("web", container=PASSWORD)
+    runs(world)
+    assert "web" not in world.runs("pi-2")
+    assert "pi-2: KeyNotTold" in world.message("web", "Ready")
+    (told,) = world.devices["pi-2"].status.workloads
+    assert (told.phase, told.reason, told.generation) == ("Pending", "KeyNotTold", 0)
+    assert "WorkloadTrouble" not in {one.type for one in world.devices["pi-2"].status.conditions}
+    world.infos["pi-2"] = INFO
+    world.settle()
+    assert world.devices["pi-2"].status.workloads[0].reason == "NoSealingKey", "it is heard, and its agent has none"
+    world.infos["pi-2"] = msgspec.structs.replace(INFO, sealing_key=KEY)
+    runs(world)
+    assert world.condition("web", "Ready") == ("True", "AllReady")
+
+
 def test_an_agent_without_a_sealing_key_is_named_and_keeps_what_it_has() -> None:
     world = sealing("pi-1", "pi-2")
     world.deploy("web")

@@ -160,7 +160,7 @@ def sealing_key(snapshot: Snapshot, device: str) -> str:
 def secret_problem(snapshot: Snapshot, order: Order, device: str) -> SecretProblem | None:
     """What keeps a deployment with secrets from a device; None for nothing."""
     if order.problem is None and order.new.sealed is not None and not sealing_key(snapshot, device):
-        return _NO_KEY
+        return _NO_KEY if device in snapshot.infos else _UNHEARD
     return order.problem
 
 
@@ -168,6 +168,7 @@ _DOUBTED = SecretProblem("SecretNotRead", "the Secrets that it takes have not be
 _NO_KEY = SecretProblem(
     "NoSealingKey", "it takes secrets, and the device's agent has no sealing key: upgrade the agent"
 )
+_UNHEARD = SecretProblem("KeyNotTold", "it takes secrets, and the device has not told its sealing key yet", waits=True)
 
 
 def withheld(snapshot: Snapshot, order: Order, device: str) -> str:

@@ -34,10 +34,14 @@ OPENBAO_AWAY = "OpenBaoAway"
 
 
 class SecretProblem(msgspec.Struct, frozen=True):
-    """Why a deployment's secrets cannot be sealed: nothing is changed on any device for it."""
+    """Why a deployment's secrets cannot be sealed: nothing is changed on any device for it.
+
+    One that `waits` is no failure: it ends when the device is heard.
+    """
 
     reason: str
     message: str
+    waits: bool = False
 
 
 class SecretSeen(msgspec.Struct, frozen=True):

@@ -90,7 +90,7 @@ def as_told(name: str, state: DeviceState) -> WorkloadStatus:
 
 
 def _with_problem(name: str, problem: SecretProblem, shown: WorkloadStatus | None) -> WorkloadStatus:
-    one = shown or WorkloadStatus(name, 0, Phase.FAILED.value, "")
+    one = shown or WorkloadStatus(name, 0, (Phase.PENDING if problem.waits else Phase.FAILED).value, "")
     return msgspec.structs.replace(one, reason=problem.reason, message=shortened(one_line(problem.message), _MESSAGE))
 
 

@@ -260,8 +260,12 @@ class Store:
         return self._news(device, self.heartbeats.pop(device, None) is not None)
 
     def forget_device(self, device: str) -> None:
-        """A device's keys were deleted."""
-        reported = (self.indexes, self.desired, self.states, self.infos, self.refused, self.heartbeats, self.dropped)
+        """A device's keys were deleted, and whether it has a session is to be seen anew.
+
+        That alone is no change: where its finalizer cannot be removed, each pass would call for the next one.
+        """
+        self.dropped.pop(device, None)
+        reported = (self.indexes, self.desired, self.states, self.infos, self.refused, self.heartbeats)
         others = (
             self.admitted,
             self.agent_heartbeats,
@@ -271,9 +275,8 @@ class Store:
             self.grants,
             self.leases,
         )
-        for known in (*reported, *others):
-            known.pop(device, None)
-        self.changes.device(device)
+        gone = [known.pop(device, None) is not None for known in (*reported, *others)]
+        self._news(device, any(gone))
 
     def sessions_gone(self, device: str, denied: frozenset[str]) -> bool:
         """A device has no session, after the registry denied `denied`; ignored if it was let in meanwhile."""

@@ -68,8 +68,7 @@ def test_objects_outside_the_contract_are_refused_and_a_status_outside_it_is_non
         parse(raw("web", spaceship), FleetDeployment)
     leaving = {"metadata": {"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": spaceship}
     assert parse(msgspec.json.encode(leaving), FleetDeployment).spec.paused
-    with pytest.raises(InvalidInput):
-        parse(msgspec.json.encode({**leaving, "spec": {"revoked": "yes"}}), Device)
+    assert parse(msgspec.json.encode({**leaving, "spec": {"revoked": "yes"}}), Device).spec.revoked
 
 
 def test_a_heartbeat_is_news_only_when_the_device_was_offline() -> None:
@@ -185,3 +184,20 @@ def test_a_stray_is_told_again_when_it_is_strange_in_another_way_or_came_back() 
     skipped.note("bucket", "key", "why")
     skipped.keep("bucket", [])
     assert counted() == (3, 0)
+
+
+def test_a_device_whose_keys_are_deleted_again_calls_for_no_other_pass() -> None:
+    """One whose finalizer Kubernetes does not let go of was purged, kicked and purged again, twice a second."""
+    store = Store(3)
+    store.put_state("pi-1", "web", DeviceState(1, Phase.RUNNING, Reason.STARTED))
+    store.sessions_gone("pi-1", frozenset())
+    store.changes.clear()
+    store.forget_device("pi-1")
+    assert "pi-1" in store.changes.devices, "what it ran is gone"
+    store.changes.clear()
+    store.sessions_gone("pi-1", frozenset())
+    assert store.changes, "so that it is purged, and let go"
+    store.changes.clear()
+    store.forget_device("pi-1")
+    assert not store.changes
+    assert "pi-1" not in store.dropped, "who has a session by then is not let go"

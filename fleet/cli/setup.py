@@ -20,10 +20,24 @@ if TYPE_CHECKING:
     from fleet.topology.capabilities import RunsCommands
 
 
+def _named(text: str) -> str:
+    """An empty text names no host, and must not mean this one: a script's variable was not set."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty, and names no host; leave it out for this machine.")
+    return text
+
+
+def _folder(text: str) -> Path:
+    return Path(_named(text))
+
+
 RootOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="the device's root folder on this machine; / if not given")
+    Path | None,
+    typer.Option(metavar="DIR", help="the device's root folder on this machine; / if not given", parser=_folder),
 ]
-SshOption = Annotated[str, typer.Option(metavar="USER@HOST", help="a machine over SSH instead of this one")]
+SshOption = Annotated[
+    str | None, typer.Option(metavar="USER@HOST", help="a machine over SSH instead of this one", parser=_named)
+]
 
 
 def setup(
@@ -45,7 +59,7 @@ def setup(
         typer.Option(metavar="FILE", help="what workloads may do to the device; the one it has stays if not given"),
     ] = None,
     root: RootOption = None,
-    ssh: SshOption = "",
+    ssh: SshOption = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="take a host from another identity, and end what that one runs there")
     ] = False,
@@ -85,7 +99,7 @@ def setup(
     answer(output, {"device": device, "changed": changed}, f"the agent of {device} runs; {what}")
 
 
-def _trust(bundle: Path, root: Path | None, ssh: str, output: Output, *, others: bool) -> None:
+def _trust(bundle: Path, root: Path | None, ssh: str | None, output: Output, *, others: bool) -> None:
     from fleet.install.trust import DeviceTrustScore  # noqa: PLC0415
 
     if others:
@@ -105,7 +119,7 @@ def _trust(bundle: Path, root: Path | None, ssh: str, output: Output, *, others:
     answer(output, {"device": device, "changed": [done.name] if done.changed else []}, f"{device} {what}")
 
 
-def uninstall(root: RootOption = None, ssh: SshOption = "", output: OutputOption = Output.TABLE) -> None:
+def uninstall(root: RootOption = None, ssh: SshOption = None, output: OutputOption = Output.TABLE) -> None:
     """Undo the set-up of a device: end its workloads, and remove its agents, their state and its configuration.
 
     The container engine, images and what else runs on the device stay. The fleet knows the device until
@@ -128,7 +142,7 @@ def uninstall(root: RootOption = None, ssh: SshOption = "", output: OutputOption
 
 
 @contextlib.contextmanager
-def _host(root: Path | None, ssh: str, wanted: str) -> Generator[RunsCommands]:
+def _host(root: Path | None, ssh: str | None, wanted: str) -> Generator[RunsCommands]:
     """The device's host; `wanted` is what is to be done with it, to say what was refused."""
     from fleet.topology.host import LocalHost  # noqa: PLC0415
     from fleet.topology.ssh import SshHost  # noqa: PLC0415

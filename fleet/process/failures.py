@@ -9,7 +9,7 @@ import ssl
 _PREFIX = "nats: "
 """What nats-py puts before its texts."""
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_CODES = re.compile(r"\[(Errno -?\d+|[A-Z0-9]+(: [A-Z0-9_]+)?)\] | \(_ssl\.c:\d+\)")
+_CODES = re.compile(r"\[(Errno (-?\d+|None)|[A-Z0-9]+(: [A-Z0-9_]+)?)\] | \(_ssl\.c:\d+\)")
 """The kernel's numbers, and OpenSSL's names, beside what they mean."""
 
 

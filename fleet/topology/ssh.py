@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted, Unreachable
+from fleet.process.failures import in_words
 from fleet.topology import host as hosts
 from fleet.topology.capabilities import Applied
 
@@ -244,5 +245,5 @@ def _refused(address: SshAddress, error: Exception) -> FleetError:
             f"{address} is not among the known hosts", next_step=f"log in once with ssh {address}, and check its key"
         )
     if isinstance(error, (paramiko.SSHException, OSError, EOFError)):
-        return Unreachable(f"cannot reach {address}: {error}", next_step="is it on, and in the network?")
+        return Unreachable(f"cannot reach {address}: {in_words(error)}", next_step="is it on, and in the network?")
     raise error

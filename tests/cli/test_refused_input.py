@@ -190,6 +190,23 @@ def test_ssh_addresses(fleet: Fleet, address: str, agent_config: Path) -> None:
     assert "is no SSH address" in refused(fleet, "device", "setup", "--config", str(agent_config), "--ssh", address)
 
 
+@pytest.mark.parametrize("option", ["--ssh", "--root"])
+@pytest.mark.parametrize("text", ["", " "])
+@pytest.mark.parametrize("command", ["setup", "uninstall"])
+def test_an_empty_text_is_not_this_machine(
+    fleet: Fleet, command: str, option: str, text: str, agent_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--ssh "$HOST"` of a script whose variable was not set made a device of the admin's own machine."""
+
+    def touched(root: Path) -> None:
+        raise AssertionError(f"{root} of this machine was about to be changed")
+
+    monkeypatch.setattr("fleet.topology.host.LocalHost", touched)
+    more = ["--config", str(agent_config)] if command == "setup" else []
+    said = refused(fleet, "device", command, *more, option, text)
+    assert "it is empty, and names no host" in said
+
+
 def test_two_ways_to_log_in(fleet: Fleet, agent_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is typed wins over a variable for the other one; two of a kind contradict each other."""
     words = ["device", "delete", "pi-1"]

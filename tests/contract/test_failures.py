@@ -46,6 +46,7 @@ NAMED = {
         (nats.errors.UnexpectedEOF(), "unexpected EOF"),
         (httpx.ConnectError("[Errno 111] Connection refused"), "Connection refused"),
         (httpx.ConnectError("[Errno -2] Name or service not known"), "Name or service not known"),
+        (OSError(None, "[Errno None] Unable to connect to port 1 on 127.0.0.1"), "Unable to connect to port 1"),
         (httpx.ConnectError("[SSL] record layer failure (_ssl.c:1006)"), "record layer failure"),
     ],
 )

@@ -252,7 +252,7 @@ def test_a_login_that_is_refused(server: SshServer, tmp_path: Path) -> None:
 
 def test_nobody_listens(server: SshServer) -> None:
     server.stop()
-    with pytest.raises(Unreachable, match="cannot reach root@"):
+    with pytest.raises(Unreachable, match=rf"cannot reach root@127\.0\.0\.1:{server.port}: Unable to connect"):
         SshHost(f"root@127.0.0.1:{server.port}").__enter__()
 
 

@@ -9,6 +9,7 @@ import msgspec
 from fleet.cli.context import as_json
 from fleet.cli.invalid import typed
 from fleet.cli.ordering import new_change
+from fleet.cli.texts import refuse_no_text
 from fleet.contract.change import APPLIED, OURS, Change
 from fleet.contract.errors import Conflict, InvalidInput
 from fleet.contract.limits import LARGEST, MAX_DESIRED
@@ -68,6 +69,7 @@ def _attempt(
 ) -> Done:
     before = kube.find(_KIND, source.name, namespace)
     wanted = source.merged_with(before)
+    refuse_no_text(wanted)
     _refuse_too_large(wanted)
     wanted["metadata"]["namespace"] = namespace
     if before is not None:

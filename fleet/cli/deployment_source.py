@@ -10,6 +10,7 @@ import msgspec
 
 from fleet.cli.container_options import ContainerOptions, apply_changes, changes
 from fleet.cli.context import as_json, pairs
+from fleet.cli.texts import refuse_no_text
 from fleet.contract.change import OURS
 from fleet.contract.errors import InvalidInput
 from fleet.contract.names import DeploymentName
@@ -100,6 +101,7 @@ class OptionSource:
             from_builtins(whole, FleetDeployment)
         except InvalidInput as error:
             raise InvalidInput(error.what, next_step="correct the option, and type the command again") from error
+        refuse_no_text(whole)
         return whole
 
     @property
@@ -208,6 +210,7 @@ class FileSource:
         annotations = {key: text for key, text in meta.annotations.items() if key not in OURS}
         kept = Metadata(str(self.name), labels=meta.labels, annotations=annotations)
         self._whole = as_json(FleetDeployment(kept, found.spec))
+        refuse_no_text(self._whole)
 
     def merged_with(self, before: Json | None) -> Json:
         """The whole object; the present one does not matter."""

@@ -95,6 +95,11 @@ INSTALL = ("server", "install", "--admin-token-file", "x")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ([*APPLY, "--command", "echo \udcff"], "spec.workload.command[1] is no text"),
+        ([*APPLY, "--env", "A=\udcff"], "spec.workload.env.A is no text"),
+        ([*APPLY, "--container-label", "a=\udcff"], "spec.workload.labels.a is no text"),
+        ([*APPLY, "--health-command", "\udcff"], "spec.workload.health.command[0] is no text"),
+        ([*APPLY, "--volume", "/a\udcff:/b"], " is no text"),
         ([*ENROLL, "--label", "site"], "--label 'site' is not KEY=VALUE"),
         ([*ENROLL, "--label", "=lab"], "--label '=lab' is not KEY=VALUE"),
         ([*ENROLL, "--label", f"site={'x' * 64}"], "--label"),
@@ -188,6 +193,15 @@ def test_a_configuration_is_not_written_over_another_file(fleet: Fleet) -> None:
 @pytest.mark.parametrize("address", ["nobody", "pi@", "@host", "pi@host:0", "pi@host:x"])
 def test_ssh_addresses(fleet: Fleet, address: str, agent_config: Path) -> None:
     assert "is no SSH address" in refused(fleet, "device", "setup", "--config", str(agent_config), "--ssh", address)
+
+
+@pytest.mark.parametrize("name", ["web.json", "web.yaml"])
+def test_half_a_character_in_a_file(fleet: Fleet, name: str) -> None:
+    """JSON can say it, and YAML takes JSON."""
+    workload = '{"type": "container", "image": "a:1", "command": ["\\ud800"]}'
+    text = f'{{"metadata": {{"name": "web"}}, "spec": {{"selector": {{}}, "workload": {workload}}}}}'
+    Path(name).write_text(text)
+    assert "is no text" in refused(fleet, "deployment", "apply", "--all", "--file", name)
 
 
 @pytest.mark.parametrize("option", ["--ssh", "--root"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fleet.cli.context import NamespaceOption, cluster, installed, place, read_all, trusted
+from fleet.cli.invalid import Invalid
 from fleet.cli.output import Output, OutputOption, answer, progress
 from fleet.contract.config import DEFAULT_NAMESPACE
 from fleet.contract.errors import FleetError
@@ -96,6 +97,10 @@ def _checks(kube: KubeClient, server: ServerInfo, namespace: str) -> dict[str, C
     def all_deployments() -> list[FleetDeployment]:
         return read_all(kube, FleetDeployment, namespace)
 
+    def valid() -> list[FleetDeployment]:
+        """An invalid one names no image and no Secret that is known."""
+        return [one for one in all_deployments() if not isinstance(one, Invalid)]
+
     return {
         "release": lambda: kubernetes.check_release(server),
         "definitions": lambda: kubernetes.check_definitions(kube),
@@ -108,6 +113,6 @@ def _checks(kube: KubeClient, server: ServerInfo, namespace: str) -> dict[str, C
         "keys": lambda: identity.check_keys(server.issuer, server.ca),
         "devices": lambda: kubernetes.check_devices(read_all(kube, Device, namespace)),
         "deployments": lambda: kubernetes.check_deployments(all_deployments()),
-        "registries": lambda: registries.check_registries(kube, namespace, all_deployments(), time.time()),
-        "openbao": lambda: openbao.check_openbao(kube, namespace, all_deployments(), time.time()),
+        "registries": lambda: registries.check_registries(kube, namespace, valid(), time.time()),
+        "openbao": lambda: openbao.check_openbao(kube, namespace, valid(), time.time()),
     }

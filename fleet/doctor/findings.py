@@ -8,6 +8,7 @@ from enum import Enum
 import msgspec
 
 from fleet.contract.errors import FleetError
+from fleet.process.failures import in_words
 
 
 class State(Enum):
@@ -42,10 +43,12 @@ def lines(findings: Sequence[Finding]) -> list[str]:
 
 
 def found(name: str, check: Callable[[], str]) -> Finding:
-    """Run one check; `check` returns what is well, or raises a `FleetError`."""
+    """Run one check; `check` returns what is well, or raises a `FleetError`. Any other error is its finding, too."""
     try:
         return Finding(name, State.OK, check())
     except Worrying as error:
         return Finding(name, State.WARNING, error.what, error.next_step)
     except FleetError as error:
         return Finding(name, State.FAILED, error.what, error.next_step)
+    except Exception as error:  # what nobody foresaw in one check must not hide what the others say
+        return Finding(name, State.FAILED, f"the check itself failed: {in_words(error)}", "report it")

@@ -24,6 +24,7 @@ from fleet.contract.sealed import (
 )
 from fleet.doctor.findings import Worrying
 from fleet.doctor.registry_tokens import REFUSED, WHOLE, WITHIN, challenges, token_for, token_server
+from fleet.identity.proxies import check_proxies
 from fleet.process.deadline import in_time
 from fleet.process.failures import in_words
 
@@ -173,6 +174,7 @@ def _asked(
     headers: Mapping[str, str] | None = None,
 ) -> httpx.Response:
     """The head of a registry's answer (OCI distribution specification, "Determining Support", "Pulling Manifests")."""
+    check_proxies()
     address = HUB_ADDRESS if registry == DOCKER_HUB else registry
     url = f"https://{address}/v2/{path}"
 

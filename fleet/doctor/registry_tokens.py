@@ -19,6 +19,7 @@ from fleet.contract.errors import NotPermitted
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
 from fleet.doctor.findings import Worrying
+from fleet.identity.proxies import check_proxies
 from fleet.process.deadline import in_time
 from fleet.process.failures import in_words
 
@@ -139,6 +140,7 @@ def _identity_token(server: TokenServer, login: RegistryLogin, asks: Mapping[str
 
 def _ask(server: TokenServer, request: httpx.Request, auth: httpx.BasicAuth | None) -> tuple[int, bytes]:
     """The status and the body of the answer, as much of it as is wanted."""
+    check_proxies()
 
     def answered() -> tuple[int, bytes]:
         with httpx.Client(timeout=WITHIN) as client:

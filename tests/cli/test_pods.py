@@ -276,7 +276,9 @@ def test_a_pod_that_can_never_start_is_listed_with_its_reason_and_hides_no_other
     raw = next(one for one in every if one["metadata"]["name"] == circle)
     assert raw["spec"]["workload"]["containers"][1]["dependsOn"] == [{"name": "web"}]
     assert WHY in fleet("deployment", "show", circle).out
-    assert f"{circle} InvalidSpec" in fleet("doctor").out
+    told = fleet("doctor").out
+    assert f"{circle} InvalidSpec" in told
+    assert "invalid.invalid" not in told, "no registry is made up"
     assert "InvalidSpec" in kube.kubectl("-n", namespace, "get", "fdep", circle)
 
 

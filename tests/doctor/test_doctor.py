@@ -193,6 +193,15 @@ def test_a_server_of_another_release() -> None:
     assert (one.state, "v0.0.1" in one.says) == (State.WARNING, True)
 
 
+def test_a_check_that_fails_itself_is_a_finding_and_ends_no_other() -> None:
+    def broken() -> str:
+        raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed")
+
+    one = found("registries", broken)
+    assert (one.state, one.next) == (State.FAILED, "report it")
+    assert one.says.startswith("the check itself failed: Using SOCKS proxy")
+
+
 def test_a_part_that_is_not_ready() -> None:
     parts = [ServiceStatus("nats", ready=True), ServiceStatus("callout", ready=False, why="no keys of the issuer")]
     with pytest.raises(FleetError, match="callout: no keys of the issuer"):

@@ -13,7 +13,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from fleet.contract.errors import FleetError, NotPermitted
+from fleet.contract.errors import FleetError, InvalidInput, NotPermitted
 from fleet.contract.objects import DeploymentSpec, FleetDeployment, Metadata
 from fleet.contract.sealed import DOCKER_CONFIG_KEY, DOCKER_CONFIG_TYPE, OPENBAO_TYPE, SEALABLE_LABEL
 from fleet.contract.wire import Container
@@ -161,3 +161,10 @@ def test_a_login_that_ends_soon(registry: PrivateRegistry, monkeypatch: pytest.M
     with pytest.raises(Worrying, match=r"the login of the Secret login at r\.example ends on 2"):
         look("r.example", secret("r.example", jwt(time.time() + 3600)))
     assert look("r.example", secret("r.example", jwt(time.time() + 30 * 86_400)))
+
+
+def test_a_proxy_of_a_kind_that_is_not_supported_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    item = FleetDeployment(Metadata("web"), DeploymentSpec(Container("registry.invalid/web:1")))
+    with pytest.raises(InvalidInput, match="ALL_PROXY names no HTTP proxy"):
+        check_registries(cast("KubeClient", Cluster(None)), "here", [item], 0)

@@ -258,6 +258,8 @@ def _file(text: str) -> tuple[Json, type[File]]:
         raise ValueError(f"cannot read {local}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{local} is no text") from error
+    if len(content) > MAX_CONTENT:
+        raise ValueError(f"{local} has more than {MAX_CONTENT} characters")
     return {"path": path, "content": content, **({"mode": mode} if mode else {})}, File
 
 

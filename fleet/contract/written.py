@@ -64,7 +64,7 @@ class Written:
         try:
             self._text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise self.refusal([Fault((), f"it is not UTF-8: {error}")]) from error
+            raise self.refusal([Fault((), f"it is not UTF-8, from byte {error.start + 1} on")]) from error
         self.value = self._read()
 
     def _read(self) -> object:
@@ -74,7 +74,9 @@ class Written:
             if self._file.endswith(".json"):
                 says = f"it is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
                 raise self.refusal([Fault((), says)]) from error
-        except (ValueError, RecursionError) as error:
+        except RecursionError as error:
+            raise self.refusal([Fault((), f"it is nested more than {MAX_DEPTH} deep")]) from error
+        except ValueError as error:
             raise self.refusal([Fault((), f"it is not JSON: {error}")]) from error
         from fleet.contract.yaml_tree import NotYaml, read_yaml  # noqa: PLC0415 - JSON is YAML too, without its 10 ms
 

@@ -195,6 +195,11 @@ def test_ssh_addresses(fleet: Fleet, address: str, agent_config: Path) -> None:
     assert "is no SSH address" in refused(fleet, "device", "setup", "--config", str(agent_config), "--ssh", address)
 
 
+def test_a_file_that_is_too_large_for_a_container(fleet: Fleet) -> None:
+    Path("big").write_text("x" * 65_537)
+    assert "big has more than 65536 characters" in refused(fleet, *APPLY, "--config-file", "big:/etc/x")
+
+
 @pytest.mark.parametrize("name", ["web.json", "web.yaml"])
 def test_half_a_character_in_a_file(fleet: Fleet, name: str) -> None:
     """JSON can say it, and YAML takes JSON."""

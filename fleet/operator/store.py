@@ -260,10 +260,7 @@ class Store:
         return self._news(device, self.heartbeats.pop(device, None) is not None)
 
     def forget_device(self, device: str) -> None:
-        """A device's keys were deleted, and whether it has a session is to be seen anew.
-
-        That alone is no change: where its finalizer cannot be removed, each pass would call for the next one.
-        """
+        """A device's keys were deleted, and whether it has a session is to be seen anew; that alone is no change."""
         self.dropped.pop(device, None)
         reported = (self.indexes, self.desired, self.states, self.infos, self.refused, self.heartbeats)
         others = (

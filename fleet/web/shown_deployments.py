@@ -6,7 +6,7 @@ from fleet.web.store import Store
 from fleet.web.views.deployment_devices import DeploymentDevices
 
 _KEPT = 32
-"""Deployments that are kept, those that were looked at last. With 10,000 devices each takes a mebibyte."""
+"""Deployments that are kept, those that were looked at last. With 10,000 devices each takes a third of a mebibyte."""
 
 
 class _Kept:

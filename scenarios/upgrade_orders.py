@@ -111,20 +111,21 @@ def unhealthy(run: Run) -> None:
 
 upgrade_queued = Scenario(
     id="upgrade-queued",
-    title="Two upgrades at once",
+    title="Several upgrades at once",
     chapter="Upgrade agents",
     why="The order that came last wins; each device does one thing after the other, and one device is upgraded after "
     "the other.",
-    devices=2,
+    devices=3,
     agents=3,
 )
 
 
 @upgrade_queued.step(
-    "Order one version, and another right after it; and one for another device",
+    "Order one version, and another right after it; and one for two other devices",
     "fleet device upgrade {device} --to {version2}",
     "fleet device upgrade {device} --to {version3}",
     "fleet device upgrade {device2} --to {version2}",
+    "fleet device upgrade {device3} --to {version2}",
     look_at=("agent:device", "agent:device2", "operator"),
 )
 def last_wins(run: Run) -> None:
@@ -132,7 +133,8 @@ def last_wins(run: Run) -> None:
 
     At no moment do two devices change their agent.
     """
-    devices = ("device", "device2")
+    ends = {"device": "version3", "device2": "version2", "device3": "version2"}
+    devices = list(ends)
 
     def changing() -> list[str]:
         # As in `roll-out`: what was so before and after the others were looked at was so meanwhile.
@@ -142,9 +144,9 @@ def last_wins(run: Run) -> None:
 
     def done(found: list[str]) -> bool:
         assert len(found) <= 1, f"at once changed: {', '.join(found)}"
-        return all(_has_committed(run, *it) for it in (("device", "version3"), ("device2", "version2")))
+        return all(_has_committed(run, *it) for it in ends.items())
 
-    wait_until(changing, "both run what was ordered last", timeout=ENDED, until=done)
+    wait_until(changing, "all run what was ordered last", timeout=ENDED, until=done)
 
 
 def _changes(run: Run, device: str) -> bool:

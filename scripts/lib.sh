@@ -98,12 +98,12 @@ prepare_for_machines() {
   }
 }
 
-# What an emulated board takes; only ./scripts/e2e-board.sh asks for it.
+# What an emulated board takes; only ./scripts/e2e-board.sh and e2e-mixed.sh ask for it.
 prepare_board() {
   prepare_for_machines qemu-system-arm qemu-user-static arch-test mmdebstrap e2fsprogs openssh-client
 }
 
-# What virtual machines for devices take; only ./scripts/e2e-machines.sh asks for it.
+# What virtual machines for devices take; only ./scripts/e2e-machines.sh and e2e-mixed.sh ask for it.
 prepare_machines() {
   prepare_for_machines libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libvirt-dev pkg-config gcc python3-dev \
     qemu-system-x86 qemu-utils nbdkit e2fsprogs openssh-client

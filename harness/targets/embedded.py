@@ -64,7 +64,7 @@ def embedded(
     """A world from nothing, ended and removed after the `with`, or kept alive when told so.
 
     With `machine`, the first device at a time is a virtual machine, and others are processes. With the file of a
-    `lab`, its boards come first.
+    `lab`, its boards come before both.
 
     Raises:
         HarnessError: it did not come up; nothing is left of it.
@@ -92,8 +92,10 @@ def embedded(
         machines = _Machines(Lab(processes=True))
         if machine:
             machines = cleanup.enter_context(_with_machine(root, ports, keep))
-        elif lab is not None:
-            machines = cleanup.enter_context(_with_boards(root, lab))
+        if lab is not None:
+            machines = cleanup.enter_context(_with_boards(lab, machines))
+        if machine or lab is not None:
+            prepare_login(machines.lab, root / "home")
         pool = Pool(
             machines.lab,
             lambda name: ProcessDevice(root, name, device_env, shared.engine),
@@ -127,21 +129,19 @@ def _with_machine(root: Path, ports: Ports, keep: Keep) -> Generator[_Machines]:
 
     with stretched() as slow, machine(root, ports, slow, keep) as (made, acquire):
         lab = Lab(machines={"pi": made}, processes=True)
-        prepare_login(lab, root / "home")
         yield _Machines(lab, acquire, f"; podman in a virtual machine by {made.by}")
 
 
 @contextlib.contextmanager
-def _with_boards(root: Path, file: Path) -> Generator[_Machines]:
-    """The boards of a lab; every limit follows the speed of the one that was acquired last."""
-    lab = msgspec.structs.replace(read_lab(file), processes=True)
-    prepare_login(lab, root / "home")
+def _with_boards(file: Path, others: _Machines) -> Generator[_Machines]:
+    """The boards of a lab beside what there is; every limit follows the speed of the one that was acquired last."""
+    lab = msgspec.structs.replace(others.lab, boards=read_lab(file).boards)
     with stretched() as slow:
 
         def ready(board: SshDevice) -> None:
             slow(measured(partial(board.run, timeout=SLOW)))
 
-        yield _Machines(lab, words="; boards have their own", ready=ready)
+        yield others._replace(lab=lab, words=f"{others.words}; boards have their own", ready=ready)
 
 
 def _start(

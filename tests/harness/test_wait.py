@@ -9,7 +9,7 @@ import pytest
 
 from harness import wait
 from harness.errors import Unanswered
-from harness.wait import WaitFailed, WaitTimeout, wait_until
+from harness.wait import WaitFailed, WaitTimeout, stretch, stretched, wait_until
 
 
 class Clock:
@@ -108,3 +108,11 @@ def test_a_huge_observation_is_shown_in_part() -> None:
     """A megabyte of last state helps nobody."""
     with pytest.raises(WaitTimeout, match=r"\.\.\. \(1000002 characters\)"):
         wait_until(lambda: "x" * 10**6, "less", timeout=0, until=lambda _: False)
+
+
+def test_the_slowest_part_of_a_world_says_how_long_things_may_take() -> None:
+    with stretched(5), stretched() as board:
+        assert stretch() == 5
+        board(7)
+        assert stretch() == 7
+    assert stretch() == 1

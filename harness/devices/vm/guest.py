@@ -1,8 +1,9 @@
 """The guest: Debian with systemd, sshd, sudo and podman, as a disk without boot loader beside its kernel and initrd.
 
 Built once for what it depends on, and kept in a cache; one of another architecture is built by QEMU's user emulation.
-Its SSH key and host key are made with it and never leave this machine. `localhost` is the host's: in QEMU's user
-network 10.0.2.2 is the host's loopback, and the certificates of an embedded world are good for `localhost` only.
+Its host key is made with it; one SSH key of the user enters all guests. Neither leaves this machine. `localhost` is the
+host's: in QEMU's user network 10.0.2.2 is the host's loopback, and the certificates of an embedded world are good for
+`localhost` only.
 """
 
 from __future__ import annotations
@@ -127,20 +128,37 @@ def guest(architecture: str = "x86_64") -> Guest:
         TargetUnavailable: this machine lacks a program or the rights for it.
         BuildFailed: a program failed; the message holds its last words.
     """
-    recipe = hashlib.sha256(architecture.encode() + Path(__file__).read_bytes()).hexdigest()[:16]
     cache = user_cache() / "fleet" / "guests"
-    folder = cache / recipe
+    key = cache / "login" / "id_ed25519"
+    if not key.exists():
+        _need_programs(architecture)
+        _make_login(key)
+    public = key.with_suffix(".pub").read_bytes()
+    folder = cache / hashlib.sha256(architecture.encode() + Path(__file__).read_bytes() + public).hexdigest()[:16]
     if not folder.is_dir():
         _need_programs(architecture)
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        builder = _Builder(architecture)
+        builder = _Builder(architecture, public)
         packages = builder.fetch(cache)
         with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as scratch:
             builder.build(packages, Path(scratch))
             made = Path(scratch) / "made"
             made.rename(folder)
     host_key = (folder / "host_key.pub").read_text().strip()
-    return Guest(folder / "disk.raw", folder / "vmlinuz", folder / "initrd", folder / "id_ed25519", host_key)
+    return Guest(folder / "disk.raw", folder / "vmlinuz", folder / "initrd", key, host_key)
+
+
+def _make_login(key: Path) -> None:
+    cache = key.parent.parent
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as scratch:
+        made = Path(scratch) / "login"
+        made.mkdir(mode=0o700)
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made / key.name))
+        try:
+            made.rename(key.parent)
+        except OSError:
+            if not key.exists():  # else another worker's was there first
+                raise
 
 
 def _need_programs(architecture: str) -> None:
@@ -159,7 +177,8 @@ def _need_programs(architecture: str) -> None:
 class _Builder:
     """Makes guests of one architecture."""
 
-    def __init__(self, architecture: str) -> None:
+    def __init__(self, architecture: str, login: bytes) -> None:
+        self._login = login
         self._made_of = _ARCHITECTURES[architecture]
         foreign = architecture != os.uname().machine
         self._prefix = ("unshare", "--mount", "sh", "-ec", _FOREIGN, architecture) if foreign else ()
@@ -202,16 +221,19 @@ class _Builder:
             key.unlink()
         self._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(root / "etc/ssh/ssh_host_ed25519_key"))
         shutil.copyfile(root / "etc/ssh/ssh_host_ed25519_key.pub", made / "host_key.pub")
-        self._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made / "id_ed25519"))
         authorized = root / "home" / USER / ".ssh" / "authorized_keys"
         authorized.parent.mkdir(mode=0o700)
-        shutil.copyfile(made / "id_ed25519.pub", authorized)
+        authorized.write_bytes(self._login)
         self._run("chroot", str(root), "chown", "-R", f"{USER}:{USER}", f"/home/{USER}/.ssh")
 
     def _run(self, *argv: str) -> None:
-        done = subprocess.run([*self._prefix, *argv], capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-            raise BuildFailed(
-                f"the guest was not built: {' '.join(argv[:4])} ...\n{last}", next_step="is the mirror there?"
-            )
+        _run(*self._prefix, *argv)
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise BuildFailed(
+            f"the guest was not built: {' '.join(argv[:4])} ...\n{last}", next_step="is the mirror there?"
+        )

@@ -172,7 +172,11 @@ roll_out = Scenario(
 @roll_out.step(
     "Run the first release on three devices",
     "kubectl apply --filename web.yaml",
-    "kubectl wait --namespace {namespace} --for=condition=Ready fleetdeployment/{deployment} --timeout=20s",
+    # The limit is the command's own, which follows the speed of the devices.
+    Command(
+        "kubectl wait --namespace {namespace} --for=condition=Ready fleetdeployment/{deployment} --timeout=300s",
+        deadline=30,
+    ),
     files={"web.yaml": ROLLING},
     look_at=("operator",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -55,6 +56,7 @@ def main(argv: list[str]) -> int:
     if options.list:
         print("\n".join(every))
         return 0
+    logging.getLogger().addHandler(logging.NullHandler())  # else asyncio's warnings stand between the results
     shown: list[str] = []
     for name in options.names or every:
         machine, started = this_machine(), time.monotonic()

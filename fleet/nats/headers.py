@@ -25,6 +25,8 @@ _REQUESTER = b"Nats-Request-Info: "
 """The server puts it into what one account asks of another, and takes out what a client calls so."""
 _DELIVERED = b"$JS.ACK."
 """How the reply subject of a message begins that a consumer delivers."""
+_READ = 8 * 1024
+"""Bytes of the end of a block that are read: a device may send 64 KiB of short lines, which take 10 ms."""
 
 
 class Delivery(NamedTuple):
@@ -56,14 +58,17 @@ def text(raw: bytes) -> str:
 def parse_headers(block: bytes, reply: bytes) -> dict[str, str]:
     """The headers by name, and the server's status as `Status` and `Description`.
 
-    The last header of a name counts: what the server adds stands behind what a sender wrote. A status counts only when
-    the server wrote it, so never in a message that came out of a stream.
+    The last header of a name counts: what the server adds stands behind what a sender wrote. So in a block that is very
+    long only the last lines are read. A status counts only when the server wrote it, so never in a message that came
+    out of a stream.
 
     Args:
         block: The header block, from `NATS/1.0` to the empty line.
         reply: The message's reply subject.
     """
     first, _, rest = block.partition(b"\r\n")
+    if len(rest) > _READ:
+        rest = rest[-_READ:].partition(b"\r\n")[2]
     headers: dict[str, str] = {}
     for line in rest.split(b"\r\n"):
         name, colon, value = line.partition(b":")

@@ -13,7 +13,7 @@ from fleet.nats.headers import SERVER_ITSELF, requester
 from fleet.operator.meter import TRACED, WILDCARD, Flood
 from fleet.operator.reader import Reader
 from fleet.operator.session_limit import Session
-from fleet.operator.traces import traced
+from fleet.operator.traces import tells_of_trace, traced
 from fleet.operator.wildcard_replies import LATE, WildcardReplies
 
 _AGAIN = 0.5
@@ -47,7 +47,7 @@ class SentListener:
         """Something was published, by whomever its subject names."""
         if self._wildcards.sent(delivery.subject, delivery.reply, time.monotonic()):
             self._reader.later(LATE, lambda: self._wildcards.judge(time.monotonic()))
-        if traced(delivery) and (device := sender(original(delivery.subject))):
+        if (device := sender(original(delivery.subject))) and tells_of_trace(delivery):
             self._report(device, TRACED)
 
     def asked(self, delivery: Delivery) -> None:

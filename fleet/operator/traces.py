@@ -15,6 +15,7 @@ from fleet.nats.headers import FROM_STREAM, Delivery, parse_headers
 from fleet.operator.session_limit import Session
 
 _ENCODING = "Content-Encoding"
+_COMPRESSED = {"gzip", "snappy"}
 _BEGINS = b'{"server":'
 _LARGEST = 1024 * 1024
 """Bytes; a message of a device has 64 KiB, and its headers are told as JSON."""
@@ -41,11 +42,19 @@ class _Trace(msgspec.Struct):
     events: tuple[_Event, ...]
 
 
+def tells_of_trace(message: Delivery) -> bool:
+    """Whether a message at a device's own subject is what NATS tells of one that it traced.
+
+    What is compressed is not unpacked: no agent compresses, and a device may write what takes seconds to unpack.
+    """
+    return _compressed(message) or traced(message) is not None
+
+
 def traced(message: Delivery) -> Session | None:
     """The session that had NATS trace a message; None where this message says nothing of the kind.
 
-    A device can have a stream send what it wrote itself to a subject of another device. The stream's name is in the
-    headers of that.
+    Only for what NATS itself wrote, where it is compressed. A device can have a stream send what it wrote itself to a
+    subject of another device. The stream's name is in the headers of that.
     """
     if message.reply or not message.data:
         return None
@@ -59,6 +68,13 @@ def traced(message: Delivery) -> Session | None:
         return None
     first = trace.events[0] if trace.events else _Event()
     return Session(trace.server.id, first.cid) if first.type == "in" and first.kind == _CLIENT else None
+
+
+def _compressed(message: Delivery) -> bool:
+    if message.reply or not message.data or not message.headers:
+        return False
+    headers = parse_headers(message.headers, message.reply)
+    return FROM_STREAM not in headers and headers.get(_ENCODING) in _COMPRESSED
 
 
 def _unpacked(data: bytes, encoding: str) -> bytes:
@@ -103,5 +119,7 @@ def _block(data: bytes) -> bytes:
             at += size
         if not 0 < offset <= len(found):
             raise ValueError("it copies what is not there")
-        found += (found[-offset:] * (length // offset + 1))[:length]
+        begins = len(found) - offset
+        # No more than is wanted of what may be a megabyte.
+        found += (found[begins : begins + length] * (length // offset + 1))[:length]
     return bytes(found)

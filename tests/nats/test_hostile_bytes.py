@@ -167,3 +167,14 @@ def test_the_last_header_counts() -> None:
     """The server's own stand behind those of the sender."""
     block = b"NATS/1.0 404\r\nNats-Sequence: 9\r\nNats-Stream: KV_x\r\nNats-Sequence: 1\r\n\r\n"
     assert parse_headers(block, b"") == {"Nats-Sequence": "1", "Nats-Stream": "KV_x"}
+
+
+def test_of_a_block_without_end_the_last_lines_are_read() -> None:
+    """They are the server's; a sender's thousands of lines would keep the reader of all devices busy."""
+    lines = b"".join(b"A%d: b\r\n" % number for number in range(7_000))
+    found = parse_headers(b"NATS/1.0 503\r\n" + lines + b"Nats-Sequence: 1\r\nNats-Stream: KV_x\r\n\r\n", b"")
+    assert len(found) < 1_000
+    assert found["Nats-Sequence"] == "1"
+    assert found["Nats-Stream"] == "KV_x"
+    assert "A6999" in found
+    assert not [name for name in found if name not in {"Nats-Sequence", "Nats-Stream"} and found[name] != "b"]

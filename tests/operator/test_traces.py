@@ -139,6 +139,31 @@ def test_a_trace_is_the_doing_of_the_device_whose_subject_it_arrives_at() -> Non
     assert ears.found() == [("pi-3", TRACED)]
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "snappy"])
+def test_what_a_device_compressed_itself_is_not_unpacked(encoding: str) -> None:
+    """It takes seconds to unpack, in the thread that hears all devices. No agent compresses: that is enough."""
+    ears = Ears()
+    ears.listener.sent(told(b"no such format", Content_Encoding=encoding))
+    assert ears.found() == [("pi-3", TRACED)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        told(b"x", reply=b"_INBOX.x", Content_Encoding="gzip"),
+        told(b"", Content_Encoding="gzip"),
+        told(b"x", Content_Encoding="gzip", Nats_Stream="KV_agent-lease"),
+        told(b"x", Content_Encoding="identity"),
+        told(b"x", sent_subject(SHARED.decode()).encode(), Content_Encoding="gzip"),
+    ],
+    ids=["a request", "nothing", "from a stream", "in clear", "where no device is named"],
+)
+def test_what_accuses_nobody_though_it_may_be_compressed(message: Delivery) -> None:
+    ears = Ears()
+    ears.listener.sent(message)
+    assert ears.found() == []
+
+
 def test_where_no_device_is_named_it_is_the_one_whose_session_it_was() -> None:
     ears = Ears()
     ears.listener.asked(told(EVENT, SHARED, Nats_Request_Info='{"kind":"Account"}'))

@@ -11,7 +11,7 @@ import msgspec
 from fleet.contract.errors import InvalidInput
 from fleet.contract.limits import MAX_DEPLOYMENTS, IndexKey, fit
 from fleet.contract.names import DeploymentName
-from fleet.contract.parsing import NOT_JSON
+from fleet.contract.parsing import NOT_JSON, any_json
 from fleet.contract.wire import DeviceState, encode, from_builtins
 
 LARGEST = 60 * 1024
@@ -92,7 +92,7 @@ def read_state(name: str, raw: msgspec.Raw) -> DeviceState:
     """
     DeploymentName(name)
     try:
-        found = msgspec.json.decode(raw)
+        found = any_json(bytes(raw))
     except NOT_JSON as error:
         raise InvalidInput(f"not a valid DeviceState: {error}", next_step="see what writes as this device") from error
     return from_builtins(fit(found, DeviceState), DeviceState)

@@ -33,7 +33,7 @@ from fleet.contract.limits import (
 )
 from fleet.contract.machine_keys import PublicKey
 from fleet.contract.names import AgentVersion, DeviceId, Digest, TokenSubject
-from fleet.contract.parsing import NOT_JSON
+from fleet.contract.parsing import NOT_JSON, any_json
 from fleet.contract.phases import WELL as WELL
 from fleet.contract.phases import ContainerState as ContainerState
 from fleet.contract.phases import Phase as Phase
@@ -275,7 +275,7 @@ def decode_report(data: bytes, kind: type[T]) -> T:
     except InvalidInput as error:
         refused = error
     try:
-        return decode(msgspec.json.encode(fit(msgspec.json.decode(data), kind)), kind)
+        return decode(msgspec.json.encode(fit(any_json(data), kind)), kind)
     except InvalidInput as error:
         refused = error
     except NOT_JSON:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from itertools import chain, combinations
@@ -24,6 +23,7 @@ from fleet.rotation.catalogue import Secret
 from fleet.rotation.decide import Seen
 from fleet.rotation.look import InUse, login, look, trusts_of
 from fleet.rotation.provider import Provider
+from fleet.rotation.settle import settle
 from fleet.secrets.draft import DraftSecretStore
 from fleet.secrets.store import Change, Kept
 from fleet.topology.capabilities import ChecksRights
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from fleet.topology.capabilities import Json, ServerPlace
 
 T = TypeVar("T")
-_BACK_WITHIN, _INTERVAL = 10.0, 0.1
-"""Seconds for devices to come back after their server of NATS was restarted, and between looks."""
 
 
 class Installed:
@@ -309,10 +307,7 @@ class Ground:
         self._held.check()
         before = self._installed.in_use().devices
         self._installed.apply()
-        # The next step may restart what lets devices in.
-        deadline = time.monotonic() + _BACK_WITHIN
-        while self._installed.in_use().devices < before and time.monotonic() < deadline:
-            time.sleep(_INTERVAL)
+        settle(self._installed.in_use, before)
 
 
 def _ended(certificate: str) -> datetime | None:

@@ -45,6 +45,8 @@ _ATTEMPTS = 2
 _LINGER = 0.1
 """Seconds for callouts that nobody has counted on."""
 _ACCOUNTS = (STORE_ACCOUNT, CONTROL_ACCOUNT, SYSTEM_ACCOUNT)
+_NO_ACCOUNT = "$G"
+"""Where NATS has connections until it knows who they are; nobody of ours stays there."""
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -65,6 +67,7 @@ class InUse(msgspec.Struct, frozen=True):
         users: The static users that are connected, by the name of the connection.
         silent: Who has not answered, in words.
         devices: How many sessions devices have.
+        undecided: The connections whose login NATS has not decided yet, by their server and number.
         trusting: The ids of the certificates that the operator and devices trust, by who that is in words; only where
             devices were asked about.
         authorities: Which certificates are those of our authority's keys: the keys' ids by the certificates'.
@@ -84,6 +87,7 @@ class InUse(msgspec.Struct, frozen=True):
     users: Mapping[str, str]
     silent: tuple[str, ...] = ()
     devices: int = 0
+    undecided: frozenset[str] = frozenset()
     trusting: Mapping[str, frozenset[str]] = {}
     authorities: Mapping[str, str] = {}
     foreign: frozenset[str] = frozenset()
@@ -154,9 +158,10 @@ async def _ask(server: ServerInfo, store: SecretStore, system: Bus, *, nats: int
     questions = [msgspec.json.encode({"acc": account, "auth": True}) for account in _ACCOUNTS]
     counting = msgspec.json.encode({"acc": APP_ACCOUNT, "limit": 1})
     keys = await _keys(server, store, callouts)
-    pages, counted, *listed = await asyncio.gather(
+    arriving = msgspec.json.encode({"acc": _NO_ACCOUNT})
+    pages, counted, arrived, *listed = await asyncio.gather(
         system.ask_all("$SYS.REQ.SERVER.PING.VARZ", b"", expected=nats),
-        *(system.ask_all("$SYS.REQ.SERVER.PING.CONNZ", one, expected=nats) for one in (counting, *questions)),
+        *(system.ask_all("$SYS.REQ.SERVER.PING.CONNZ", one, expected=nats) for one in (counting, arriving, *questions)),
     )
     variables = parsed(pages, _Varz)
     silent = [] if len(variables) >= nats else [f"NATS: {len(variables)} of {nats} servers answer"]
@@ -176,6 +181,9 @@ async def _ask(server: ServerInfo, store: SecretStore, system: Bus, *, nats: int
         users,
         tuple(silent),
         sum(answer.data.total for answer in parsed(counted, Connz)),
+        frozenset(
+            f"{answer.server.id}/{one.cid}" for answer in parsed(arrived, Connz) for one in answer.data.connections
+        ),
         pages=frozenset(key_of_page(one.name) for _, one in connected) - {""},
     )
 

@@ -13,6 +13,7 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.identity import issuer as idp
 from fleet.identity.access_token import AccessToken
 from fleet.identity.tokens import granted
+from fleet.process.deadline import WHOLE, Overdue, in_time
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 SCOPES = "openid profile urn:zitadel:iam:org:project:id:zitadel:aud"
@@ -67,12 +68,11 @@ def device_login(
     """
     with httpx.Client(verify=idp.trust(ca), timeout=10) as http:
         try:
-            found = idp.discovered(issuer, http.get(f"{idp.parse_issuer(issuer)}{idp.DISCOVERY_PATH}"))
-            answer = http.post(
-                found.device_authorization_endpoint or f"{issuer}/oauth/v2/device_authorization",
-                data={"client_id": client_id, "scope": SCOPES},
-            )
-        except httpx.HTTPError as error:
+            described = f"{idp.parse_issuer(issuer)}{idp.DISCOVERY_PATH}"
+            found = idp.discovered(issuer, in_time(WHOLE, lambda: http.get(described)))
+            where = found.device_authorization_endpoint or f"{issuer}/oauth/v2/device_authorization"
+            answer = in_time(WHOLE, lambda: http.post(where, data={"client_id": client_id, "scope": SCOPES}))
+        except (httpx.HTTPError, Overdue) as error:
             raise idp.unreachable(issuer, error, time.time()) from error
         asked = _authorization(issuer, client_id, answer)
         deadline = clock.now() + asked.expires_in
@@ -114,8 +114,8 @@ class _Poll:
             clock.sleep(max(0.0, min(self._interval, deadline - clock.now())))
             asked_at = time.monotonic()
             try:
-                answer = self._http.post(self._found.token_endpoint, data=self._form)
-            except httpx.TimeoutException:
+                answer = in_time(WHOLE, lambda: self._http.post(self._found.token_endpoint, data=self._form))
+            except (httpx.TimeoutException, Overdue):
                 # Section 3.5 asks for exponential back-off when the connection times out.
                 self._interval *= 2
                 answer = None

@@ -11,6 +11,7 @@ import msgspec
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity import issuer as idp
+from fleet.process.deadline import WHOLE, Overdue, in_time
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -122,8 +123,8 @@ class Api:
 
     def _send(self, method: str, path: str, body: Json | None) -> httpx.Response:
         try:
-            return self._http.request(method, f"{self.issuer}{path}", json=body)
-        except httpx.HTTPError as error:
+            return in_time(WHOLE, lambda: self._http.request(method, f"{self.issuer}{path}", json=body))
+        except (httpx.HTTPError, Overdue) as error:
             raise idp.unreachable(self.issuer, error, time.time()) from error
 
     def _failure(self, method: str, path: str, answer: httpx.Response) -> FleetError:

@@ -18,6 +18,7 @@ from fleet.kube.http import Answer, KubeConnection
 from fleet.kube.kubeconfig import access
 from fleet.kube.paths import api_path
 from fleet.kube.refusals import Away, refused, require_same_clock, untrusted
+from fleet.process.deadline import Overdue
 from fleet.process.failures import in_words
 from fleet.process.retry import retrying
 from fleet.topology.capabilities import Applied, Json
@@ -234,6 +235,11 @@ class KubeClient:
             answer = self._connection.request(method, path, data, content)
         except ssl.SSLCertVerificationError as error:
             raise untrusted(self.host, error) from error
+        except Overdue as error:  # a repetition would take as long
+            raise Unreachable(
+                f"Kubernetes at {self.host} does not end its answer to {method} {path.partition('?')[0]}",
+                next_step="is the line very slow, or a proxy in between? repeat the command: it does what is left",
+            ) from error
         except (HTTPException, OSError) as error:
             raise Away(in_words(error)) from error
         if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:

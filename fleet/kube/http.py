@@ -6,11 +6,13 @@ A command of the admin makes a handful of requests one after another, and each c
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import ipaddress
 import os
 import socket
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -20,12 +22,13 @@ from urllib.parse import SplitResult, urlsplit
 from fleet.contract.errors import InvalidInput
 from fleet.kube.exec_plugin import Credential, ask
 from fleet.kube.kubeconfig import Access
+from fleet.process.deadline import WHOLE, in_time
 from fleet.version import VERSION
 
 _CONNECT = 3.0
 """Seconds to connect and to agree on TLS."""
 _ANSWER = 20.0
-"""Seconds to wait for an answer."""
+"""Seconds to wait for the next part of an answer."""
 
 
 class Answer(NamedTuple):
@@ -63,6 +66,7 @@ class KubeConnection:
 
         Raises:
             FleetError: the plugin gave no credentials, or the token's file is gone.
+            Overdue: the answer had not ended after two minutes.
             OSError, http.client.HTTPException: there was no answer.
         """
         answer = self._once(method, path, body, content)
@@ -75,6 +79,10 @@ class KubeConnection:
         headers = {"Accept": "application/json", "User-Agent": f"fleet/{VERSION}", **self._login()}
         if body is not None:
             headers["Content-Type"] = content
+        # Without the login, which a person may have to confirm in a browser.
+        return in_time(WHOLE, lambda: self._answer(method, path, body, headers))
+
+    def _answer(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         connection = self._taken()
         try:
             connection.request(method, f"{self._address.path}/{path}", body, headers)
@@ -98,15 +106,19 @@ class KubeConnection:
         """
         headers = {"Accept": "application/json", "User-Agent": f"fleet/{VERSION}", **self._login()}
         connection = self._connect()
+        end = threading.Timer(lasts + _ANSWER, _end, [connection.sock])
+        end.daemon = True
         try:
             connection.request("GET", f"{self._address.path}/{path}", None, headers)
             connection.sock.settimeout(lasts + _ANSWER)
+            end.start()
             response = connection.getresponse()
             if response.status != HTTPStatus.OK:
                 raise refused(response.status, response.read())
             while line := response.readline():
                 yield line
         finally:
+            end.cancel()
             connection.close()
 
     def _taken(self) -> http.client.HTTPConnection:
@@ -182,6 +194,12 @@ class _Connection(http.client.HTTPConnection):
         login = f"{proxy.username}:{proxy.password or ''}" if proxy.username else ""
         encoded = base64.b64encode(login.encode()).decode()
         self.set_tunnel(host, port, {"Proxy-Authorization": f"Basic {encoded}"} if login else {})
+
+
+def _end(connected: socket.socket) -> None:
+    """Have whoever reads from it read an end, also in the midst of a TLS record."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 def _close(connections: list[http.client.HTTPConnection]) -> None:

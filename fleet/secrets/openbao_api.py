@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 import weakref
 from http import HTTPStatus
 from typing import TypeVar
@@ -15,6 +14,7 @@ from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotPermitt
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity.issuer import tls_cause, trust
 from fleet.identity.proxies import proxy_for
+from fleet.process.deadline import Overdue, in_time
 from fleet.process.failures import in_words
 from fleet.process.retry import retrying
 from fleet.secrets.openbao_config import Credentials
@@ -180,20 +180,23 @@ class OpenBaoApi:
     def _once(self, method: str, path: str, body: object, token: str) -> httpx.Response:
         headers = {"X-Vault-Token": token} if token else {}
         content = None if body is None else msgspec.json.encode(body)
-        got, until = bytearray(), time.monotonic() + _WHOLE
-        try:
-            with self._http.stream(
-                method, f"{self._config.url}/v1/{path}", content=content, headers=headers
-            ) as streamed:
+
+        def received() -> httpx.Response:
+            got = bytearray()
+            url = f"{self._config.url}/v1/{path}"
+            with self._http.stream(method, url, content=content, headers=headers) as streamed:
                 for part in streamed.iter_bytes():
                     got += part
-                    if len(got) > _LARGEST or time.monotonic() > until:
+                    if len(got) > _LARGEST:
                         raise _Away("its answer has no end")
-        except httpx.HTTPError as error:
+            return httpx.Response(streamed.status_code, content=bytes(got))
+
+        try:
+            answer = in_time(_WHOLE, received)
+        except (httpx.HTTPError, Overdue) as error:
             if (cause := tls_cause(error)) is not None:
                 raise self._untrusted(cause) from error
             raise _Away(in_words(error)) from error
-        answer = httpx.Response(streamed.status_code, content=bytes(got))
         if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and "sealed" in self._said(answer).lower():
             raise Unreachable(
                 f"OpenBao at {self._config.url} is sealed: it gives no secrets until somebody unseals it",

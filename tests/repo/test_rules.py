@@ -139,6 +139,24 @@ def test_a_fixed_pause_after_an_error_is_found() -> None:
     assert not _fixed_pauses(fixed.replace("_AGAIN", "backoff.next()"))
 
 
+_BLOCKING = re.compile(r"\bhttpx\.(Client|get|post|request|stream)\(|\burlopen\(|client\.HTTPS?Connection\b")
+
+
+def test_each_blocking_request_has_a_limit_for_all_of_it() -> None:
+    """A library limits each step of a request, and a server that sends a byte a second makes any number of steps.
+
+    The launcher asks the engine of its own machine only, and imports nothing of ours.
+    """
+    guilty = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "fleet").rglob("*.py"))
+        if (ROOT / "fleet" / "launcher") not in path.parents
+        and _BLOCKING.search(text := path.read_text())
+        and "in_time(" not in text
+    ]
+    assert not guilty, "use fleet.process.deadline"
+
+
 def test_scripts_can_be_run_and_parse() -> None:
     scripts = [path for path in tracked() if path.suffix == ".sh" or path == ROOT / ".ci" / "run"]
     assert {path.name for path in scripts} >= {"test.sh", "e2e-prod-shape.sh", "run"}

@@ -45,7 +45,7 @@ def certificate_ids(bundle: str) -> tuple[str, ...]:
     Raises:
         InvalidInput: one is damaged.
     """
-    return tuple(certificate_id(one) for one in certificates(bundle))
+    return tuple(certificate_id(certificate) for certificate in certificates(bundle))
 
 
 def ends_of(bundle: str) -> dict[str, float]:

@@ -114,7 +114,7 @@ def _add_workload_rules(workload: Json) -> None:
         fields[name] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
     fields["initContainers"]["items"]["x-kubernetes-validations"].append(INIT_RULE)
     of_pods = {"type", "update", "containers", "initContainers"}
-    absent = " && ".join(_absent(f"self.{name}", one) for name, one in fields.items() if name not in of_pods)
+    absent = " && ".join(_absent(f"self.{name}", field) for name, field in fields.items() if name not in of_pods)
     workload["x-kubernetes-validations"] += [
         {
             "rule": "self.type == 'pod' || (has(self.image) && !has(self.containers) && !has(self.initContainers))",
@@ -134,7 +134,7 @@ def _add_workload_rules(workload: Json) -> None:
 def _absent(path: str, node: Json) -> str:
     """A rule by which nothing is said: what Kubernetes fills in by itself, an empty object, counts as nothing."""
     if "properties" in node:
-        inside = " && ".join(_absent(f"{path}.{name}", one) for name, one in node["properties"].items())
+        inside = " && ".join(_absent(f"{path}.{name}", schema) for name, schema in node["properties"].items())
         return f"(!has({path}) || ({inside}))"
     return f"(!has({path}) || {path}.size() == 0)" if node["type"] == "object" else f"!has({path})"
 
@@ -240,8 +240,8 @@ def _inline(node: Json, components: dict[str, Json]) -> Json:
 def _one_of(kinds: list[Json]) -> Json:
     """Several kinds of an object as one, for Kubernetes knows no unions: the first is meant where no type is said."""
     types = [kind["properties"]["type"] for kind in kinds]
-    properties = {name: one for kind in reversed(kinds) for name, one in kind["properties"].items()}
-    tag = {"type": "string", "enum": [one["enum"][0] for one in types], "default": types[0]["enum"][0]}
+    properties = {name: schema for kind in reversed(kinds) for name, schema in kind["properties"].items()}
+    tag = {"type": "string", "enum": [variant["enum"][0] for variant in types], "default": types[0]["enum"][0]}
     return {"type": "object", "properties": {**properties, "type": {**types[0], **tag}}}
 
 

@@ -114,7 +114,7 @@ def _type_of(kind: type[Any]) -> msgspec.inspect.Type:
 
 def _cut(value: object, kind: msgspec.inspect.Type) -> object:
     if isinstance(kind, msgspec.inspect.UnionType):
-        kind = next(one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType))
+        kind = next(variant for variant in kind.types if not isinstance(variant, msgspec.inspect.NoneType))
     if isinstance(kind, msgspec.inspect.Metadata):
         if kind.extra and kind.extra.get(_WHOLE):
             return value
@@ -125,9 +125,9 @@ def _cut(value: object, kind: msgspec.inspect.Type) -> object:
     if isinstance(value, dict) and isinstance(kind, msgspec.inspect.StructType):
         known = {field.encode_name: field.type for field in kind.fields}
         pairs = cast("dict[str, object]", value).items()
-        return {name: _cut(one, known[name]) if name in known else one for name, one in pairs}
+        return {name: _cut(inner, known[name]) if name in known else inner for name, inner in pairs}
     if isinstance(value, dict) and isinstance(kind, msgspec.inspect.DictType):
-        return {name: _cut(one, kind.value_type) for name, one in cast("dict[str, object]", value).items()}
+        return {name: _cut(inner, kind.value_type) for name, inner in cast("dict[str, object]", value).items()}
     if isinstance(value, list) and isinstance(kind, msgspec.inspect.VarTupleType):
-        return [_cut(one, kind.item_type) for one in cast("list[object]", value)]
+        return [_cut(item, kind.item_type) for item in cast("list[object]", value)]
     return cast("object", value)

@@ -72,8 +72,8 @@ def login_ends(login: RegistryLogin) -> float | None:
     Amazon's registry, which are JSON with `expiration` in base64. Their signatures are not checked: only the registry
     can, and what is said here is for people.
     """
-    ends = [_ends(one) for one in (login.password, login.identity_token)]
-    return min((one for one in ends if one is not None), default=None)
+    ends = [_ends(secret) for secret in (login.password, login.identity_token)]
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _ends(token: str) -> float | None:

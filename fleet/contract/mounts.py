@@ -125,7 +125,7 @@ def check_paths(mounts: tuple[Mount, ...], files: tuple[File, ...]) -> None:
         ValueError: a path is named twice.
     """
     taken: set[str] = set()
-    for path in (*(one.path for one in mounts), *(one.path for one in files)):
+    for path in (*(mount.path for mount in mounts), *(file.path for file in files)):
         if path in taken:
             raise ValueError(f"{path} is mounted twice")
         taken.add(path)

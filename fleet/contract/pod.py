@@ -112,16 +112,16 @@ class Pod(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="
         Raises:
             ValueError: one of these, in words.
         """
-        _once("the container", (one.name for one in self._all))
+        _once("the container", (container.name for container in self._all))
         if _ITSELF in self.parts:
             raise ValueError(NAME_RULE["message"])
         _once(
             "the port",
-            (f"{port.host}/{port.protocol.value} of the device" for one in self._all for port in one.ports),
+            (f"{port.host}/{port.protocol.value} of the device" for container in self._all for port in container.ports),
         )
-        for one in self.init_containers:
-            if one.restart not in _ENDS:
-                raise ValueError(f"{one.name}: {INIT_RULE['message']}")
+        for container in self.init_containers:
+            if container.restart not in _ENDS:
+                raise ValueError(f"{container.name}: {INIT_RULE['message']}")
         if self.update.order is not UpdateOrder.RECREATE:
             raise ValueError(RECREATE_RULE["message"])
         _in_order(self.containers)
@@ -133,12 +133,12 @@ class Pod(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, tag="
     @property
     def parts(self) -> Mapping[str, ContainerFields]:
         """Its containers by name, the init containers first."""
-        return {one.name: one for one in self._all}
+        return {container.name: container for container in self._all}
 
     @property
     def takes_secrets(self) -> bool:
         """Whether one of its containers needs a value of a Secret."""
-        return any(one.takes_secrets for one in self._all)
+        return any(container.takes_secrets for container in self._all)
 
 
 def _once(what: str, names: Iterable[str]) -> None:
@@ -153,16 +153,16 @@ def _in_order(containers: tuple[PodContainer, ...]) -> list[str]:
     Raises:
         ValueError: they wait for each other, for one that is not there, or for the end of one that has none.
     """
-    found = {one.name: one for one in containers}
-    for one in containers:
-        _once(f"what {one.name} depends on,", (needed.name for needed in one.depends_on))
-        for needed in one.depends_on:
+    found = {container.name: container for container in containers}
+    for container in containers:
+        _once(f"what {container.name} depends on,", (needed.name for needed in container.depends_on))
+        for needed in container.depends_on:
             other = found.get(needed.name)
             if other is None:
-                raise ValueError(f"{one.name} depends on {needed.name}, which is no container of the pod")
+                raise ValueError(f"{container.name} depends on {needed.name}, which is no container of the pod")
             if needed.condition is Condition.COMPLETED and other.restart not in _ENDS:
                 raise ValueError(
-                    f"{one.name} waits for the end of {other.name}, whose restart is {other.restart.value}"
+                    f"{container.name} waits for the end of {other.name}, whose restart is {other.restart.value}"
                 )
     order: list[str] = []
     left = list(found)
@@ -177,7 +177,7 @@ def _in_order(containers: tuple[PodContainer, ...]) -> list[str]:
 
 def start_order(pod: Pod) -> list[str]:
     """The names of a pod's containers in the order in which they start."""
-    return [*(one.name for one in pod.init_containers), *_in_order(pod.containers)]
+    return [*(container.name for container in pod.init_containers), *_in_order(pod.containers)]
 
 
 class SentPod(Pod, frozen=True, rename="camel", omit_defaults=True, tag="pod", forbid_unknown_fields=True):
@@ -216,8 +216,8 @@ def as_sent(workload: Container | Pod) -> Workload:
 
 def members(pod: SentPod) -> dict[str, Member]:
     """A pod's containers in the order in which they start."""
-    peers = tuple(sorted(name for name, one in pod.parts.items() if one.network is Network.BRIDGE))
-    after = {one.name: one.depends_on for one in pod.containers}
+    peers = tuple(sorted(name for name, container in pod.parts.items() if container.network is Network.BRIDGE))
+    after = {container.name: container.depends_on for container in pod.containers}
     found: dict[str, Member] = {}
     done: tuple[Dependency, ...] = ()
     for name in start_order(pod):

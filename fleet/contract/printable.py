@@ -45,7 +45,7 @@ def one_line(text: str) -> str:
     """
     if text.isprintable() and (text.isascii() or _INVISIBLE.isdisjoint(text)):
         return text
-    return "".join(one if one.isprintable() and one not in _INVISIBLE else _escaped(one) for one in text)
+    return "".join(char if char.isprintable() and char not in _INVISIBLE else _escaped(char) for char in text)
 
 
 def lines(text: str) -> str:
@@ -59,9 +59,9 @@ def each(value: object, show: Callable[[str], str] = one_line) -> object:
         return show(value)
     if isinstance(value, Mapping):
         pairs = cast("Mapping[object, object]", value).items()
-        return {each(name, show): each(one, show) for name, one in pairs}
+        return {each(name, show): each(item, show) for name, item in pairs}
     if isinstance(value, list | tuple):
-        return [each(one, show) for one in cast("Iterable[object]", value)]
+        return [each(item, show) for item in cast("Iterable[object]", value)]
     return value
 
 

@@ -94,14 +94,14 @@ def revision_of(deployment: FleetDeployment) -> Json:
     }
 
 
-def same_revision(one: DeploymentSpec, other: DeploymentSpec) -> bool:
+def same_revision(spec: DeploymentSpec, other: DeploymentSpec) -> bool:
     """Whether they run the same in the same places in the same way."""
-    return one.selector == other.selector and runs_same(one, other)
+    return spec.selector == other.selector and runs_same(spec, other)
 
 
-def runs_same(one: DeploymentSpec, other: DeploymentSpec) -> bool:
+def runs_same(spec: DeploymentSpec, other: DeploymentSpec) -> bool:
     """Whether they run the same in the same way, wherever: what going back to a revision brings back."""
-    return (never_restarted(one.workload), one.strategy) == (never_restarted(other.workload), other.strategy)
+    return (never_restarted(spec.workload), spec.strategy) == (never_restarted(other.workload), other.strategy)
 
 
 def never_restarted(workload: Container | Pod) -> Container | Pod:
@@ -110,8 +110,8 @@ def never_restarted(workload: Container | Pod) -> Container | Pod:
         return _without_mark(workload)
     return msgspec.structs.replace(
         workload,
-        containers=tuple(_without_mark(one) for one in workload.containers),
-        init_containers=tuple(_without_mark(one) for one in workload.init_containers),
+        containers=tuple(_without_mark(container) for container in workload.containers),
+        init_containers=tuple(_without_mark(container) for container in workload.init_containers),
     )
 
 

@@ -73,12 +73,12 @@ class Requirement(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
                 return self.key not in labels
 
     def __str__(self) -> str:
-        one = len(self.values) == 1
+        single = len(self.values) == 1
         match self.operator:
             case Operator.IN:
-                return f"{self.key}={self.values[0]}" if one else f"{self.key} in ({','.join(self.values)})"
+                return f"{self.key}={self.values[0]}" if single else f"{self.key} in ({','.join(self.values)})"
             case Operator.NOT_IN:
-                return f"{self.key}!={self.values[0]}" if one else f"{self.key} notin ({','.join(self.values)})"
+                return f"{self.key}!={self.values[0]}" if single else f"{self.key} notin ({','.join(self.values)})"
             case Operator.EXISTS:
                 return self.key
             case Operator.DOES_NOT_EXIST:
@@ -98,7 +98,9 @@ class Selector(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether labels are as it requires."""
-        return self.match_labels.items() <= labels.items() and all(one.meets(labels) for one in self.match_expressions)
+        return self.match_labels.items() <= labels.items() and all(
+            expression.meets(labels) for expression in self.match_expressions
+        )
 
     def __str__(self) -> str:
         pairs = [f"{key}={value}" for key, value in sorted(self.match_labels.items())]
@@ -139,7 +141,7 @@ def _requirement(negated: str, key: str, rest: str) -> Requirement:
     if negated:
         raise ValueError(rest)
     if several := _SET.fullmatch(rest):
-        values = tuple(one.strip() for one in several[2].split(","))
+        values = tuple(value.strip() for value in several[2].split(","))
         return Requirement(key, Operator.IN if several[1] == "in" else Operator.NOT_IN, values)
     for sign, operator in (("!=", Operator.NOT_IN), ("==", Operator.IN), ("=", Operator.IN)):
         if rest.startswith(sign):

@@ -42,5 +42,5 @@ def original(heard: bytes) -> bytes:
 
 def sender(subject: bytes) -> str:
     """The device that published at `subject`, for no other one may; empty where several may."""
-    start = next((one for one in _NAMED if subject.startswith(one)), None)
+    start = next((prefix for prefix in _NAMED if subject.startswith(prefix)), None)
     return "" if start is None else subject[len(start) :].partition(b".")[0].decode("ascii", "replace")

@@ -232,8 +232,8 @@ def _faults(value: object, kind: msgspec.inspect.Type, path: Path, elsewhere: tu
         yield from _members(value, kind, path, elsewhere)
     elif isinstance(value, list):
         inner = kind.item_type if isinstance(kind, _SEQUENCES) else msgspec.inspect.AnyType()
-        for number, one in enumerate(cast("list[object]", value)):
-            yield from _faults(one, inner, (*path, number), elsewhere)
+        for number, item in enumerate(cast("list[object]", value)):
+            yield from _faults(item, inner, (*path, number), elsewhere)
 
 
 def _members(value: Object, kind: msgspec.inspect.Type, path: Path, elsewhere: tuple[Path, ...]) -> Iterator[Fault]:
@@ -245,11 +245,11 @@ def _members(value: Object, kind: msgspec.inspect.Type, path: Path, elsewhere: t
             known[kind.tag_field] = inner
     elif isinstance(kind, msgspec.inspect.DictType):
         inner = kind.value_type
-    for name, one in value.items():
+    for name, member in value.items():
         if known is not None and name not in known:
             yield Fault((*path, name), f"{dotted((*path, name))} is unknown{_meant(name, path, known, elsewhere)}")
         else:
-            yield from _faults(one, known[name] if known else inner, (*path, name), elsewhere)
+            yield from _faults(member, known[name] if known else inner, (*path, name), elsewhere)
 
 
 def _meant(name: str, path: Path, known: dict[str, Any], elsewhere: tuple[Path, ...]) -> str:
@@ -268,10 +268,10 @@ def _chosen(value: object, kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
         kind = kind.type
     if not isinstance(kind, msgspec.inspect.UnionType):
         return kind
-    fits = [one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType)]
+    fits = [variant for variant in kind.types if not isinstance(variant, msgspec.inspect.NoneType)]
     if isinstance(value, Object):
-        tagged = [one for one in fits if isinstance(one, msgspec.inspect.StructType) and one.tag_field]
-        fits = [one for one in tagged if value.get(one.tag_field or "") == one.tag] or fits
+        tagged = [variant for variant in fits if isinstance(variant, msgspec.inspect.StructType) and variant.tag_field]
+        fits = [variant for variant in tagged if value.get(variant.tag_field or "") == variant.tag] or fits
     return _chosen(value, fits[0])
 
 

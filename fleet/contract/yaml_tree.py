@@ -87,7 +87,7 @@ class Lines:
             return known
         found: dict[str | int, tuple[int, Any]] = {}
         if isinstance(node, yaml.SequenceNode):
-            found = {number: (one.start_mark.line + 1, one) for number, one in enumerate(node.value)}
+            found = {number: (child.start_mark.line + 1, child) for number, child in enumerate(node.value)}
         elif isinstance(node, yaml.MappingNode):
             # The last one, for that is the one too many where a name stands twice.
             found = {
@@ -112,7 +112,7 @@ class _Tree:
         if depth < 0:
             raise NotYaml(f"it is nested too deep (line {node.start_mark.line + 1})")
         if isinstance(node, yaml.SequenceNode):
-            return [self.plain(one, depth - 1) for one in node.value]
+            return [self.plain(child, depth - 1) for child in node.value]
         if isinstance(node, yaml.MappingNode):
             return self._object(node, depth)
         return self._scalar(node)
@@ -133,10 +133,10 @@ class _Tree:
         # The first of several wins (YAML's merge key).
         several = reversed(cast("list[object]", found)) if isinstance(found, list) else [found]
         pairs: list[tuple[str, Any]] = []
-        for one in several:
-            if not isinstance(one, Object):
+        for key in several:
+            if not isinstance(key, Object):
                 raise NotYaml(f"what << names is no object (line {node.start_mark.line + 1})")
-            pairs += one.items()
+            pairs += key.items()
         return pairs
 
     def _name(self, key: Any) -> str:  # noqa: ANN401

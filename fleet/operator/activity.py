@@ -40,13 +40,13 @@ class Activity:
     def seen(self, found: Sequence[Sent], now: float) -> list[Flood]:
         """The devices whose activity their traffic has not explained for too long; `now` is in monotonic seconds."""
         before, seconds = self._before, now - self._at
-        self._before, self._at = {one.session: one.exchanged for one in found}, now
+        self._before, self._at = {sent.session: sent.exchanged for sent in found}, now
         messages, silence = Counter[str](), dict[str, float]()
-        for one in found:
+        for sent in found:
             # The first subscriptions of a session are in order.
-            if one.session in before:
-                messages[one.device] += one.exchanged - before[one.session]
-                silence[one.device] = min(silence.get(one.device, math.inf), one.idle)
+            if sent.session in before:
+                messages[sent.device] += sent.exchanged - before[sent.session]
+                silence[sent.device] = min(silence.get(sent.device, math.inf), sent.idle)
         floods: list[Flood] = []
         for device in {*self._evidence, *silence}:
             chance = _chance(messages[device], silence.get(device, math.inf), seconds)

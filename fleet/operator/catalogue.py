@@ -18,8 +18,8 @@ async def read_catalogue(bus: Bus, store: Store, skipped: SkippedKeys) -> bool:
         FleetError: NATS did not answer.
     """
     found = await published(bus.blobs())
-    good = {AgentVersion(one.version): one.manifest for one in found if one.manifest}
-    bad = {one.version: one.why for one in found if not one.manifest}
+    good = {AgentVersion(entry.version): entry.manifest for entry in found if entry.manifest}
+    bad = {entry.version: entry.why for entry in found if not entry.manifest}
     for version, why in bad.items():
         skipped.note(ARTIFACTS, version, why)
     skipped.keep(ARTIFACTS, bad)

@@ -40,9 +40,11 @@ class Counts(Collector):
         outdated = GaugeMetricFamily(
             "fleet_operator_devices_bundle_outdated", "Devices that trust others than they are to", labels=["reason"]
         )
-        conditions = [one for device in devices.values() for one in device.status.conditions]
+        conditions = [condition for device in devices.values() for condition in device.status.conditions]
         for kind, family in (("Upgraded", upgrades), (BUNDLE_OUTDATED, outdated)):
-            for reason, count in Counter(one.reason for one in conditions if one.type == kind).items():
+            for reason, count in Counter(
+                condition.reason for condition in conditions if condition.type == kind
+            ).items():
                 family.add_metric([reason], count)
         yield upgrades
         yield outdated
@@ -67,9 +69,9 @@ class Counts(Collector):
             "When the certificate for a server's key ends",
             labels=["secret"],
         )
-        for one in self._secrets:
-            for family, moment in ((made, one.made), (ends, one.ends)):
+        for secret in self._secrets:
+            for family, moment in ((made, secret.made), (ends, secret.ends)):
                 if moment:
-                    family.add_metric([one.name], moment)
+                    family.add_metric([secret.name], moment)
         yield made
         yield ends

@@ -90,7 +90,7 @@ class EntryReader:
 
     def keep(self, wanted: Container[str]) -> None:
         """Forget the Secrets that no deployment names any more."""
-        for name in [one for one in self._pointers if one not in wanted]:
+        for name in [pointer for pointer in self._pointers if pointer not in wanted]:
             self.forget(name)
         self._report()
 

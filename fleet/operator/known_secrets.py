@@ -51,7 +51,7 @@ class KnownSecrets:
 
     def missing(self) -> set[str]:
         """Those of which nothing is known, and those of deployments in doubt."""
-        doubted = {name for one in self._doubts.values() for name in one.unread}
+        doubted = {name for doubt in self._doubts.values() for name in doubt.unread}
         return (self.wanted() - self.found.keys()) | doubted
 
     def lacks(self, deployment: str) -> bool:

@@ -1,4 +1,4 @@
-"""Connectivity what devices write: in a thread, an event loop and a connection of its own.
+"""Reads what devices write, in a thread with an event loop and a NATS connection of its own.
 
 However much a device writes, the operator's own loop sees the newest value of each key, a slice at a time: the
 revocation of that device, and everything else, goes on beside it.

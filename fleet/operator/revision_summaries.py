@@ -23,22 +23,24 @@ _NAMED = ("containers", "initContainers")
 
 def revision_summaries(revisions: Iterable[Revision]) -> tuple[RevisionSummary, ...]:
     """The revisions of one deployment, the newest first."""
-    ordered = sorted(revisions, key=lambda one: one.revision)
+    ordered = sorted(revisions, key=lambda revision: revision.revision)
     before: list[Revision | None] = [None, *ordered]
-    return tuple(_summary(one, earlier) for earlier, one in reversed(list(pairwise(before))) if one is not None)
+    return tuple(
+        _summary(revision, earlier) for earlier, revision in reversed(list(pairwise(before))) if revision is not None
+    )
 
 
-def _summary(one: Revision, earlier: Revision | None) -> RevisionSummary:
-    change = noted(one.metadata.annotations, one.revision)
+def _summary(revision: Revision, earlier: Revision | None) -> RevisionSummary:
+    change = noted(revision.metadata.annotations, revision.revision)
     return RevisionSummary(
-        number=one.revision,
-        made=one.metadata.creation_timestamp,
+        number=revision.revision,
+        made=revision.metadata.creation_timestamp,
         by=change.by if change else "",
         command=change.command if change else "",
-        images=shortened(images(one.spec.workload)),
-        selector=shortened(str(one.spec.selector)),
-        strategy=str(one.spec.strategy),
-        changed=_changed(earlier.spec, one.spec) if earlier is not None else (),
+        images=shortened(images(revision.spec.workload)),
+        selector=shortened(str(revision.spec.selector)),
+        strategy=str(revision.spec.strategy),
+        changed=_changed(earlier.spec, revision.spec) if earlier is not None else (),
     )
 
 

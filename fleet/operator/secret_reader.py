@@ -118,7 +118,7 @@ class SecretReader:
     def _waiting(self) -> set[int]:
         """The doubts that an answer will end soon: none comes from an OpenBao that is away."""
         away = {*self._entries.away, *self._entries.pending} if self._entries.away else set[str]()
-        return {one.mark for one in self._known.doubts.values() if not one.unread <= away}
+        return {doubt.mark for doubt in self._known.doubts.values() if not doubt.unread <= away}
 
     async def _read(self, names: Iterable[str]) -> None:
         """Read these, and before each of them what was asked for meanwhile.

@@ -66,15 +66,15 @@ class _Connections(msgspec.Struct, frozen=True):
     def sent(self, server: str) -> list[Sent]:
         return [
             Sent(
-                one.authorized_user,
-                Session(server, one.cid),
-                one.in_msgs,
-                one.in_bytes,
-                one.out_bytes,
-                one.in_msgs + one.out_msgs,
-                _seconds(one.last_activity, self.now),
+                connection.authorized_user,
+                Session(server, connection.cid),
+                connection.in_msgs,
+                connection.in_bytes,
+                connection.out_bytes,
+                connection.in_msgs + connection.out_msgs,
+                _seconds(connection.last_activity, self.now),
             )
-            for one in self.connections
+            for connection in self.connections
         ]
 
 
@@ -184,7 +184,8 @@ class Sessions:
                 for flood in (*self._traffic.seen(found, now), *self._activity.seen(found, now)):
                     self._flooded(flood)
                 await self._end_surplus(
-                    self._limit.recounted(before, [(one.device, one.session) for one in found]), "several"
+                    self._limit.recounted(before, [(connection.device, connection.session) for connection in found]),
+                    "several",
                 )
                 last_error = ""
             except Exception as error:
@@ -216,7 +217,7 @@ class Sessions:
 
     async def _open(self, device: str) -> list[Session]:
         """The device's open sessions on every server."""
-        return [one.session for one in await self._listed({"user": device})]
+        return [connection.session for connection in await self._listed({"user": device})]
 
     async def _listed(self, which: Mapping[str, object]) -> list[Sent]:
         """Open sessions of devices on every server; page by page."""
@@ -225,7 +226,7 @@ class Sessions:
         while full:
             page = {"acc": APP_ACCOUNT, "auth": True, "state": _OPEN, "limit": _PAGE, "offset": offset, **which}
             replies = await self._asked(page)
-            found += [one for reply in replies for one in reply.data.sent(reply.server.id)]
+            found += [connection for reply in replies for connection in reply.data.sent(reply.server.id)]
             full = any(len(reply.data.connections) >= _PAGE for reply in replies)
             offset += _PAGE
         return found

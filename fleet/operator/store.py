@@ -145,8 +145,8 @@ class Store:
         """All that a device reports; only other verdicts are news."""
         before = self.states.get(device, {})
         put(self.states, device, states or None)
-        verdicts = {name: state_of(one) for name, one in states.items()}
-        return self._news(device, verdicts != {name: state_of(one) for name, one in before.items()})
+        verdicts = {name: state_of(state) for name, state in states.items()}
+        return self._news(device, verdicts != {name: state_of(state) for name, state in before.items()})
 
     def put_info(self, device: str, info: DeviceInfo | None) -> bool:
         """What a device is."""

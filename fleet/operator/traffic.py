@@ -51,15 +51,15 @@ class Traffic:
     def seen(self, found: Sequence[Sent], now: float) -> list[Flood]:
         """The devices that sent more than a device may since the last check; `now` is in monotonic seconds."""
         before, at = self._before, self._at
-        self._before, self._at = {one.session: one for one in found}, now
+        self._before, self._at = {sent.session: sent for sent in found}, now
         if at is None:
             return []
         messages, sizes, taken = Counter[str](), Counter[str](), Counter[str]()
-        for one in found:
-            old = before.get(one.session, Sent(one.device, one.session))
-            messages[one.device] += one.messages - old.messages
-            sizes[one.device] += one.size - old.size
-            taken[one.device] += one.taken - old.taken
+        for sent in found:
+            old = before.get(sent.session, Sent(sent.device, sent.session))
+            messages[sent.device] += sent.messages - old.messages
+            sizes[sent.device] += sent.size - old.size
+            taken[sent.device] += sent.taken - old.taken
         seconds = now - at
         return self._took_too_much(taken, seconds, now) + [
             Flood(device, messages[device], sizes[device], at, seconds, did="sent")

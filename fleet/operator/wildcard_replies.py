@@ -90,7 +90,7 @@ class WildcardReplies:
             possible = self._requests.since(subject, first - _WINDOW) | self._before.since(subject, first - _WINDOW)
             if len(possible) == 1 and not (self._requests.full or self._before.full):
                 self._strikes[possible.pop()] += 1
-        device, strikes = max(self._strikes.items(), key=lambda one: one[1], default=("", 0))
+        device, strikes = max(self._strikes.items(), key=lambda item: item[1], default=("", 0))
         if strikes >= _ENOUGH and strikes * _SHARE >= self._judged:
             self._begin(now)
             self._found(device)

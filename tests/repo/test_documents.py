@@ -97,3 +97,15 @@ def test_every_make_verb_explains_itself() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
     verbs = re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert [line.split()[1] for line in shown.splitlines() if line.strip()] == verbs
+
+
+def test_files_that_decide_define_the_names_that_the_architecture_says() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`(\w+)` in \[`[\w/.]+`\]\(\.\./([\w/.]+)\)", text)
+    assert len(named) >= 10
+    missing = [
+        f"{name} in {path}"
+        for name, path in named
+        if not re.search(rf"^ *((async )?def {name}\(|{name}: |{name} = )", (ROOT / path).read_text(), re.MULTILINE)
+    ]
+    assert not missing

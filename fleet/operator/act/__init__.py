@@ -52,7 +52,8 @@ class Actor:
         for _, group in groupby(others, key=stage):
             failed |= await self._together([action for action in group if _about(action) not in failed], trouble)
         writes = [action for action in plan.actions if isinstance(action, OBJECT_ACTIONS)]
-        self._writer.replace([one for one in writes if self._writer.key(one) not in failed], plan.decided - failed)
+        complete = [write for write in writes if self._writer.key(write) not in failed]
+        self._writer.replace(complete, plan.decided - failed)
         return failed
 
     def write_objects(self, actions: Sequence[ObjectAction]) -> None:
@@ -80,7 +81,7 @@ class Actor:
         except Unreachable:
             raise
         except Exception:  # one that nobody foresaw: it stays with its device
-            outcomes = [await self._write_one(one) for one in writes]
+            outcomes = [await self._write_one(write) for write in writes]
         for action, outcome in zip(writes, outcomes, strict=True):
             self._metrics.actions.labels(type(action).__name__, "failed" if outcome else "done").inc()
         return outcomes

@@ -73,9 +73,9 @@ class Keys:
         Raises:
             Unreachable: NATS did not answer.
         """
-        decided = [one for one in actions if isinstance(one, WriteDesired)]
+        decided = [action for action in actions if isinstance(action, WriteDesired)]
         unsealed, entries = self._sealed(decided)
-        indexes = [one for one in actions if isinstance(one, WriteIndex)]
+        indexes = [action for action in actions if isinstance(action, WriteIndex)]
         written = await self._entries.put_all(
             {f"{it.device}.{it.deployment}": it.desired for it in entries}, self._burst
         )
@@ -83,12 +83,12 @@ class Keys:
             if error is None:
                 self._store.put_desired(entry.device, entry.deployment, entry.desired)
         indexed = await self._indexes.put_all({it.device: it.index for it in indexes}, self._burst)
-        for one, error in zip(indexes, indexed, strict=True):
+        for index, error in zip(indexes, indexed, strict=True):
             if error is None:
-                self._store.put_index(one.device, one.index)
+                self._store.put_index(index.device, index.index)
         _log(indexes)
-        keys = {_key(one): error for one, error in zip([*entries, *indexes], [*written, *indexed], strict=True)}
-        return [(keys | unsealed)[_key(one)] for one in actions]
+        keys = {_key(action): error for action, error in zip([*entries, *indexes], [*written, *indexed], strict=True)}
+        return [(keys | unsealed)[_key(action)] for action in actions]
 
     async def do(self, action: KeyAction) -> None:
         """Carry out one.
@@ -121,11 +121,11 @@ class Keys:
         """The entries with their secrets inside, as they are now, and why others cannot be sealed."""
         failed: dict[tuple[str, str], FleetError] = {}
         entries: list[WriteDesired] = []
-        for one in decided:
+        for action in decided:
             try:
-                entries.append(self._with_secrets(one))
+                entries.append(self._with_secrets(action))
             except FleetError as error:
-                failed[_key(one)] = error
+                failed[_key(action)] = error
         return failed, entries
 
     def _with_secrets(self, action: WriteDesired) -> WriteDesired:
@@ -199,8 +199,8 @@ def _key(action: DesiredWrite) -> tuple[str, str]:
 
 
 def _log(indexes: Sequence[WriteIndex]) -> None:
-    for one in indexes[:_LOGGED]:
-        log.info("desired state written", device=one.device, deployments=one.index.deployments)
+    for index in indexes[:_LOGGED]:
+        log.info("desired state written", device=index.device, deployments=index.index.deployments)
     if len(indexes) > _LOGGED:
         log.info("desired state written", further=len(indexes) - _LOGGED)
 

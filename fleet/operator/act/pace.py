@@ -59,13 +59,13 @@ def urgency(before: Status, after: Status) -> Urgency:
 
 
 def _standing(conditions: tuple[Condition, ...]) -> dict[str, tuple[str, str]]:
-    return {one.type: (one.status, one.reason) for one in conditions}
+    return {condition.type: (condition.status, condition.reason) for condition in conditions}
 
 
 def _generations(status: Status) -> object:
     own = status.observed_generation if isinstance(status, DeploymentStatus) else None
     # A condition that was added is a transition, not another generation.
-    return own, max((one.observed_generation for one in status.conditions), default=0)
+    return own, max((condition.observed_generation for condition in status.conditions), default=0)
 
 
 def essence(action: object) -> object:
@@ -81,9 +81,12 @@ def essence(action: object) -> object:
 
 def status_essence(status: Status) -> object:
     """A status without its times."""
-    conditions = [(one.type, one.status, one.reason, one.message, one.observed_generation) for one in status.conditions]
+    conditions = [
+        (condition.type, condition.status, condition.reason, condition.message, condition.observed_generation)
+        for condition in status.conditions
+    ]
     if isinstance(status, DeviceStatus):
-        workloads = [msgspec.structs.replace(one, since="") for one in status.workloads]
+        workloads = [msgspec.structs.replace(workload, since="") for workload in status.workloads]
         return conditions, status.info, status.deployments, workloads
     counts = (status.matched, status.updated, status.ready, status.failed)
     return conditions, status.observed_generation, counts, status.images, status.workload_images

@@ -88,12 +88,12 @@ class Revisions:
             made = await self._created(revision_of(deployment))
             known = [*known, *made]
         gone = surplus(deployment, known, self._store.unparsed["FleetDeployment"].items)
-        for one in gone:
+        for revision in gone:
             try:
-                await self._api.request("DELETE", self._api.path(KIND, one.metadata.name))
+                await self._api.request("DELETE", self._api.path(KIND, revision.metadata.name))
             except NotFound:
                 continue
-        self._on_change(name, [one for one in known if one not in gone])
+        self._on_change(name, [revision for revision in known if revision not in gone])
 
     async def _created(self, wanted: dict[str, object]) -> list[Revision]:
         try:
@@ -105,9 +105,9 @@ class Revisions:
         """The revisions of one deployment, or all; foreign objects are skipped."""
         found, _ = await self._api.list(KIND, f"{DEPLOYMENT}={name}" if name else DEPLOYMENT)
         revisions: list[Revision] = []
-        for one in found:
+        for revision in found:
             try:
-                revisions.append(parse_revision(one))
+                revisions.append(parse_revision(revision))
             except InvalidInput as error:
                 self._skipped.note(KIND, name, error.what)
         return revisions

@@ -31,9 +31,9 @@ class Counting:
         self._outcomes: dict[str, Outcome] = {}
         self._counts: Counter[str] = Counter()
         self._images: Counter[Image] = Counter()
-        self._failing = _List(lambda one: one.share is Share.FAILING)
-        self._waiting = _List(lambda one: one.share is Share.WAITING)
-        self._troubled = _List(lambda one: one.troubled)
+        self._failing = _List(lambda device: device.share is Share.FAILING)
+        self._waiting = _List(lambda device: device.share is Share.WAITING)
+        self._troubled = _List(lambda device: device.troubled)
 
     def put(self, device: str, outcome: Outcome | None) -> None:
         """How a device stands now; None for one that is not counted any more."""

@@ -111,7 +111,7 @@ class Planner:
         subjects, versions = set(changes.subjects), set(changes.versions)
         changes.clear()
         # Who is kept out holds up no rollout.
-        devices.update((str(known.device), None) for one in subjects if (known := snapshot.identities.get(one)))
+        devices.update((str(known.device), None) for subject in subjects if (known := snapshot.identities.get(subject)))
         devices.update(dict.fromkeys([*self._alarms.due(snapshot), *self._locks.wanting(versions)]))
         changed = {**devices, **orders}
         counted = self._roster.devices_changed(snapshot, changed)
@@ -126,7 +126,7 @@ class Planner:
 
     def _check_all(self, snapshot: Snapshot) -> None:
         self._anew = False
-        for name in sorted({*snapshot.devices, *(str(one.device) for one in snapshot.identities.values())}):
+        for name in sorted({*snapshot.devices, *(str(identity.device) for identity in snapshot.identities.values())}):
             self._changes.device(name)
         self._changes.deployments.update({*snapshot.deployments, *snapshot.unparsed_deployments})
         self._changes.subjects.update(snapshot.identities)

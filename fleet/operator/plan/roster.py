@@ -94,8 +94,12 @@ class Roster:
 
     def problems(self, snapshot: Snapshot, name: str) -> dict[str, SecretProblem]:
         """What keeps deployments with secrets from a device, by their names."""
-        groups = [(one, self._groups[one].order) for one in sorted(self._memberships.get(name, ()))]
-        return {one: problem for one, order in groups if (problem := secret_problem(snapshot, order, name))}
+        groups = [
+            (deployment, self._groups[deployment].order) for deployment in sorted(self._memberships.get(name, ()))
+        ]
+        return {
+            deployment: problem for deployment, order in groups if (problem := secret_problem(snapshot, order, name))
+        }
 
     def tally(self, deployment: str) -> Tally | None:
         """A deployment counted over its devices; None for one that goes."""
@@ -159,11 +163,13 @@ class Roster:
         self._label(name, pairs)
         selecting = set[str]()
         if device is not None and pairs is not None:
-            near = {one for pair in (*pairs, None) for one in self._filed.get(pair, ())}
-            selecting = {one for one in near if selects(self._groups[one].deployment.spec.selector, device)}
+            near = {deployment for pair in (*pairs, None) for deployment in self._filed.get(pair, ())}
+            selecting = {
+                deployment for deployment in near if selects(self._groups[deployment].deployment.spec.selector, device)
+            }
         before = self._memberships.get(name, set())
-        changed = {one for one in before - selecting if self._groups[one].remove(name)}
-        changed |= {one for one in selecting if self._groups[one].put(snapshot, name)}
+        changed = {deployment for deployment in before - selecting if self._groups[deployment].remove(name)}
+        changed |= {deployment for deployment in selecting if self._groups[deployment].put(snapshot, name)}
         if pairs is None:
             self._memberships.pop(name, None)
         else:

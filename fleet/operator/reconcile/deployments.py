@@ -72,8 +72,10 @@ def reconcile_deployment(deployment: FleetDeployment, tally: Tally | None, now: 
 
 def _news(old: DeploymentStatus, new: DeploymentStatus) -> Iterable[Note]:
     """The Events of a change of the conditions."""
-    whole = {one.type for one in old.conditions if one.reason in _WHOLE}
-    changed = [one for one in new.conditions if one.type not in whole or one.reason not in _WHOLE]
+    whole = {condition.type for condition in old.conditions if condition.reason in _WHOLE}
+    changed = [
+        condition for condition in new.conditions if condition.type not in whole or condition.reason not in _WHOLE
+    ]
     return notes(old.conditions, changed, _TOLD)
 
 
@@ -118,7 +120,7 @@ def _all_run(tally: Tally, images: Sequence[RunningImage]) -> list[str]:
     if tally.troubled.count:
         parts.append(str(tally.troubled))
     if len(images) > 1:
-        shown = ", ".join(f"{one.image} on {one.devices}" for one in images[:_IMAGES_TOLD])
+        shown = ", ".join(f"{image.image} on {image.devices}" for image in images[:_IMAGES_TOLD])
         parts.append(
             f"they run {len(images)} different images: {shown}; was the tag moved? name the image by its digest"
         )

@@ -23,17 +23,17 @@ def change_notes(meta: Metadata, observed: int) -> tuple[Note, ...]:
 
 def device_change_notes(meta: Metadata, before: DeviceStatus) -> tuple[Note, ...]:
     """As `ordered`, of a device, whose conditions tell what was seen."""
-    return change_notes(meta, max((one.observed_generation for one in before.conditions), default=0))
+    return change_notes(meta, max((condition.observed_generation for condition in before.conditions), default=0))
 
 
 def workload_notes(before: DeviceStatus, now: Sequence[WorkloadStatus], wanted: Collection[str]) -> tuple[Note, ...]:
     """What became of the workloads of a device since its last status."""
-    known = {one.name: one for one in before.workloads}
+    known = {workload.name: workload for workload in before.workloads}
     complete = before.deployments <= len(before.workloads)
     notes = [
-        Note("Warning" if one.troubled else "Normal", one.reason, _message(one))
-        for one in now
-        if one.reason != NOT_REPORTED and _is_news(known.get(one.name), one, complete=complete)
+        Note("Warning" if workload.troubled else "Normal", workload.reason, _message(workload))
+        for workload in now
+        if workload.reason != NOT_REPORTED and _is_news(known.get(workload.name), workload, complete=complete)
     ]
     notes += [
         Note("Normal", "WorkloadRemoved", f"{name} is not to run here any more") for name in known if name not in wanted
@@ -48,5 +48,6 @@ def _is_news(before: WorkloadStatus | None, now: WorkloadStatus, *, complete: bo
     return (before.generation, before.phase, before.reason) != (now.generation, now.phase, now.reason)
 
 
-def _message(one: WorkloadStatus) -> str:
-    return f"{one.name} generation {one.generation}: {one.phase}{f'; {one.message}' if one.message else ''}"
+def _message(workload: WorkloadStatus) -> str:
+    detail = f"; {workload.message}" if workload.message else ""
+    return f"{workload.name} generation {workload.generation}: {workload.phase}{detail}"

@@ -24,20 +24,20 @@ def surplus(
     What belongs to a deployment that cannot be read, as `unread` names it, stays.
     """
     own = [] if deployment is None or deleting(deployment) else _own(deployment, revisions)
-    if deployment is None and any(one.deployment in unread for one in revisions):
+    if deployment is None and any(revision.deployment in unread for revision in revisions):
         return []
-    return [one for one in revisions if one not in own[-KEPT:]]
+    return [revision for revision in revisions if revision not in own[-KEPT:]]
 
 
 def by_name(revisions: Iterable[Revision]) -> dict[str, list[Revision]]:
     """The revisions of each name, whichever deployment had it."""
     found: defaultdict[str, list[Revision]] = defaultdict(list)
-    for one in revisions:
-        found[one.deployment].append(one)
+    for revision in revisions:
+        found[revision.deployment].append(revision)
     return dict(found)
 
 
 def _own(deployment: FleetDeployment, revisions: Iterable[Revision]) -> list[Revision]:
     """Its own, the oldest first."""
-    own = [one for one in revisions if one.owner == deployment.metadata.uid]
-    return sorted(own, key=lambda one: one.revision)
+    own = [revision for revision in revisions if revision.owner == deployment.metadata.uid]
+    return sorted(own, key=lambda revision: revision.revision)

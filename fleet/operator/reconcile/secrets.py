@@ -80,7 +80,7 @@ def named(workload: Container | Pod) -> frozenset[str]:
 
 def _named(part: ContainerFields) -> set[str]:
     sources = [*part.secret_env.values(), *(file.secret for file in part.files if file.secret)]
-    return {*(one.name for one in sources), part.image_pull_secret} - {""}
+    return {*(source.name for source in sources), part.image_pull_secret} - {""}
 
 
 def secret_contents(workload: Container | Pod, secrets: Secrets) -> SecretContents | SecretProblem | None:
@@ -93,7 +93,7 @@ def secret_contents(workload: Container | Pod, secrets: Secrets) -> SecretConten
         contents = _contents(workload, seen)
     except _Lacking as found:
         return found.problem
-    versions = "\n".join(f"{name} {one.uid} {one.resource_version}" for name, one in seen.items())
+    versions = "\n".join(f"{name} {secret.uid} {secret.resource_version}" for name, secret in seen.items())
     return SecretContents(hashlib.sha256(versions.encode()).hexdigest()[:16], contents)
 
 

@@ -26,7 +26,7 @@ def unheard(snapshot: Snapshot, device: Device) -> NewCondition:
         return NewCondition(
             "Online", "Unknown", NATS_SILENT, f"{_since(snapshot)}; until then its heartbeat was recent"
         )
-    before = next((one for one in device.status.conditions if one.type == "Online"), None)
+    before = next((condition for condition in device.status.conditions if condition.type == "Online"), None)
     if before is not None and before.reason == NATS_SILENT:
         return NewCondition("Online", before.status, before.reason, before.message)
     return NewCondition(
@@ -71,7 +71,9 @@ def _deployment(snapshot: Snapshot, deployment: FleetDeployment) -> list[PatchDe
 
 def _unknown(status: S, kinds: set[str], text: str, now: float) -> S:
     """The status with those conditions `Unknown` that claim something; what is not so is not so still."""
-    conditions = tuple(_doubted(one, text, now) if one.type in kinds else one for one in status.conditions)
+    conditions = tuple(
+        _doubted(condition, text, now) if condition.type in kinds else condition for condition in status.conditions
+    )
     return msgspec.structs.replace(status, conditions=conditions)
 
 

@@ -112,24 +112,24 @@ def tallied(outcomes: Mapping[str, Outcome], problem: SecretProblem | None = Non
     """The tally of devices, given in the order of names."""
     found = list(outcomes.items())
     images: dict[Image, int] = {}
-    for _, one in found:
-        if one.image:
-            images[one.image] = images.get(one.image, 0) + 1
+    for _, counted in found:
+        if counted.image:
+            images[counted.image] = images.get(counted.image, 0) + 1
     return Tally(
         matched=len(found),
-        updated=sum(one.updated for _, one in found),
-        ready=sum(one.share is Share.READY for _, one in found),
-        failing=_named([(name, one) for name, one in found if one.share is Share.FAILING]),
-        waiting=_named([(name, one) for name, one in found if one.share is Share.WAITING]),
-        troubled=_named([(name, one) for name, one in found if one.troubled]),
-        away=sum(one.away for _, one in found),
+        updated=sum(counted.updated for _, counted in found),
+        ready=sum(counted.share is Share.READY for _, counted in found),
+        failing=_named([(name, counted) for name, counted in found if counted.share is Share.FAILING]),
+        waiting=_named([(name, counted) for name, counted in found if counted.share is Share.WAITING]),
+        troubled=_named([(name, counted) for name, counted in found if counted.troubled]),
+        away=sum(counted.away for _, counted in found),
         images=images,
         problem=problem,
     )
 
 
 def _named(found: list[tuple[str, Outcome]]) -> DeviceSummary:
-    return named(len(found), ((name, one.reason, one.message) for name, one in found[:NAMED]))
+    return named(len(found), ((name, counted.reason, counted.message) for name, counted in found[:NAMED]))
 
 
 def same_images(images: Mapping[Image, int]) -> list[RunningImage]:
@@ -145,7 +145,7 @@ def same_images(images: Mapping[Image, int]) -> list[RunningImage]:
         groups |= {name: together for one in together for name in one}
     found = {id(group): group for group in groups.values()}
     running = [_together(group, images) for group in found.values()]
-    return sorted(running, key=lambda one: (-one.devices, one.image))
+    return sorted(running, key=lambda image: (-image.devices, image.image))
 
 
 def _together(group: list[Image], images: Mapping[Image, int]) -> RunningImage:

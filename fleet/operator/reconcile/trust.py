@@ -17,7 +17,7 @@ def condition(info: DeviceInfo | None, bundle: Collection[str], *, online: bool)
     """
     if info is None or not info.trusts or not bundle:
         return None
-    missing = [one for one in bundle if one not in info.trusts]
+    missing = [certificate for certificate in bundle if certificate not in info.trusts]
     if missing and online:
         what = f"it does not trust {', '.join(missing)} yet, which is in the server's trust bundle"
         return NewCondition(BUNDLE_OUTDATED, "True", "NotTakenYet", what)
@@ -27,7 +27,7 @@ def condition(info: DeviceInfo | None, bundle: Collection[str], *, online: bool)
             "take the bundle to it (`fleet device setup --trust FILE`), or enroll it again (--replace)"
         )
         return NewCondition(BUNDLE_OUTDATED, "True", "LeftBehind", what)
-    if further := [one for one in info.trusts if one not in bundle]:
+    if further := [certificate for certificate in info.trusts if certificate not in bundle]:
         what = f"it still trusts {', '.join(further)}, which the server's trust bundle has no more"
         return NewCondition(BUNDLE_OUTDATED, "True", "StillTrusts", what)
     return None

@@ -19,7 +19,7 @@ _BY = "the operator"
 
 def outcomes_of(info: DeviceInfo | None) -> Mapping[str, VolumeOutcome]:
     """What a device says of the last orders, by order."""
-    return {one.order: one for one in info.volume_outcomes} if info else {}
+    return {outcome.order: outcome for outcome in info.volume_outcomes} if info else {}
 
 
 def unanswered(device: Device, *infos: DeviceInfo | None) -> tuple[VolumeOrder, ...]:
@@ -33,7 +33,7 @@ def condition(device: Device, info: DeviceInfo | None) -> NewCondition | None:
     left = unanswered(device, info)
     if not left:
         return None
-    names = ", ".join(f"{one} (change {one.order})" for one in left)
+    names = ", ".join(f"{order} (change {order.order})" for order in left)
     return NewCondition("VolumesOrdered", "True", "NotAnswered", f"to be removed, and not answered yet: {names}")
 
 
@@ -61,7 +61,7 @@ def over(device: Device) -> dict[str, Any]:
     left = unanswered(device, device.status.info)
     if left == orders:
         return {}
-    last = next(one.order for one in reversed(orders) if one not in left)
+    last = next(order.order for order in reversed(orders) if order not in left)
     change = Change(last, device.metadata.generation + 1, REMOVE_VOLUME, _BY)
     return {
         "metadata": {"annotations": {PATCHED: change.annotation}},

@@ -42,21 +42,21 @@ def shown_workloads(
 
     `problems` are those whose secrets cannot be sealed for it: what it has of them goes on.
     """
-    before = {one.name: one for one in old}
+    before = {workload.name: workload for workload in old}
     statuses = {name: _shown(name, desired, states.get(name)) for name, desired in wanted.items()}
     statuses |= {name: _with_problem(name, problem, statuses.get(name)) for name, problem in problems.items()}
-    found = [with_since(one, before.get(one.name), now) for one in statuses.values()]
-    found.sort(key=lambda one: (not one.troubled, one.name))
+    found = [with_since(workload, before.get(workload.name), now) for workload in statuses.values()]
+    found.sort(key=lambda workload: (not workload.troubled, workload.name))
     found = _with_room_for_containers(found)
     if len(found) <= _FEW:
         return tuple(found)
     shown: list[WorkloadStatus] = []
     room = _ROOM
-    for one in found[:MAX_WORKLOADS_SHOWN]:
-        room -= len(msgspec.json.encode(one))
+    for workload in found[:MAX_WORKLOADS_SHOWN]:
+        room -= len(msgspec.json.encode(workload))
         if room < 0:
             break
-        shown.append(one)
+        shown.append(workload)
     return tuple(shown)
 
 
@@ -64,9 +64,9 @@ def _with_room_for_containers(found: Sequence[WorkloadStatus]) -> list[WorkloadS
     """Tell the containers of the first ones alone, where there are many."""
     shown: list[WorkloadStatus] = []
     room = _CONTAINER_ROOM
-    for one in found:
-        room -= len(msgspec.json.encode(one.containers))
-        shown.append(one if room >= 0 else msgspec.structs.replace(one, containers=()))
+    for workload in found:
+        room -= len(msgspec.json.encode(workload.containers))
+        shown.append(workload if room >= 0 else msgspec.structs.replace(workload, containers=()))
     return shown
 
 
@@ -82,7 +82,8 @@ def as_told(name: str, state: DeviceState) -> WorkloadStatus:
     message = shortened(one_line(state.message), _MESSAGE)
     image = one_line(known_as(state.image_id, *state.image_digests))[:_IMAGE]
     containers = tuple(
-        ContainerStatus(one_line(one.name), one.phase.value, one.reason.value) for one in state.containers
+        ContainerStatus(one_line(container.name), container.phase.value, container.reason.value)
+        for container in state.containers
     )
     return WorkloadStatus(
         name, state.generation, state.phase.value, state.reason.value, message, image, containers=containers
@@ -90,24 +91,28 @@ def as_told(name: str, state: DeviceState) -> WorkloadStatus:
 
 
 def _with_problem(name: str, problem: SecretProblem, shown: WorkloadStatus | None) -> WorkloadStatus:
-    one = shown or WorkloadStatus(name, 0, (Phase.PENDING if problem.waits else Phase.FAILED).value, "")
-    return msgspec.structs.replace(one, reason=problem.reason, message=shortened(one_line(problem.message), _MESSAGE))
+    status = shown or WorkloadStatus(name, 0, (Phase.PENDING if problem.waits else Phase.FAILED).value, "")
+    return msgspec.structs.replace(
+        status, reason=problem.reason, message=shortened(one_line(problem.message), _MESSAGE)
+    )
 
 
-def with_since(one: WorkloadStatus, before: WorkloadStatus | None, now: float) -> WorkloadStatus:
+def with_since(workload: WorkloadStatus, before: WorkloadStatus | None, now: float) -> WorkloadStatus:
     """The status with the time since when it is so: it moves when the generation, the phase or the reason does."""
-    same = before is not None and _standing(before) == _standing(one)
-    return msgspec.structs.replace(one, since=before.since if before is not None and same else timestamp(now))
+    same = before is not None and _standing(before) == _standing(workload)
+    return msgspec.structs.replace(workload, since=before.since if before is not None and same else timestamp(now))
 
 
-def _standing(one: WorkloadStatus) -> object:
-    return one.generation, one.phase, one.reason
+def _standing(workload: WorkloadStatus) -> object:
+    return workload.generation, workload.phase, workload.reason
 
 
 def trouble(workloads: Sequence[WorkloadStatus]) -> NewCondition | None:
     """The condition of a device with a problem that needs attention; its reason is that of the first problem."""
-    troubled = [one for one in workloads if one.troubled]
+    troubled = [workload for workload in workloads if workload.troubled]
     if not troubled:
         return None
-    summary = named(len(troubled), ((one.name, one.reason, one.message) for one in troubled[:NAMED]))
+    summary = named(
+        len(troubled), ((workload.name, workload.reason, workload.message) for workload in troubled[:NAMED])
+    )
     return NewCondition("WorkloadTrouble", "True", summary.reason, str(summary))

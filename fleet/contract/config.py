@@ -176,8 +176,9 @@ class SecretAge(msgspec.Struct, frozen=True, rename="camel"):
 class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     """The operator's configuration. `kubeconfig` empty means the pod's own ServiceAccount. Times in seconds.
 
-    `stream_replicas` is how many servers of NATS keep each stream; `trust_bundle` are the certificates (PEM) that
-    devices are to trust; `secret_ages` are for its metrics and its web page. Without `web` there is no web page.
+    `stream_replicas` is how many servers of NATS keep each stream, `callouts` how many callouts there are;
+    `trust_bundle` are the certificates (PEM) that devices are to trust; `secret_ages` are for its metrics and its web
+    page. Without `web` there is no web page.
     """
 
     nats_url: str
@@ -192,6 +193,7 @@ class OperatorConfig(msgspec.Struct, frozen=True, rename="camel"):
     resync_interval: Seconds = 300
     offline_after_intervals: Seconds = 3
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
+    callouts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     upgrade: UpgradeRules = UpgradeRules()
     web: WebPage | None = None
     trust_bundle: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -39,6 +40,11 @@ class CalloutKeys(msgspec.Struct, frozen=True):
     xkeys: Annotated[tuple[_Key, ...], msgspec.Meta(max_length=8)]
     trusts: CertificateIds = ()
     unready: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+def deciding(said: Iterable[CalloutKeys]) -> int:
+    """How many of the callouts that answered decide on logins now."""
+    return sum(not one.unready for one in said)
 
 
 def digest_of(value: bytes) -> str:

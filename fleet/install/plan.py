@@ -203,6 +203,7 @@ def _operator(
         health_host=endpoints.listen_host,
         health_port=endpoints.operator_health,
         stream_replicas=max(1, len(endpoints.nats_peers)),
+        callouts=endpoints.callout_replicas,
         upgrade=settings.upgrade,
         trust_bundle=trusted,
         secret_ages=ages,

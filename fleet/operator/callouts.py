@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from fleet.contract.errors import FleetError, InvalidInput
-from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys
+from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys, deciding
 from fleet.contract.wire import decode
 from fleet.web.messages import PartState, Standing
 
@@ -29,32 +29,36 @@ class Control(Protocol):
 class Callouts:
     """Those that decide on logins."""
 
-    def __init__(self) -> None:
-        """Nobody can be asked until `control` is there, over which they are."""
+    def __init__(self, number: int) -> None:
+        """There are `number` of them. Nobody can be asked until `control` is there, over which they are."""
+        self._number = number
         self.control: Control | None = None
 
     async def state(self) -> PartState:
-        """Ask them. It takes some seconds where none answers."""
+        """Ask them. It takes some seconds where one does not answer."""
         control = self.control
         if control is None or not control.connected:
             return PartState(Standing.UNKNOWN, "the operator asks for its state over NATS, and is not connected there")
         try:
-            said = await control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=1, linger=_LINGER)
+            said = await control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=self._number, linger=_LINGER)
         except FleetError as error:
             return PartState(Standing.UNKNOWN, f"the operator could not ask for its state: {error.what}")
-        return judged([one for one in map(_read, said) if one is not None])
+        return judged([one for one in map(_read, said) if one is not None], self._number)
 
 
-def judged(said: list[CalloutKeys]) -> PartState:
-    """Whether each that answers decides on logins; nobody knows here how many there must be."""
+def judged(said: list[CalloutKeys], number: int) -> PartState:
+    """Whether each decides on logins. There are `number`, and while they are replaced one by one, some more."""
     if not said:
         return PartState(Standing.SILENT, "no callout answers over NATS, so no device can log in anew")
-    unready = [one.unready for one in said if one.unready]
-    if not unready:
+    number, able = max(number, len(said)), deciding(said)
+    if able == number:
         return PartState()
-    number = f"{len(unready)} of {len(said)}: " if len(said) > 1 else ""
-    logins = "the others decide on logins" if len(unready) < len(said) else "no device can log in anew"
-    return PartState(Standing.UNREADY, f"{number}{', '.join(dict.fromkeys(unready))}; {logins}")
+    why = [one.unready for one in said if one.unready]
+    if len(said) < number:
+        why.append("no answer over NATS")
+    logins = "the others decide on logins" if able else "no device can log in anew"
+    counted = f"{number - able} of {number}: " if number > 1 else ""
+    return PartState(Standing.UNREADY, f"{counted}{', '.join(dict.fromkeys(why))}; {logins}")
 
 
 def _read(data: bytes) -> CalloutKeys | None:

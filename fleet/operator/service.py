@@ -98,7 +98,7 @@ class Operator:
             floods: asyncio.Queue[Flood] = asyncio.Queue()
             api = KubeApi(self._read, self._config.namespace)
             cleanup.push_async_callback(api.close)
-            callouts = Callouts()
+            callouts = Callouts(self._config.callouts)
             web = self._page(api, callouts)
             # Before NATS is there: the page is what says that it is away.
             page = asyncio.create_task(web.run(), name="web page") if web is not None else None

@@ -30,7 +30,7 @@ from fleet.contract.certificates import certificate_ids
 from fleet.contract.errors import InvalidInput, NotPermitted, Unreachable
 from fleet.contract.objects import ServerInfo
 from fleet.contract.release_keys import HeldKeys
-from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys, key_of_page, user_of
+from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys, deciding, key_of_page, user_of
 from fleet.contract.wire import DeviceInfo, decode
 from fleet.install.secrets import APP_PASSWORD, CONTROL_PASSWORD, SYSTEM_PASSWORD
 from fleet.nats.bus import BadEntry, Bus, Entry, Login, connect
@@ -173,7 +173,7 @@ async def _ask(server: ServerInfo, store: SecretStore, system: Bus, *, nats: int
         if one.name != _NAME
     ]
     users = {f"{one.name or 'a client'} ({asked[:6]}/{one.cid})": one.authorized_user for asked, one in connected}
-    if (ready := sum(not one.unready for one in keys)) < callouts:
+    if (ready := deciding(keys)) < callouts:
         silent.append(f"callouts: {ready} of {callouts} answer")
     return InUse(
         {answer.server.name: frozenset(answer.data.tags) for answer in variables},

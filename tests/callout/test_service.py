@@ -131,7 +131,7 @@ def test_not_ready_without_keys_and_hears_no_question(nats: Nats, issuer: Issuer
         assert (answer.status_code, answer.json()["reason"]) == (503, "the issuer's keys are not loaded")
         control = await connect(nats.login(CONTROL_USER), notice=lambda _: None, attempts=1)
         keyless = PartState(Standing.UNREADY, "the issuer's keys are not loaded; no device can log in anew")
-        callouts = Callouts()
+        callouts = Callouts(1)
         callouts.control = control
         assert await callouts.state() == keyless
         issuer.status = 200

@@ -119,7 +119,7 @@ def test_pods_are_replaced_when_their_files_change_and_only_then(helm: Helm, tmp
         return {template["metadata"]["annotations"][DIGEST] for template in found}
 
     base, files = digests(given()), files_of(parsed(), tmp_path)
-    assert len(base) == 1
+    assert len(base) == 2
     others: list[Json] = [{name: value} for name, value in ALL.items()]
     others += [
         {"nats__exposure": "route"},
@@ -135,6 +135,7 @@ def test_pods_are_replaced_when_their_files_change_and_only_then(helm: Helm, tmp
     for changed in others:
         same = files_of(parsed(**changed), tmp_path) == files
         assert (digests(given(**changed)) == base) is same, changed
+    assert len(digests(given(callout__replicas=1)) & base) == 1, "the operator alone knows how many callouts there are"
     assert digests(given(**INGRESS)) == digests(given(**ROUTE)) == digests(given(**CLASSED)), "no file knows the way in"
 
 

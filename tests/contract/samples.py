@@ -339,6 +339,7 @@ SAMPLES: dict[str, msgspec.Struct] = {
         resync_interval=20,
         offline_after_intervals=4,
         stream_replicas=3,
+        callouts=2,
         upgrade=UpgradeRules(at_once=5, abort_after=2, soak=30, grant=900),
         web=WebPage(
             host="0.0.0.0",

@@ -54,6 +54,16 @@ def services(secrets: ServerSecrets) -> dict[str, Service]:
     return {item.name: item for item in server_plan(SETTINGS, secrets, ENDPOINTS).services}
 
 
+def test_the_operator_is_told_how_many_callouts_there_are(secrets: ServerSecrets, tmp_path: Path) -> None:
+    """Or its web page could not miss one that is silent while another answers."""
+    places = msgspec.structs.replace(ENDPOINTS, callout_replicas=3)
+    operator = next(one for one in server_plan(SETTINGS, secrets, places).services if one.name == "operator")
+    path = tmp_path / "operator.json"
+    path.touch(mode=0o600)
+    path.write_bytes(operator.files["operator.json"])
+    assert load_config(path, OperatorConfig).callouts == 3
+
+
 def test_the_operator_is_told_how_old_every_secret_is_and_no_value_of_another(tmp_path: Path) -> None:
     store = FileSecretStore(tmp_path / "secrets")
     peers = [Endpoint(f"nats-{number}.nats", 6222) for number in range(3)]

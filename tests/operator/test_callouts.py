@@ -1,4 +1,4 @@
-"""What the operator says of the callouts is what each says of itself."""
+"""What the operator says of the callouts is what each says of itself, and how many do not answer."""
 
 from __future__ import annotations
 
@@ -21,37 +21,49 @@ class _Control:
 
     def __init__(self, *said: bytes, connected: bool = True, lost: bool = False) -> None:
         self.connected = connected
+        self.number = 1
         self._said, self._lost = said, lost
 
     async def ask_all(self, subject: str, question: bytes, *, expected: int, linger: float = 0) -> list[bytes]:
-        assert (subject, question, expected) == (CALLOUT_KEYS_SUBJECT, b"", 1)
+        assert (subject, question, expected) == (CALLOUT_KEYS_SUBJECT, b"", self.number)
         assert 0 < linger < 1
         if self._lost:
             raise Unreachable("the connection is lost", next_step="wait")
         return list(self._said)
 
 
-def _asked(control: _Control | None) -> Callouts:
-    found = Callouts()
+def _asked(control: _Control | None, number: int = 1) -> Callouts:
+    found = Callouts(number)
+    if control is not None:
+        control.number = number
     found.control = control
     return found
 
 
 @pytest.mark.parametrize(
-    ("said", "standing", "words"),
+    ("number", "said", "standing", "words"),
     [
-        ((_READY, _READY), Standing.READY, ""),
-        ((_UNREADY,), Standing.UNREADY, f"{_KEYLESS}; no device can log in anew"),
-        ((_UNREADY, _UNREADY), Standing.UNREADY, f"2 of 2: {_KEYLESS}; no device can log in anew"),
-        ((_READY, _UNREADY), Standing.UNREADY, f"1 of 2: {_KEYLESS}; the others decide on logins"),
-        ((), Standing.SILENT, "no callout answers over NATS, so no device can log in anew"),
+        (2, (_READY, _READY), Standing.READY, ""),
+        (1, (_READY, _READY), Standing.READY, ""),
+        (1, (_UNREADY,), Standing.UNREADY, f"{_KEYLESS}; no device can log in anew"),
+        (2, (_UNREADY, _UNREADY), Standing.UNREADY, f"2 of 2: {_KEYLESS}; no device can log in anew"),
+        (1, (_READY, _UNREADY), Standing.UNREADY, f"1 of 2: {_KEYLESS}; the others decide on logins"),
+        (2, (_READY,), Standing.UNREADY, "1 of 2: no answer over NATS; the others decide on logins"),
+        (
+            3,
+            (_READY, _UNREADY),
+            Standing.UNREADY,
+            f"2 of 3: {_KEYLESS}, no answer over NATS; the others decide on logins",
+        ),
+        (2, (_UNREADY,), Standing.UNREADY, f"2 of 2: {_KEYLESS}, no answer over NATS; no device can log in anew"),
+        (2, (), Standing.SILENT, "no callout answers over NATS, so no device can log in anew"),
     ],
 )
-def test_who_says_that_it_cannot_decide_is_told_with_its_reason(
-    said: tuple[CalloutKeys, ...], standing: Standing, words: str
+def test_who_cannot_decide_is_told_with_its_reason(
+    number: int, said: tuple[CalloutKeys, ...], standing: Standing, words: str
 ) -> None:
     control = _Control(*map(encode, said), b"no json")
-    assert asyncio.run(_asked(control).state()) == PartState(standing, words)
+    assert asyncio.run(_asked(control, number).state()) == PartState(standing, words)
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ class Usage(msgspec.Struct, frozen=True, rename="pascal"):
     @property
     def images_size(self) -> int:
         """Bytes of all images; where the engine does not tell of layers, shared ones count for each."""
-        return self.layers_size or sum(one.size for one in self.images or ())
+        return self.layers_size or sum(image.size for image in self.images or ())
 
 
 class _Error(msgspec.Struct, frozen=True):

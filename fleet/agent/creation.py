@@ -128,11 +128,11 @@ def _host(workload: Container, where: Where) -> Json:
         "NetworkMode": _network(workload, where),
         "ExtraHosts": _names(workload, where),
         "Dns": list(workload.dns),
-        "Mounts": [_mount(one, where) for one in workload.mounts] + _files(workload, where),
+        "Mounts": [_mount(mount, where) for mount in workload.mounts] + _files(workload, where),
         "Memory": limits.memory,
         "NanoCpus": int(limits.cpus * _NANOSECOND),
         "PidsLimit": limits.pids,
-        "Ulimits": [{"Name": one.name, "Soft": one.soft, "Hard": one.hard} for one in workload.ulimits],
+        "Ulimits": [{"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard} for ulimit in workload.ulimits],
         "ShmSize": workload.shm_size,
         "ReadonlyRootfs": security.read_only_root,
         "Privileged": security.privileged,
@@ -141,11 +141,11 @@ def _host(workload: Container, where: Where) -> Json:
         "SecurityOpt": list(security.options),
         "Devices": [
             {
-                "PathOnHost": where.host(one.source),
-                "PathInContainer": one.path or one.source,
-                "CgroupPermissions": one.permissions or "r",
+                "PathOnHost": where.host(device.source),
+                "PathInContainer": device.path or device.source,
+                "CgroupPermissions": device.permissions or "r",
             }
-            for one in workload.devices
+            for device in workload.devices
         ],
     }
     always: Json = {"PortBindings": bindings, "RestartPolicy": {"Name": workload.restart.value}}

@@ -55,26 +55,26 @@ def usage(folder: Path, found: Usage, volumes: Volumes, present: Owner) -> DiskU
         free=rounded(disk.free),
         floor=floor(disk.total),
         images=rounded(found.images_size),
-        containers=rounded(sum(one.size_rw for one in found.containers or ())),
-        volumes=rounded(sum(one.usage_data.size for one in found.volumes or () if one.usage_data)),
+        containers=rounded(sum(container.size_rw for container in found.containers or ())),
+        volumes=rounded(sum(volume.usage_data.size for volume in found.volumes or () if volume.usage_data)),
         named_volumes=_named(found, volumes, present),
     )
 
 
 def _named(found: Usage, volumes: Volumes, present: Owner) -> tuple[VolumeUsage, ...]:
-    sizes = {one.name: one.usage_data.size for one in found.volumes or () if one.usage_data}
+    sizes = {volume.name: volume.usage_data.size for volume in found.volumes or () if volume.usage_data}
     named = [
         VolumeUsage(
-            one.name,
-            one.deployment,
-            _power_of_two(sizes.get(one.engine.name, 0)),
-            one.engine.id,
-            "" if one.owner == present else one.owner.text,
-            volumes.mounted.get(one.engine.name, 0),
+            volume.name,
+            volume.deployment,
+            _power_of_two(sizes.get(volume.engine.name, 0)),
+            volume.engine.id,
+            "" if volume.owner == present else volume.owner.text,
+            volumes.mounted.get(volume.engine.name, 0),
         )
-        for one in volumes.there
+        for volume in volumes.there
     ]
-    named.sort(key=lambda one: (-one.size, one.former, one.deployment, one.name))
+    named.sort(key=lambda volume: (-volume.size, volume.former, volume.deployment, volume.name))
     return tuple(named[:MAX_VOLUMES_SHOWN])
 
 

@@ -53,8 +53,10 @@ class DiskWatch:
             self._measured = await self._engine.usage()
             self._measure_at = now + _INTERVAL
         there = await volumes_of(self._engine, self._owners)
-        devices = {one.owner.device for one in there}
-        containers = [one for name in devices for one in await self._engine.containers(f"{DEVICE_LABEL}={name}")]
+        devices = {volume.owner.device for volume in there}
+        containers = [
+            container for name in devices for container in await self._engine.containers(f"{DEVICE_LABEL}={name}")
+        ]
         self._report(
             usage(await self._engine.folder(), self._measured, Volumes(there, mounted(containers)), self._owners[0])
         )

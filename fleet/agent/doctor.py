@@ -75,7 +75,7 @@ def check_disk(folder: Path) -> str:
         FleetError: the disk is full, has no more files to give, or is read-only.
         Worrying: so little is free that no image is fetched.
     """
-    existing = next(one for one in (folder, *folder.parents) if one.is_dir())
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     known = os.statvfs(existing)
     if known.f_flag & os.ST_RDONLY:
         raise NotPermitted(

@@ -103,7 +103,7 @@ class Engine:
                 return await self._inspected(raw)
 
         found = await asyncio.gather(*(look(raw) for raw in parse(answer, list[msgspec.Raw])))
-        return [one for one in found if one is not None]
+        return [details for details in found if details is not None]
 
     async def _inspected(self, raw: msgspec.Raw) -> Details | None:
         """One container; None when it went meanwhile. One that cannot be shown does not hide the others."""
@@ -129,7 +129,7 @@ class Engine:
     async def digests(self, image: str) -> tuple[str, ...]:
         """The digests by which registries know an image, by name or id; none where it did not come from one."""
         found = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
-        return tuple(sorted({one.rpartition("@")[2] for one in found.repo_digests or []})[:MAX_DIGESTS])
+        return tuple(sorted({digest.rpartition("@")[2] for digest in found.repo_digests or []})[:MAX_DIGESTS])
 
     async def machines(self, image: str) -> Machines:
         """The machine that an image is made for, and this one."""

@@ -57,9 +57,9 @@ class Files:
         """Remove the files of all other workloads of a deployment, which no container has."""
         folder = self._folder / deployment
         with contextlib.suppress(OSError):
-            for one in folder.iterdir():
-                if one.name not in specs:
-                    shutil.rmtree(one, ignore_errors=True)
+            for path in folder.iterdir():
+                if path.name not in specs:
+                    shutil.rmtree(path, ignore_errors=True)
             if not specs:
                 folder.rmdir()
 

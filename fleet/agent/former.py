@@ -56,13 +56,13 @@ class Former:
         if there is not None and there.id == made_for:
             return action
         every = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
-        old = next((one for one in every if one.id == action.container), None)
+        old = next((details for details in every if details.id == action.container), None)
         workload = old and self._files.made_from(deployment, old.labels.get(SPEC_LABEL, ""))
         if old is None or not isinstance(workload, Member) or workload.secret_env:
             return action
         if not await self._engine.has_image(workload.image, workload.platform):
             return action
-        twin = next((one for one in every if there is not None and _is_twin(one, old, there.id)), None)
+        twin = next((details for details in every if there is not None and _is_twin(details, old, there.id)), None)
         try:
             container = twin.id if twin else await self._made(deployment, workload, old)
         except NoRoom:
@@ -82,7 +82,7 @@ class Former:
             return await self._engine.create(name, workload, labels, where)
 
 
-def _is_twin(one: Details, old: Details, network: str) -> bool:
+def _is_twin(details: Details, old: Details, network: str) -> bool:
     """Whether it was made in the place of the old one, by an agent that was ended then."""
-    same = all(one.labels.get(label) == old.labels.get(label) for label in _SAME)
-    return same and one.id != old.id and one.labels.get(NETWORK_LABEL) == network
+    same = all(details.labels.get(label) == old.labels.get(label) for label in _SAME)
+    return same and details.id != old.id and details.labels.get(NETWORK_LABEL) == network

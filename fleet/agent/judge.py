@@ -72,7 +72,8 @@ def _verdict(
     if kept is None or not isinstance(desired.workload, Container):
         return Phase.PENDING, Reason.STARTING, ""
     verdict = seen(desired.workload.restart, kept)
-    if verdict[0] is Phase.RUNNING and on_trial(desired.workload, kept, [one for one in containers if one is not kept]):
+    others = [container for container in containers if container is not kept]
+    if verdict[0] is Phase.RUNNING and on_trial(desired.workload, kept, others):
         return Phase.PENDING, Reason.STARTING, "runs, and is not known to be well yet; the container before is kept"
     return verdict
 

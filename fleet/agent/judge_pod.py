@@ -50,7 +50,7 @@ def judge_pod(
     if verdict[0] is Phase.RUNNING and now.on_trial:
         verdict = Phase.PENDING, Reason.STARTING, "runs, and is not known to be well yet; what ran before is kept"
     found = state(desired, verdict, shown, unsaved)
-    restarts = sum(one.restarts for one in now.kept.values())
+    restarts = sum(container.restarts for container in now.kept.values())
     return msgspec.structs.replace(found, restarts=restarts, containers=each)
 
 
@@ -76,11 +76,11 @@ def _of(now: View, name: str, busy: tuple[Reason, str] | None, failure: Problem 
 
 
 def _worst(verdicts: Mapping[str, Verdict]) -> Verdict:
-    name, (phase, reason, message) = min(verdicts.items(), key=lambda one: _order(one[1]))
+    name, (phase, reason, message) = min(verdicts.items(), key=lambda item: _order(item[1]))
     if phase is Phase.RUNNING:
         return (
             phase,
-            next((one for one in _WELL_FIRST if any(verdict[1] is one for verdict in verdicts.values())), reason),
+            next((first for first in _WELL_FIRST if any(verdict[1] is first for verdict in verdicts.values())), reason),
             "",
         )
     return phase, reason, f"{name}: {message}" if message else name

@@ -60,7 +60,7 @@ def runs(made: str, here: str) -> bool | None:
         False if nothing here can run it, as far as the kernel tells; None if the kernel does not tell.
     """
     own = {here, _OF_KERNEL.get(os.uname().machine, "")} - {""}
-    if not made or not own or made in own | {_RUNS_TOO.get(one) for one in own}:
+    if not made or not own or made in own | {_RUNS_TOO.get(machine) for machine in own}:
         return True
     try:
         told = (BINFMT / "status").read_text().strip()

@@ -107,7 +107,7 @@ def _doctor(paths: AgentPaths) -> int:
 
     findings = examine(paths)
     answer(*lines(findings))
-    return 1 if any(one.state is State.FAILED for one in findings) else 0
+    return 1 if any(finding.state is State.FAILED for finding in findings) else 0
 
 
 def login_now(paths: AgentPaths, config: AgentConfig) -> FleetDeviceAuth:

@@ -222,7 +222,7 @@ class Manager:
                 work.task.cancel()
 
     def _is_free(self, name: str, action: Action) -> bool:
-        return may_begin(name, action, {one: work.action for one, work in self._busy.items()})
+        return may_begin(name, action, {unit: work.action for unit, work in self._busy.items()})
 
     def _due(self, name: str) -> bool:
         failure = self._failures.get(name)
@@ -284,16 +284,16 @@ class Manager:
     def _judged(
         self, name: str, desired: Deployment, containers: Sequence[Observed], met: dict[str, Problem]
     ) -> DeviceState:
-        stages = {one: (work.stage, work.how_far) for one, work in self._busy.items() if _deployment(one) == name}
-        failures = {one: failure.problem for one, failure in self._failures.items() if _deployment(one) == name}
+        stages = {unit: (work.stage, work.how_far) for unit, work in self._busy.items() if _deployment(unit) == name}
+        failures = {unit: failure.problem for unit, failure in self._failures.items() if _deployment(unit) == name}
         whole = met.get(name) or failures.pop(name, None)
         if whole is None and (back := self._rollbacks.problem(name, desired)) is not None:
-            whole = gone_back(back, {_container(one): failure for one, failure in failures.items() if failure})
+            whole = gone_back(back, {_container(unit): failure for unit, failure in failures.items() if failure})
         try:
             if stands_alone(desired.workload, containers):
                 return judge(desired, containers, busy=stages.get(name), failure=whole, unsaved=self.unsaved)
-            busy = {_container(one): stage for one, stage in stages.items()}
-            reasons = {_container(one): failure for one, failure in failures.items() if failure}
+            busy = {_container(unit): stage for unit, stage in stages.items()}
+            reasons = {_container(unit): failure for unit, failure in failures.items() if failure}
             return judge_pod(desired, containers, busy=busy, failures=reasons, failure=whole, unsaved=self.unsaved)
         except Exception as error:
             self._meet(name, error, met)
@@ -304,7 +304,9 @@ class Manager:
         retries = [
             max(0.0, failure.retry_at - now) for name, failure in self._failures.items() if name not in self._busy
         ]
-        settling = [one.steady_in for one in observed if one.restarts >= CRASHES and one.steady_in > 0]
+        settling = [
+            container.steady_in for container in observed if container.restarts >= CRASHES and container.steady_in > 0
+        ]
         return min([self._resync, *retries, *settling])
 
 

@@ -80,10 +80,10 @@ async def clear_networks(engine: Engine, owner: Owner, used: Collection[str]) ->
     """
     query = {"filters": filters(label=[f"{DEVICE_LABEL}={owner.device}"])}
     answer = await engine.call("GET", "/networks", "list networks", query)
-    for one in parse(answer, list[Network]):
-        labels = one.labels or {}
+    for network in parse(answer, list[Network]):
+        labels = network.labels or {}
         if labels.get(SERVER_LABEL) == owner.server and labels.get(DEPLOYMENT_LABEL, "") not in used:
-            await remove_network(engine, one.name)
+            await remove_network(engine, network.name)
 
 
 class LeftNetworks:
@@ -122,7 +122,11 @@ class LeftNetworks:
 
     async def remove(self, containers: Sequence[Details]) -> None:
         """Remove them, given every container of the device; `making` is held."""
-        pods = {one.labels.get(DEPLOYMENT_LABEL, "") for one in containers if CONTAINER_LABEL in one.labels}
+        pods = {
+            container.labels.get(DEPLOYMENT_LABEL, "")
+            for container in containers
+            if CONTAINER_LABEL in container.labels
+        }
         await clear_networks(self._engine, self._owner, pods)
 
 

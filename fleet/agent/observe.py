@@ -55,14 +55,14 @@ class Observer:
             EngineDown: the engine does not answer.
         """
         listed = await self._engine.containers(self._label)
-        found = [one for one in listed if belongs(one, self._owner)]
+        found = [details for details in listed if belongs(details, self._owner)]
         now = time.monotonic()
         self._first_seen = {
-            run: self._first_seen.get(run, now) for run in ((one.id, one.state.started_at) for one in found)
+            run: self._first_seen.get(run, now) for run in ((details.id, details.state.started_at) for details in found)
         }
-        self._first_met = {one.id: self._first_met.get(one.id, now) for one in found}
-        await self._learn_images({one.image for one in found if one.image})
-        return [self._observed(one, now) for one in found if DEPLOYMENT_LABEL in one.labels]
+        self._first_met = {details.id: self._first_met.get(details.id, now) for details in found}
+        await self._learn_images({details.image for details in found if details.image})
+        return [self._observed(details, now) for details in found if DEPLOYMENT_LABEL in details.labels]
 
     async def _learn_images(self, images: set[str]) -> None:
         """Ask once for each image that a container was made from, for one that hangs must not delay every look."""
@@ -77,55 +77,57 @@ class Observer:
         """One item when the engine is there, then one per change of our containers; see `Engine.events`."""
         return self._engine.events(self._label, EVENTS)
 
-    def _observed(self, one: Details, now: float) -> Observed:
-        labels = one.labels
-        state, health = one.state, one.state.health
+    def _observed(self, details: Details, now: float) -> Observed:
+        labels = details.labels
+        state, health = details.state, details.state.health
         probes = health.log if health and health.log else []
-        seen = self._first_seen[one.id, state.started_at]
-        digests, foreign = self._images.get(one.image, ((), ""))
+        seen = self._first_seen[details.id, state.started_at]
+        digests, foreign = self._images.get(details.image, ((), ""))
         return Observed(
-            id=one.id,
-            name=one.name.lstrip("/"),
+            id=details.id,
+            name=details.name.lstrip("/"),
             deployment=labels[DEPLOYMENT_LABEL],
             container=labels.get(CONTAINER_LABEL, ""),
             order=labels.get(ORDER_LABEL, ""),
             spec=labels.get(SPEC_LABEL, ""),
-            status=status_of(one),
+            status=status_of(details),
             exit_code=state.exit_code,
             error=state.error,
-            unclear=one.unclear,
+            unclear=details.unclear,
             out_of_memory=state.out_of_memory,
-            restarts=one.restart_count,
+            restarts=details.restart_count,
             place=(labels.get(NETWORK_LABEL, ""), labels.get(ADDRESS_LABEL, "")),
             health=health.status if health else "",
             health_output=probes[-1].output.strip() if probes else "",
             steady_in=max(0.0, seen + STEADY_AFTER - now),
-            age=now - self._first_met[one.id],
-            image_id=f"sha256:{one.image}" if _BARE.match(one.image) else one.image,
+            age=now - self._first_met[details.id],
+            image_id=f"sha256:{details.image}" if _BARE.match(details.image) else details.image,
             image_digests=digests,
-            resumes=_resumes(one),
+            resumes=_resumes(details),
             foreign=foreign,
         )
 
 
-def _resumes(one: Details) -> bool:
+def _resumes(details: Details) -> bool:
     """Whether it ran, and the engine should run it. After a power cut, dockerd says `exited` and podman `created`."""
-    has_started = one.state.started_at and not one.state.started_at.startswith(_NEVER)
-    if status_of(one) not in {Status.EXITED, Status.CREATED} or not has_started:
+    has_started = details.state.started_at and not details.state.started_at.startswith(_NEVER)
+    if status_of(details) not in {Status.EXITED, Status.CREATED} or not has_started:
         return False
-    policy = one.host_config.restart_policy.name if one.host_config.restart_policy else ""
-    on_failure = policy == Restart.ON_FAILURE.value and (one.state.exit_code != 0 or one.state.status != "exited")
+    policy = details.host_config.restart_policy.name if details.host_config.restart_policy else ""
+    on_failure = policy == Restart.ON_FAILURE.value and (
+        details.state.exit_code != 0 or details.state.status != "exited"
+    )
     return on_failure or policy in {Restart.ALWAYS.value, Restart.UNLESS_STOPPED.value}
 
 
-def belongs(one: Details, owner: Owner) -> bool:
+def belongs(details: Details, owner: Owner) -> bool:
     """Whether an owner ordered a container; one without a server is of an agent from before there were owners."""
-    labels = one.labels
+    labels = details.labels
     return labels.get(DEVICE_LABEL) == owner.device and labels.get(SERVER_LABEL, owner.server) == owner.server
 
 
-def status_of(one: Details) -> Status:
+def status_of(details: Details) -> Status:
     """The container's state; one that only a newer engine knows is one in which it does not run."""
-    if one.state.status in _BETWEEN and one.restart_count:
+    if details.state.status in _BETWEEN and details.restart_count:
         return Status.RESTARTING
-    return _KNOWN.get(one.state.status, Status.EXITED)
+    return _KNOWN.get(details.state.status, Status.EXITED)

@@ -65,8 +65,8 @@ class Openings:
     def _hand_over(self, opened: Mapping[str, Opened], of: DesiredState) -> None:
         """The last orders, with what was opened of earlier ones as far as it is the same."""
         desired_state, known = self._orders.desired_state, self._known()
-        still = {name: one for name, one in opened.items() if name in desired_state}
-        still = {name: one for name, one in still.items() if desired_state[name].sealed == of[name].sealed}
+        still = {name: opening for name, opening in opened.items() if name in desired_state}
+        still = {name: opening for name, opening in still.items() if desired_state[name].sealed == of[name].sealed}
         missing = self._sealing.unopened(desired_state, known).keys() - still.keys()
         found = {
             name: (

@@ -49,7 +49,7 @@ class Places:
         """
         files, in_memory = self._files.of(deployment, workload)
         prefix = usual_name(self._device, deployment, "")
-        mounted = [one.source for one in workload.mounts if one.type is MountType.VOLUME]
+        mounted = [mount.source for mount in workload.mounts if mount.type is MountType.VOLUME]
         others = await renamed(self._engine, self._owner, deployment, mounted)
         where = Where(str(self._root), prefix, str(files), str(in_memory), renamed=others)
         if not isinstance(workload, Member) or not workload.peers:
@@ -73,10 +73,10 @@ class Places:
         """Make the files from Secrets be there of containers that are no longer ordered: a reboot has taken them."""
         if not self._files.may_lack(deployment):
             return None
-        for one in await self._engine.containers(f"{DEVICE_LABEL}={self._device}"):
-            if one.id in containers:
+        for container in await self._engine.containers(f"{DEVICE_LABEL}={self._device}"):
+            if container.id in containers:
                 try:
-                    await self._files.restore(deployment, one.labels.get(SPEC_LABEL, ""))
+                    await self._files.restore(deployment, container.labels.get(SPEC_LABEL, ""))
                 except Unopened as error:
                     return Problem(Reason.SECRETS_NOT_OPENED, error.what)
                 except OSError as error:
@@ -92,9 +92,9 @@ class Places:
     async def forbidden(self, deployment: str, containers: Collection[str]) -> Problem | None:
         """Why the device's owner does not let containers run again that are no longer ordered; those that run go on."""
         every = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
-        for one in every:
-            if one.id in containers and one.state.status != "running":
-                workload = self._files.made_from(deployment, one.labels.get(SPEC_LABEL, ""))
+        for container in every:
+            if container.id in containers and container.state.status != "running":
+                workload = self._files.made_from(deployment, container.labels.get(SPEC_LABEL, ""))
                 if workload is not None and (problem := refusal(workload, self._root, every)) is not None:
                     return problem
         return None

@@ -54,7 +54,7 @@ def refusal(workload: Container, root: Path, others: Sequence[Details]) -> Probl
         own = [Mounted("bind", _real(root, one.source), not one.read_only) for one in binds]
         if why := _unfit(mount, policy, root, (*others, Details("", State(""), "it", mounts=own))):
             return Problem(Reason.NOT_ALLOWED, why)
-    missing = [one.source for one in workload.devices if not _is_device(root / one.source.lstrip("/"))]
+    missing = [device.source for device in workload.devices if not _is_device(root / device.source.lstrip("/"))]
     if missing:
         return Waits(Reason.DEVICE_MISSING, f"waits for {', '.join(missing)}: plug it in")
     return None

@@ -41,7 +41,7 @@ class Pulled:
     def used(self, unit: str, image: str) -> None:
         """A container of a deployment was started with it."""
         before = self._kept.used.get(unit, [])
-        after = [image, *(one for one in before if one != image)][:KEPT]
+        after = [image, *(other for other in before if other != image)][:KEPT]
         if after != before:
             self._kept.used[unit] = after
             self._save()

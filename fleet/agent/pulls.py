@@ -44,7 +44,7 @@ class Fetched:
         elif line.status == "Download complete" and line.id in self._layers:
             total = self._layers[line.id][1]
             self._layers[line.id] = (total, total)
-        done = sum(one for one, _ in self._layers.values())
+        done = sum(received for received, _ in self._layers.values())
         size = sum(one for _, one in self._layers.values())
         if done == self._shown or (done - self._shown) * _STEPS < size:
             return ""

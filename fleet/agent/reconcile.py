@@ -150,13 +150,13 @@ def next_action(
     removed. A desired state that was never parsed changes nothing. `pods` plans pods. If the device `rolled_back` the
     order, the previous container goes on.
     """
-    there = [one for one in containers if one.status is not Status.REMOVING]
+    there = [container for container in containers if container.status is not Status.REMOVING]
     if desired is None:
-        return Remove(tuple(one.id for one in there)) if there else None
+        return Remove(tuple(container.id for container in there)) if there else None
     if desired.workload is None or isinstance(desired.workload, SentPod):
         return None
     if rolled_back and there:
-        before = max(there, key=lambda one: (LIFE.get(one.status, 0), one.id))
+        before = max(there, key=lambda container: (LIFE.get(container.status, 0), container.id))
         return Start(before.id) if before.resumes or must_start(desired.workload.restart, before) else None
     return _towards(desired.workload, desired.sealed, there)
 
@@ -164,8 +164,9 @@ def next_action(
 def kept_container(workload: Workload, containers: Sequence[Observed]) -> Observed | None:
     """The container that stands for the workload: one made from it, one that runs before any other."""
     wanted = spec_hash(workload)
-    fitting = [one for one in containers if one.spec == wanted and one.status not in {Status.DEAD, Status.REMOVING}]
-    return max(fitting, key=lambda one: (LIFE.get(one.status, 0), one.id), default=None)
+    gone = {Status.DEAD, Status.REMOVING}
+    fitting = [container for container in containers if container.spec == wanted and container.status not in gone]
+    return max(fitting, key=lambda container: (LIFE.get(container.status, 0), container.id), default=None)
 
 
 PREVIOUS = ".previous."
@@ -175,8 +176,8 @@ LIFE = {Status.RUNNING: 2, Status.RESTARTING: 1, Status.PAUSED: 1}
 
 def _towards(workload: Container, sealed: Sealed | None, containers: Sequence[Observed]) -> Action | None:
     kept = kept_container(workload, containers)
-    rest = [one for one in containers if one is not kept]
-    others = tuple(one.id for one in rest)
+    rest = [container for container in containers if container is not kept]
+    others = tuple(container.id for container in rest)
     if kept is None:
         before = previous_container(rest, spec_hash(workload))
         return Run(workload, others, before, sealed, meanwhile=resumed(rest, before))
@@ -187,7 +188,7 @@ def _towards(workload: Container, sealed: Sealed | None, containers: Sequence[Ob
     before, deadline = previous_container(rest, kept.spec), workload.update.deadline
     if deadline and kept.age >= deadline:
         return RollBack((kept.id,), ((before, ""),), f"it was not well within {deadline} s{detail(kept)}")
-    surplus = tuple(one for one in others if one != before)
+    surplus = tuple(other for other in others if other != before)
     return Remove(surplus) if surplus else None
 
 
@@ -204,10 +205,10 @@ def trial_ends_in(desired: Deployment, containers: Sequence[Observed]) -> float:
     kept = kept_container(desired.workload, containers)
     if kept is None:
         return math.inf
-    if not on_trial(desired.workload, kept, [one for one in containers if one is not kept]):
+    if not on_trial(desired.workload, kept, [container for container in containers if container is not kept]):
         return math.inf
     left = desired.workload.update.deadline - kept.age
-    return min(one for one in (left, kept.steady_in, math.inf) if one > 0)
+    return min(delay for delay in (left, kept.steady_in, math.inf) if delay > 0)
 
 
 def is_well(restart: Restart, container: Observed) -> bool:
@@ -233,7 +234,7 @@ def previous_container(containers: Sequence[Observed], wanted: str) -> str:
 
     A second container of the specification that is wanted is no way back.
     """
-    lived = [one for one in containers if one.spec != wanted and has_lived(one)]
+    lived = [container for container in containers if container.spec != wanted and has_lived(container)]
     return max(lived, key=_rank).id if lived else ""
 
 
@@ -248,7 +249,7 @@ def _rank(container: Observed) -> tuple[int, bool, str]:
 
 def resumed(containers: Sequence[Observed], previous: str) -> str:
     """The previous container if it does not run: it is to run until its replacement can; else empty."""
-    stopped = {one.id for one in containers if one.status not in LIFE}
+    stopped = {container.id for container in containers if container.status not in LIFE}
     return previous if previous in stopped else ""
 
 

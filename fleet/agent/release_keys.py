@@ -65,7 +65,7 @@ class ReleaseKeyRotation:
         entry = await bus.kv(RELEASE_KEYS).get(TRUST_KEY)
         if entry is not None and not isinstance(entry, Entry):
             raise InvalidInput(entry.why, next_step="repeat `fleet secrets rotate release_key`")
-        newer = tuple(one for one in entry.value.lists if _number(one) > before.number) if entry else ()
+        newer = tuple(signed for signed in entry.value.lists if _number(signed) > before.number) if entry else ()
         if before.refused or not before.digest or not newer:
             self._changed(before)
             return before.refused

@@ -139,9 +139,9 @@ class VolumeRemovals:
         )
         self._outcomes[order.order] = outcome
         current = {one.order for one in self._orders}
-        spare = [one for one in self._outcomes if one not in current]
-        for one in spare[: max(0, len(self._outcomes) - MAX_VOLUME_ORDERS)]:
-            del self._outcomes[one]
+        spare = [number for number in self._outcomes if number not in current]
+        for number in spare[: max(0, len(self._outcomes) - MAX_VOLUME_ORDERS)]:
+            del self._outcomes[number]
         self._report(tuple(self._outcomes.values())[-MAX_VOLUME_ORDERS:])
 
     async def _carried_out(self, order: VolumeOrder) -> VolumeOutcome | None:
@@ -156,10 +156,10 @@ class VolumeRemovals:
             if why := "" if order.former else mounted_by(self._desired_state(), order):
                 return _outcome(order, RemovalReason.IN_USE, why)
             users = await users_of(self._engine, found.engine.name)
-            if users and all(self._is_leaving(one) for one in users):
+            if users and all(self._is_leaving(user) for user in users):
                 return None
             if users or not await self._remove(order, found.engine.name):
-                names = ", ".join((one.names or [one.id])[0].lstrip("/") for one in users[:_NAMED])
+                names = ", ".join((user.names or [user.id])[0].lstrip("/") for user in users[:_NAMED])
                 why = f"it is used by {names or 'a container'}: a container that is stopped counts, too"
                 return _outcome(order, RemovalReason.IN_USE, why)
         return _outcome(order, RemovalReason.REMOVED, "")
@@ -172,9 +172,9 @@ class VolumeRemovals:
             self._begun.discard(order.order)
         return removed
 
-    def _is_leaving(self, one: Listed) -> bool:
+    def _is_leaving(self, container: Listed) -> bool:
         """Whether the agent itself is about to remove a container."""
-        labels = one.labels or {}
+        labels = container.labels or {}
         owner = Owner(labels.get(DEVICE_LABEL, ""), labels.get(SERVER_LABEL, ""))
         if owner == self._owners[0]:
             return labels.get(DEPLOYMENT_LABEL) not in self._desired_state()

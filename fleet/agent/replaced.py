@@ -39,11 +39,11 @@ class Replaced:
 
     async def _ended(self, engine: Engine, owner: Owner) -> bool:
         try:
-            for one in await engine.containers(f"{DEVICE_LABEL}={owner.device}"):
-                unnamed = SERVER_LABEL not in one.labels and owner.device == self._present.device
-                if belongs(one, owner) and not unnamed:
-                    _log.info("a container of another identity ends", device=owner.device, container=one.name)
-                    await engine.remove(one.id)
+            for container in await engine.containers(f"{DEVICE_LABEL}={owner.device}"):
+                unnamed = SERVER_LABEL not in container.labels and owner.device == self._present.device
+                if belongs(container, owner) and not unnamed:
+                    _log.info("a container of another identity ends", device=owner.device, container=container.name)
+                    await engine.remove(container.id)
             await clear_networks(engine, owner, ())
         except (EngineDown, EngineRefused) as error:
             _log.warning("containers of another identity are still there", device=owner.device, why=error.what)

@@ -71,7 +71,9 @@ async def renamed(engine: Engine, owner: Owner, deployment: str, names: Collecti
     """
     if not names:
         return {}
-    there = {one.name: one.labels or {} for one in await volumes_with(engine, f"{DEVICE_LABEL}={owner.device}")}
+    there = {
+        volume.name: volume.labels or {} for volume in await volumes_with(engine, f"{DEVICE_LABEL}={owner.device}")
+    }
     ours = {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server}
     found: dict[str, str] = {}
     for name in names:
@@ -112,35 +114,40 @@ async def users_of(engine: Engine, name: str) -> list[Listed]:
 async def volumes_of(engine: Engine, owners: Iterable[Owner]) -> list[OwnVolume]:
     """The volumes that were made for deployments of these identities."""
     return [
-        found
+        own
         for owner in owners
-        for one in await volumes_with(engine, f"{DEVICE_LABEL}={owner.device}")
-        if (found := _owned(one, owner)) is not None
+        for volume in await volumes_with(engine, f"{DEVICE_LABEL}={owner.device}")
+        if (own := _owned(volume, owner)) is not None
     ]
 
 
-def _owned(one: Volume, owner: Owner) -> OwnVolume | None:
-    labels, mine = one.labels or {}, {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server}
+def _owned(volume: Volume, owner: Owner) -> OwnVolume | None:
+    labels, mine = volume.labels or {}, {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server}
     deployment = labels.get(DEPLOYMENT_LABEL)
     if not deployment or not mine.items() <= labels.items():
         return None
-    name = one.name.removeprefix(usual_name(owner.device, deployment, "")).removesuffix(_mark(deployment))
-    return OwnVolume(name, deployment, owner, one)
+    name = volume.name.removeprefix(usual_name(owner.device, deployment, "")).removesuffix(_mark(deployment))
+    return OwnVolume(name, deployment, owner, volume)
 
 
 def ordered(order: VolumeOrder, there: Sequence[OwnVolume], present: Owner) -> OwnVolume | None:
     """The volume that an order is about, among those that are there; None if it is gone, whatever has its name now."""
-    for one in there:
-        former = "" if one.owner == present else one.owner.text
-        if (one.deployment, one.name, one.engine.id, former) == (order.deployment, order.name, order.id, order.former):
-            return one
+    for volume in there:
+        former = "" if volume.owner == present else volume.owner.text
+        if (volume.deployment, volume.name, volume.engine.id, former) == (
+            order.deployment,
+            order.name,
+            order.id,
+            order.former,
+        ):
+            return volume
     return None
 
 
 def mounted(containers: Collection[Details]) -> dict[str, int]:
     """How many of the containers have each volume mounted, by its name in the engine."""
     counts: dict[str, int] = {}
-    for one in containers:
-        for name in {mount.name for mount in one.mounts or () if mount.type == "volume"}:
+    for container in containers:
+        for name in {mount.name for mount in container.mounts or () if mount.type == "volume"}:
             counts[name] = counts.get(name, 0) + 1
     return counts

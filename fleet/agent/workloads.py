@@ -223,19 +223,19 @@ class Workloads:
             await self._engine.remove(action.container)
             return None
         try:
-            for one, member in (*action.aside, *_pair(action)):
-                await self._set_aside(one, container_name(self._device, deployment, member))
-            for one, _ in action.aside:
-                await self._engine.stop(one)
+            for container, member in (*action.aside, *_pair(action)):
+                await self._set_aside(container, container_name(self._device, deployment, member))
+            for container, _ in action.aside:
+                await self._engine.stop(container)
             first = action.update.order is UpdateOrder.START_FIRST
-            for one in action.instead_of:
-                if not (first and one == action.back_to):
-                    await self._engine.stop(one)
+            for container in action.instead_of:
+                if not (first and container == action.back_to):
+                    await self._engine.stop(container)
             await self._engine.start(action.container)
         except EngineRefused as error:
             return await self._go_back(deployment, action, error.problem)
         kept = action.back_to if action.update != Update() else ""  # until it is known to be well
-        await self._remove(tuple(one for one in action.instead_of if one != kept))
+        await self._remove(tuple(container for container in action.instead_of if container != kept))
         if action.instead_of:
             await self._call_by_name(deployment, action.container, action.member)
         return None
@@ -258,41 +258,41 @@ class Workloads:
         back = (*action.aside, *_pair(action))
         if not back:
             return await self._places.explained(deployment, action, problem)
-        if (why := await self._places.forbidden(deployment, [one for one, _ in back])) is not None:
+        if (why := await self._places.forbidden(deployment, [container for container, _ in back])) is not None:
             return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {why.message}")
-        lost = await self._places.restore_secrets(deployment, [one for one, _ in back])
+        lost = await self._places.restore_secrets(deployment, [container for container, _ in back])
         try:
-            for one, _ in back:
-                await self._engine.start(one)
+            for container, _ in back:
+                await self._engine.start(container)
             await self._engine.remove(action.container)
         except EngineRefused as error:
             why = lost.message if lost else error.what
             return WentBack(problem.reason, f"{problem.message}; and going back to what ran before: {why}")
-        for one, member in back:
-            await self._call_by_name(deployment, one, member)
+        for container, member in back:
+            await self._call_by_name(deployment, container, member)
         return WentBack(problem.reason, f"{problem.message}; what ran before runs again")
 
     async def _return(self, deployment: str, action: RollBack) -> Problem:
         """The containers before run again; where they cannot, those that were not well go on."""
-        lost = await self._places.may_return(deployment, [one for one, _ in action.back_to])
+        lost = await self._places.may_return(deployment, [container for container, _ in action.back_to])
         if lost is not None:
             return WentBack(lost.reason, f"{action.why}; and going back to what ran before: {lost.message}")
         try:
-            for one in action.containers:
-                await self._engine.stop(one)
-            for one, _ in action.back_to:
-                await self._engine.start(one)
+            for container in action.containers:
+                await self._engine.stop(container)
+            for container, _ in action.back_to:
+                await self._engine.start(container)
         except EngineRefused as error:
-            for one, _ in action.back_to:
+            for container, _ in action.back_to:
                 with contextlib.suppress(EngineRefused):
-                    await self._engine.stop(one)
-            for one in action.containers:
+                    await self._engine.stop(container)
+            for container in action.containers:
                 with contextlib.suppress(EngineRefused):
-                    await self._engine.start(one)
+                    await self._engine.start(container)
             return WentBack(error.problem.reason, f"{action.why}; and going back to what ran before: {error.what}")
         await self._remove(action.containers)
-        for one, member in action.back_to:
-            await self._call_by_name(deployment, one, member)
+        for container, member in action.back_to:
+            await self._call_by_name(deployment, container, member)
         return WentBack(Reason.WENT_BACK, f"{action.why}; what ran before runs again")
 
     async def _remove(self, containers: tuple[str, ...]) -> None:
@@ -306,10 +306,10 @@ class Workloads:
         """
         async with self.making:
             every = await self._engine.containers(f"{DEVICE_LABEL}={self._device}")
-            left = [one for one in every if one.labels.get(DEPLOYMENT_LABEL) == deployment]
-            self._files.keep(deployment, {one.labels.get(SPEC_LABEL, "") for one in left})
+            left = [details for details in every if details.labels.get(DEPLOYMENT_LABEL) == deployment]
+            self._files.keep(deployment, {details.labels.get(SPEC_LABEL, "") for details in left})
             if alone:
-                units = {unit_of(deployment, one.labels.get(CONTAINER_LABEL, "")) for one in left}
+                units = {unit_of(deployment, details.labels.get(CONTAINER_LABEL, "")) for details in left}
                 self._images.ended(deployment, units)
                 await self._networks.remove(every)
         await self._pruning.found(at_once=short)

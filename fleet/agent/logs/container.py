@@ -65,10 +65,10 @@ class ContainerLogs:
         while time.monotonic() < deadline:
             every = await self._ours(ask.deployment)
             found = [
-                one
-                for one in every
-                if ask.container in {"", one.name.lstrip("/"), one.labels.get(CONTAINER_LABEL)}
-                and _began(one) > _began(before)
+                details
+                for details in every
+                if ask.container in {"", details.name.lstrip("/"), details.labels.get(CONTAINER_LABEL)}
+                and _began(details) > _began(before)
             ]
             if found:
                 return max(found, key=_began)
@@ -104,19 +104,23 @@ class ContainerLogs:
 
     async def _ours(self, deployment: str) -> list[Details]:
         found = await self._engine.containers(f"{DEVICE_LABEL}={self._owner.device}")
-        return [one for one in found if belongs(one, self._owner) and one.labels.get(DEPLOYMENT_LABEL) == deployment]
+        return [
+            details
+            for details in found
+            if belongs(details, self._owner) and details.labels.get(DEPLOYMENT_LABEL) == deployment
+        ]
 
 
 def _chosen(found: list[Details], device: str, ask: LogAsk) -> Details:
     """The container that is meant; without a name, the only one, or the one that has the deployment's name."""
-    names = sorted(one.name.lstrip("/") for one in found)
-    members = sorted({one.labels[CONTAINER_LABEL] for one in found if CONTAINER_LABEL in one.labels})
+    names = sorted(details.name.lstrip("/") for details in found)
+    members = sorted({details.labels[CONTAINER_LABEL] for details in found if CONTAINER_LABEL in details.labels})
     if not found:
         raise NotFound(f"there is no container of {ask.deployment}", next_step=f"see `fleet device show {device}`")
     wanted = ask.container or (container_name(device, ask.deployment) if len(found) > 1 else names[0])
-    named = [one for one in found if one.name.lstrip("/") == wanted]
+    named = [details for details in found if details.name.lstrip("/") == wanted]
     # By its label, for while it is replaced it has another name in the engine.
-    named += [one for one in found if ask.container and one.labels.get(CONTAINER_LABEL) == ask.container]
+    named += [details for details in found if ask.container and details.labels.get(CONTAINER_LABEL) == ask.container]
     if named:
         return max(named, key=_began)
     there = ", ".join(members or names)

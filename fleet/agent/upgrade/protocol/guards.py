@@ -120,13 +120,16 @@ def digest_conflict(state: State) -> bool:
     if not ordered(state) or wanted is None or not isinstance(state.journal, Journal):
         return False
     known = [state.process.release, state.journal.previous, *(bad.release for bad in state.journal.bad)]
-    return any(one is not None and one.version == wanted.version and one.digest != wanted.digest for one in known)
+    return any(
+        release is not None and release.version == wanted.version and release.digest != wanted.digest
+        for release in known
+    )
 
 
 def known_bad(state: State) -> bool:
     """The order names a release that failed on this device."""
     bad = state.journal.bad if isinstance(state.journal, Journal) else ()
-    return ordered(state) and any(one.release == _wanted(state) for one in bad)
+    return ordered(state) and any(entry.release == _wanted(state) for entry in bad)
 
 
 def unhealthy_order(state: State) -> bool:

@@ -273,6 +273,6 @@ def _fallen_back(journal: Journal, change: FallBack, at: float) -> Journal:
 
 def _ended(journal: Journal, outcome: Outcome) -> Journal:
     bad = journal.bad
-    if outcome.reason.condemns and all(one.release != outcome.release for one in bad):
+    if outcome.reason.condemns and all(entry.release != outcome.release for entry in bad):
         bad = (*bad, BadRelease(outcome.release, outcome.reason))[-_REMEMBERED:]
     return msgspec.structs.replace(journal, candidate=None, outcome=outcome, bad=bad)

@@ -33,7 +33,7 @@ from fleet.cli.provider import Login, at_provider
 from fleet.cli.standing import conditions, status_of
 from fleet.cli.standing import revoked as shut_out
 from fleet.cli.suggestions import for_device
-from fleet.cli.trouble import LAST_WORD, device_troubles, helpful_commands, last_heard, online
+from fleet.cli.trouble import device_troubles, helpful_commands, last_heard, workloads_age
 from fleet.cli.views import (
     Columns,
     View,
@@ -185,7 +185,7 @@ def show(
     """  # noqa: D301
     name = DeviceId(device)
     item = read(cluster(), Device, name, namespace)
-    info, away = item.status.info, online(item) != "yes"
+    info, age = item.status.info, workloads_age(item)
     shown: list[tuple[str, object]] = [
         ("device", item.metadata.name),
         *_wrong(item, namespace),
@@ -203,8 +203,8 @@ def show(
     if output is View.WIDE:
         shown += [*object_details(item), *_identity(item)]
     workloads = workload_lines(item)
-    if away and workloads:
-        workloads = [f"workloads, {LAST_WORD}:", *workloads]
+    if age and workloads:
+        workloads = [f"workloads, {age}:", *workloads]
     lines = [*details([*shown, *conditions(item)]), *workloads, *volume_lines(info)]
     print_one(output, as_json(item), name_of(item), lines)
 

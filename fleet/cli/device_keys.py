@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fleet.cli.context import admin_auth, read, read_all, tell
-from fleet.cli.invalid import refuse_invalid
+from fleet.cli.invalid import Invalid, left_out, parted, refusal
 from fleet.cli.label import parse_filter
 from fleet.cli.ordering import order
 from fleet.cli.output import progress
@@ -44,6 +44,8 @@ class Asked:
         self.selector = parse_filter(selector)
         self.selects = selector is not None
         self.abort, self.dry_run, self.wait = abort, dry_run, wait
+        self.left_out: Sequence[Invalid] = ()
+        """Devices that `--selector` may mean, and whose spec does not parse."""
 
     def chosen(self, kube: KubeClient, namespace: str) -> dict[str, str]:
         """The machine user of each of them.
@@ -55,11 +57,12 @@ class Asked:
         named = [read(kube, Device, name, namespace) for name in self.names]
         if out := [one.id for one in named if one.spec.revoked]:
             raise NotPermitted(f"{out[0]} is revoked", next_step="enroll it again: fleet device enroll --replace")
-        every = read_all(kube, Device, namespace) if self.selects else []
-        refuse_invalid(every)
+        every, self.left_out = parted(read_all(kube, Device, namespace) if self.selects else [])
         fit = [one for one in every if self.selector.selects(labels_of(one)) and not one.spec.revoked]
         found = {str(one.id): one.spec.subject for one in (*named, *fit) if one.spec.subject}
         if not found:
+            if self.left_out:
+                raise left_out(self.left_out)
             raise NotFound("no device fits", next_step="see `fleet device list`; nothing was changed")
         return found
 
@@ -96,8 +99,10 @@ def rotate_device_keys(
         raise TimedOut(
             f"{len(late)} of {len(done)} devices have not a new machine key yet",
             next_step="mend it, then repeat the command for those alone: it goes on from here",
-            more=[f"{one.device}: {one.why}" for one in late],
+            more=[f"{one.device}: {one.why}" for one in late] + [refusal(one).what for one in asked.left_out],
         )
+    if asked.left_out:
+        raise left_out(asked.left_out)
     return [{"device": one.device, "id": one.key, "outcome": _outcome_text(one, abort=asked.abort)} for one in done]
 
 

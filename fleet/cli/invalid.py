@@ -23,7 +23,7 @@ from fleet.contract.objects import (
 from fleet.contract.wire import Container, from_builtins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fleet.topology.capabilities import Json
 
@@ -92,6 +92,22 @@ def refuse_invalid(items: Iterable[K]) -> None:
             raise refusal(item)
 
 
+def parted(items: Iterable[K]) -> tuple[list[K], list[Invalid]]:
+    """Those whose spec parses, and those of which a command that changes several says that it left them out."""
+    every = list(items)
+    bad = [one for one in every if isinstance(one, Invalid)]
+    return [one for one in every if not isinstance(one, Invalid)], bad
+
+
+def left_out(items: Sequence[Invalid]) -> InvalidInput:
+    """The error of a command that did its work without them."""
+    return InvalidInput(
+        f"{len(items)} left out, since the spec does not parse; the others are done",
+        next_step="correct it with `kubectl edit`, then repeat the command for it",
+        more=[refusal(one).what for one in items],
+    )
+
+
 def refusal(item: Invalid) -> InvalidInput:
     """The error of a command that needs the spec."""
     meta = item.metadata
@@ -110,6 +126,8 @@ def raw_json(item: Invalid, status: object) -> Json:
 def invalid_details(item: InvalidDeployment, devices: Iterable[Device]) -> list[tuple[str, object]]:
     """What `show` says in place of the spec, and which generation devices go on running."""
     name = item.metadata.name
-    kept = [one.generation for device in devices for one in device.status.workloads if one.name == name]
+    kept = [
+        one.generation for device in devices for one in device.status.workloads if one.name == name and one.generation
+    ]
     runs = [("runs", f"generation {number} on {kept.count(number)} devices") for number in sorted(set(kept))]
     return [("deployment", name), ("spec", f"invalid: {item.why}"), *runs]

@@ -19,7 +19,7 @@ from fleet.cli.context import (
     read_all,
     seconds,
 )
-from fleet.cli.invalid import refuse_invalid
+from fleet.cli.invalid import InvalidDevice, left_out, parted, refusal
 from fleet.cli.label import SelectorOption, parse_filter
 from fleet.cli.ordering import order
 from fleet.cli.output import Output, OutputOption, answer
@@ -84,16 +84,19 @@ def revoke(
         value = _finish(kube, _begin(kube, name, namespace), timeout, login)
         answer(output, value, _outcome(value))
         return
-    known = read_all(kube, Device, namespace)
-    refuse_invalid(known)
+    known, invalid = parted(read_all(kube, Device, namespace))
+    # The labels that it has in its spec are not known, so it may be one of the batch.
+    unclear = [one for one in invalid if isinstance(one, InvalidDevice) and fits(one, before, Selector())]
     chosen = [item for item in known if fits(item, before, wanted)]
-    if not chosen:
+    if not chosen and not unclear:
         raise NotFound("no device fits", next_step="see `fleet device list`; nothing was revoked")
     if dry_run:
         would = [{"device": str(item.id), "revoked": item.spec.revoked} for item in chosen]
         answer(output, would, [*(str(item.id) for item in chosen), f"{len(chosen)} devices would be revoked"])
+        _tell_left_out(unclear)
         return
-    _require_confirmed(chosen, confirm)
+    if chosen:
+        _require_confirmed(chosen, confirm)
     # All are barred before any is waited for.
     begun = [_begin(kube, item.id, namespace) for item in chosen]
     done, late = _all(kube, begun, timeout, login)
@@ -102,8 +105,14 @@ def revoke(
         raise type(late[0])(
             f"{len(late)} of {len(begun)} revocations are recorded, and not finished",
             next_step=late[0].next_step,
-            more=[error.what for error in late],
+            more=[error.what for error in late] + [refusal(one).what for one in unclear],
         )
+    _tell_left_out(unclear)
+
+
+def _tell_left_out(unclear: Sequence[InvalidDevice]) -> None:
+    if unclear:
+        raise left_out(unclear)
 
 
 def _require_confirmed(chosen: Sequence[Device], confirm: int | None) -> None:

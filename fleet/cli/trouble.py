@@ -57,8 +57,8 @@ class Trouble(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-LAST_WORD = "as they were when the device was last heard"
-"""What to say of the workloads of a device that is not online."""
+_LAST_WORDS = "as they were when the device was last heard"
+_NO_WORDS = "as they are ordered: the device was never heard"
 _LAST_WORD_OF_ONE = ", when last heard"
 
 
@@ -67,7 +67,7 @@ def device_troubles(device: Device, workloads: Sequence[WorkloadStatus]) -> tupl
     if device.spec.revoked:
         return ()
     found = [*_connection(device), *(_of(DEVICES, about, known) for about, known in _wrong(device))]
-    age = "" if online(device) == "yes" else _LAST_WORD_OF_ONE
+    age = _LAST_WORD_OF_ONE if workloads_age(device) == _LAST_WORDS else ""
     found += [_workload(one, age) for one in workloads if one.troubled]
     upgraded = _condition(device, "Upgraded")
     if upgraded is not None and upgrade_failed(upgraded):
@@ -82,6 +82,14 @@ def online(device: Device) -> str:
         return "revoked"
     known = _condition(device, "Online")
     return {"True": "yes", "False": "no"}.get(known.status if known else "", "unknown")
+
+
+def workloads_age(device: Device) -> str:
+    """How old what is known of the workloads of a device is; empty where it is online."""
+    if online(device) == "yes":
+        return ""
+    heard = device.status.last_heartbeat or device.status.info
+    return _LAST_WORDS if heard else _NO_WORDS
 
 
 def last_heard(device: Device) -> str:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 Path = tuple[str | int, ...]
 """A place: keys of objects, and numbers of list items from 0."""
+
+
+def spec_of(item: dict[str, Any]) -> dict[str, Any]:
+    """The spec of an object of Kubernetes; an empty one where another definition of it took none, or no object."""
+    spec = item.get("spec")
+    return cast("dict[str, Any]", spec) if isinstance(spec, dict) else {}
 
 
 class Object(dict[str, Any]):

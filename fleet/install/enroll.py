@@ -18,6 +18,7 @@ from fleet.contract.errors import Conflict, FleetError
 from fleet.contract.labels import NONE_CARRIED, labels_of, relabelled
 from fleet.contract.names import DeviceId
 from fleet.contract.objects import API_VERSION, ENROLLED_AT, SERVER_CONFIG_MAP, Device, ServerInfo
+from fleet.contract.tree import spec_of
 from fleet.contract.wire import from_builtins
 from fleet.identity.device_token import wait_for_token
 from fleet.identity.zitadel import Zitadel
@@ -157,7 +158,7 @@ class FleetDeviceEnrollScore(msgspec.Struct, frozen=True):
             by = _ordered(place, seen["metadata"]["generation"] + 1)
             about = {**about, "annotations": {**about.get("annotations", {}), **_enrolled_now(), **by}}
             # The subject may change with this number alone.
-            spec: Json = {"subject": subject, "revoked": False, "enrollment": seen["spec"].get("enrollment", 0) + 1}
+            spec: Json = {"subject": subject, "revoked": False, "enrollment": spec_of(seen).get("enrollment", 0) + 1}
             change: Json = {"metadata": {**about, "resourceVersion": version}, "spec": spec}
             try:
                 place.patch("Device", self.device, self.namespace, change)
@@ -218,9 +219,9 @@ def _enrolled_now() -> dict[str, str]:
 
 
 def _revoked(device: Json | None) -> bool:
-    return device is not None and bool(device["spec"].get("revoked", False))
+    return device is not None and bool(spec_of(device).get("revoked", False))
 
 
 def _subject(device: Json | None) -> str | None:
     """Whose identity a `Device` has; None where there is none."""
-    return None if device is None else device["spec"].get("subject", "")
+    return None if device is None else spec_of(device).get("subject", "")

@@ -14,6 +14,7 @@ from fleet.contract.announcement import INSTALL_KEY, announced, server_info, tex
 from fleet.contract.certificates import certificate_id, certificate_ids, certificates, joined
 from fleet.contract.errors import Conflict, NotFound, NotInstalled, NotPermitted
 from fleet.contract.objects import SERVER_CONFIG_MAP, ServerInfo
+from fleet.contract.tree import spec_of
 from fleet.contract.versions import digest_of
 from fleet.install.authority import AUTHORITY_KEY, authority_certificate, is_authority_of
 from fleet.install.plan import Install
@@ -154,7 +155,7 @@ class Installed:
         Raises:
             NotFound: one that is to be left behind is no device.
         """
-        known = {one["metadata"]["name"]: one["spec"].get("revoked", False) for one in self._devices()}
+        known = {one["metadata"]["name"]: spec_of(one).get("revoked", False) for one in self._devices()}
         if strangers := self.left_behind - known.keys():
             what = f"there is no device {min(strangers)!r} to leave behind"
             raise NotFound(what, next_step="see `fleet device list`")
@@ -164,7 +165,7 @@ class Installed:
 
     def devices(self) -> list[Json]:
         """The `Device`s that are not revoked."""
-        return [one for one in self._devices() if not one["spec"].get("revoked", False)]
+        return [one for one in self._devices() if not spec_of(one).get("revoked", False)]
 
     def run(self, password: str, role: str, work: Callable[[Bus], Coroutine[Any, Any, T]]) -> T:
         """Do some work in NATS as a static user, whose password is the secret `password`.

@@ -10,6 +10,7 @@ import msgspec
 from fleet.contract.machine_keys import DEVICE_KEY
 from fleet.contract.objects import ENROLLED_AT
 from fleet.contract.release_keys import RELEASE_KEY
+from fleet.contract.tree import spec_of
 from fleet.rotation.admin import ADMIN_TOKEN
 from fleet.rotation.catalogue import Secret
 from fleet.rotation.decide import Apply, Goal, decide
@@ -83,7 +84,9 @@ def listed(
 def key_since(device: Json) -> datetime | None:
     """Since when a `Device` has its machine key, by its enrollment or a later rotation; None where it does not say."""
     annotations: dict[str, str] = device["metadata"].get("annotations") or {}
-    renewed: int = device["spec"].get("tokensAfter") or 0
+    told = spec_of(device).get("tokensAfter")
+    # What another definition of the object took may be of any type.
+    renewed = told if isinstance(told, int) else 0
     try:
         said = datetime.fromisoformat(annotations.get(ENROLLED_AT, ""))
     except ValueError:

@@ -96,6 +96,18 @@ def test_a_device_that_is_away_shows_what_the_page_shows_of_it(
     assert "wrong: " in online, "its workload crashes"
 
 
+def test_of_a_device_that_was_never_heard_nothing_is_said_of_when_it_was(
+    fleet: Fleet, device: Callable[[str], None], kube: Kube, namespace: str
+) -> None:
+    device("pi-1")
+    waits = WorkloadStatus("web", 0, "Failed", "SecretUnusable", "it has no key", since="2026-11-29T11:40:00Z")
+    patch = json.dumps({"status": {"workloads": msgspec.to_builtins((waits,))}})
+    kube.kubectl("-n", namespace, "patch", "device", "pi-1", "--subresource=status", "--type=merge", "-p", patch)
+    shown = fleet("device", "show", "pi-1").out
+    assert "last heard" not in shown
+    assert "workloads, as they are ordered: the device was never heard:" in shown
+
+
 def test_each_container_of_a_pod_has_a_row(
     fleet: Fleet, device: Callable[[str], None], kube: Kube, namespace: str
 ) -> None:

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from fleet.cli.context import as_json, read, read_all
-from fleet.cli.invalid import InvalidDevice, refuse_invalid
+from fleet.cli.device_keys import Asked
+from fleet.cli.invalid import InvalidDeployment, InvalidDevice, invalid_details, refuse_invalid, typed
 from fleet.cli.standing import revoked, status_of
 from fleet.contract.errors import InvalidInput
-from fleet.contract.objects import Device
+from fleet.contract.objects import Device, FleetDeployment
 from fleet.contract.wire import encode
 from fleet.doctor.cluster import check_devices
 from fleet.doctor.findings import Worrying
@@ -70,6 +71,25 @@ def test_a_command_that_needs_its_spec_names_it_and_how_to_correct_it() -> None:
     assert read(kube, Device, "pi-2", "fleet-system").metadata.name == "pi-2"
     with pytest.raises(InvalidInput, match="'pi-1'"):
         refuse_invalid(read_all(kube, Device, "fleet-system"))
+
+
+def test_a_command_for_several_devices_does_without_it() -> None:
+    asked = Asked([], "!old", abort=False, dry_run=False, wait=True)
+    kube = cluster(device("pi-1", {"revoked": "yes"}), device("pi-2", {"subject": "7"}))
+    assert asked.chosen(kube, "fleet-system") == {"pi-2": "7"}
+    assert [one.metadata.name for one in asked.left_out] == ["pi-1"]
+    with pytest.raises(InvalidInput, match="1 left out") as alone:
+        asked.chosen(cluster(device("pi-1", {"revoked": "yes"})), "fleet-system")
+    assert "the Device 'pi-1' is invalid" in alone.value.more[0]
+
+
+def test_what_no_device_was_ordered_is_no_generation_that_devices_run() -> None:
+    """A deployment whose Secret was missing, and whose spec does not parse now."""
+    told = {"name": "web", "generation": 0, "phase": "Pending", "reason": "SecretMissing"}
+    (item,) = read_all(cluster(device("pi-1", {}, {"workloads": [told]})), Device, "fleet-system")
+    bad = typed({**device("web", 7), "kind": "FleetDeployment"}, FleetDeployment)
+    assert isinstance(bad, InvalidDeployment)
+    assert [name for name, _ in invalid_details(bad, [item])] == ["deployment", "spec"]
 
 
 @pytest.mark.parametrize("status", ["a word", {"conditions": 7}, {"deployments": -1}], ids=str)

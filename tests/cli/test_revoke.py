@@ -8,9 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fleet.cli.context import read_all
+from fleet.cli.invalid import typed
 from fleet.cli.revoke import fits
 from fleet.contract.objects import ENROLLED_AT, Device, DeviceSpec, Metadata
 from fleet.contract.selector import Selector
+from fleet.kube.client import KubeClient
 from harness.probes.kube import KubeProbe
 from tests.cli.conftest import PAT, Fleet
 from tests.support.kube import Kube
@@ -85,6 +88,32 @@ def test_all_are_barred_before_the_first_is_waited_for(
     assert "sessions of pi-3" in answer.err
     assert answer.out.startswith("pi-2 is revoked")
     assert revoked(probe, "pi-1", "pi-2", "pi-3") == [True] * 3
+
+
+def test_one_whose_spec_does_not_parse_is_left_out_and_named(
+    fleet: Fleet,
+    device: Callable[[str], None],
+    probe: KubeProbe,
+    says: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch that leaked is shut out, whatever else is wrong in the cluster; the one that is not is no secret."""
+    device("pi-1")
+    says("pi-1", "Revoked", "True", "SessionsDropped", ahead=1)
+    raw = {"metadata": {"name": "pi-0", "namespace": "n"}, "spec": {"revoked": "perhaps"}}
+    bad = typed({**raw, "kind": "Device"}, Device)
+
+    def every(kube: KubeClient, kind: type[Device], namespace: str) -> list[Device]:
+        return [bad, *read_all(kube, kind, namespace)]
+
+    monkeypatch.setattr("fleet.cli.revoke.read_all", every)
+    would = fleet("device", "revoke", "--selector", "!old", "--dry-run")
+    assert (would.code, would.out.split()[0], "the Device 'pi-0' is invalid" in would.err) == (2, "pi-1", True)
+    answer = fleet("device", "revoke", "--selector", "!old", "--confirm", "1")
+    assert (answer.code, revoked(probe, "pi-1")) == (2, [True])
+    assert answer.out.startswith("pi-1 is revoked")
+    assert "1 left out" in answer.err
+    assert "the Device 'pi-0' is invalid" in answer.err
 
 
 @pytest.mark.parametrize(

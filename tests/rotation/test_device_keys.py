@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,6 +16,7 @@ from fleet.contract.objects import ENROLLED_AT
 from fleet.rotation.decide import Goal
 from fleet.rotation.devices.decide import Done, Refused, Seen, Step, Wait, decide
 from fleet.rotation.devices.drive import Outcome, drive, foretell
+from fleet.rotation.ground import Installed
 from fleet.rotation.listing import device_keys, key_since
 from fleet.rotation.look import InUse
 
@@ -218,6 +221,16 @@ def test_the_age_of_a_devices_key_is_known_from_its_object(enrolled: str, renewe
     first = datetime(2026, 1, 1, tzinfo=UTC)
     row = device_keys(InUse({}, {}, {}), {"pi-1": found, "pi-2": first, "pi-3": None})
     assert (row.made, row.devices["pi-1"], row.devices["pi-3"]) == (first, found, None)
+
+
+@pytest.mark.parametrize("spec", [{}, {"spec": None}, {"spec": "a word"}, {"spec": {"tokensAfter": "7"}}], ids=str)
+def test_an_object_without_a_spec_has_no_key_of_a_known_age(spec: dict[str, object]) -> None:
+    """Only another definition than ours takes one."""
+    device: Any = {"metadata": {"name": "pi-1"}, **spec}
+    assert key_since(device) is None
+    server: Any = SimpleNamespace(_devices=lambda: [device], left_behind=frozenset())
+    assert Installed.devices(server) == [device], "it may be one that is let in"
+    assert Installed.awaited_and_left(server) == (["pi-1"], [])
 
 
 @pytest.mark.parametrize("goal", [Goal.FORWARD, Goal.BACK])

@@ -152,3 +152,26 @@ def test_a_change_of_one_device_looks_at_that_device_alone(monkeypatch: pytest.M
     (failed, waiting) = shown.devices("web").states()
     assert (shown.version("web"), looked) == (version, ["dev-07"])
     assert ([one.device for one in failed.devices], waiting.count) == (["dev-07"], 29)
+
+
+@pytest.mark.parametrize("online", [ONLINE, OFFLINE], ids=["online", "offline"])
+@pytest.mark.parametrize(("phase", "reason"), [("Pending", "SecretMissing"), ("Failed", "SecretUnusable")])
+def test_a_device_for_which_nothing_could_be_ordered_says_why(phase: str, reason: str, online: Json) -> None:
+    """Its Secret is missing: it runs no generation, and generation 0 is none."""
+    told = workload("web", phase, reason, "there is no Secret db", generation=0)
+    store = Store()
+    store.replace_objects("Device", [encoded(device("pi-1", online, workloads=[told]))])
+    store.replace_objects("FleetDeployment", [encoded(_everywhere("web"))])
+    found = ShownDeployments(store).devices("web")
+    ((state, (one,)),) = [(group.state, group.devices) for group in found.states()]
+    away = phase == "Pending" and online is OFFLINE
+    assert (state, one.reason, one.message) == (
+        phase,
+        "HeartbeatMissed" if away else reason,
+        "there is no Secret db",
+    )
+    assert [(it.generation, it.devices) for it in found.generations()] == [(1, 0)]
+    screens = Pages(store, "here")
+    shown = screens.screen("device", "pi-1")
+    assert "generation 0" not in str(shown)
+    assert '<td data-label="generation">\N{EN DASH}</td>' in str(shown)

@@ -191,14 +191,16 @@ def _entry(item: Deployment, device: Device, known: Summary | None, said: Sequen
         return None
     state, reason, message = _state(item, device, own) if selected else ("", "", "")
     current = own is not None and own.generation == item.metadata.generation
+    ran = own if own is not None and own.generation else None
+    """Generation 0 is one of which nothing could be ordered."""
     return _Entry(
         state=state,
         reason=reason,
         message=message,
         generation=own.generation if own else 0,
-        reported=own is not None,
-        phase=(one_line(own.phase) or _UNTOLD) if own else "",
-        image=one_line(own.image) if own else "",
+        reported=ran is not None,
+        phase=(one_line(ran.phase) or _UNTOLD) if ran else "",
+        image=one_line(ran.image) if ran else "",
         offline=selected
         and current
         and own is not None
@@ -212,8 +214,12 @@ def _state(item: Deployment, device: Device, known: WorkloadStatus | None) -> tu
     """The state, the reason and the message of a device that is selected."""
     if known is None or known.generation != item.metadata.generation:
         connected = condition(device, "Online")
-        away = connected is None or connected.status != "True"
-        reason = (connected.reason if connected else "NotYetSeen") if away else "NotBegun" if known else "NotReported"
+        away = (connected.reason if connected else "NotYetSeen") if online(device) != "yes" else ""
+        if known is not None and not known.generation:
+            # Nothing could be ordered, and this is why.
+            reason = away if known.waits and away else known.reason
+            return one_line(known.phase) or _UNTOLD, one_line(reason), one_line(known.message)
+        reason = away or ("NotBegun" if known else "NotReported")
         message = f"it runs generation {known.generation}" if known else ""
         return Phase.PENDING.value, one_line(reason), message
     past = {"yes": "", "no": _LAST_HEARD.format("is offline")}.get(online(device), _LAST_HEARD.format("may be offline"))

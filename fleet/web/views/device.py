@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fleet.cli.trouble import LAST_WORD, Trouble, helpful_commands, last_heard
+from fleet.cli.trouble import Trouble, helpful_commands, last_heard, workloads_age
 from fleet.contract.labels import labels_of
 from fleet.contract.objects import Condition, Device, WorkloadStatus
 from fleet.contract.printable import one_line
@@ -122,7 +122,7 @@ def device_screen(
         steps=_steps(info.upgrade if info else None),
         workloads=tuple(map(_workload, sorted(workloads, key=lambda one: (not one.troubled, one.name)))),
         hidden_workloads=max(0, device.status.deployments - len(workloads)),
-        workloads_age="" if known.row.online == "yes" else LAST_WORD,
+        workloads_age=workloads_age(device),
         volumes=tuple(map(_volume, info.disk_usage.named_volumes if info and info.disk_usage else ())),
         conditions=tuple(map(_condition, device.status.conditions)),
         commands=tuple(helpful_commands(device, known.troubles, workloads, namespace)),

@@ -101,7 +101,7 @@ def _status_changes(device: Device, workloads: Sequence[WorkloadStatus]) -> Iter
             one.since,
             "device-state",
             f"{one.name} ",
-            f"{one.name} {one.phase} ({one.reason}) generation {one.generation}",
+            f"{one.name} {one.phase} ({one.reason})" + (f" generation {one.generation}" if one.generation else ""),
             one.message,
         )
         for one in workloads

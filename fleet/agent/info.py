@@ -38,7 +38,7 @@ def _boot_id(root: Path) -> str:
 def _os_name() -> str:
     """The distribution's name for people (os-release(5), PRETTY_NAME); empty if there is none."""
     try:
-        lines = _OS_RELEASE.read_text().splitlines()
+        lines = _OS_RELEASE.read_text(errors="replace").splitlines()
     except OSError:
         return ""
     fields = dict(line.split("=", 1) for line in lines if "=" in line)

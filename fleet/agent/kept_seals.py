@@ -12,6 +12,7 @@ from fleet.agent.kept_files import KeptFiles
 from fleet.contract.mounts import File
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import Sealed
+from fleet.process.plain_file import read_file
 
 _log = structlog.stdlib.get_logger()
 
@@ -39,6 +40,6 @@ class KeptSeals(KeptFiles):
     def get(self, deployment: str, spec: str) -> SealedFiles | None:
         """What was kept; None if nothing was, or if it cannot be read."""
         try:
-            return msgspec.json.decode(self.path(deployment, spec).read_bytes(), type=SealedFiles)
+            return msgspec.json.decode(read_file(self.path(deployment, spec)), type=SealedFiles)
         except (OSError, *NOT_JSON):
             return None

@@ -14,6 +14,7 @@ from fleet.contract.parsing import NOT_JSON
 from fleet.contract.pod import Member
 from fleet.contract.wire import Container
 from fleet.contract.workload import Container2
+from fleet.process.plain_file import read_file
 
 _log = structlog.stdlib.get_logger()
 _Kept = Container | Container2 | Member
@@ -35,7 +36,7 @@ class KeptSpecs(KeptFiles):
     def get(self, deployment: str, spec: str) -> Container | None:
         """What was kept; None if nothing was, if it cannot be read, or if it is not what its name says."""
         try:
-            found: Container = msgspec.json.decode(self.path(deployment, spec).read_bytes(), type=_Kept)
+            found: Container = msgspec.json.decode(read_file(self.path(deployment, spec)), type=_Kept)
         except (OSError, *NOT_JSON):
             return None
         return found if spec_hash(found) == spec else None

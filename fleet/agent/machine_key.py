@@ -31,6 +31,7 @@ from fleet.nats.bus import BadEntry, Bus
 from fleet.process.backoff import Backoff
 from fleet.process.durable import replace_file
 from fleet.process.failures import in_words
+from fleet.process.plain_file import NoPlainFileError, read_file
 
 _log = structlog.stdlib.get_logger()
 _SECRET = 0o600
@@ -145,8 +146,8 @@ class MachineKeyRotation:
 
     def _made(self) -> NewKey | None:
         try:
-            return msgspec.json.decode(self._place.next_key.read_bytes(), type=NewKey)
-        except (FileNotFoundError, *NOT_JSON):
+            return msgspec.json.decode(read_file(self._place.next_key), type=NewKey)
+        except (FileNotFoundError, NoPlainFileError, *NOT_JSON):
             return None
 
     async def _forget(self, key: str) -> None:

@@ -15,6 +15,7 @@ from fleet.contract.policy import POLICY_PATH, DevicePolicy, allowed_folder, obj
 from fleet.contract.wire import Container, Reason
 from fleet.contract.written import parse_written
 from fleet.process.failures import in_words
+from fleet.process.plain_file import read_file
 
 
 def read_policy(path: Path) -> DevicePolicy:
@@ -25,7 +26,7 @@ def read_policy(path: Path) -> DevicePolicy:
         OSError: it cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return DevicePolicy()
     return parse_written(data, DevicePolicy, str(path), next_step="correct it on the device")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from fleet.contract.parsing import NOT_JSON
+from fleet.process.plain_file import read_file
 from fleet.process.umask import make_folders
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -17,7 +19,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 def read_record(path: Path, kind: type[S]) -> S:
     """The record; an empty one if none can be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(read_file(path), type=kind)
     except (OSError, *NOT_JSON):
         return kind()
 
@@ -27,7 +29,10 @@ def write_record(path: Path, record: msgspec.Struct) -> None:
     draft = path.with_suffix(".new")
     try:
         make_folders(path.parent, 0o700)
-        draft.write_bytes(msgspec.json.encode(record))
+        # The draft may be a named pipe, which would be waited for.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
+        with os.fdopen(os.open(draft, flags, 0o666), "wb") as file:
+            file.write(msgspec.json.encode(record))
         draft.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

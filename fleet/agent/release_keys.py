@@ -23,6 +23,7 @@ from fleet.contract.upgrade import TrustedKeys
 from fleet.contract.versions import digest_of
 from fleet.contract.wire import decode
 from fleet.nats.bus import Bus, Entry
+from fleet.process.plain_file import read_file
 
 _log = structlog.stdlib.get_logger()
 _WORKER = "fleet.agent.upgrade.device.take_keys"
@@ -96,7 +97,7 @@ class ReleaseKeyRotation:
 def _held(store: VersionStore) -> HeldKeys:
     """The list that is on the disk."""
     try:
-        data = store.trusted_keys.read_bytes()
+        data = read_file(store.trusted_keys)
     except FileNotFoundError:
         return HeldKeys()
     except OSError as error:

@@ -14,6 +14,7 @@ from fleet.agent.observe import belongs
 from fleet.contract.containers import DEVICE_LABEL, SERVER_LABEL
 from fleet.contract.owner import Owner, parse_owners
 from fleet.process.backoff import Backoff
+from fleet.process.plain_file import read_file
 
 _log = structlog.stdlib.get_logger()
 
@@ -25,7 +26,7 @@ class Replaced:
         """Read the file; a file that is missing, or does not parse, names no identity."""
         self._present = present
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError:
             data = b""
         self.owners = [owner for owner in parse_owners(data) if owner != present]

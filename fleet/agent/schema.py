@@ -10,6 +10,7 @@ import msgspec
 from fleet.agent.paths import AgentPaths
 from fleet.agent.upgrade.device.version_store import VersionStore
 from fleet.contract.parsing import NOT_JSON
+from fleet.process.plain_file import read_file
 
 
 class _Form(msgspec.Struct):
@@ -27,5 +28,5 @@ def form_of(data: bytes) -> int:
 def on_disk(paths: AgentPaths) -> int:
     """The newest form of the files that are there."""
     return max(
-        form_of(path.read_bytes()) if path.is_file() else 1 for path in (paths.state, VersionStore(paths.root).journal)
+        form_of(read_file(path)) if path.is_file() else 1 for path in (paths.state, VersionStore(paths.root).journal)
     )

@@ -17,6 +17,7 @@ from fleet.contract.upgrade import STATE_SCHEMA
 from fleet.contract.wire import Reason
 from fleet.process.durable import replace_file
 from fleet.process.failures import in_words
+from fleet.process.plain_file import read_file
 from fleet.process.umask import make_folders
 
 _log = structlog.stdlib.get_logger()
@@ -51,7 +52,7 @@ class Store:
     def load(self) -> Saved | None:
         """What was saved last; None when nothing was, or when it cannot be read, as what a newer agent wrote."""
         try:
-            data = self.path.read_bytes()
+            data = read_file(self.path)
             if (form := form_of(data)) > STATE_SCHEMA:
                 _log.error("a newer agent wrote the desired state on disk", form=form, understood=STATE_SCHEMA)
                 return None

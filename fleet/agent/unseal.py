@@ -18,6 +18,7 @@ from fleet.agent.locked import locked
 from fleet.contract.errors import FleetError
 from fleet.contract.sealed import Contents, Sealed
 from fleet.process.durable import replace_file
+from fleet.process.plain_file import NoPlainFileError, open_file
 from fleet.process.umask import make_folders
 
 
@@ -95,12 +96,10 @@ def _read(path: Path) -> bytes | None:
     from fleet.sealing import box  # noqa: PLC0415
 
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             open_to_others = stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077
             private = base64.b64decode(file.read(), validate=True)
-    except FileNotFoundError:
-        return None
-    except ValueError:
+    except (FileNotFoundError, NoPlainFileError, ValueError):
         return None
     return private if len(private) == box.KEY_SIZE and not open_to_others else None
 

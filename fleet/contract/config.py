@@ -216,10 +216,13 @@ def is_open_to_others(file: os.stat_result) -> bool:
 def read_whole(path: Path) -> tuple[bytes, os.stat_result]:
     """A small file that a person named; a device file such as `/dev/zero` has no end, and is refused.
 
+    A pipe is read if somebody has it open to write; nobody waits for one that will.
+
     Raises:
         OSError: it cannot be read, or has more than `MAX_READ` bytes.
     """
-    with path.open("rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        os.set_blocking(file.fileno(), True)
         data, status = file.read(MAX_READ + 1), os.fstat(file.fileno())
     if len(data) > MAX_READ:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))

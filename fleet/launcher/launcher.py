@@ -3,8 +3,7 @@
 
 `fleet-launcher boot` starts the unit of the right version; `fleet-launcher run VERSION` becomes that version, or has
 another one started. The rules are in docs/upgrade.md. It is one file of the standard library, put on a device by
-`fleet device setup` and never replaced by an upgrade: so it repeats what little it needs of the agent, and tests hold
-both to the same cases.
+`fleet device setup` and never replaced by an upgrade: so it repeats what little it needs of the agent.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Device:
     def journal(self) -> Json | None:
         """What the journal says; None when it cannot be used."""
         try:
-            journal = json.loads((self.folder / "journal.json").read_bytes())
+            journal = json.loads(_read(self.folder / "journal.json"))
             good = journal["type"] == "journal" and 1 <= journal["schema"] <= SCHEMA
             _known(journal["committed"])
             _known(journal.get("previous") or journal["committed"])
@@ -67,7 +66,7 @@ class Device:
         """Hold the journal's lock; go on without where the disk does not let us."""
         with contextlib.ExitStack() as held:
             with contextlib.suppress(OSError):
-                lock = held.enter_context((self.folder / "journal.lock").open("a"))
+                lock = held.enter_context((self.folder / "journal.lock").open("ab+", 0))  # no wait for a pipe
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 _sync(self.folder)  # nobody must act on a line that a power cut takes back
             yield
@@ -75,7 +74,7 @@ class Device:
     def save(self, journal: Json) -> None:
         """Replace the journal; after it returns, a power cut does not lose it."""
         draft = self.folder / ".journal.json.new"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), "wb") as file:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o644), "wb") as file:
             file.write(json.dumps(journal, separators=(",", ":")).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -88,8 +87,8 @@ class Device:
         """
         home = self.versions / release["version"]
         try:
-            marker = json.loads((home / "verified").read_bytes())
-            if marker["digest"] != release["digest"] or _file_digest(home / AGENT) != release["digest"]:
+            marker, found = json.loads(_read(home / "verified")), hashlib.sha256(_read(home / AGENT)).hexdigest()
+            if marker["digest"] != release["digest"] or f"sha256:{found}" != release["digest"]:
                 return False
             tree = home / f"{AGENT}_{Path(marker['tree']).name.removeprefix(f'{AGENT}_')}"
             if _tree_digests(tree) not in ((marker["whole"], marker["sources"]), (marker["sources"],) * 2):
@@ -104,7 +103,7 @@ class Device:
         found: list[Json] = []
         for marker in self.versions.glob("v*/verified"):
             with contextlib.suppress(*_UNUSABLE):
-                release = {"version": marker.parent.name, "digest": json.loads(marker.read_bytes())["digest"]}
+                release = {"version": marker.parent.name, "digest": json.loads(_read(marker))["digest"]}
                 _known(release)
                 found.append(release)
         return sorted(found, key=lambda release: _precedence(release["version"]), reverse=True)
@@ -149,8 +148,7 @@ def run(device: Device, version: str) -> tuple[str, Json | None]:
 
 def count_attempt(journal: Json) -> Json:
     """One more start of the candidate; as `CountAttempt` of the agent's journal."""
-    candidate = journal["candidate"]
-    return {**journal, "candidate": {**candidate, "attempts": candidate["attempts"] + 1}}
+    return {**journal, "candidate": {**journal["candidate"], "attempts": journal["candidate"]["attempts"] + 1}}
 
 
 def reject(journal: Json, reason: str, message: str, at: float) -> Json:
@@ -207,8 +205,7 @@ def _on_trial(journal: Json) -> Json | None:
 
 def _without_journal(device: Device) -> Json | None:
     """What the link points to if that verifies, else the newest version that does."""
-    found, linked = device.marked(), device.linked()
-    found.sort(key=lambda release: release["version"] != linked)
+    found = sorted(device.marked(), key=lambda release: release["version"] != device.linked())
     return next(filter(device.verifies, found), None)
 
 
@@ -248,9 +245,9 @@ def _precedence(version: str) -> tuple[Any, ...]:
     return (*(int(number) for number in numbers.split(".")), not labels, order)
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+def _read(path: Path) -> bytes:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # nobody waits for a pipe's writer
+        return file.read()
 
 
 def _tree_digests(folder: Path) -> tuple[str, str]:
@@ -258,7 +255,7 @@ def _tree_digests(folder: Path) -> tuple[str, str]:
     names = [Path(inside, name).relative_to(folder).as_posix() for inside, _, some in os.walk(folder) for name in some]
     whole, sources = hashlib.sha256(), hashlib.sha256()
     for name in sorted(names):
-        data = (folder / name).read_bytes()
+        data = _read(folder / name)
         line = f"{name}\0{len(data)}\0".encode() + data
         whole.update(line)
         if "__pycache__" not in name.split("/"):
@@ -311,9 +308,8 @@ def main(argv: list[str], act: Callable[[Device, Json], NoReturn] = become) -> i
     say(f"{how} {release['version']}")
     if how == "become":
         act(device, release)
-    if not start(how, release):
-        return EXIT_FAILED
-    return 0 if argv == ["boot"] else EXIT_DONE
+    done = 0 if argv == ["boot"] else EXIT_DONE
+    return done if start(how, release) else EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def write_new(path: Path, data: bytes, mode: int) -> None:
 
 
 def _write_draft(draft: Path, data: bytes, mode: int, how: int) -> None:
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | how, mode), "wb") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | how, mode), "wb") as file:
         os.fchmod(file.fileno(), mode)
         file.write(data)
         file.flush()
@@ -67,7 +67,7 @@ def _write_draft(draft: Path, data: bytes, mode: int, how: int) -> None:
 
 def sync(path: Path) -> None:
     """Have what a file or folder holds written to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         os.fsync(handle)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -389,25 +390,11 @@ def test_a_journal_that_an_agent_refuses_the_launcher_refuses(change: Json) -> N
 
 
 def reads(data: bytes) -> bool:
-    class One(launcher.Device):
-        folder: Any
-
-    device = One(Path("/"))
-    device.folder = _Folder(data)
-    return device.journal() is not None
-
-
-class _Folder:
-    """A folder that holds one file."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __truediv__(self, _: str) -> _Folder:
-        return self
-
-    def read_bytes(self) -> bytes:
-        return self._data
+    with tempfile.TemporaryDirectory() as root:
+        device = launcher.Device(Path(root))
+        device.folder.mkdir(parents=True)
+        (device.folder / "journal.json").write_bytes(data)
+        return device.journal() is not None
 
 
 def test_versions_sort_as_the_contract_sorts_them() -> None:

@@ -30,6 +30,7 @@ from fleet.contract.names import AgentVersion
 from fleet.contract.upgrade import UpgradeReason
 from fleet.contract.wire import AgentTarget
 from fleet.process.durable import replace_file, sync
+from fleet.process.plain_file import open_lock, read_file
 
 if TYPE_CHECKING:
     from fleet.nats.bus import Bus
@@ -52,7 +53,7 @@ class DeviceDisk:
         """The present journal, made durable first: no agent may act on a line that a power cut removes."""
         try:
             sync(self._store.journal.parent)
-            return parse(self._store.journal.read_bytes())
+            return parse(read_file(self._store.journal))
         except FileNotFoundError:
             return parse(None)
         except OSError as error:
@@ -152,7 +153,7 @@ class DeviceDisk:
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
         """Hold the journal's lock, which the launcher takes too."""
-        with (self._store.folder / "journal.lock").open("w") as lock:
+        with open_lock(self._store.folder / "journal.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -48,7 +48,7 @@ async def fetch(blobs: Blobs, store: VersionStore, release: Release) -> None:
     manifest = decode(decode(signed, SignedManifest).payload.encode(), Manifest)
     done = await asyncio.to_thread(_resume, partial, manifest)
     check_space(store.incoming, _UNPACKED * manifest.size - done * CHUNK, _FILES)
-    with partial.open("r+b") as file:
+    with os.fdopen(os.open(partial, os.O_RDWR | os.O_NONBLOCK), "r+b") as file:
         file.seek(done * CHUNK)
         for number in range(done, len(manifest.chunks)):
             await _piece(blobs, manifest, number, file)
@@ -67,7 +67,7 @@ def _prepare(store: VersionStore, partial: Path, signed: bytes) -> None:
 
 def _resume(partial: Path, manifest: Manifest) -> int:
     """How many pieces are there and good, from the first on."""
-    with os.fdopen(os.open(partial, os.O_RDONLY | os.O_CREAT, 0o644), "rb") as file:
+    with os.fdopen(os.open(partial, os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK, 0o644), "rb") as file:
         for number, digest in enumerate(manifest.chunks):
             if _digest(file.read(CHUNK)) != digest:
                 return number

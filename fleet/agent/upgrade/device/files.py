@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fleet.process.durable import sync
+from fleet.process.plain_file import read_file
 
 _COMPILED = "__pycache__"
 
@@ -29,7 +30,7 @@ def tree_digest(folder: Path, *, compiled: bool) -> str:
     digest = hashlib.sha256()
     for name in sorted(_names(folder)):
         if compiled or _COMPILED not in name.split("/"):
-            data = (folder / name).read_bytes()
+            data = read_file(folder / name)
             digest.update(f"{name}\0{len(data)}\0".encode() + data)
     return f"sha256:{digest.hexdigest()}"
 

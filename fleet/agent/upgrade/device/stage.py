@@ -33,6 +33,7 @@ from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import MAX_ARTIFACT, Manifest, UpgradeReason
 from fleet.contract.wire import encode
 from fleet.process.durable import replace_file, sync
+from fleet.process.plain_file import open_lock, read_file
 
 _UNPACKED = "site-packages"
 _MAX_UNPACKED = 8 * MAX_ARTIFACT
@@ -114,7 +115,7 @@ def _proven(store: VersionStore, release: Release, path: Path) -> Manifest:
     from fleet.artifacts.verify import Machine, check_fits, open_manifest  # noqa: PLC0415 - the weight of this process
 
     trusted = store.trusted()
-    manifest = open_manifest(path.read_bytes(), trusted, time.time())
+    manifest = open_manifest(read_file(path), trusted, time.time())
     if (manifest.version, manifest.digest) != (release.version, release.digest):
         raise Refusal(
             UpgradeReason.DIGEST_CONFLICT,
@@ -214,7 +215,7 @@ def _answer(act: Callable[[VersionStore, Release], object], request: Request) ->
     store = VersionStore(Path(request.root))
     try:
         store.versions.mkdir(parents=True, exist_ok=True)
-        with (store.folder / "stage.lock").open("w") as lock:
+        with open_lock(store.folder / "stage.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # an earlier one may still be at it
             act(store, Release(AgentVersion(request.version), Digest(request.digest)))
     except FleetError as error:

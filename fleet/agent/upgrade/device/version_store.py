@@ -13,6 +13,7 @@ from fleet.artifacts.refusal import Refusal
 from fleet.contract.names import AgentVersion, Digest
 from fleet.contract.upgrade import TrustedKeys, UpgradeReason
 from fleet.contract.wire import decode
+from fleet.process.plain_file import open_file, read_file
 
 AGENT = "fleet-agent"
 """The name of an artefact in its version's folder, and of the link."""
@@ -103,7 +104,7 @@ class VersionStore(msgspec.Struct, frozen=True):
             InvalidInput: the file does not parse.
         """
         try:
-            return decode(self.trusted_keys.read_bytes(), TrustedKeys)
+            return decode(read_file(self.trusted_keys), TrustedKeys)
         except FileNotFoundError as error:
             raise Refusal(
                 UpgradeReason.KEY_UNKNOWN,
@@ -114,7 +115,7 @@ class VersionStore(msgspec.Struct, frozen=True):
     def marker(self, version: AgentVersion) -> Marker | None:
         """What proves a version; None when it is not there or does not parse."""
         try:
-            return decode((self.home(version) / "verified").read_bytes(), Marker)
+            return decode(read_file(self.home(version) / "verified"), Marker)
         except (OSError, ValueError):
             return None
 
@@ -133,7 +134,7 @@ class VersionStore(msgspec.Struct, frozen=True):
 
 
 def _flaw(home: Path, marker: Marker) -> str:
-    with (home / AGENT).open("rb") as file:
+    with open_file(home / AGENT) as file:
         if f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" != marker.digest:
             return "its file is damaged"
     return "" if tree_digest(home / marker.tree, compiled=True) == marker.whole else "its unpacked files are damaged"

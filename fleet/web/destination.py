@@ -6,8 +6,10 @@ import re
 from urllib.parse import quote
 
 HOME = "/"
+_NAME = r"[a-z0-9][a-z0-9.-]{0,252}"
 _SCREEN = re.compile(
-    r"/(?:tail|(?:devices|deployments)(?:/[a-z0-9][a-z0-9.-]{0,252})?)?(?:\?[A-Za-z0-9._~!$&()*+,;=:@/?%-]{0,1000})?"
+    rf"/(?:tail|(?:devices|deployments)(?:/{_NAME})?|deployments/{_NAME}/devices)?"
+    r"(?:\?[A-Za-z0-9._~!$&()*+,;=:@/?%-]{0,1000})?"
 )
 """The paths of screens with their filters. What is not listed is no destination, so none is of another origin."""
 

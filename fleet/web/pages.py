@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -29,10 +30,24 @@ _RECENT_CHANGES = 12
 """Changes that the first screen shows."""
 _HISTORY_LENGTH = 20
 """Happenings and events that a screen shows."""
-_KINDS = {"device": ("Device", DEVICES), "deployment": ("FleetDeployment", DEPLOYMENTS)}
-"""The kind of object that a screen shows, and its plural, by the screen."""
+_KINDS = {
+    "device": ("Device", DEVICES, "/devices"),
+    "deployment": ("FleetDeployment", DEPLOYMENTS, "/deployments"),
+    "members": ("FleetDeployment", DEPLOYMENTS, "/deployments"),
+}
+"""The kind of object that a screen shows, its plural, and the list of all, by the screen."""
 _CACHE_SIZE = 64
 """Screens that are cached as they were last, for all pages that show them."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Which devices of a deployment are shown: those in a state, from the name `start` on."""
+
+    state: str = ""
+    start: str = ""
+
+
+WHOLE = Part()
 
 
 class Pages:
@@ -43,7 +58,7 @@ class Pages:
         self._store = store
         self._namespace = namespace
         self._shown = ShownDeployments(store)
-        self._cache: dict[str, tuple[int, str]] = {}
+        self._cache: dict[tuple[str, str, Part], tuple[int, str]] = {}
         folder = Path(__file__).parent / "templates"
         self._templates = Environment(
             loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, finalize=_as_text
@@ -59,36 +74,38 @@ class Pages:
         match kind:
             case "device":
                 return self._store.versions.of(name)
-            case "deployment":
+            case "deployment" | "members":
                 return self._shown.version(name)
             case _:
                 return self._store.version
 
-    def screen(self, kind: str, name: str = "") -> str:
+    def screen(self, kind: str, name: str = "", part: Part = WHOLE) -> str:
         """The main part of a screen, the same text as long as nothing changed; of a device, as long as it did not.
+
+        `part` is of the devices of a deployment that are shown.
 
         Raises:
             NotFound: there is no such device or deployment.
         """
-        key, version = f"{kind}/{name}", self.version(kind, name)
+        key, version = (kind, name, part), self.version(kind, name)
         cached = self._cache.get(key)
         if cached is not None and cached[0] == version:
             return cached[1]
-        text = self._screen(kind, name)
+        text = self._screen(kind, name, part)
         self._cache.pop(key, None)
         self._cache[key] = (version, text)
         while len(self._cache) > _CACHE_SIZE:
             del self._cache[next(iter(self._cache))]
         return text
 
-    def _screen(self, kind: str, name: str) -> str:
+    def _screen(self, kind: str, name: str, part: Part) -> str:
         known = self._store
-        of, plural = _KINDS.get(kind, ("", ""))
+        of, plural, back = _KINDS.get(kind, ("", "", ""))
         if of and (unread := known.unreadable[of].get(name)) is not None:
             command, events = describe(plural, name, self._namespace), self._events(of, name)
             shown = unreadable_trouble(unread)
             return self._templates.get_template("_unreadable.html").render(
-                name=one_line(name), wrong=shown, back=f"/{kind}s", command_text=command, events=events
+                name=one_line(name), wrong=shown, back=back, command_text=command, events=events
             )
         template = self._templates.get_template(f"_{kind}.html")
         match kind:
@@ -116,15 +133,21 @@ class Pages:
                 rows = [deployment_row(one, away.offline(one)) for one in items]
                 rows += [unreadable_row(one) for one in known.unreadable["FleetDeployment"].values()]
                 return template.render(rows=in_order(rows), complete=known.complete)
-            case "deployment":
-                item = known.deployments.get(name)
-                if item is None:
-                    raise self._missing(f"deployment {name}", "see the list of deployments")
-                kept = known.revisions.get(name, ())
-                shown = deployment_screen(item, self._shown.devices(name), kept, self._namespace)
-                return template.render(deployment=shown, events=self._events("FleetDeployment", name))
+            case "deployment" | "members":
+                return template.render(**self._deployment(kind, name, part))
             case _:
                 return template.render()
+
+    def _deployment(self, kind: str, name: str, part: Part) -> dict[str, object]:
+        known = self._store
+        item = known.deployments.get(name)
+        if item is None:
+            raise self._missing(f"deployment {name}", "see the list of deployments")
+        devices = self._shown.devices(name)
+        if kind == "members":
+            return {"deployment": name, "page": devices.page(part.state, part.start)}
+        shown = deployment_screen(item, devices, known.revisions.get(name, ()), self._namespace)
+        return {"deployment": shown, "events": self._events("FleetDeployment", name)}
 
     def _troubled(self) -> list[Summary]:
         """The devices with troubles, by name."""

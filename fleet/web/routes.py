@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.applications import Starlette
@@ -23,7 +24,7 @@ from fleet.contract.errors import FleetError, NotFound, NotPermitted
 from fleet.contract.printable import one_line
 from fleet.web.connections import CONNECTION, Connection
 from fleet.web.destination import asked_for, sign_in_for
-from fleet.web.pages import Pages
+from fleet.web.pages import WHOLE, Pages, Part
 from fleet.web.sessions import COOKIE, Session, Sessions
 from fleet.web.signin import SignIn
 from fleet.web.store import Store
@@ -79,6 +80,7 @@ class Routes:
             Route("/devices/{name}", self._only_viewers(self._one("device", "/devices"))),
             Route("/deployments", self._only_viewers(self._list_of("deployments"))),
             Route("/deployments/{name}", self._only_viewers(self._one("deployment", "/deployments"))),
+            Route("/deployments/{name}/devices", self._only_viewers(self._members)),
             Route("/tail", self._only_viewers(self._list_of("tail", "tail.js"))),
             Route("/events/{kind}", self._only_viewers(self._events)),
             Route("/events/{kind}/{name}", self._only_viewers(self._events)),
@@ -113,22 +115,28 @@ class Routes:
     def _list_of(self, kind: str, extra: str = "") -> Shown:
         async def show(_: Request, session: Session) -> Response:
             here = "/" if kind == "now" else f"/{kind}"
-            return await self._page(session, _SCREENS[kind], here, kind, f"/events/{kind}", extra)
+            return await self._page(session, _SCREENS[kind], here, (kind, "", WHOLE), f"/events/{kind}", extra)
 
         return show
 
     def _one(self, kind: str, here: str) -> Shown:
         async def show(request: Request, session: Session) -> Response:
             name = request.path_params["name"]
-            return await self._page(session, name, here, kind, f"/events/{kind}/{name}", name=name)
+            return await self._page(session, name, here, (kind, name, WHOLE), f"/events/{kind}/{name}")
 
         return show
 
+    async def _members(self, request: Request, session: Session) -> Response:
+        name, part = request.path_params["name"], _part(request)
+        query = urlencode({"state": part.state, "from": part.start})
+        title, events = f"Devices of {name}", f"/events/members/{name}?{query}"
+        return await self._page(session, title, "/deployments", ("members", name, part), events)
+
     async def _page(
-        self, session: Session, title: str, here: str, kind: str, events: str, extra: str = "", *, name: str = ""
+        self, session: Session, title: str, here: str, screen: tuple[str, str, Part], events: str, extra: str = ""
     ) -> Response:
-        main = (await self._turns.take(session.subject, partial(self._pages.screen, kind, name))).value
-        if kind == "devices":  # what changes from here on is new to this page
+        main = (await self._turns.take(session.subject, partial(self._pages.screen, *screen))).value
+        if screen[0] == "devices":  # what changes from here on is new to this page
             events = f"{events}?after={self._streams.epoch}-{self._store.version}"
         text = self._pages.page(
             "screen",
@@ -186,10 +194,11 @@ class Routes:
         if kind == "devices" and not name:
             rows = RowsFeed(known, self._streams.resume_from(last, 0))
             return rows, lambda: rows.seen, None
-        if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment"} and name):
+        if (kind in {"now", "deployments"} and not name) or (kind in {"device", "deployment", "members"} and name):
+            part = _part(request) if kind == "members" else WHOLE
             # Refused now, not in the midst of a stream.
-            await self._turns.take(session.subject, partial(self._pages.screen, kind, name))
-            render, heartbeats = partial(self._screen, kind, name), known.heartbeats
+            await self._turns.take(session.subject, partial(self._pages.screen, kind, name, part))
+            render, heartbeats = partial(self._screen, kind, name, part), known.heartbeats
             version = partial(self._pages.version, kind, name)
             if kind == "device":
                 feed = DeviceFeed(render, version, partial(heartbeats.last, name))
@@ -197,9 +206,9 @@ class Routes:
             return ScreenFeed(render, version), lambda: known.version, None
         raise HTTPException(404)
 
-    def _screen(self, kind: str, name: str) -> str:
+    def _screen(self, kind: str, name: str, part: Part) -> str:
         try:
-            return self._pages.screen(kind, name)
+            return self._pages.screen(kind, name, part)
         except NotFound as error:
             return self._pages.page("_gone", error=error)
 
@@ -233,6 +242,11 @@ class Routes:
         known = {"session": session, "here": ""} if session is not None else {}
         text = self._pages.page("message", title=title, error=error, href=href, text=to, **known)
         return HTMLResponse(text, status_code=status)
+
+
+def _part(request: Request) -> Part:
+    asked = request.query_params
+    return Part(asked.get("state", ""), asked.get("from", ""))
 
 
 def _keep(request: Request, session: Session) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from fleet.web.store import Store
 from fleet.web.views.deployment_devices import DeploymentDevices
 
-_KEPT = 32
-"""Deployments that are kept, those that were looked at last. With 10,000 devices each takes a third of a mebibyte."""
+_KEPT = 2_000_000
+"""Devices of all deployments that are kept, which are those that were looked at last: as many as the most pages that
+are kept up to date show of 10,000 devices each. With them a deployment takes a third of a mebibyte at most."""
+_OVERHEAD = 500
+"""What a deployment counts beside its devices."""
 
 
 class _Kept:
@@ -49,14 +52,21 @@ class ShownDeployments:
             )
             devices.fill(known)
             kept = _Kept(devices, store.version)
+            self._make_room(len(devices) + _OVERHEAD)
         else:
             news = [self._put(kept.devices, device) for device in touched]
             kept.seen = store.version
             kept.changed = store.version if any(news) else kept.changed
         self._kept[name] = kept
-        while len(self._kept) > _KEPT:
-            del self._kept[next(iter(self._kept))]
         return kept
+
+    def _make_room(self, size: int) -> None:
+        held = size + sum(len(one.devices) + _OVERHEAD for one in self._kept.values())
+        for name, one in tuple(self._kept.items()):
+            if held <= _KEPT:
+                break
+            held -= len(one.devices) + _OVERHEAD
+            del self._kept[name]
 
     def _put(self, devices: DeploymentDevices, name: str) -> bool:
         store = self._store

@@ -19,6 +19,7 @@ SCREENS = (
     "/devices?q=site%3Dlab&show=trouble",
     "/deployments",
     "/deployments/web.v2",
+    "/deployments/web.v2/devices?state=Pending&from=pi-1",
     "/tail?q=web%20Failed",
     "/?x=1",
 )
@@ -38,6 +39,8 @@ ELSEWHERE = (
     "/devices/..//evil.example",
     "/devices/../../evil",
     "/devices/%2e%2e",
+    "/deployments/web/secrets",
+    "/deployments/../devices",
     "/devices/pi-1#//evil.example",
     '/devices/pi-1?"><script>',
     "/devices/pi-1?q=\r\nSet-Cookie: a=b",

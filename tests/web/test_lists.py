@@ -82,6 +82,19 @@ def test_on_a_tablet_the_deployments_are_seen_whole(page: RunningPage, visit: Op
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("path", ["/deployments", "/devices/pi-1"])
+def test_on_a_desk_a_name_without_a_dash_leaves_room_for_what_is_wrong(
+    page: RunningPage, visit: Open, path: str
+) -> None:
+    """The longest that there may be: the columns beside it stood out of sight."""
+    name = "d" * 63
+    wrong = workload(name, "Failed", "CrashLoop", "exit code 1: cannot open /dev/ttyUSB0")
+    failed = condition("Ready", "False", "DevicesFailed", "pi-1: CrashLoop")
+    page.show(device("pi-1", workloads=[wrong]), deployments=(deployment(name, failed),))
+    tab = visit(path)
+    assert tab.evaluate(CUT) == []
+
+
 def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that_is_wrong(
     page: RunningPage, visit: Open
 ) -> None:
@@ -102,6 +115,7 @@ def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that
     assert tab.evaluate(CUT_BESIDE) == [], "nor at the side of one on a tablet"
     resize(tab, 1200, 800)
     expect(told.first.locator("time")).to_be_hidden()
+    assert told.first.inner_text().startswith("HeartbeatMissed, CrashLoop"), "no gap is left where the time was"
     expect(told.first).to_have_attribute("title", ", ".join(("HeartbeatMissed", *REASONS)))
 
 

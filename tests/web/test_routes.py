@@ -23,6 +23,7 @@ SHOWN = {
     "/devices/{name}",
     "/deployments",
     "/deployments/{name}",
+    "/deployments/{name}/devices",
     "/tail",
     "/events/{kind}",
     "/events/{kind}/{name}",
@@ -81,7 +82,7 @@ def test_before_kubernetes_was_read_nothing_is_said_to_be_missing(
     assert (answer.status_code, "has not been read yet" in answer.text) == (503, True)
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/devices/pi-9", "/deployments/none"])
+@pytest.mark.parametrize("path", ["/nowhere", "/devices/pi-9", "/deployments/none", "/deployments/none/devices"])
 def test_what_is_not_there_leads_on_and_shows_the_screens_to_who_is_signed_in(
     page: RunningPage, viewer: httpx.Client, path: str
 ) -> None:

@@ -95,13 +95,15 @@ function rowAt(top) {
 function troubles(row) {
   // Since when is of the first reason. Where it is wide, it has a column of its own, and there is room for all reasons.
   const [first, ...others] = row[TROUBLE].split(", ");
+  const since = document.createElement("span");
+  since.className = "narrow";
   const time = document.createElement("time");
-  time.className = "narrow";
   time.dateTime = row[SINCE];
   time.dataset.duration = "";
+  since.append(" ", time);
   const most = narrow.matches ? REASONS - 1 : others.length;
   const more = others.length > most ? ` and ${others.length - most} more` : "";
-  return [first, " ", time, ...others.slice(0, most).map((one) => `, ${one}`), more];
+  return [first, since, ...others.slice(0, most).map((one) => `, ${one}`), more];
 }
 
 function cell(row, column) {

@@ -167,8 +167,8 @@ async function refused() {
   try {
     const answer = await fetch(eventsUrl, { signal: stop.signal, headers: { accept: "text/event-stream" } });
     if (answer.status === 401) return sessionEnded();
-    // The screen that it stands on in the list: "/devices/pi-1" is one of "/devices".
-    if (answer.status === 404) return end("This is no longer there.", [location.pathname.replace(/\/[^/]*$/, "") || "/", "Look at what is there"]);
+    // The list that it stands in: "/devices/pi-1" does in "/devices".
+    if (answer.status === 404) return end("This is no longer there.", [location.pathname.match(/^\/[^/]*/)[0], "Look at what is there"]);
     refusal = answer.status === 429 ? (await answer.text()).trim() : "";
   } catch {
     refusal = ""; // It is away: tried again below.

@@ -16,8 +16,8 @@ from fleet.contract.wire import Phase
 from fleet.web.objects import Deployment, condition
 from fleet.web.views.row import Summary
 
-_SHOWN = 50
-"""Devices of one state that are named."""
+_SHOWN, _OF_A_PAGE = 50, 200
+"""Devices of one state that the deployment's screen names, and a page of the screen of that state."""
 _UNTOLD = "Unknown"
 _ORDER = {Phase.FAILED.value: 0, Phase.UNHEALTHY.value: 1, Phase.RESTARTING.value: 2, Phase.RUNNING.value: 9}
 _BETWEEN = 5
@@ -44,6 +44,20 @@ class StateGroup(msgspec.Struct, frozen=True):
     devices: tuple[DeviceState, ...]
     more: int
     bad: bool
+
+
+class StatePage(msgspec.Struct, frozen=True):
+    """A page of the devices in one state, by name; `first` is the number of its first one, from 1.
+
+    `state` is empty where no device is in it. `before` and `after` are the names with which the other pages begin.
+    """
+
+    state: str
+    count: int
+    first: int
+    devices: tuple[DeviceState, ...]
+    before: str | None
+    after: str | None
 
 
 class Generation(msgspec.Struct, frozen=True):
@@ -164,6 +178,25 @@ class DeploymentDevices:
             shown = tuple(self._shown(name) for name in names[:_SHOWN])
             bad = _ORDER.get(state, _BETWEEN) < _BETWEEN
             yield StateGroup(state, len(names), shown, max(0, len(names) - _SHOWN), bad)
+
+    def page(self, state: str, start: str) -> StatePage:
+        """The devices in a state from the name `start` on, which need not be that of a device."""
+        names = self._states.get(state, [])
+        if not names:
+            return StatePage("", 0, 0, (), None, None)
+        first = min(bisect_left(names, start), len(names) - 1)
+        end = first + _OF_A_PAGE
+        return StatePage(
+            state,
+            len(names),
+            first + 1,
+            tuple(self._shown(name) for name in names[first:end]),
+            names[max(0, first - _OF_A_PAGE)] if first else None,
+            names[end] if end < len(names) else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def _shown(self, name: str) -> DeviceState:
         entry = self._entries[name]

@@ -15,6 +15,7 @@ from fleet.contract.objects import DEPLOYMENTS, DEVICES
 from fleet.contract.printable import one_line
 from fleet.web.objects import Deployment
 from fleet.web.shown_deployments import ShownDeployments
+from fleet.web.source import KUBERNETES
 from fleet.web.store import Store
 from fleet.web.views.blockers import Blockers
 from fleet.web.views.deployments import deployment_row, deployment_screen, in_order, unreadable_row
@@ -38,6 +39,10 @@ _KINDS = {
 """The kind of object that a screen shows, its plural, and the list of all, by the screen."""
 _CACHE_SIZE = 64
 """Screens that are cached as they were last, for all pages that show them."""
+
+
+class NotReadYet(Unreachable):
+    """Nobody knows yet whether what was asked for exists."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -163,7 +168,11 @@ class Pages:
         """What is not known may exist for as long as Kubernetes has not been read once."""
         if self._store.complete:
             return NotFound(f"there is no {what}", next_step=next_step)
-        return Unreachable(f"Kubernetes has not been read yet, so {what} is not known", next_step="try again soon")
+        away = next((f" ({one.why})" for one in self._store.sources.unavailable if one.name == KUBERNETES), "")
+        return NotReadYet(
+            f"Kubernetes has not been read yet{away}, so {what} is not known",
+            next_step="wait: this page asks again by itself",
+        )
 
     def _device(self, name: str) -> object:
         known = self._store

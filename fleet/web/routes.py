@@ -24,7 +24,7 @@ from fleet.contract.errors import FleetError, NotFound, NotPermitted
 from fleet.contract.printable import one_line
 from fleet.web.connections import CONNECTION, Connection
 from fleet.web.destination import asked_for, sign_in_for
-from fleet.web.pages import WHOLE, Pages, Part
+from fleet.web.pages import WHOLE, NotReadYet, Pages, Part
 from fleet.web.sessions import COOKIE, Session, Sessions
 from fleet.web.signin import SignIn
 from fleet.web.store import Store
@@ -239,7 +239,9 @@ class Routes:
             (one for one in _WAYS_ON if request.url.path.startswith(f"{one[0]}/")), ("/", "What is wrong now")
         )
         session = self._sessions.find(request.cookies.get(COOKIE))
-        known = {"session": session, "here": ""} if session is not None else {}
+        known: dict[str, object] = {"session": session, "here": ""} if session is not None else {}
+        if isinstance(error, NotReadYet):
+            title, known["again"] = "Loading", True
         text = self._pages.page("message", title=title, error=error, href=href, text=to, **known)
         return HTMLResponse(text, status_code=status)
 

@@ -38,7 +38,7 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def outdated(self) -> bool:
         """Whether what is shown comes from there, and so is of that time."""
-        return self.standing is Standing.SILENT and self.name != CALLOUT
+        return self.standing is Standing.SILENT and self.name in {*_OBSERVED, OPERATOR}
 
 
 class Gap(msgspec.Struct, frozen=True):

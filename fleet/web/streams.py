@@ -274,8 +274,9 @@ def _begun(feed: Feed) -> Iterator[Event]:
 
 
 def unavailable_json(store: Store) -> str:
-    """Which sources do not answer, and since when, as JSON."""
-    return msgspec.json.encode(store.sources.unavailable).decode()
+    """Which sources do not answer, since when, and whether what is shown is as old as that, as JSON."""
+    found = [{**msgspec.structs.asdict(one), "outdated": one.outdated} for one in store.sources.unavailable]
+    return msgspec.json.encode(found).decode()
 
 
 def _encoded(event: Event, number: str) -> bytes:

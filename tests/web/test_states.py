@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from fleet.web.sessions import COOKIE
-from fleet.web.source import KUBERNETES, NATS
+from fleet.web.source import CALLOUT, KUBERNETES, NATS, OPERATOR, PROVIDER
 from harness.probes.browser import go, press
 from harness.processes.ports import free_port
 from tests.doubles.zitadel.idp import double_at
@@ -93,6 +93,7 @@ def test_what_is_old_is_said_to_be(page: RunningPage, visit: Callable[[str], Pag
     tab = visit(path)
     expect(tab.locator("#banner")).to_contain_text("NATS does not answer for ")
     expect(tab.locator("#banner")).to_contain_text("Kubernetes does not answer for ")
+    expect(tab.locator("body")).to_have_class("stale")
     inspect(tab, f"{path} stale")
 
 
@@ -110,10 +111,50 @@ def test_the_longest_names_fit_on_a_phone(page: RunningPage, visit: Callable[[st
         tab.close()
 
 
+_BEFORE = "(one) => getComputedStyle(one, '::before').content"
+
+
+@pytest.mark.parametrize(
+    ("name", "stale"), [(PROVIDER, False), (CALLOUT, False), (NATS, True), (KUBERNETES, True), (OPERATOR, True)]
+)
+def test_what_is_old_is_not_said_in_the_present(
+    page: RunningPage, visit: Callable[[str], Page], name: str, *, stale: bool
+) -> None:
+    """Nothing that is shown comes from the identity provider, or from the callout."""
+    page.show(device("pi-1"))
+    tab = visit("/devices/pi-1")
+    healthy, online = tab.locator(".healthy"), tab.locator("h1 .state")
+    expect(healthy).to_have_text("Nothing is wrong with this device.")
+    assert [healthy.evaluate(_BEFORE), online.evaluate(_BEFORE)] == ["none", "none"]
+    page.do(lambda: page.parts.store.sources.mark_unavailable(name, "nobody answers"))
+    expect(tab.locator("#banner")).to_contain_text(f"{name} does not answer for ")
+    words = '"When last heard: "' if stale else "none"
+    assert [healthy.evaluate(_BEFORE), online.evaluate(_BEFORE)] == [words, words]
+    now = tab.context.new_page()
+    go(now, page.url)
+    expect(now.locator("main")).to_contain_text(f"{name} does not answer")
+    assert ("what is shown is as it was known before" in now.locator("main").inner_text()) is stale
+
+
+def test_what_is_not_known_yet_is_shown_once_it_is(page: RunningPage, context: BrowserContext) -> None:
+    """Somebody comes back to a device while the page's server, which was started anew, reads Kubernetes."""
+    page.do(lambda: page.parts.store.sources.mark_unavailable(KUBERNETES, "connection refused"))
+    sign_in(context, page)
+    tab = context.new_page()
+    go(tab, page.url + "/devices/pi-1")
+    expect(tab.locator("main")).to_contain_text("Kubernetes has not been read yet (connection refused)")
+    page.show(device("pi-1"))
+    expect(tab.locator("h1")).to_contain_text("pi-1")
+
+
 def test_a_server_that_is_gone(page: RunningPage, visit: Callable[[str], Page]) -> None:
-    page.show(device("pi-1", OFFLINE))
+    page.show(device("pi-1"))
     tab = visit("/")
+    expect(tab.locator(".healthy")).to_have_text("Nothing is wrong.")
+    assert tab.locator(".healthy").evaluate(_BEFORE) == "none"
     page.close()
+    expect(tab.locator("body")).to_have_class("stale")
+    assert tab.locator(".healthy").evaluate(_BEFORE) == '"When last heard: "'
     expect(tab.locator("#banner")).to_contain_text("This page's server does not answer")
     inspect(tab, "the page's server is gone")
 

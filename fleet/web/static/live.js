@@ -117,9 +117,9 @@ function isStalled() {
   return Boolean(source) && !lostAt && Date.now() - Math.max(lastEventAt, openedAt) > STALL_AFTER;
 }
 
-function messages(age) {
+function messages(age, parts = unavailable) {
   // What does not work; `age` puts seconds into words.
-  const all = unavailable.map((one) => `${one.name} ${one.standing}${age(" for", serverTime() / 1000 - one.since)}: ${one.why}`);
+  const all = parts.map((one) => `${one.name} ${one.standing}${age(" for", serverTime() / 1000 - one.since)}: ${one.why}`);
   const silent = (Date.now() - lastEventAt) / 1000;
   if (endReason) all.unshift(endReason);
   else if (refusal) all.unshift(`This page does not follow changes${age(" for", silent)}: ${refusal}`);
@@ -136,6 +136,8 @@ function renderStatus() {
   // A screen reader says what is new, and not each second how old it is.
   const news = messages(() => "");
   if (said.textContent !== news) said.textContent = news;
+  // What is old is not said in the present.
+  document.body.classList.toggle("stale", Boolean(messages(() => "", unavailable.filter((one) => one.outdated))));
   if (banner.textContent !== text && !banner.querySelector("a")) banner.textContent = text;
   if (endReason && !banner.querySelector("a")) {
     const link = document.createElement("a");

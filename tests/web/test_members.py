@@ -41,15 +41,14 @@ def test_every_device_of_a_state_is_found_from_the_screen_of_the_deployment(
     first = viewer.get("/deployments/web").text
     assert "and 400 more" in first
     assert _link(first, "more-Pending") == _HERE
-    found, links, here = list[str](), list[str](), _HERE
+    pages, here = list[str](), _HERE
     while here:
-        text = viewer.get(here).text
-        found += _listed(text)
-        links.append(here)
-        here = _link(text, "page-after")
-    assert (found, len(links)) == (_NAMES, 3)
-    assert "401 to 450 of 450, by name." in text
-    assert (_link(text, "page-before"), _link(text, "page-first")) == (f"{_HERE}&from=pi-200", _HERE)
+        pages.append(viewer.get(here).text)
+        here = _link(pages[-1], "page-after")
+    assert ([name for text in pages for name in _listed(text)], len(pages)) == (_NAMES, 3)
+    last = pages[-1]
+    assert "401 to 450 of 450, by name." in last
+    assert (_link(last, "page-before"), _link(last, "page-first")) == (f"{_HERE}&from=pi-200", _HERE)
     assert "page-before" not in viewer.get(_HERE).text
 
 

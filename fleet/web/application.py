@@ -11,7 +11,7 @@ from fleet.web.guard import Guard
 from fleet.web.pages import Pages
 from fleet.web.provider import Provider
 from fleet.web.routes import Routes
-from fleet.web.sessions import Sessions
+from fleet.web.sessions import COOKIE, Sessions, cookie_of
 from fleet.web.signin import SignIn
 from fleet.web.store import Store
 from fleet.web.streams import Streams
@@ -28,7 +28,7 @@ class Application:
             InvalidInput: the provider's CA is none.
         """
         self.store = Store()
-        self.sessions = Sessions()
+        self.sessions = Sessions(cookie_of(COOKIE, page.certificate))
         self.streams = Streams(self.store, self.sessions, page.most_streams)
         pages = Pages(self.store, namespace)
         viewers = Viewers(Tokens(keys, page.project_id), page)

@@ -18,6 +18,7 @@ from fleet.web.provider import Authorization, Provider
 log = structlog.get_logger()
 
 COOKIE = "__Host-fleet-login"
+"""How its name begins: `fleet.web.sessions.cookie_of`."""
 _BYTES = 32
 _MOST = 50
 """Sign-ins under way at once."""
@@ -73,8 +74,10 @@ class Logins:
         provider: Provider,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        cookie: str = COOKIE,
     ) -> None:
-        """There are none. `now` is monotonic, in seconds."""
+        """There are none. `now` is monotonic, in seconds; `cookie` is the name of theirs."""
+        self.cookie = cookie
         self._provider = provider
         self._now = now
         self._sleep = sleep

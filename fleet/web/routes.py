@@ -25,7 +25,7 @@ from fleet.contract.printable import one_line
 from fleet.web.connections import CONNECTION, Connection
 from fleet.web.destination import asked_for, sign_in_for
 from fleet.web.pages import WHOLE, NotReadYet, Pages, Part
-from fleet.web.sessions import COOKIE, Session, Sessions
+from fleet.web.sessions import Session, Sessions
 from fleet.web.signin import SignIn
 from fleet.web.store import Store
 from fleet.web.streams import (
@@ -95,7 +95,7 @@ class Routes:
 
     def _only_viewers(self, show: Shown) -> Handler:
         async def checked(request: Request) -> Response:
-            session = self._sessions.find(request.cookies.get(COOKIE))
+            session = self._sessions.find(request.cookies.get(self._sessions.cookie))
             if session is not None:
                 _keep(request, session)
                 return await show(request, session)
@@ -238,7 +238,7 @@ class Routes:
         href, to = next(
             (one for one in _WAYS_ON if request.url.path.startswith(f"{one[0]}/")), ("/", "What is wrong now")
         )
-        session = self._sessions.find(request.cookies.get(COOKIE))
+        session = self._sessions.find(request.cookies.get(self._sessions.cookie))
         known: dict[str, object] = {"session": session, "here": ""} if session is not None else {}
         if isinstance(error, NotReadYet):
             title, known["again"] = "Loading", True

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import msgspec
 
 COOKIE = "__Host-fleet-session"
-"""The prefix has browsers demand `Secure`, the path `/` and no domain (RFC 6265bis, section 4.1.3.2)."""
+"""How its name begins. The prefix has browsers demand `Secure`, the path `/` and no domain (RFC 6265bis, section
+4.1.3.2)."""
 _MOST = 1_000
 """Sessions at the same time; of the user with the most the one that ends first gives way."""
 _BYTES = 32
@@ -29,8 +30,9 @@ class Session(msgspec.Struct, frozen=True):
 class Sessions:
     """All that are open."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        """There are none. `now` is in Unix seconds."""
+    def __init__(self, cookie: str = COOKIE, now: Callable[[], float] = time.time) -> None:
+        """There are none. `cookie` is the name of theirs, `now` is in Unix seconds."""
+        self.cookie = cookie
         self._now = now
         self._open: dict[str, Session] = {}
 
@@ -58,6 +60,15 @@ class Sessions:
     def is_open(self, session: Session) -> bool:
         """Whether it still is: not ended, not over."""
         return session.expires > self._now() and session in self._open.values()
+
+
+def cookie_of(beginning: str, certificate: str) -> str:
+    """The name of a cookie of the server with this certificate (PEM).
+
+    A browser tells cookies apart by host, and not by port (RFC 6265, section 8.5): of two servers that are looked at
+    by port-forward, signing in to one would end the session with the other.
+    """
+    return f"{beginning}-{hashlib.sha256(certificate.encode()).hexdigest()[:12]}"
 
 
 def _key(cookie: str) -> str:

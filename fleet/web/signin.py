@@ -48,7 +48,7 @@ class SignIn:
         self._viewers = viewers
         self._provider = provider
         self._sources = sources
-        self.logins = Logins(provider)
+        self.logins = Logins(provider, cookie=sessions.cookie_of(logins.COOKIE, page.certificate))
         self.pace = Pace()
 
     def routes(self) -> list[Route]:
@@ -65,7 +65,7 @@ class SignIn:
         return found
 
     async def _page(self, request: Request) -> Response:
-        cookie = request.cookies.get(logins.COOKIE)
+        cookie = request.cookies.get(self.logins.cookie)
         if "again" in request.query_params:
             self.logins.forget(cookie)
         login, to = self.logins.find(cookie), _to(request)
@@ -78,7 +78,7 @@ class SignIn:
         return self._shown(request, login, early, to)
 
     async def _picture(self, request: Request) -> Response:
-        login = self.logins.find(request.cookies.get(logins.COOKIE))
+        login = self.logins.find(request.cookies.get(self.logins.cookie))
         if login is None or login.asked is None:
             return Response(status_code=404)
         picture = io.BytesIO()
@@ -90,7 +90,7 @@ class SignIn:
         to = _to(request)
         try:
             self.pace.take(_network(request))
-            self.logins.forget(request.cookies.get(logins.COOKIE))
+            self.logins.forget(request.cookies.get(self.logins.cookie))
             cookie, _ = await self.logins.begin_device(to, _network(request))
         except TooOften as error:
             return self._shown(request, None, error, to, status=429)
@@ -99,12 +99,12 @@ class SignIn:
             return self._shown(request, None, error, to, status=503)
         self._provider_said(None)
         response = RedirectResponse("/sign-in", status_code=303)
-        _set(response, logins.COOKIE, cookie, "strict")
+        _set(response, self.logins.cookie, cookie, "strict")
         return response
 
     async def _check(self, request: Request) -> Response:
         """Whether the code was approved; who has it then, has a session."""
-        cookie = request.cookies.get(logins.COOKIE)
+        cookie = request.cookies.get(self.logins.cookie)
         login = self.logins.find(cookie)
         by_script = "text/html" not in request.headers.get("accept", "")
         if login is None or login.error is not None or not _shows(request, login):
@@ -135,7 +135,7 @@ class SignIn:
             self.pace.take(_network(request))
         except TooOften as error:
             return self._shown(request, None, error, _to(request), status=429)
-        self.logins.forget(request.cookies.get(logins.COOKIE))
+        self.logins.forget(request.cookies.get(self.logins.cookie))
         cookie, login = self.logins.begin_code(_to(request), _network(request))
         try:
             url = await self._provider.authorize_url(_return_address(request), login.state, login.nonce, login.verifier)
@@ -145,11 +145,11 @@ class SignIn:
             return self._shown(request, None, error, login.to, status=503)
         response = RedirectResponse(url, status_code=303)
         # The provider's page sends the browser back from another site, where a strict cookie would stay behind.
-        _set(response, logins.COOKIE, cookie, "lax")
+        _set(response, self.logins.cookie, cookie, "lax")
         return response
 
     async def _back(self, request: Request) -> Response:
-        cookie = request.cookies.get(logins.COOKIE)
+        cookie = request.cookies.get(self.logins.cookie)
         login = self.logins.find(cookie)
         self.logins.forget(cookie)
         asked = request.query_params
@@ -172,9 +172,9 @@ class SignIn:
         return response
 
     async def _sign_out(self, request: Request) -> Response:
-        self._sessions.end(request.cookies.get(sessions.COOKIE))
+        self._sessions.end(request.cookies.get(self._sessions.cookie))
         response = RedirectResponse("/sign-in", status_code=303)
-        for name in (sessions.COOKIE, logins.COOKIE):
+        for name in (self._sessions.cookie, self.logins.cookie):
             response.delete_cookie(name, path="/", secure=True, httponly=True, samesite="strict")
         # What a browser may have kept of the screens goes, too.
         response.headers["Clear-Site-Data"] = '"cache"'
@@ -189,11 +189,11 @@ class SignIn:
     def _signed_in(self, request: Request, response: Response, opened: tuple[str, float]) -> None:
         """Have the browser keep its session. One that it had before ends, or no sign-out would reach it."""
         cookie, expires = opened
-        before = request.cookies.get(sessions.COOKIE)
+        before = request.cookies.get(self._sessions.cookie)
         if before != cookie:
             self._sessions.end(before)
-        _set(response, sessions.COOKIE, cookie, "strict", max(1, int(expires - time.time())))
-        response.delete_cookie(logins.COOKIE, path="/", secure=True, httponly=True, samesite="strict")
+        _set(response, self._sessions.cookie, cookie, "strict", max(1, int(expires - time.time())))
+        response.delete_cookie(self.logins.cookie, path="/", secure=True, httponly=True, samesite="strict")
 
     def _provider_said(self, error: FleetError | None) -> None:
         if isinstance(error, Unreachable):

@@ -18,7 +18,6 @@ from fleet.web.acceptor import Acceptor
 from fleet.web.application import Application
 from fleet.web.connections import Limits, Stage
 from fleet.web.service import https_server
-from fleet.web.sessions import COOKIE
 from fleet.web.source import KUBERNETES, NATS
 from tests.support.tls import Tls
 
@@ -92,7 +91,22 @@ class RunningPage:
     def cookie(self, lasts: float = 3600, subject: str = "user-1") -> dict[str, str]:
         """The cookie of somebody who is signed in."""
         text, _ = self.do(lambda: self.parts.sessions.begin(subject, subject, time.time() + lasts))
-        return {COOKIE: text}
+        return {self.session_cookie: text}
+
+    def cookie_header(self, subject: str = "user-1") -> str:
+        """The same as it travels."""
+        ((name, value),) = self.cookie(subject=subject).items()
+        return f"{name}={value}"
+
+    @property
+    def session_cookie(self) -> str:
+        """The name of the cookie of a session."""
+        return self.parts.sessions.cookie
+
+    @property
+    def login_cookie(self) -> str:
+        """The name of the cookie of a sign-in under way."""
+        return self.parts.sign_in.logins.cookie
 
     def show(self, *devices: Json, deployments: tuple[Json, ...] = ()) -> None:
         """What Kubernetes lists."""

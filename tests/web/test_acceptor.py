@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from fleet.web.connections import Connection, Limits, Stage
-from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, device, web_page
@@ -180,7 +179,7 @@ def test_a_viewer_that_does_not_read_is_closed(tls: Tls) -> None:
     limits = Limits(open=10, stalled_within=0.3, **SLOW)
     with page_with(tls, limits) as page, Strangers(page) as strangers:
         page.show(*(device(f"pi-{number}", site="x" * 60) for number in range(3_000)))
-        words = f"GET /devices.json HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={page.cookie()[COOKIE]}\r\n\r\n"
+        words = f"GET /devices.json HTTP/1.1\r\nHost: localhost\r\nCookie: {page.cookie_header()}\r\n\r\n"
         connection = strangers.connect()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         strangers.begin_tls(connection, words.encode() * 20)
@@ -190,8 +189,7 @@ def test_a_viewer_that_does_not_read_is_closed(tls: Tls) -> None:
 
 def stream_of(page: RunningPage, user: str) -> bytes:
     """The request of a user for a stream."""
-    cookie = page.cookie(subject=user)[COOKIE]
-    return f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={cookie}\r\n\r\n".encode()
+    return f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {page.cookie_header(user)}\r\n\r\n".encode()
 
 
 def test_one_user_keeps_half_of_the_places_at_most(tls: Tls) -> None:
@@ -274,7 +272,7 @@ def test_an_address_that_floods_takes_no_place_of_another_that_is_slow(tls: Tls)
 
 def test_behind_a_proxy_all_users_have_one_address_and_are_let_in(tls: Tls) -> None:
     with page_with(tls, Limits(open=40, silent=5, **SLOW)) as page, Strangers(page) as strangers:
-        words = f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {COOKIE}={page.cookie()[COOKIE]}\r\n\r\n"
+        words = f"GET /events/now HTTP/1.1\r\nHost: localhost\r\nCookie: {page.cookie_header()}\r\n\r\n"
         for number in range(20):
             strangers.tls(words.encode())
             wait_until(lambda: page.connections(Stage.AUTHENTICATED) == number + 1, "it is followed", timeout=60)  # noqa: B023

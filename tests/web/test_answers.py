@@ -15,7 +15,6 @@ from fleet.callout.keys import Keys
 from fleet.callout.metrics import Metrics
 from fleet.web.application import Application
 from fleet.web.guard import PIECE
-from fleet.web.sessions import COOKIE
 from fleet.web.streams import RowsFeed
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, device, web_page
@@ -55,7 +54,11 @@ def answered(tls: Tls, path: str, taken: Callable[[Application, Message], bool])
             await stuck.wait()
             return {"type": "http.disconnect"}
 
-        headers = [(b"host", b"localhost"), (b"cookie", f"{COOKIE}={cookie}".encode()), (b"accept", b"text/html")]
+        headers = [
+            (b"host", b"localhost"),
+            (b"cookie", f"{app.sessions.cookie}={cookie}".encode()),
+            (b"accept", b"text/html"),
+        ]
         scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
         scope |= {
             "headers": headers,

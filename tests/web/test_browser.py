@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from fleet.web.sessions import COOKIE
 from harness.probes.browser import attach, go
 from tests.support.web import INFO, OFFLINE, ONLINE, RunningPage, condition, deployment, device, workload
 from tests.web.inspection import COUNTED_NEWS, inspect, settled
@@ -258,7 +257,7 @@ def test_reading_further_up_holds_the_tail(shown: RunningPage, visit: Open) -> N
 def test_a_session_that_ends_is_said_to_and_leads_back(shown: RunningPage, web: BrowserContext, visit: Open) -> None:
     tab = visit("/")
     ((name, value),) = [(one.get("name"), one.get("value")) for one in web.cookies()]
-    assert name == COOKIE
+    assert name == shown.session_cookie
     shown.do(lambda: shown.parts.sessions.end(value))
     expect(tab.locator("#banner")).to_contain_text("Your session has ended")
     attach(tab, "the session has ended")

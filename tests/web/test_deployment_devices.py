@@ -144,7 +144,8 @@ def test_deployments_that_are_looked_at_by_turns_are_kept_as_far_as_there_is_roo
         for name in names:
             shown.devices(name)
     assert filled == names
-    monkeypatch.setattr(shown_deployments, "_KEPT", 3 * (30 + shown_deployments._OVERHEAD))
+    monkeypatch.setattr(shown_deployments, "_OVERHEAD", 10)
+    monkeypatch.setattr(shown_deployments, "_KEPT", 3 * (30 + 10))
     _put(store, "FleetDeployment", _everywhere("d-00", 2))
     for name in ("d-00", "d-39", "d-38", "d-37", "d-39", "d-00"):
         shown.devices(name)

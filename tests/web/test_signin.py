@@ -9,7 +9,7 @@ import pytest
 
 from fleet.contract.config import VIEWER_ROLE
 from fleet.contract.errors import Unreachable
-from fleet.web import logins, sessions
+from fleet.web import logins
 from fleet.web.source import PROVIDER
 from fleet.web.viewer import Viewers
 from harness.wait import wait_until
@@ -28,7 +28,7 @@ def test_a_person_signs_in_by_code_and_out_again(environment: SignInEnvironment)
         assert browser.get("/sign-in/qr.svg").headers["content-type"] == "image/svg+xml"
         environment.decide_on(asked.text)
         assert "<h1>Now</h1>" in environment.wait(browser).text
-        (cookie,) = [one for one in browser.cookies.jar if one.name == sessions.COOKIE]
+        (cookie,) = [one for one in browser.cookies.jar if one.name == environment.page.session_cookie]
         flags = {str(name).lower(): value for name, value in vars(cookie)["_rest"].items()}
         assert (cookie.secure, cookie.path, cookie.domain_specified) == (True, "/", False)
         assert "httponly" in flags
@@ -86,7 +86,9 @@ def test_an_answer_that_was_lost_on_its_way_can_be_asked_for_again(
     environment.grant()
     with environment.browser() as browser, environment.browser() as again:
         environment.decide_on(browser.post("/sign-in/device").text)
-        again.cookies.set(logins.COOKIE, browser.cookies[logins.COOKIE], domain="localhost.local")
+        again.cookies.set(
+            environment.page.login_cookie, browser.cookies[environment.page.login_cookie], domain="localhost.local"
+        )
         assert "<h1>Now</h1>" in environment.wait(browser).text
         assert "<h1>Now</h1>" in again.post("/sign-in/check").text
         browser.post("/sign-out")
@@ -100,7 +102,9 @@ def test_what_came_of_a_sign_in_is_soon_forgotten(
     environment.grant()
     with environment.browser() as browser, environment.browser() as late:
         environment.decide_on(browser.post("/sign-in/device").text)
-        late.cookies.set(logins.COOKIE, browser.cookies[logins.COOKIE], domain="localhost.local")
+        late.cookies.set(
+            environment.page.login_cookie, browser.cookies[environment.page.login_cookie], domain="localhost.local"
+        )
         assert "<h1>Now</h1>" in environment.wait(browser).text
         assert "Sign in with a code" in late.post("/sign-in/check").text
 
@@ -144,7 +148,7 @@ def test_a_code_of_another_browser_signs_nobody_in(environment: SignInEnvironmen
         environment.decide_on(attacker.post("/sign-in/device").text)
         assert 'id="code"' not in other.get("/sign-in").text
         assert "Sign in with a code" in other.post("/sign-in/check").text
-        other.cookies.set(logins.COOKIE, "guessed", domain="localhost.local")
+        other.cookies.set(environment.page.login_cookie, "guessed", domain="localhost.local")
         assert "Sign in with a code" in other.post("/sign-in/check").text
 
 
@@ -169,7 +173,7 @@ def test_a_token_that_is_not_ours_lets_nobody_in(
 
 def test_a_cookie_that_nobody_gave_out_is_nothing(environment: SignInEnvironment) -> None:
     for value in ("", "x", "x" * 4000, "../../etc/passwd", "\u00e9"):
-        cookie = f"{sessions.COOKIE}={value}".encode()
+        cookie = f"{environment.page.session_cookie}={value}".encode()
         answer = httpx.get(environment.page.url, verify=False, headers=[(b"cookie", cookie), (b"accept", b"text/html")])
         assert answer.status_code == 303
 
@@ -263,7 +267,7 @@ def test_who_signs_in_again_has_one_session(environment: SignInEnvironment) -> N
     environment.grant()
     with environment.browser() as browser:
         environment.sign_in(browser)
-        before = {sessions.COOKIE: browser.cookies[sessions.COOKIE]}
+        before = {environment.page.session_cookie: browser.cookies[environment.page.session_cookie]}
         environment.sign_in(browser)
         assert "<h1>Now</h1>" in browser.get("/").text
         kept = httpx.get(environment.page.url, verify=False, cookies=before, headers={"accept": "text/html"})

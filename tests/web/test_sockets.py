@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from fleet.web.connections import Limits
-from fleet.web.sessions import COOKIE
 from harness.wait import wait_until
 from tests.support.tls import Tls
 from tests.support.web import OFFLINE, RunningPage, device, web_page
@@ -44,7 +43,7 @@ class Stream:
         reader, writer = await asyncio.open_connection(
             sock=plain, ssl=context, server_hostname="localhost", limit=buffer or 65536
         )
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\nCookie: {COOKIE}={cookie}\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\nCookie: {cookie}\r\n\r\n".encode())
         await writer.drain()
         return cls(reader, writer)
 
@@ -65,7 +64,7 @@ class Stream:
 
 def test_of_five_hundred_streams_two_hundred_are_kept_and_the_rest_refused_in_words(page: RunningPage) -> None:
     page.show(device("pi-1"))
-    cookies = [page.cookie(subject=f"user-{number}")[COOKIE] for number in range(_ASKED // _PER_SIGN_IN)]
+    cookies = [page.cookie_header(f"user-{number}") for number in range(_ASKED // _PER_SIGN_IN)]
 
     async def run() -> Counter[int]:
         turns = asyncio.Semaphore(20)
@@ -104,7 +103,7 @@ def patient(tls: Tls) -> Iterator[RunningPage]:
 
 def test_a_browser_that_does_not_read_costs_one_answer_and_holds_nobody_up(patient: RunningPage) -> None:
     page = patient
-    cookie = page.cookie()[COOKIE]
+    cookie = page.cookie_header()
 
     def all_change(turn: int) -> None:
         """Every row is another one."""

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from fleet.web.sessions import COOKIE
 from fleet.web.source import CALLOUT, KUBERNETES, NATS, OPERATOR, PROVIDER
 from harness.probes.browser import go, press
 from harness.processes.ports import free_port
@@ -162,7 +161,7 @@ def test_a_server_that_is_gone(page: RunningPage, visit: Callable[[str], Page]) 
 def test_a_session_that_has_ended(page: RunningPage, context: BrowserContext, visit: Callable[[str], Page]) -> None:
     page.show(device("pi-1", OFFLINE))
     tab = visit("/")
-    (cookie,) = [one.get("value") for one in context.cookies() if one.get("name") == COOKIE]
+    (cookie,) = [one.get("value") for one in context.cookies() if one.get("name") == page.session_cookie]
     page.do(lambda: page.parts.sessions.end(cookie))
     expect(tab.locator("#banner a")).to_have_text("Sign in again")
     inspect(tab, "the session has ended")

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from fleet.web.sessions import COOKIE
 from fleet.web.streams import RowsFeed, ScreenFeed, Streams, TailFeed, TooMany
 from fleet.web.turns import Done, Turns
 from harness.wait import wait_until
@@ -166,7 +165,7 @@ def test_a_stream_ends_with_the_session(page: RunningPage) -> None:
     page.advance_clock(0)
     cookie = page.cookie()
     with stream(page, "/events/tail", cookie) as read:
-        page.do(lambda: page.parts.sessions.end(cookie[COOKIE]))
+        page.do(lambda: page.parts.sessions.end(cookie[page.session_cookie]))
         assert until(read, "end")[1] == "end", "signed out"
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from fleet.agent.problems import Problem
 from fleet.contract.errors import FleetError, Unreachable
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.wire import Reason
 
@@ -282,7 +283,7 @@ def parse(answer: httpx.Response, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.content, type=kind)
     except NOT_JSON as error:
-        raise EngineRefused("read the engine's answer", answer.status_code, str(error)) from error
+        raise EngineRefused("read the engine's answer", answer.status_code, validation_words(error)) from error
 
 
 def is_gone(status: int, message: str) -> bool:

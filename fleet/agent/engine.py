@@ -38,6 +38,7 @@ from fleet.agent.answers import (
 )
 from fleet.agent.creation import Where, creation, log_config, registry_auth
 from fleet.agent.machines import Machines
+from fleet.contract.grammar import validation_words
 from fleet.contract.limits import MAX_DIGESTS
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
@@ -110,7 +111,7 @@ class Engine:
         try:
             listed = msgspec.json.decode(raw, type=Listed)
         except NOT_JSON as error:
-            _log.error("the engine lists what is no container; it is passed over", why=str(error))
+            _log.error("the engine lists what is no container; it is passed over", why=validation_words(error))
             return None
         try:
             answer = await self.call("GET", f"/containers/{listed.id}/json", "inspect", good=(_OK, _GONE))

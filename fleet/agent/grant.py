@@ -15,6 +15,7 @@ from fleet.agent.child import call
 from fleet.contract import errors
 from fleet.contract.config import FleetDeviceAuth
 from fleet.contract.errors import FleetError, InvalidInput, Unreachable
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity.access_token import AccessToken
 
@@ -46,7 +47,7 @@ async def ask(auth: FleetDeviceAuth) -> AccessToken:
         _, answer = await call(__name__, stdin=msgspec.json.encode(auth), within=_WITHIN)
         outcome = msgspec.json.decode(answer, type=AccessToken | _Bad)
     except (TimeoutError, *NOT_JSON) as error:
-        raise _died(str(error) or "no answer in time") from error
+        raise _died(validation_words(error) or "no answer in time") from error
     if isinstance(outcome, _Bad):
         raise _KINDS.get(outcome.kind, FleetError)(outcome.what, next_step=outcome.next_step)
     return outcome

@@ -11,6 +11,7 @@ import msgspec
 
 from fleet.agent.child import call
 from fleet.contract.errors import FleetError
+from fleet.contract.grammar import validation_words
 from fleet.contract.machine_keys import PublicKey
 from fleet.contract.parsing import NOT_JSON
 
@@ -41,7 +42,7 @@ async def make() -> NewKey:
         return msgspec.json.decode(made, type=NewKey)
     except (TimeoutError, *NOT_JSON) as error:
         raise FleetError(
-            f"the process that makes a key failed: {error or 'no answer in time'}",
+            f"the process that makes a key failed: {validation_words(error) or 'no answer in time'}",
             next_step="see its traceback in the agent's log",
         ) from error
 

@@ -17,6 +17,7 @@ from fleet.agent.upgrade.device.take_keys import Request, Verdict
 from fleet.agent.upgrade.device.version_store import VersionStore
 from fleet.contract.buckets import RELEASE_KEYS, TRUST_KEY
 from fleet.contract.errors import FleetError, InvalidInput
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.release_keys import HeldKeys, SignedKeys
 from fleet.contract.upgrade import TrustedKeys
@@ -83,8 +84,9 @@ class ReleaseKeyRotation:
             _, answer = await call(_WORKER, stdin=request, within=_WITHIN)
             return msgspec.json.decode(answer, type=Verdict).refused
         except (TimeoutError, *NOT_JSON) as error:
+            why = validation_words(error) or "no answer in time"
             raise FleetError(
-                f"the process that proves lists of release keys failed: {error or 'no answer in time'}",
+                f"the process that proves lists of release keys failed: {why}",
                 next_step="see its traceback in the agent's log",
             ) from error
 

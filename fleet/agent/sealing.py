@@ -13,6 +13,7 @@ from fleet.agent.desired_state import Deployment, DesiredState
 from fleet.agent.problems import Problem, Waits
 from fleet.agent.unseal import Answer, Ask, Opened
 from fleet.contract.errors import FleetError
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.pod import Member, SentPod
 from fleet.contract.sealed import Contents, RegistryLogin, Sealed
@@ -115,7 +116,8 @@ class Sealing:
             except TimeoutError:
                 raise _unopened("the process that opens secrets did not end in time") from None
             except (*NOT_JSON, OSError) as error:
-                raise _unopened(f"the process that opens secrets failed: {in_words(error)}") from None
+                why = in_words(error) if isinstance(error, OSError) else validation_words(error)
+                raise _unopened(f"the process that opens secrets failed: {why}") from None
         if answer.problem:
             raise _unopened(answer.problem)
         return answer

@@ -11,6 +11,7 @@ import structlog
 from fleet.agent.desired_state import Deployment, DesiredState
 from fleet.agent.problems import Problem
 from fleet.agent.schema import form_of
+from fleet.contract.grammar import validation_words
 from fleet.contract.owner import Owner
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.upgrade import STATE_SCHEMA
@@ -59,7 +60,7 @@ class Store:
             entries = msgspec.json.decode(data, type=_Entries)
         except (OSError, *NOT_JSON) as error:
             if self.path.exists():
-                _log.error("the desired state on disk cannot be read", path=str(self.path), why=str(error))
+                _log.error("the desired state on disk cannot be read", path=str(self.path), why=validation_words(error))
             return None
         self._written = data
         desired_state = {name: _parsed(name, desired) for name, desired in entries.desired_state.items()}
@@ -87,8 +88,9 @@ def _parsed(name: str, data: msgspec.Raw) -> Deployment:
     try:
         return msgspec.json.decode(data, type=Deployment)
     except NOT_JSON as error:
-        _log.error("a deployment on disk does not parse; it is left as it is", deployment=name, why=str(error))
-        return Deployment(0, None, Problem(Reason.INVALID_DESIRED_STATE, f"what is on disk does not parse: {error}"))
+        why = validation_words(error)
+        _log.error("a deployment on disk does not parse; it is left as it is", deployment=name, why=why)
+        return Deployment(0, None, Problem(Reason.INVALID_DESIRED_STATE, f"what is on disk does not parse: {why}"))
 
 
 def _encoded(desired_state: Mapping[str, Deployment]) -> dict[str, msgspec.Raw]:

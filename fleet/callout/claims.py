@@ -18,6 +18,7 @@ from nacl.signing import VerifyKey
 from fleet.callout.decide import Allow, Reason
 from fleet.contract.buckets import APP_ACCOUNT
 from fleet.contract.errors import InvalidInput
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.permissions import device_permissions
 from fleet.nats.keys import Role, decode_public, public_text
@@ -90,7 +91,8 @@ def parse_request(jwt: bytes) -> AuthRequest:
         request = msgspec.json.decode(_unbase64(payload), type=_Request)
         VerifyKey(decode_public(request.iss, Role.SERVER)).verify(signed, _unbase64(signature))
     except (*NOT_JSON, BadSignatureError) as error:
-        raise InvalidInput(f"not a NATS authorization request: {error}", next_step="who sent it?") from error
+        why = validation_words(error)
+        raise InvalidInput(f"not a NATS authorization request: {why}", next_step="who sent it?") from error
     asked = request.nats
     if algorithm != _ALGORITHM or request.aud != _AUDIENCE or request.iss != asked.server_id.id:
         raise InvalidInput("a NATS JWT, but no authorization request of its signer", next_step="who sent it?")

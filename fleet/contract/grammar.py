@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
 import msgspec
@@ -74,6 +75,60 @@ _BY_PATTERN = {_pattern(kind): words for kind, words in _WORDS}
 _ANY_PATTERN = re.compile(r"""`str` matching regex (?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
+def _many(number: str, unit: tuple[str, str]) -> str:
+    return f"{number} {unit[number != '1']}"
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bytes": "a text in base64",
+    "bool": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+    "datetime": "a time",
+}
+_GOT = _TYPES | {"float": "a number with a fraction"}
+_UNITS = {"str": ("character", "characters"), "bytes": ("byte", "bytes")}
+_ENTRIES = ("entry", "entries")
+_BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}
+_TYPE = re.compile(rf"(?<=Expected )`({'|'.join(_TYPES)}|[|a-z ]+ \| [|a-z ]+)`|(?<=, got )`({'|'.join(_TYPES)})`")
+_END = r"(?= - at [`]|\Z)"
+_PHRASES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (
+        r"`(str|bytes|array|object)` of length (<=|>=) (\d+)",
+        lambda it: f"{_TYPES[it[1]]} {_BOUNDS[it[2]]} {_many(it[3], _UNITS.get(it[1], _ENTRIES))}",
+    ),
+    (r"`array` of (at least|at most) length (\d+)", lambda it: f"a list of {it[1]} {_many(it[2], _ENTRIES)}"),
+    (r"`array` of length (\d+(?: to \d+)?)", lambda it: f"a list of {_many(it[1], _ENTRIES)}"),
+    (r"`(int|float)` (<=|>=|<|>) (\S+)", lambda it: f"{_TYPES[it[1]]} {_BOUNDS[it[2]]} {it[3]}"),
+    (r"`int` that's a multiple of", lambda _: "a multiple of"),
+    (r"\AObject missing required field (`.*?`)" + _END, lambda it: f"the field {it[1]} is missing"),
+    (r"\AObject contains unknown field (`.*?`)" + _END, lambda it: f"it has the unknown field {it[1]}"),
+    (r"\AInvalid (?:enum )?value (.+?)" + _END, lambda it: f"{it[1]} is none of the values that it can have"),
+    (r"\A(?:Integer value|Number) out of range", lambda _: "the number is out of range"),
+    (r"\AJSON is malformed:", lambda _: "it is not JSON:"),
+    (r"\AInput data was truncated", lambda _: "it ends too early"),
+)
+"""What msgspec 0.22 says, with the names of types in it, and the same for a person."""
+
+
 def validation_words(error: Exception) -> str:
-    """What an error of msgspec says, with grammars in words; one that has none here is a text of another form."""
-    return _ANY_PATTERN.sub(lambda found: _BY_PATTERN.get(found[0], "a text of another form"), str(error))
+    """What an error of msgspec or `json` says of a value, in words; the place that it names stays as it is.
+
+    A grammar that has no words here is a text of another form.
+    """
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8, from byte {error.start + 1} on"
+    text = _ANY_PATTERN.sub(lambda found: _BY_PATTERN.get(found[0], "a text of another form"), str(error))
+    for pattern, words in _PHRASES:
+        text = re.sub(pattern, words, text)
+    return _TYPE.sub(lambda it: _GOT[it[2]] if it[2] else _either(it[1]), text)
+
+
+def _either(types: str) -> str:
+    return " or ".join(_TYPES.get(one, one) for one in types.split(" | "))

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from fleet.contract.errors import InvalidInput
+from fleet.contract.grammar import validation_words
 from fleet.contract.limits import MAX_DEPLOYMENTS, IndexKey, fit
 from fleet.contract.names import DeploymentName
 from fleet.contract.parsing import NOT_JSON, any_json
@@ -94,7 +95,8 @@ def read_state(name: str, raw: msgspec.Raw) -> DeviceState:
     try:
         found = any_json(bytes(raw))
     except NOT_JSON as error:
-        raise InvalidInput(f"not a valid DeviceState: {error}", next_step="see what writes as this device") from error
+        why = validation_words(error)
+        raise InvalidInput(f"not a valid DeviceState: {why}", next_step="see what writes as this device") from error
     return from_builtins(fit(found, DeviceState), DeviceState)
 
 

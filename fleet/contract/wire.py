@@ -313,7 +313,7 @@ def _from_builtin(kind: type[object], value: object) -> object:
     if not issubclass(kind, _NAMES):
         raise NotImplementedError(kind)
     if not isinstance(value, str):
-        raise TypeError(f"expected a text, got {type(value).__name__}")
+        raise TypeError("Expected a text")
     try:
         return kind(value)
     except InvalidInput as error:  # msgspec takes all of its text, and adds where

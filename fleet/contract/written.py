@@ -29,6 +29,7 @@ _SHOWN = 80
 """Characters of a name that is refused."""
 _PLACE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`")
 
+_UNQUOTED = re.compile(r"Expected a text, got (a whole number|a number with a fraction|true or false)\Z")
 _INDEX = re.compile(r"\[\d+\]\Z")
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -77,7 +78,7 @@ class Written:
         except RecursionError as error:
             raise self.refusal([Fault((), f"it is nested more than {MAX_DEPTH} deep")]) from error
         except ValueError as error:
-            raise self.refusal([Fault((), f"it is not JSON: {error}")]) from error
+            raise self.refusal([Fault((), f"it is not JSON: {validation_words(error)}")]) from error
         from fleet.contract.yaml_tree import NotYaml, read_yaml  # noqa: PLC0415 - JSON is YAML too, without its 10 ms
 
         try:
@@ -202,7 +203,7 @@ def _located(what: str, value: object, says: Callable[[object], str]) -> Fault:
             break
         path = (*path, int(part[1:-1]) if _INDEX.match(part) and word != "[...]" else part)
     says_it = _PLACE.sub("", what).partition(": ")[2] or what
-    quoted = ": put it in quotes" if re.search(r"Expected `str`, got `(int|float|bool)`", says_it) else ""
+    quoted = ": put it in quotes" if _UNQUOTED.search(says_it) else ""
     return Fault(path, f"{dotted(path) or 'the document'}: {says_it}{quoted}")
 
 

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from fleet.contract.errors import InvalidInput, Unreachable
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity.issuer import check_clock, discovered, ill, trust, unreachable
 from fleet.process.deadline import in_time
@@ -74,4 +75,5 @@ def _parsed(answer: httpx.Response, kind: type[T], says: Callable[[], str]) -> T
     try:
         return msgspec.json.decode(answer.content, type=kind)
     except NOT_JSON as error:
-        raise Unreachable(f"{says()}: {error}", next_step="is that the provider, or a proxy before it?") from error
+        why = validation_words(error)
+        raise Unreachable(f"{says()}: {why}", next_step="is that the provider, or a proxy before it?") from error

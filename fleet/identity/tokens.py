@@ -17,6 +17,7 @@ from joserfc.jwk import RSAKey
 
 from fleet.contract.config import FleetDeviceAuth, MachineKey
 from fleet.contract.errors import FleetError, InvalidInput, NotPermitted
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity import issuer as idp
 from fleet.identity.access_token import AccessToken
@@ -174,9 +175,10 @@ def parse_machine_key_file(data: bytes) -> MachineKey:
     try:
         key = msgspec.json.decode(data, type=MachineKey)
     except (msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise _bad_key(f"not a machine key file: {error}") from error
+        raise _bad_key(f"not a machine key file: {validation_words(error)}") from error
     except NOT_JSON as error:
-        raise _bad_key(f"the machine key file is truncated or not JSON ({len(data)} bytes: {error})") from error
+        why = validation_words(error)
+        raise _bad_key(f"the machine key file is truncated or not JSON ({len(data)} bytes: {why})") from error
     if key.type != "serviceaccount":
         raise _bad_key(f"the key file is of type {key.type!r}, not 'serviceaccount': it is not a machine user's")
     if not key.user_id or not key.key_id:

@@ -18,6 +18,7 @@ import msgspec
 
 from fleet.contract.config import MachineKey
 from fleet.contract.errors import Conflict, InvalidInput, NotFound, TimedOut
+from fleet.contract.grammar import validation_words
 from fleet.identity import zitadel_wire as wire
 from fleet.identity.tokens import parse_machine_key_file
 from fleet.identity.zitadel_api import AlreadyExists, Api
@@ -270,7 +271,7 @@ class Zitadel:
             return tuple(msgspec.convert(row, kind) for row in found.result)
         except msgspec.ValidationError as error:
             raise InvalidInput(
-                f"{self.api.issuer} lists {path} in a shape we do not know: {error}",
+                f"{self.api.issuer} lists {path} in a shape we do not know: {validation_words(error)}",
                 next_step="is that Zitadel, of a version that has the management API v1?",
             ) from error
 

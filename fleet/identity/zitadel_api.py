@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from fleet.contract.errors import Conflict, FleetError, InvalidInput, NotFound, NotPermitted
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.identity import issuer as idp
 from fleet.process.deadline import WHOLE, Overdue, in_time
@@ -98,8 +99,9 @@ class Api:
         try:
             return msgspec.json.decode(answer.content, type=_UserInfo).sub
         except NOT_JSON as error:
+            why = validation_words(error)
             raise InvalidInput(
-                f"{self.issuer} describes a user in a shape we do not know: {error}", next_step="is that Zitadel?"
+                f"{self.issuer} describes a user in a shape we do not know: {why}", next_step="is that Zitadel?"
             ) from error
 
     def call(self, method: str, path: str, body: Json | None, kind: type[T]) -> T:
@@ -117,7 +119,7 @@ class Api:
             return msgspec.json.decode(answer.content, type=kind)
         except NOT_JSON as error:
             raise InvalidInput(
-                f"{self.issuer} answered {method} {path} in a shape we do not know: {error}",
+                f"{self.issuer} answered {method} {path} in a shape we do not know: {validation_words(error)}",
                 next_step="is that Zitadel, of a version that has the management API v1?",
             ) from error
 

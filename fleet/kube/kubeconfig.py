@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from fleet.contract.errors import InvalidInput, NotFound
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.process.tls import client_context
 
@@ -230,7 +231,7 @@ def _parse(path: Path) -> _File:
     try:
         return msgspec.convert(yaml.safe_load(content), _File)
     except (yaml.YAMLError, *NOT_JSON) as error:
-        raise _unusable(str(path), str(error)) from error
+        raise _unusable(str(path), validation_words(error)) from error
 
 
 def _first(name: str, kind: str, files: Iterable[tuple[Path, list[T] | None]], shown: str) -> tuple[Path, T]:

@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 
 from fleet.contract.errors import Unreachable
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.kube.errors import Status, refusal, unreachable
 from fleet.kube.kubeconfig import Access
@@ -219,7 +220,8 @@ def _number(version: str) -> int:
 
 
 def _not_understood(error: Exception) -> Unreachable:
-    return Unreachable(f"the API server's answer is not understood: {error}", next_step="is there a proxy in between?")
+    why = validation_words(error)
+    return Unreachable(f"the API server's answer is not understood: {why}", next_step="is there a proxy in between?")
 
 
 def _pause(response: aiohttp.ClientResponse) -> float:

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 
 from fleet.contract.buckets import APP_ACCOUNT
 from fleet.contract.errors import Unreachable, why
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.nats.bus import Bus
 from fleet.operator.activity import Activity
@@ -266,7 +267,7 @@ def _event(message: Msg) -> tuple[str, Session] | None:
     try:
         event = msgspec.json.decode(message.data, type=_Connected)
     except NOT_JSON as error:
-        log.warning("not understood", subject=message.subject, why=str(error))
+        log.warning("not understood", subject=message.subject, why=validation_words(error))
         return None
     return (event.client.user, Session(event.server.id, event.client.id)) if event.client.user else None
 

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from fleet.contract.errors import FleetError
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.wire import decode
 from fleet.process import logs
@@ -95,7 +96,7 @@ async def _process(lines: asyncio.StreamReader, service: Service) -> bool:
     try:
         message = msgspec.json.decode(line, type=ApiToken | OperatorHeartbeat | EventMessage | RevisionsMessage)
     except NOT_JSON as error:
-        log.warning("the operator said something else", why=str(error))
+        log.warning("the operator said something else", why=validation_words(error))
         return True
     if isinstance(message, OperatorHeartbeat):
         service.operator.told(message)

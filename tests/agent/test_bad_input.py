@@ -14,10 +14,10 @@ WORKLOAD = msgspec.json.encode(STAYS)
 
 INVALID, UNSUPPORTED = Reason.INVALID_DESIRED_STATE, Reason.UNSUPPORTED_WORKLOAD
 BAD_ENTRIES = {
-    "no-json": (b"{ not json", INVALID, "malformed"),
-    "empty": (b"", INVALID, "truncated"),
+    "no-json": (b"{ not json", INVALID, "it is not JSON"),
+    "empty": (b"", INVALID, "it ends too early"),
     "no-utf8": (b"\xff\xfe", INVALID, "Desired"),
-    "text": (b'"text"', INVALID, "Expected `object`"),
+    "text": (b'"text"', INVALID, "Expected an object"),
     "wrong-type": (b'{"type":"desired","generation":"x","workload":' + WORKLOAD + b"}", INVALID, "generation"),
     "unknown-tag": (b'{"type":"wish","generation":2,"workload":' + WORKLOAD + b"}", INVALID, "wish"),
     "wrong-image": (b'{"type":"desired","generation":2,"workload":{"type":"container","image":1}}', INVALID, "image"),

@@ -183,7 +183,7 @@ def test_a_file_may_select_by_expressions(fleet: Fleet, probe: KubeProbe) -> Non
     [
         ("values: [early, late]", "values: []", "In needs values"),
         ("DoesNotExist", "DoesNotExist, values: [x]", "DoesNotExist takes no values"),
-        ("operator: In", "operator: in", "Invalid enum value 'in'"),
+        ("operator: In", "operator: in", "'in' is none of the values"),
         ("values: [early", "value: [early", "value is unknown; did you mean values?"),
     ],
 )

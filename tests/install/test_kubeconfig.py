@@ -92,7 +92,7 @@ def test_what_is_embedded_wins_over_a_file(write: Write) -> None:
         (("current-context: one", "current-context: ''"), "no current context"),
         (("cluster: one", "cluster: none"), "no cluster 'none'"),
         (("user: one", "user: none"), "no user 'none'"),
-        (("server: 'https://a'", "server: 7"), "Expected `str`"),
+        (("server: 'https://a'", "server: 7"), "Expected a text"),
         (("server: 'https://a'", "server: x, certificate-authority-data: '%'"), "not base64"),
         (("token: t", "auth-provider: {name: gcp}"), "auth-provider"),
     ],

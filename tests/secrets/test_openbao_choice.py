@@ -93,7 +93,7 @@ def test_two_first_installs_at_once_of_which_one_has_openbao(openbao: OpenBaoSto
         ({"path": "../sys"}, "path: "),
         ({"path": "a//b"}, "path: "),
         ({"mount": "/secret"}, "mount: "),
-        ({"path": None}, "missing required field `path`"),
+        ({"path": None}, "the field `path` is missing"),
         ({"tokenfile": "x"}, "tokenfile is unknown; did you mean tokenFile?"),
         ({"tokenFile": None}, "give tokenFile or kubernetes"),
         ({"kubernetes": {"role": "fleet"}}, "give tokenFile or kubernetes"),

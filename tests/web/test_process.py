@@ -70,7 +70,7 @@ def test_a_message_that_is_too_long_is_passed_over(tls: Tls, tmp_path: Path, unu
         assert process.stdin is not None
         process.stdin.write(b"x" * 3 * 1024 * 1024 + b"\n" + b"{}\n")
         process.stdin.flush()
-        for words in ("is too long", "the operator said something else", "Object missing"):
+        for words in ("is too long", "the operator said something else", "is missing"):
             wait_until(
                 log.read_text, f"the page says: {words}", timeout=60, until=lambda text, words=words: words in text
             )

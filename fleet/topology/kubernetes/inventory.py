@@ -12,6 +12,7 @@ import msgspec
 
 from fleet.contract.announcement import text_of
 from fleet.contract.errors import InvalidInput
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.topology.capabilities import Json
 from fleet.topology.kubernetes.labels import INVENTORY, component_of, meta
@@ -52,8 +53,9 @@ class Inventory:
         try:
             return frozenset(msgspec.json.decode(text_of(found, "objects"), type=list[Entry]))
         except NOT_JSON as error:
+            why = validation_words(error)
             raise InvalidInput(
-                f"somebody has changed the ConfigMap {INVENTORY}, which lists what an install has made: {error}",
+                f"somebody has changed the ConfigMap {INVENTORY}, which lists what an install has made: {why}",
                 next_step="restore it, or delete it and repeat this: then objects that no install makes any more stay",
             ) from error
 

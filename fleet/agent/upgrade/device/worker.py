@@ -11,6 +11,7 @@ from fleet.agent.upgrade.device.version_store import VersionStore
 from fleet.agent.upgrade.protocol.journal import Release
 from fleet.artifacts.refusal import Refusal
 from fleet.contract.errors import FleetError
+from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.upgrade import UpgradeReason
 
@@ -50,7 +51,7 @@ async def work(what: str, store: VersionStore, release: Release) -> None:
         verdict = msgspec.json.decode(answer, type=Verdict)
     except (TimeoutError, *NOT_JSON) as error:
         raise FleetError(
-            f"the process that lays down {release.version} failed: {error or 'no answer in time'}",
+            f"the process that lays down {release.version} failed: {validation_words(error) or 'no answer in time'}",
             next_step="see its traceback in the agent's log",
         ) from error
     if verdict.error:

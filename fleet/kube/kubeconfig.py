@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from fleet.contract.config import read_whole
 from fleet.contract.errors import InvalidInput, NotFound
 from fleet.contract.grammar import validation_words
 from fleet.contract.parsing import NOT_JSON
@@ -122,12 +123,22 @@ def access(context: str = "") -> Access:
         NotFound: a file that it names is not there.
     """
     named = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    files = [Path(file) for file in named.split(os.pathsep) if file and Path(file).is_file()]
+    files = [Path(file) for file in named.split(os.pathsep) if file and _is_there(Path(file))]
     if files:
         return read_files(files, context)
     if _HOST in os.environ:
         return mounted_account()
     raise InvalidInput(f"there is no kubeconfig {named}", next_step=_NEXT)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # it cannot be read, which is said when it is
+        return True
+    return True
 
 
 def mounted_account() -> Access:
@@ -221,7 +232,7 @@ def read_files(paths: list[Path], context: str = "") -> Access:
 
 def _parse(path: Path) -> _File:
     try:
-        content = path.read_bytes()
+        content, _ = read_whole(path)
     except OSError as error:
         raise NotFound(f"cannot read {path}: {error.strerror}", next_step=_NEXT) from error
     with contextlib.suppress(*NOT_JSON):

@@ -205,6 +205,7 @@ def test_times_of_a_health_check_are_bounded(health: dict[str, object]) -> None:
             "registry.example.org/a",
         ),
         *("r.example.org:5000/team/app@sha256:" + "a" * 64, "a:b@sha256:" + "0" * 64, "[::1]:5000/a", "a__b/c.d-e"),
+        *("r:65535/a", "r:1/a"),
         "Registry.Example.ORG/team/app:V1",
     ],
 )
@@ -217,6 +218,7 @@ def test_image_references_that_can_be(image: str) -> None:
     [
         *("", " ", "https://registry.example.org/team/app:1", "Busybox", "a/B", "a:", "a:b:c", "a@", "a@sha256:x"),
         *("a b", "a\n", "/a", "a/", "a//b", "-a", "a:" + "t" * 129, "a..b", "a" * 513, "a@sha256:" + "a" * 31, "é"),
+        *("r:0/a", "r:65536/a", "r:99999/a", "r:080/a", "[::1]:70000/a:1"),
     ],
 )
 def test_image_references_that_cannot_be(image: str) -> None:

@@ -111,6 +111,30 @@ def test_a_file_that_is_named_and_gone(write: Write) -> None:
         read_files([write("config", text)]).bearer()
 
 
+def test_where_no_kubeconfig_can_be_read_it_is_said_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is not said to be missing; a device file has no end."""
+    for place, why in ((tmp_path, "Is a directory"), (Path("/dev/zero"), "File too large")):
+        monkeypatch.setenv("KUBECONFIG", str(place))
+        with pytest.raises(NotFound, match=f"cannot read {place}: {why}"):
+            access()
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / ("n" * 300)))
+    with pytest.raises(NotFound, match="File name too long"):
+        access()
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/gone:/dev/null/x")
+    with pytest.raises(InvalidInput, match="there is no kubeconfig"):
+        access()
+
+
+def test_a_kubeconfig_may_come_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `KUBECONFIG=<(...)` in a shell."""
+    reading, writing = os.pipe()
+    os.write(writing, one("https://a", "t").encode())
+    os.close(writing)
+    monkeypatch.setenv("KUBECONFIG", f"/dev/fd/{reading}")
+    assert access().url == "https://a"
+    os.close(reading)
+
+
 def test_json_is_yaml(write: Write) -> None:
     config = {
         "current-context": "c",

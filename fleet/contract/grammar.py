@@ -90,7 +90,7 @@ _TYPES = {
     "object": "an object",
     "datetime": "a time",
 }
-_GOT = _TYPES | {"float": "a number with a fraction"}
+_GOT = _TYPES | {"float": "a decimal number"}
 _UNITS = {"str": ("character", "characters"), "bytes": ("byte", "bytes")}
 _ENTRIES = ("entry", "entries")
 _BOUNDS = {"<=": "of at most", ">=": "of at least", "<": "below", ">": "above"}

@@ -29,7 +29,7 @@ _SHOWN = 80
 """Characters of a name that is refused."""
 _PLACE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`")
 
-_UNQUOTED = re.compile(r"Expected a text, got (a whole number|a number with a fraction|true or false)\Z")
+_UNQUOTED = re.compile(r"Expected a text, got (a whole number|a decimal number|true or false)\Z")
 _INDEX = re.compile(r"\[\d+\]\Z")
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -42,7 +42,7 @@ class _Needed(msgspec.Struct):
 SAID: dict[bytes, str] = {
     b'{"number":0}': "Expected a whole number of at least 1 - at `$.number`",
     b'{"number":6}': "Expected a whole number of at most 5 - at `$.number`",
-    b'{"number":1.5}': "Expected a whole number, got a number with a fraction - at `$.number`",
+    b'{"number":1.5}': "Expected a whole number, got a decimal number - at `$.number`",
     b'{"even":3}': "Expected a multiple of 2 - at `$.even`",
     b'{"text":"a"}': "Expected a text of at least 2 characters - at `$.text`",
     b'{"text":"abcd"}': "Expected a text of at most 3 characters - at `$.text`",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 
 import msgspec
 import structlog
 
-from fleet.agent.answers import Details, EngineRefused
+from fleet.agent.answers import Details
 from fleet.agent.engine import Engine
 from fleet.agent.networks import NoRoom, find_network
 from fleet.agent.places import Places
-from fleet.agent.reconcile import Start
+from fleet.agent.reconcile import PREVIOUS, Start
 from fleet.agent.workload_files import WorkloadFiles
 from fleet.contract.containers import (
     ADDRESS_LABEL,
@@ -69,8 +68,6 @@ class Former:
             return action
         _log.info("the network of a pod was made anew, and so is a container from before", deployment=deployment)
         await self._engine.remove(old.id)
-        with contextlib.suppress(EngineRefused):  # for people
-            await self._engine.rename(container, container_name(self._device, deployment, workload.name))
         return msgspec.structs.replace(action, container=container, place=("", ""))
 
     async def _made(self, deployment: str, workload: Member, old: Details) -> str:
@@ -78,7 +75,7 @@ class Former:
             where = await self._places.of(deployment, workload)
             labels = {name: value for name, value in old.labels.items() if name.startswith(RESERVED)}
             labels |= {ADDRESS_LABEL: where.addresses[workload.name], NETWORK_LABEL: where.network_id}
-            name = f"{container_name(self._device, deployment, workload.name)}.next.{secrets.token_hex(4)}"
+            name = f"{container_name(self._device, deployment, workload.name)}{PREVIOUS}{secrets.token_hex(4)}"
             return await self._engine.create(name, workload, labels, where)
 
 

@@ -14,6 +14,7 @@ import msgspec
 from fleet.agent.desired_state import Deployment
 from fleet.agent.reconcile import (
     LIFE,
+    PREVIOUS,
     Action,
     Observed,
     Remove,
@@ -25,6 +26,7 @@ from fleet.agent.reconcile import (
     has_lived,
     is_well,
     kept_container,
+    liveliness,
     must_start,
     next_action,
     previous_container,
@@ -209,7 +211,7 @@ def _is_first(seen: View, name: str) -> bool:
 def _roll_back(seen: View, deadline: int) -> RollBack:
     unwell = [one for one in seen.new if not is_well(seen.wanted[one.container].restart, one)]
     details = ", ".join(f"{one.container}{detail(one)}" for one in unwell) or "some of it is missing"
-    latest = {one.container: one for one in sorted(seen.before, key=lambda one: (LIFE.get(one.status, 0), one.id))}
+    latest = {one.container: one for one in sorted(seen.before, key=liveliness)}
     back = tuple((one.id, name) for name, one in latest.items())
     return RollBack(_ids(seen.new), back, f"it was not well within {deadline} s: {details}")
 
@@ -219,11 +221,18 @@ def _go_on(deployment: str, seen: View, containers: Sequence[Observed]) -> dict[
     found: dict[str, Action] = {}
     for name in dict.fromkeys((*seen.wanted, *(one.container for one in containers))):
         there = [one for one in _group(containers, name) if one.status is not Status.REMOVING]
-        latest = max(there, key=lambda one: (LIFE.get(one.status, 0), one.id), default=None)
+        latest = max(there, key=liveliness, default=None)
         wanted = seen.wanted.get(name)
-        if latest is not None and (latest.resumes or (wanted is not None and must_start(wanted.restart, latest))):
+        if latest is not None and (
+            latest.resumes or _made_anew(latest) or (wanted is not None and must_start(wanted.restart, latest))
+        ):
             found[unit_of(deployment, name)] = Start(latest.id, member=name, place=latest.place)
     return found
+
+
+def _made_anew(container: Observed) -> bool:
+    """Whether it replaces a previous container that was removed, and was not started before the agent ended."""
+    return container.status is Status.CREATED and PREVIOUS in container.name
 
 
 def _group(containers: Sequence[Observed], name: str) -> list[Observed]:

@@ -156,7 +156,7 @@ def next_action(
     if desired.workload is None or isinstance(desired.workload, SentPod):
         return None
     if rolled_back and there:
-        before = max(there, key=lambda container: (LIFE.get(container.status, 0), container.id))
+        before = max(there, key=liveliness)
         return Start(before.id) if before.resumes or must_start(desired.workload.restart, before) else None
     return _towards(desired.workload, desired.sealed, there)
 
@@ -241,6 +241,11 @@ def previous_container(containers: Sequence[Observed], wanted: str) -> str:
 def has_lived(container: Observed) -> bool:
     """Whether it runs, or may run again."""
     return container.status in LIFE or container.resumes or PREVIOUS in container.name
+
+
+def liveliness(container: Observed) -> tuple[int, bool, bool, str]:
+    """Sorts last what to continue with after a rollback: not what was refused and could not be removed."""
+    return LIFE.get(container.status, 0), container.resumes, has_lived(container), container.id
 
 
 def _rank(container: Observed) -> tuple[int, bool, str]:

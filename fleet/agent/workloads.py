@@ -236,7 +236,7 @@ class Workloads:
             return await self._go_back(deployment, action, error.problem)
         kept = action.back_to if action.update != Update() else ""  # until it is known to be well
         await self._remove(tuple(container for container in action.instead_of if container != kept))
-        if action.instead_of:
+        if action.instead_of or action.workload is None:
             await self._call_by_name(deployment, action.container, action.member)
         return None
 

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 
 import msgspec
+import pytest
 
 from fleet.agent.engine import Engine
 from fleet.agent.judge_pod import gone_back
@@ -34,11 +35,26 @@ async def prune(stage: Stage) -> None:
     stage.raw.call("DELETE", f"/networks/{network_name(stage.device, 'app')}")
 
 
-def test_what_ran_before_is_made_anew_for_another_network(stage: Stage) -> None:
+ENDS = {"": 1, "DELETE /containers/": 2, "POST /start": 1}
+"""What the engine refuses when the agent ends, and how many containers there are then."""
+
+
+@pytest.mark.parametrize("ends", ENDS)
+def test_what_ran_before_is_made_anew_for_another_network(stage: Stage, ends: str) -> None:
+    """Also if an agent ended before it removed the old container, or before it started the new one."""
+
     async def body() -> None:
         await go_back(stage)
         (former,) = ids(stage)
         await prune(stage)
+        if ends:
+            method, path = ends.split()
+            stage.plant(method=method, path=path, status=500, message="ended here")
+            async with stage.agent():
+                state = await stage.until("app", Phase.FAILED, Reason.ENGINE_ERROR, generation=2)
+                assert "ended here" in state.message
+            assert len(ids(stage)) == ENDS[ends]
+            stage.heal()
         async with stage.agent():
 
             async def running() -> set[str]:

@@ -194,6 +194,22 @@ def test_after_a_rollback_to_other_containers_each_starts_again_by_its_own_polic
     assert next_actions("app", order, single, rolled_back=True) == {"app": Start("alone")}
 
 
+def test_a_previous_container_that_was_made_anew_and_not_started_starts() -> None:
+    """Whatever the order of the ids; while the old one is there, it is acted on, and its replacement found then."""
+    other = Pod((PodContainer(name="api", image="api:1"),))
+    old = seen(other, "api", Status.EXITED, resumes=True)
+    anew = msgspec.structs.replace(
+        seen(other, "api", Status.CREATED), id="z", name=f"api{PREVIOUS}1", place=("net-2", "10.0.0.2")
+    )
+    order = desired(TRIED, 2)
+    assert next_actions("app", order, [old, anew], rolled_back=True) == {"app/api": Start("api-1", member="api")}
+    assert next_actions("app", order, [anew], rolled_back=True) == {
+        "app/api": Start("z", member="api", place=anew.place)
+    }
+    refused = msgspec.structs.replace(anew, name="api.next.1")
+    assert next_actions("app", order, [refused], rolled_back=True) == {}, "it is of an order that never ran"
+
+
 def test_what_a_power_cut_ended_runs_until_its_replacement_can_and_is_the_way_back() -> None:
     ended = [
         seen(STACK, "init", Status.EXITED),

@@ -73,6 +73,13 @@ def test_after_a_return_what_ran_before_goes_on() -> None:
     assert isinstance(next_action(desired, [], rolled_back=True), Run)
 
 
+def test_after_a_return_what_was_refused_and_could_not_be_removed_does_not_start() -> None:
+    """Whatever the order of the ids: the previous container is what the engine would start again after a reboot."""
+    ended = Observed("blue:1", "web", "of before", Status.EXITED, name="fleet-pi-web", resumes=True)
+    refused = msgspec.structs.replace(container(NEXT, Status.CREATED), id="z")
+    assert next_action(Deployment(1, NEXT), [ended, refused], rolled_back=True) == Start("blue:1")
+
+
 def test_what_a_power_cut_ended_is_what_ran_before() -> None:
     ended = Observed("blue:1", "web", "of before", Status.EXITED, name="fleet-pi-web", resumes=True)
     found = next_action(Deployment(1, NEXT), [ended])

@@ -8,9 +8,9 @@ from fleet.contract.limits import MAX_WORKLOADS_SHOWN
 from fleet.contract.objects import ContainerStatus, RunningImage, Strategy, StrategyType, WorkloadStatus
 from fleet.contract.pod import Pod, PodContainer
 from fleet.contract.wire import Container, ContainerState, Desired, DeviceState, Phase, Reason
-from fleet.operator.reconcile.tally import same_images
+from fleet.operator.reconcile.tally import Image, images_differ, same_images
 from fleet.operator.reconcile.workloads import shown_workloads
-from tests.operator.model import World, fleet
+from tests.operator.model import INFO, World, fleet
 
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 INDEX = "sha256:" + "f" * 64
@@ -138,10 +138,32 @@ def test_a_tag_that_was_moved_is_seen() -> None:
 
 def test_machines_of_two_architectures_run_the_same_image() -> None:
     """A registry has one digest for both; the id is of the image of one architecture."""
-    assert same_images({(ONE, INDEX): 2, (TWO, INDEX): 1}) == [RunningImage(INDEX, 3)]
-    assert same_images({(ONE, "arm", INDEX): 2, (TWO, "x86", INDEX): 1, (TWO,): 3}) == [RunningImage("arm", 6)]
-    assert same_images({(ONE,): 1, (TWO,): 3}) == [RunningImage(TWO, 3), RunningImage(ONE, 1)]
+    assert same_images({Image((ONE, INDEX), "arm64"): 2, Image((TWO, INDEX), "x86"): 1}) == [RunningImage(INDEX, 3)]
+    of_each = {Image((ONE, "arm", INDEX), "arm64"): 2, Image((TWO, "x86", INDEX), "x86"): 1, Image((TWO,), "x86"): 3}
+    assert same_images(of_each) == [RunningImage("arm", 6)]
+    assert not images_differ(of_each)
+    assert same_images({Image((ONE,), ""): 1, Image((TWO,), ""): 3}) == [RunningImage(TWO, 3), RunningImage(ONE, 1)]
     assert same_images({}) == []
+    assert not images_differ({})
+
+
+def test_images_differ_where_they_can_be_compared() -> None:
+    """Without a registry, each architecture has another id of one image (a mixed fleet showed it)."""
+    assert not images_differ({Image((ONE,), "arm64"): 2, Image((TWO,), "x86"): 1})
+    assert not images_differ({Image((ONE, INDEX), "arm64"): 2, Image((TWO,), "x86"): 1}), "one is put there by hand"
+    assert images_differ({Image((ONE,), "x86"): 2, Image((TWO,), "x86"): 1})
+    assert images_differ({Image((ONE, INDEX), "arm64"): 2, Image((TWO, "sha256:other"), "x86"): 1})
+
+
+def test_a_mixed_fleet_that_was_given_an_image_by_hand_runs_it_everywhere() -> None:
+    world = deployed("pi-1", "vm-1", "vm-2")
+    world.infos["pi-1"] = msgspec.structs.replace(INFO, arch="aarch64")
+    for device, image in (("pi-1", ONE), ("vm-1", TWO), ("vm-2", TWO)):
+        world.report(device, "web", message="", image_id=image)
+    world.settle()
+    assert world.condition("web", "Ready") == ("True", "AllReady")
+    assert "different images" not in world.message("web", "Ready")
+    assert world.deployments["web"].status.images == (RunningImage(TWO, 2), RunningImage(ONE, 1))
 
 
 def test_an_agent_from_before_there_were_images_makes_no_difference() -> None:

@@ -12,7 +12,7 @@ from fleet.operator.new_condition import NewCondition
 from fleet.operator.reconcile.actions import Action, AddFinalizer, Note, PatchDeploymentStatus, RemoveFinalizer
 from fleet.operator.reconcile.notes import change_notes
 from fleet.operator.reconcile.snapshot import Unparsed, deleting, held
-from fleet.operator.reconcile.tally import Tally, same_images
+from fleet.operator.reconcile.tally import Tally, images_differ, same_images
 from fleet.operator.status import notes, settle
 
 _TOLD: Mapping[str, Literal["Normal", "Warning"]] = {
@@ -110,7 +110,7 @@ def _ready(deployment: FleetDeployment, tally: Tally, images: Sequence[RunningIm
         so_far = f"{so_far}; {tally.waiting}"
         return NewCondition("Ready", "False", "Paused" if deployment.spec.paused else "InProgress", so_far)
     whole = "ReadyWhenLastHeard" if tally.away else "AllReady"
-    reason = tally.troubled.reason or ("ImagesDiffer" if len(images) > 1 else whole)
+    reason = tally.troubled.reason or ("ImagesDiffer" if images_differ(tally.images) else whole)
     return NewCondition("Ready", "True", reason, "; ".join(_all_run(tally, images)))
 
 
@@ -119,7 +119,7 @@ def _all_run(tally: Tally, images: Sequence[RunningImage]) -> list[str]:
     parts = [f"{tally.matched} of {tally.matched} devices run it", *_away(tally)]
     if tally.troubled.count:
         parts.append(str(tally.troubled))
-    if len(images) > 1:
+    if images_differ(tally.images):
         shown = ", ".join(f"{image.image} on {image.devices}" for image in images[:_IMAGES_TOLD])
         parts.append(
             f"they run {len(images)} different images: {shown}; was the tag moved? name the image by its digest"

@@ -121,7 +121,8 @@ def selected_device(snapshot: Snapshot, order: Order, deployment: str, device: s
     kept_out = identity is not None and identity.device == device and identity.state is IdentityState.QUARANTINED
     member = Member(device, order.edition_of(desired) if desired else None, ready, online, bool(why), kept_out)
     waits = held_back(online=online, why=why)
-    outcome = begun(new, state, online=online) if new else waits
+    info = snapshot.infos.get(device)
+    outcome = begun(new, state, online=online, arch=info.arch if info else "") if new else waits
     if kept_out and outcome.share is not Share.READY:
         # What it said before is no failure of the deployment: nothing is halted by who is in quarantine.
         outcome = Outcome(Share.WAITING, reason="Quarantined")

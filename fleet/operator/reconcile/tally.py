@@ -15,8 +15,13 @@ NAMED = 5
 """Devices that a condition names; the others are a number."""
 _WORDS = 200
 """Characters of what one device says."""
-Image = tuple[str, ...]
-"""All that is known of which image runs: its id, then digests; nothing where nothing is known."""
+
+
+class Image(msgspec.Struct, frozen=True, order=True):
+    """All that is known of which image runs: its id, then digests, and the architecture of the device."""
+
+    names: tuple[str, ...]
+    arch: str
 
 
 class Share(Enum):
@@ -41,16 +46,16 @@ class Outcome(msgspec.Struct, frozen=True):
     message: str = ""
     troubled: bool = False
     away: bool = False
-    image: Image = ()
+    image: Image | None = None
 
 
-def begun(new: Desired, state: DeviceState | None, *, online: bool) -> Outcome:
-    """The outcome on a device that is ordered to run `new`."""
+def begun(new: Desired, state: DeviceState | None, *, online: bool, arch: str) -> Outcome:
+    """The outcome on a device of an architecture (`DeviceInfo.arch`) that is ordered to run `new`."""
     if state is None or not new.is_told_by(state):
         return Outcome(Share.WAITING, reason="NotReported" if online else "Offline")
     reason, message = state.reason.value, state.message[:_WORDS]
     if state.phase is Phase.RUNNING:
-        image = (state.image_id, *state.image_digests) if state.image_id else ()
+        image = Image((state.image_id, *state.image_digests), arch) if state.image_id else None
         return Outcome(
             Share.READY, reason=reason, message=message, troubled=reason not in WELL, away=not online, image=image
         )
@@ -138,19 +143,33 @@ def same_images(images: Mapping[Image, int]) -> list[RunningImage]:
     Two are the same when they share an id or a digest: machines of two architectures have different ids of what one
     digest names.
     """
-    groups: dict[str, list[Image]] = {}
-    for known in sorted(images):
-        shared = {id(groups[name]): groups[name] for name in known if name in groups}
-        together = [one for group in shared.values() for one in group] + [known]
-        groups |= {name: together for one in together for name in one}
-    found = {id(group): group for group in groups.values()}
-    running = [_together(group, images) for group in found.values()]
+    running = [_together(group, images) for group in _groups(images)]
     return sorted(running, key=lambda image: (-image.devices, image.image))
 
 
+def images_differ(images: Mapping[Image, int]) -> bool:
+    """Whether two devices certainly run different images.
+
+    An image that comes from no registry has another id on each architecture, and no digest to compare it by.
+    """
+    groups = _groups(images)
+    by_digest = sum(any(len(image.names) > 1 for image in group) for group in groups)
+    of_groups = [arch for group in groups for arch in {image.arch for image in group}]
+    return by_digest > 1 or len(set(of_groups)) < len(of_groups)
+
+
+def _groups(images: Mapping[Image, int]) -> list[list[Image]]:
+    groups: dict[str, list[Image]] = {}
+    for known in sorted(images):
+        shared = {id(groups[name]): groups[name] for name in known.names if name in groups}
+        together = [one for group in shared.values() for one in group] + [known]
+        groups |= {name: together for image in together for name in image.names}
+    return list({id(group): group for group in groups.values()}.values())
+
+
 def _together(group: list[Image], images: Mapping[Image, int]) -> RunningImage:
-    first = max(group, key=lambda known: (len(known) > 1, images[known]))
-    return RunningImage(known_as(*first), sum(images[known] for known in group))
+    first = max(group, key=lambda known: (len(known.names) > 1, images[known]))
+    return RunningImage(known_as(*first.names), sum(images[known] for known in group))
 
 
 def known_as(image_id: str, *digests: str) -> str:

@@ -162,7 +162,7 @@ def _groups(images: Mapping[Image, int]) -> list[list[Image]]:
     groups: dict[str, list[Image]] = {}
     for known in sorted(images):
         shared = {id(groups[name]): groups[name] for name in known.names if name in groups}
-        together = [one for group in shared.values() for one in group] + [known]
+        together = [image for group in shared.values() for image in group] + [known]
         groups |= {name: together for image in together for name in image.names}
     return list({id(group): group for group in groups.values()}.values())
 

@@ -6,6 +6,7 @@ The operator answers them as the stream did, and puts what they say into the dev
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ from fleet.nats.bus import BadEntry, Bus, Deleted, Entry
 from fleet.operator.act.states import States
 from fleet.operator.reader import Change, Reader
 from fleet.operator.store import Store
+from fleet.process.log_budget import Sampler
 
 log = structlog.get_logger()
 
@@ -69,6 +71,7 @@ class SingleReports:
         self._waiting: defaultdict[str, dict[str, _Report]] = defaultdict(dict)
         self._writing: dict[str, asyncio.Task[None]] = {}
         self._limit = asyncio.Semaphore(_AT_ONCE)
+        self._sampler = Sampler()
 
     async def follow(self, devices: Reader) -> None:
         """Answer from now on.
@@ -113,7 +116,10 @@ class SingleReports:
                     await self._put(device, reports)
         except Exception as error:
             # Nobody answers, so the agent reports again.
-            log.warning("states not written", device=device, why=why(error))
+            untold = self._sampler.take(device, time.monotonic())
+            if untold is not None:
+                more = {"untold": untold} if untold else {}
+                log.warning("states not written", device=device, why=why(error), **more)
         finally:
             del self._writing[device]
             self._waiting.pop(device, None)

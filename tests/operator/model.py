@@ -42,7 +42,7 @@ from fleet.operator.reconcile.actions import (
     ClearVolumeOrders,
     DeleteDesired,
     DeleteIdentity,
-    DeleteState,
+    DeleteStates,
     Kick,
     PatchDeploymentStatus,
     PatchDeviceStatus,
@@ -170,8 +170,9 @@ class World:
                 named = self.indexes.get(device, DesiredIndex()).deployments
                 assert deployment not in named, "index first"
                 del self.desired[device][deployment]
-            case DeleteState(device, deployment):
-                del self.states[device][deployment]
+            case DeleteStates(device, deployments):
+                for deployment in deployments:
+                    del self.states[device][deployment]
             case WriteTarget(device, target, over):
                 assert self.targets.get(device) == over, "compare-and-set"
                 self.targets[device] = target

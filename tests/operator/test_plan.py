@@ -50,7 +50,7 @@ from fleet.operator.reconcile.actions import (
     ClearVolumeOrders,
     DeleteDesired,
     DeleteIdentity,
-    DeleteState,
+    DeleteStates,
     Kick,
     Kind,
     PatchDeploymentStatus,
@@ -413,8 +413,9 @@ class Machine(RuleBasedStateMachine):
             case DeleteDesired(device, deployment):
                 assert deployment not in store.indexes[device].deployments, "index first"
                 store.put_desired(device, deployment, None)
-            case DeleteState(device, deployment):
-                store.put_state(device, deployment, None)
+            case DeleteStates(device, deployments):
+                known = store.states[device]
+                store.put_states(device, {name: one for name, one in known.items() if name not in deployments})
             case WriteTarget(device, target, over):
                 assert store.targets.get(device) == over
                 store.put_target(device, target)

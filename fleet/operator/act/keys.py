@@ -26,7 +26,7 @@ from fleet.operator.reader import STORED
 from fleet.operator.reconcile.actions import (
     DeleteDesired,
     DeleteIdentity,
-    DeleteState,
+    DeleteStates,
     Purge,
     WriteDesired,
     WriteIdentity,
@@ -45,7 +45,7 @@ _LOOK = 0.02
 _LOGGED = 20
 """If at most this many devices get a new desired state at once, each has a log line."""
 
-KeyAction = WriteIdentity | DeleteDesired | DeleteState | WriteTarget | DeleteIdentity | Purge
+KeyAction = WriteIdentity | DeleteDesired | DeleteStates | WriteTarget | DeleteIdentity | Purge
 DesiredWrite = WriteDesired | WriteIndex
 
 
@@ -106,9 +106,10 @@ class Keys:
             case DeleteDesired(device, deployment):
                 await self._entries.delete(f"{device}.{deployment}")
                 self._store.put_desired(device, deployment, None)
-            case DeleteState(device, deployment):
-                await self._states.change(device, lambda entries: entries.pop(deployment, None))
-                self._store.put_state(device, deployment, None)
+            case DeleteStates(device, deployments):
+                await self._states.remove(device, deployments)
+                known = self._store.states.get(device, {})
+                self._store.put_states(device, {name: one for name, one in known.items() if name not in deployments})
             case WriteTarget():
                 await self._order(action)
             case DeleteIdentity(subject):

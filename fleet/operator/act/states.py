@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from fleet.contract.buckets import DEVICE_STATE
 from fleet.contract.errors import Conflict
@@ -13,6 +13,8 @@ from fleet.nats.bus import Bus, Entry
 
 Edit = Callable[[Entries], object]
 """Changes a device's entries in place."""
+_TRIES = 8
+"""Times that a device may report in between. One that never pauses holds up neither a pass nor its other changes."""
 
 
 class States:
@@ -26,15 +28,26 @@ class States:
         """Edit a device's value; the revision that it has then.
 
         Raises:
+            Conflict: the device reports so often that each try was too late.
             FleetError: NATS did not acknowledge it.
         """
         async with self._changing[device]:
-            while True:
+            for _ in range(_TRIES):
                 try:
                     return await self._changed(device, edit)
                 except Conflict:
                     # The device reported in between.
                     continue
+        raise Conflict(f"{device} reports states without a pause, so none can be taken out", next_step="wait")
+
+    async def remove(self, device: str, deployments: Collection[str]) -> None:
+        """Take out what a device reports of these deployments, with one write; as `change` for errors."""
+
+        def edit(entries: Entries) -> None:
+            for deployment in deployments:
+                entries.pop(deployment, None)
+
+        await self.change(device, edit)
 
     async def _changed(self, device: str, edit: Edit) -> int:
         found = await self._kv.get(device)

@@ -73,11 +73,14 @@ class DeleteDesired(msgspec.Struct, frozen=True):
     deployment: str
 
 
-class DeleteState(msgspec.Struct, frozen=True):
-    """Delete what a device once reported of a deployment that it no longer has."""
+class DeleteStates(msgspec.Struct, frozen=True):
+    """Delete what a device once reported of deployments that it does not have.
+
+    One action for all of them: a device can invent names, and each write is of all that it reports.
+    """
 
     device: str
-    deployment: str
+    deployments: frozenset[str]
 
 
 class WriteTarget(msgspec.Struct, frozen=True):
@@ -143,7 +146,7 @@ Action = (
     | WriteDesired
     | WriteIndex
     | DeleteDesired
-    | DeleteState
+    | DeleteStates
     | WriteTarget
     | DeleteIdentity
     | Purge
@@ -161,7 +164,7 @@ ORDER: tuple[type[Action], ...] = (
     WriteDesired,
     WriteIndex,
     DeleteDesired,
-    DeleteState,
+    DeleteStates,
     WriteTarget,
     DeleteIdentity,
     Purge,

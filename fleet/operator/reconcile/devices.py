@@ -16,7 +16,7 @@ from fleet.operator.reconcile.actions import (
     CarryLabels,
     ClearVolumeOrders,
     DeleteDesired,
-    DeleteState,
+    DeleteStates,
     PatchDeviceStatus,
     Purge,
     RemoveFinalizer,
@@ -87,7 +87,8 @@ def _keys(snapshot: Snapshot, device: Device, wanted: Mapping[str, Desired]) -> 
         actions.append(WriteIndex(name, index))
     actions += [DeleteDesired(name, deployment) for deployment in entries if deployment not in wanted]
     reports = snapshot.states.get(name, {})
-    actions += [DeleteState(name, deployment) for deployment in reports if deployment not in wanted]
+    if strays := frozenset(deployment for deployment in reports if deployment not in wanted):
+        actions.append(DeleteStates(name, strays))
     return actions
 
 

@@ -7,6 +7,7 @@ what devices publish to STORE, below a prefix of its own, and says of a shared r
 from __future__ import annotations
 
 from fleet.contract.logs import ALL_LOGS
+from fleet.contract.names import DeviceId
 from fleet.contract.permissions import ARTIFACT_READS, DEVICE_READS, DEVICE_WRITES, LATER_READS, SHARED_READS
 
 SENT_PREFIX = "fleet.sent"
@@ -29,6 +30,10 @@ _NAMED = (
 )
 """What stands before a device's id in the other subjects."""
 
+_SHARED = tuple(f"{SENT_PREFIX}.{one}".partition("*")[0].removesuffix(">").encode() for one in SHARED_SERVICES)
+"""How what was heard of such a read begins."""
+_INBOX = b"_INBOX_"
+
 
 def sent_subject(subject: str) -> str:
     """Where STORE hears what is published at `subject`, or at those of a pattern, in APP."""
@@ -38,6 +43,14 @@ def sent_subject(subject: str) -> str:
 def original(heard: bytes) -> bytes:
     """The subject in APP of what was heard in STORE."""
     return heard[len(SENT_PREFIX) + 1 :]
+
+
+def inbox_owner(heard: bytes, reply: bytes) -> str:
+    """The device in whose inbox the answer to a shared read is to arrive; empty for anything else that was heard."""
+    if not reply.startswith(_INBOX) or not heard.startswith(_SHARED):
+        return ""
+    owner = reply[len(_INBOX) :].partition(b".")[0]
+    return owner.decode("ascii", "replace") if len(owner) <= DeviceId.longest else ""
 
 
 def sender(subject: bytes) -> str:

@@ -1,8 +1,10 @@
-"""What holds for every test: the report's plugin, Ctrl-C for whoever it starts, the order, Hypothesis's settings."""
+"""What holds for every test: the report's plugin, Ctrl-C for whoever it starts, order, garbage, Hypothesis's settings."""
 
 from __future__ import annotations
 
+import gc
 import signal
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,3 +26,15 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put scenarios first: they take longest, and at the end one worker would play the last of them alone."""
     items.sort(key=lambda item: not item.nodeid.startswith("e2e/"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what was collected out of every later search for garbage: it stays to the end, and is a million objects."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()

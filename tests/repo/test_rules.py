@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import re
 import subprocess
@@ -176,3 +177,8 @@ def test_sources_stay_small() -> None:
         if (count := len(path.read_text().splitlines())) > 320
     }
     assert not long
+
+
+def test_no_test_searches_what_was_collected_for_garbage() -> None:
+    assert gc.get_freeze_count() > 0
+    assert gc.isenabled()

@@ -17,9 +17,12 @@ from fleet.contract.names import DeviceId
 from fleet.contract.objects import Device
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fleet.kube.client import KubeClient
     from fleet.rotation.devices.drive import Outcome
     from fleet.rotation.ground import Installed
+    from fleet.rotation.listing import Listed
     from fleet.topology.capabilities import Json
 
 
@@ -104,6 +107,19 @@ def rotate_device_keys(
     if asked.left_out:
         raise left_out(asked.left_out)
     return [{"device": one.device, "id": one.key, "outcome": _outcome_text(one, abort=asked.abort)} for one in done]
+
+
+def due_now(rows: Sequence[Listed], now: datetime) -> list[str]:
+    """The secrets that `rotate --due` rotates; the machine keys, which it does not, are told."""
+    from fleet.rotation.drive import named  # noqa: PLC0415
+    from fleet.rotation.listing import overdue  # noqa: PLC0415
+
+    if names := [name for row in rows for name in overdue(row.devices, now)]:
+        progress(
+            f"machine keys are due: {named(names)}; --due does not rotate them, because that needs a login at the "
+            f"identity provider: `fleet secrets rotate {DEVICE_KEY} DEVICE...`"
+        )
+    return [row.name for row in rows if row.is_for_now(now)]
 
 
 def _refuse(kube: KubeClient, namespace: str, device: str, until: int) -> None:

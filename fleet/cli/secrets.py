@@ -21,7 +21,7 @@ from fleet.cli.context import (
     seconds,
     trusted,
 )
-from fleet.cli.device_keys import NOT_AT_ITS_END, Asked, rotate_device_keys
+from fleet.cli.device_keys import NOT_AT_ITS_END, Asked, due_now, rotate_device_keys
 from fleet.cli.found import installed_in
 from fleet.cli.label import SelectorOption
 from fleet.cli.output import Output, OutputOption, answer, progress, table
@@ -158,7 +158,7 @@ def rotate(
         one = owned.rotate(kube, found, timeout=timeout)
         answer(output, [one], f"{name}: {one['outcome']}")
         return
-    wanted = wanted or [find(one.name) for one in _listed(found) if one.is_for_now(datetime.now(UTC))]
+    wanted = wanted or [find(one) for one in due_now(_listed(found), datetime.now(UTC))]
     how = {"abort": abort, "dry_run": dry_run, "wait": wait}
     _each(wanted, lambda secret: _one(kube, found, secret, **how, timeout=timeout), output)
 
@@ -290,7 +290,7 @@ def _listed(installed: Installed) -> list[Listed]:
             for secret, found in kept
             if found is not None
         ),
-        device_keys(in_use, {one["metadata"]["name"]: key_since(one) for one in installed.devices()}),
+        device_keys(in_use, {one["metadata"]["name"]: key_since(one) for one in installed.devices()}, now),
         release_key(in_use),
         admin_token(),
     ]

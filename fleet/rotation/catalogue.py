@@ -40,6 +40,8 @@ from fleet.rotation.decide import Seen, Versions
 from fleet.rotation.look import InUse, Standing
 from fleet.secrets.store import Kept
 
+GOOD_FOR = timedelta(days=365)
+"""After which a secret is due, unless it is said otherwise; also the machine key of a device."""
 _UNTOLD = "a key it does not tell"
 _OTHER = "what it had before"
 KeyId = Callable[[bytes], str]
@@ -67,7 +69,7 @@ class Secret(msgspec.Struct, frozen=True):
     used_by: str
     rotation: Rotation | None = None
     why_not: str = ""
-    good_for: timedelta = timedelta(days=365)
+    good_for: timedelta = GOOD_FOR
 
     def versions(self, kept: Kept) -> Versions:
         """The key ids of what is kept.

@@ -12,8 +12,9 @@ from fleet.contract.objects import ENROLLED_AT
 from fleet.contract.release_keys import RELEASE_KEY
 from fleet.contract.tree import spec_of
 from fleet.rotation.admin import ADMIN_TOKEN
-from fleet.rotation.catalogue import Secret
+from fleet.rotation.catalogue import GOOD_FOR, Secret
 from fleet.rotation.decide import Apply, Goal, decide
+from fleet.rotation.drive import named
 from fleet.rotation.look import DEVICE, InUse
 from fleet.secrets.store import Kept
 from fleet.topology.capabilities import Json
@@ -45,8 +46,9 @@ class Listed(msgspec.Struct, frozen=True, rename="camel"):
         """Whether `rotate --due` rotates it now: it is due, or a rotation has begun and both versions are accepted.
 
         A rotation that is only prepared, or that was aborted, waits until the secret is due or somebody continues it.
+        Machine keys of devices need an admin's login at the identity provider, which a timer has not.
         """
-        if not self.rotates:
+        if not self.rotates or self.name == DEVICE_KEY:
             return False
         return (
             (self.due is not None and self.due <= now) or bool(self.previous_id) or self.state.startswith(_UNFINISHED)
@@ -100,10 +102,17 @@ def key_since(device: Json) -> datetime | None:
     return max((one for one in (enrolled, rotated) if one), default=None)
 
 
-def device_keys(in_use: InUse, since: Mapping[str, datetime | None]) -> Listed:
-    """The machine keys of all devices, and `since` when each has its own. The oldest one counts."""
+def device_keys(in_use: InUse, since: Mapping[str, datetime | None], now: datetime) -> Listed:
+    """The machine keys of all devices, and `since` when each has its own. The oldest one counts.
+
+    Those that are due are named: an admin of the identity provider rotates them, and `--due` does not.
+    """
     devices = sum(name.startswith(DEVICE) for name in in_use.trusting)
-    state = f"rotating: {', '.join(in_use.renewing)}" if in_use.renewing else "current"
+    oldest = min((one for one in since.values() if one), default=None)
+    due = overdue(since, now)
+    state = f"due: {named(due)}" if due else "current"
+    if in_use.renewing:
+        state = f"rotating: {', '.join(in_use.renewing)}"
     if in_use.silent:
         state = f"unknown: {'; '.join(in_use.silent)}"
     return Listed(
@@ -113,14 +122,19 @@ def device_keys(in_use: InUse, since: Mapping[str, datetime | None]) -> Listed:
         "-",
         "",
         "",
-        min((one for one in since.values() if one), default=None),
+        oldest,
         None,
-        None,
+        oldest and oldest + GOOD_FOR,
         state,
         {},
         True,
         dict(since),
     )
+
+
+def overdue(since: Mapping[str, datetime | None], now: datetime) -> list[str]:
+    """The devices whose machine keys are due, by name."""
+    return sorted(name for name, one in since.items() if one is not None and one + GOOD_FOR <= now)
 
 
 def release_key(in_use: InUse) -> Listed:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from fleet.cli.device_keys import due_now
 from fleet.contract.errors import Conflict, InvalidInput
 from fleet.contract.machine_keys import KeyOrder
 from fleet.contract.objects import ENROLLED_AT
@@ -21,6 +22,7 @@ from fleet.rotation.listing import device_keys, key_since
 from fleet.rotation.look import InUse
 
 NOON = 1_800_000_000
+NOW = datetime.fromtimestamp(NOON, UTC)
 STEADY = Seen("1", "1", "", None, frozenset({"1"}), "heard last at noon")
 STEPS = [Step.ORDER, Step.REGISTER, Step.REMOVE, Step.REFUSE, Step.FINISH]
 ORDERED = msgspec.structs.replace(STEADY, order=KeyOrder("1"))
@@ -189,12 +191,29 @@ def test_nothing_is_begun_twice() -> None:
 def test_one_row_tells_of_all_devices() -> None:
     trusting = {"operator": frozenset[str](), "device pi-1 (…)": frozenset[str](), "device pi-2 (…)": frozenset[str]()}
     quiet = InUse({}, {}, {}, trusting=trusting)
-    assert (device_keys(quiet, {}).state, device_keys(quiet, {}).used_by) == (
+    assert (device_keys(quiet, {}, NOW).state, device_keys(quiet, {}, NOW).used_by) == (
         "current",
         "2 devices, the identity provider",
     )
-    assert device_keys(msgspec.structs.replace(quiet, renewing=("pi-2",)), {}).state == "rotating: pi-2"
-    assert device_keys(InUse({}, {}, {}, ("NATS: no answer",)), {}).state == "unknown: NATS: no answer"
+    assert device_keys(msgspec.structs.replace(quiet, renewing=("pi-2",)), {}, NOW).state == "rotating: pi-2"
+    assert device_keys(InUse({}, {}, {}, ("NATS: no answer",)), {}, NOW).state == "unknown: NATS: no answer"
+
+
+def test_a_devices_key_is_due_after_a_year_and_told_to_who_can_rotate_it(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet, year = InUse({}, {}, {}), timedelta(days=365)
+    since = {"pi-1": NOW - year, "pi-2": NOW - year + timedelta(seconds=1), "pi-3": None, "pi-0": NOW - 2 * year}
+    row = device_keys(quiet, since, NOW)
+    assert (row.due, row.state, row.is_for_now(NOW)) == (NOW - year, "due: pi-0; pi-1", False)
+    young = device_keys(quiet, {"pi-2": since["pi-2"]}, NOW)
+    assert (young.due, young.state) == (NOW + timedelta(seconds=1), "current")
+    assert device_keys(quiet, {"pi-3": None}, NOW).due is None
+    assert device_keys(msgspec.structs.replace(quiet, renewing=("pi-1",)), since, NOW).state == "rotating: pi-1"
+    assert due_now([row], NOW) == []
+    told = capsys.readouterr().err
+    assert "machine keys are due: pi-0; pi-1;" in told
+    assert "`fleet secrets rotate device_key DEVICE...`" in told
+    assert due_now([young], NOW) == []
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -219,7 +238,7 @@ def test_the_age_of_a_devices_key_is_known_from_its_object(enrolled: str, renewe
     found = key_since(device)
     assert (found and found.isoformat()) == since
     first = datetime(2026, 1, 1, tzinfo=UTC)
-    row = device_keys(InUse({}, {}, {}), {"pi-1": found, "pi-2": first, "pi-3": None})
+    row = device_keys(InUse({}, {}, {}), {"pi-1": found, "pi-2": first, "pi-3": None}, NOW)
     assert (row.made, row.devices["pi-1"], row.devices["pi-3"]) == (first, found, None)
 
 

@@ -85,11 +85,12 @@ def _services(written: Written, wanted: str) -> dict[str, Object]:
     services = written.value.get("services") if isinstance(written.value, Object) else None
     if not isinstance(services, Object) or not services:
         raise written.refusal([Fault((), "it has no services")])
-    found = {name: services.get(name) for name in ([wanted] if wanted else services)}
-    missing = [name for name, one in found.items() if not isinstance(one, Object)]
-    if missing:
-        says = f"it has no service {missing[0]}; there are: {', '.join(map(str, services))}"
+    if wanted and wanted not in services:
+        says = f"it has no service {wanted}; there are: {', '.join(map(str, services))}"
         raise written.refusal([Fault(("services",), says)])
+    found = {name: services[name] for name in ([wanted] if wanted else services)}
+    if others := [("services", name) for name, one in found.items() if not isinstance(one, Object)]:
+        raise written.refusal([Fault(one, f"{dotted(one)} says nothing of a service") for one in others])
     return cast("dict[str, Object]", found)
 
 

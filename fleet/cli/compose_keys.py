@@ -88,6 +88,13 @@ def _to(place: str, convert: Callable[[Any], Any] = lambda value: value) -> Mapp
     return pairs
 
 
+def _words(value: str | list[str]) -> list[str]:
+    """The words of a command. Compose takes none as "without the image's own", which a workload cannot say."""
+    if not (found := words(value)):
+        raise Unmapped("the image's own cannot be taken away")
+    return found
+
+
 def _hosts(value: list[str] | Object) -> dict[str, str]:
     if isinstance(value, Object):
         return {name: text(one) for name, one in value.items()}
@@ -267,8 +274,8 @@ def _security(value: list[Any]) -> list[str]:
 
 
 _MAPPED: dict[str, Mapping] = {
-    "entrypoint": _to("command", words),
-    "command": _to("args", words),
+    "entrypoint": _to("command", _words),
+    "command": _to("args", _words),
     "environment": _to("env", text_map),
     "depends_on": _depends_on,
     "ports": _ports,

@@ -155,7 +155,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] *
         ("", "no services"),
         ("[]", "no services"),
         ("services: {}", "no services"),
-        ("services: {web: }", "no service web"),
+        ("services: {web: }", "line 1: services.web says nothing of a service"),
         ("services: {web: {build: .}}", "names no image"),
         ("services: {web: {image: UPPER}}", "no capital letters"),
         (LAUGHS, "values, once each alias stands for its own"),

@@ -17,6 +17,8 @@ NO: dict[str, tuple[str, Any, str]] = {
     "a boolean as a word": ("command", [True], "true is no text"),
     "a map as a word": ("command", [Object(a="b")], "a map is no text"),
     "a number as a command": ("command", 5, "5 is no list"),
+    "no entrypoint": ("entrypoint", [], "the image's own cannot be taken away"),
+    "no command": ("command", " ", "the image's own cannot be taken away"),
     "half a quotation": ("command", 'a "b', "has a quotation without an end"),
     "another word for no": ("privileged", "nope", "'nope' is neither true nor false"),
     "a number as a boolean": ("read_only", 0, "0 is neither true nor false"),

@@ -130,7 +130,8 @@ def _host(workload: Container, where: Where) -> Json:
         "Dns": list(workload.dns),
         "Mounts": [_mount(mount, where) for mount in workload.mounts] + _files(workload, where),
         "Memory": limits.memory,
-        "NanoCpus": int(limits.cpus * _NANOSECOND),
+        # To an engine 0 is no limit; what is less than it can give, it refuses.
+        "NanoCpus": max(1, round(limits.cpus * _NANOSECOND)) if limits.cpus else 0,
         "PidsLimit": limits.pids,
         "Ulimits": [{"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard} for ulimit in workload.ulimits],
         "ShmSize": workload.shm_size,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from fleet.agent.creation import creation, registry_auth
+from fleet.contract.confinement import ResourceLimits
 from fleet.contract.containers import spec_hash
 from fleet.contract.sealed import RegistryLogin
 from fleet.contract.wire import Container
@@ -25,6 +26,14 @@ def test_every_workload_becomes_a_request(workload: Container) -> None:
     assert len(body["HostConfig"]["PortBindings"]) <= len(workload.ports)
     for name in ("Interval", "Timeout", "StartPeriod"):
         assert 0 <= body.get("Healthcheck", {}).get(name, 0) < NANOSECONDS
+    assert bool(body["HostConfig"].get("NanoCpus")) is bool(workload.limits.cpus)
+
+
+@pytest.mark.parametrize(("cpus", "told"), [(0, 0), (1e-10, 1), (0.29, 290_000_000), (1.5, 1_500_000_000)])
+def test_a_limit_that_is_nearly_nothing_is_not_none(cpus: float, told: int) -> None:
+    workload = Container(image="web", limits=ResourceLimits(cpus=cpus))
+    body = json.loads(json.dumps(creation(workload, {})))
+    assert body["HostConfig"].get("NanoCpus", 0) == told
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def log_password(kube: KubeClient, namespace: str) -> str:
     Raises:
         NotInstalled: the server is of a release without.
         NotPermitted: we may not have it.
+        InvalidInput: it was changed by hand to something that is no password.
     """
     secret = kube.find("Secret", LOG_READER_SECRET, namespace)
     kept = text_of(secret or {}, LOG_READER_KEY)
@@ -119,4 +120,10 @@ def log_password(kube: KubeClient, namespace: str) -> str:
             f"the server in {namespace} lets nobody read logs: it has no Secret {LOG_READER_SECRET} with a password",
             next_step="run `fleet server install` of this release again",
         )
-    return base64.b64decode(kept).decode()
+    try:
+        return base64.b64decode(kept).decode()
+    except ValueError:
+        raise InvalidInput(
+            f"the Secret {LOG_READER_SECRET} was changed by hand: it holds no password",
+            next_step="run `fleet server install` of this release again; it writes that Secret anew",
+        ) from None

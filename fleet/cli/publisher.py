@@ -10,6 +10,7 @@ from fleet.cli.output import progress
 from fleet.contract.buckets import PUBLISHER_INBOX, PUBLISHER_USER
 from fleet.contract.errors import NotInstalled
 from fleet.contract.versions import user_of
+from fleet.install.damaged import checked
 from fleet.install.secrets import PUBLISHER_PASSWORD
 from fleet.nats.blobs import Blobs
 from fleet.nats.bus import Login, connect
@@ -27,6 +28,7 @@ async def publisher(namespace: str) -> AsyncGenerator[Blobs]:
         NotInstalled: there is no server, or one from before agents were published.
         NotPermitted: it has changed since its first use, its secrets are not for us, or NATS refused the login.
         Unreachable: NATS does not answer.
+        InvalidInput: the password was changed by hand to something that is none.
     """
     kube = cluster()
     info = installed(kube, namespace)
@@ -37,7 +39,8 @@ async def publisher(namespace: str) -> AsyncGenerator[Blobs]:
         raise NotInstalled(
             f"the server in {namespace} knows no publisher of agents", next_step="run `fleet server install` again"
         )
-    password = kept.decode()
+    with checked(PUBLISHER_PASSWORD):
+        password = kept.decode()
     user = user_of(PUBLISHER_USER, password)
     login = Login(info.nats_url, PUBLISHER_USER, info.ca, user=user, password=password, inbox=PUBLISHER_INBOX)
     bus = await connect(login, notice=lambda _: None, attempts=_ATTEMPTS)

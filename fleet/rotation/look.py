@@ -32,6 +32,7 @@ from fleet.contract.objects import ServerInfo
 from fleet.contract.release_keys import HeldKeys
 from fleet.contract.versions import CALLOUT_KEYS_SUBJECT, CalloutKeys, deciding, key_of_page, user_of
 from fleet.contract.wire import DeviceInfo, decode
+from fleet.install.damaged import checked
 from fleet.install.secrets import APP_PASSWORD, CONTROL_PASSWORD, SYSTEM_PASSWORD
 from fleet.nats.bus import BadEntry, Bus, Entry, Login, connect
 from fleet.secrets.store import SecretStore
@@ -245,16 +246,18 @@ async def login(server: ServerInfo, store: SecretStore, name: str, role: str) ->
 
     Raises:
         NotPermitted: none is; or the server has no such secret.
+        InvalidInput: it was changed by hand to something that is no password.
         Unreachable: NATS does not answer.
     """
     kept = store.versions(name)
     if kept is None:
         raise NotPermitted(f"there is no secret {name}", next_step="run `fleet server install` again")
-    *others, last = (*(value for value in kept.values if value != kept.current), kept.current)
+    with checked(name):
+        *others, last = (one.decode() for one in (*(one for one in kept.values if one != kept.current), kept.current))
     for value in others:
         with contextlib.suppress(NotPermitted):
-            return await _connect(server, role, value.decode())
-    return await _connect(server, role, last.decode())
+            return await _connect(server, role, value)
+    return await _connect(server, role, last)
 
 
 async def _connect(server: ServerInfo, role: str, password: str) -> Bus:

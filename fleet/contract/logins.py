@@ -8,12 +8,16 @@ import binascii
 import msgspec
 
 from fleet.contract.errors import InvalidInput, NotFound
-from fleet.contract.image import DOCKER_HUB, HUB_NAMES
+from fleet.contract.image import DOCKER_HUB, HUB_NAMES, registry_of, repository_of
 from fleet.contract.limits import UnixTime
 from fleet.contract.parsing import NOT_JSON
 from fleet.contract.sealed import RegistryLogin
 
 _JWT_PARTS = 3
+_VERSIONS = {"v1", "v2"}
+"""Paths that belong to the address of a registry, and to no image."""
+_HUB_SERVER = "https://index.docker.io/v1/"
+"""What docker calls its own registry in a login."""
 
 
 class _Auth(msgspec.Struct, frozen=True):
@@ -36,12 +40,15 @@ class _EcrToken(msgspec.Struct, frozen=True):
     expiration: UnixTime
 
 
-def registry_login(config: bytes, registry: str, secret: str) -> RegistryLogin:
-    """The login for one registry, never another's.
+def registry_login(config: bytes, image: str, secret: str) -> RegistryLogin:
+    """The login for an image at its registry, never another registry's.
+
+    A key of `auths` may have a path. As in Kubernetes and podman, the longest one that the image is below counts. One
+    that it is not below is better than none: docker looks at no path.
 
     Args:
         config: What the Secret holds under `.dockerconfigjson`.
-        registry: As `registry_of` names it.
+        image: The reference of the image.
         secret: The Secret's name, for people.
 
     Raises:
@@ -55,14 +62,21 @@ def registry_login(config: bytes, registry: str, secret: str) -> RegistryLogin:
             f"the Secret {secret} is no configuration of logins",
             next_step="make it with `kubectl create secret docker-registry`",
         ) from None
+    registry, (repository, _) = registry_of(image), repository_of(image)
+    best, found = -2, None
     for place, auth in auths.items():
-        if _host(place) != registry:
-            continue
+        host, path = _parts(place)
         username, password = _pair(auth)
-        if username or auth.identitytoken:
-            server = place if _host(place) == DOCKER_HUB else registry
-            return RegistryLogin(username, password, server, secret, auth.identitytoken)
-    raise NotFound(f"the Secret {secret} has no login for the registry {registry}", next_step="add one")
+        if host != registry or not (username or auth.identitytoken):
+            continue
+        fits = len(path) if f"{repository}/".startswith(f"{path}/" if path else "") else -1
+        if fits > best:
+            at_hub = _HUB_SERVER if path else place
+            server = at_hub if registry == DOCKER_HUB else registry
+            best, found = fits, RegistryLogin(username, password, server, secret, auth.identitytoken)
+    if found is None:
+        raise NotFound(f"the Secret {secret} has no login for the registry {registry}", next_step="add one")
+    return found
 
 
 def login_ends(login: RegistryLogin) -> float | None:
@@ -90,10 +104,11 @@ def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _host(place: str) -> str:
-    """The registry that a key of `auths` names: a host, or an address as docker writes it for its own hub."""
-    host = place.removeprefix("https://").removeprefix("http://").partition("/")[0]
-    return DOCKER_HUB if host in HUB_NAMES else host
+def _parts(place: str) -> tuple[str, str]:
+    """The registry and the path that a key of `auths` names: it is a host, or an address as docker writes it."""
+    host, _, path = place.removeprefix("https://").removeprefix("http://").partition("/")
+    path = path.strip("/")
+    return DOCKER_HUB if host in HUB_NAMES else host, "" if path in _VERSIONS else path
 
 
 def _pair(auth: _Auth) -> tuple[str, str]:

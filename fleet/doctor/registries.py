@@ -59,7 +59,8 @@ def check_registries(kube: KubeClient, namespace: str, deployments: Sequence[Fle
     worries: list[Worrying] = []
     for (registry, secret), images in sorted(wanted.items()):
         try:
-            _look(registry, _login(kube, namespace, registry, secret) if secret else None, sorted(images), now)
+            for login, theirs in _logins(kube, namespace, secret, sorted(images)).items():
+                _look(registry, login, theirs, now)
         except Worrying as error:
             worries.append(error)
     if worries:
@@ -67,7 +68,20 @@ def check_registries(kube: KubeClient, namespace: str, deployments: Sequence[Fle
     return f"answering: {', '.join(sorted({registry for registry, _ in wanted}))}"
 
 
-def _login(kube: KubeClient, namespace: str, registry: str, name: str) -> RegistryLogin:
+def _logins(
+    kube: KubeClient, namespace: str, name: str, images: Sequence[str]
+) -> Mapping[RegistryLogin | None, Sequence[str]]:
+    """The images of one registry by the login that each gets from a Secret; by none where no Secret is named."""
+    if not name:
+        return {None: images}
+    found: dict[RegistryLogin | None, list[str]] = {}
+    secret = _secret(kube, namespace, registry_of(images[0]), name)
+    for image in images:
+        found.setdefault(login_of(secret, image), []).append(image)
+    return found
+
+
+def _secret(kube: KubeClient, namespace: str, registry: str, name: str) -> Json:
     try:
         found = kube.find("Secret", name, namespace)
     except NotPermitted as error:
@@ -79,11 +93,11 @@ def _login(kube: KubeClient, namespace: str, registry: str, name: str) -> Regist
             f"there is no Secret {name}, which a deployment names for its image",
             next_step=f"kubectl create secret docker-registry {name} --docker-server={registry} …",
         )
-    return login_of(found, registry)
+    return found
 
 
-def login_of(secret: Json, registry: str) -> RegistryLogin:
-    """The login in a Secret as Kubernetes has it.
+def login_of(secret: Json, image: str) -> RegistryLogin:
+    """The login for an image in a Secret as Kubernetes has it.
 
     Raises:
         FleetError: there is none, or it cannot be sent to devices.
@@ -106,7 +120,7 @@ def login_of(secret: Json, registry: str) -> RegistryLogin:
             next_step="make it with `kubectl create secret docker-registry`",
         )
     data: Mapping[str, str] = secret.get("data") or {}
-    return registry_login(base64.b64decode(data.get(DOCKER_CONFIG_KEY, "")), registry, name)
+    return registry_login(base64.b64decode(data.get(DOCKER_CONFIG_KEY, "")), image, name)
 
 
 def _look(registry: str, login: RegistryLogin | None, images: Sequence[str], now: float) -> None:

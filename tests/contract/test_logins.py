@@ -43,19 +43,54 @@ def encoded(value: object, *, url: bool = True) -> str:
 )
 def test_the_login_of_one_registry(registry: str, place: str, auth: object, login: RegistryLogin) -> None:
     found = config(**{"other.example": {"username": "x", "password": "y"}, place: auth})
-    assert registry_login(found, registry, "s") == login
+    assert registry_login(found, f"{registry}/web:1", "s") == login
+
+
+PLACES = {
+    "r.example/team/web": "web",
+    "r.example/team": "team",
+    "https://r.example/v2/": "all",
+    "r.example/te": "te",
+    "other.example/team/web": "other",
+    "docker.io/team": "hub-team",
+    "https://index.docker.io/v1/": "hub",
+}
+
+
+@pytest.mark.parametrize(
+    ("image", "user", "server"),
+    [
+        ("r.example/team/web:1", "web", "r.example"),
+        ("r.example/team/web/sub@sha256:" + "0" * 64, "web", "r.example"),
+        ("r.example/team/webs", "team", "r.example"),
+        ("r.example/teams/web", "all", "r.example"),
+        ("team/web", "hub-team", "https://index.docker.io/v1/"),
+        ("web", "hub", "https://index.docker.io/v1/"),
+    ],
+)
+@pytest.mark.parametrize("places", [PLACES, dict(reversed(PLACES.items()))], ids=["", "reversed"])
+def test_of_several_logins_of_a_registry_the_image_gets_that_of_the_longest_path_it_is_below(
+    image: str, user: str, server: str, places: dict[str, str]
+) -> None:
+    found = config(**{place: {"username": name, "password": "p"} for place, name in places.items()})
+    assert registry_login(found, image, "s") == RegistryLogin(user, "p", server, "s")
+
+
+def test_a_login_of_another_path_is_better_than_none_and_an_empty_one_is_none() -> None:
+    found = config(**{"r.example/b": {"username": "b", "password": "p"}, "r.example/a/x": {}})
+    assert registry_login(found, "r.example/a/x/y", "s").username == "b"
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"auths": []}', b"\xff"])
 def test_what_is_no_configuration_of_logins(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="the Secret s"):
-        registry_login(data, "r.example", "s")
+        registry_login(data, "r.example/web", "s")
 
 
 @pytest.mark.parametrize("auth", [{}, {"auth": "%%"}, {"auth": base64.b64encode(b"\xff").decode()}])
 def test_a_registry_without_a_login(auth: object) -> None:
     with pytest.raises(NotFound, match=r"r\.example"):
-        registry_login(config(**{"r.example": auth}), "r.example", "s")
+        registry_login(config(**{"r.example": auth}), "r.example/web", "s")
 
 
 AT = 1_800_000_000

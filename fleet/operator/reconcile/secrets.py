@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import msgspec
 
 from fleet.contract.errors import InvalidInput, NotFound
-from fleet.contract.image import registry_of
 from fleet.contract.logins import registry_login
 from fleet.contract.pod import Pod
 from fleet.contract.sealed import (
@@ -155,11 +154,11 @@ def _variable(name: str, source: FromSecret, seen: Mapping[str, SecretSeen]) -> 
 
 
 def _login(workload: ContainerFields, seen: Mapping[str, SecretSeen]) -> RegistryLogin:
-    name, registry = workload.image_pull_secret, registry_of(workload.image)
+    name = workload.image_pull_secret
     secret = seen[name]
     if secret.type != DOCKER_CONFIG_TYPE:
         raise _Lacking("SecretUnusable", f"the Secret {name} is of the type {secret.type}, not {DOCKER_CONFIG_TYPE}")
     try:
-        return registry_login(_value(FromSecret(name, DOCKER_CONFIG_KEY), seen), registry, name)
+        return registry_login(_value(FromSecret(name, DOCKER_CONFIG_KEY), seen), workload.image, name)
     except (InvalidInput, NotFound) as error:
         raise _Lacking("SecretUnusable", error.what) from None

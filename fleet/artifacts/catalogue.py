@@ -38,9 +38,9 @@ async def published(blobs: Blobs) -> list[Published]:
     """
     prefix = manifest_subject("")
     found = [await _look(blobs, subject[len(prefix) :]) for subject in await blobs.subjects(manifest_subject(">"))]
-    good = [one for one in found if one.manifest]
-    return [one for one in found if not one.manifest] + sorted(
-        good, key=lambda one: AgentVersion(one.version).precedence
+    good = [entry for entry in found if entry.manifest]
+    return [entry for entry in found if not entry.manifest] + sorted(
+        good, key=lambda entry: AgentVersion(entry.version).precedence
     )
 
 
@@ -150,13 +150,13 @@ async def prune(
         FleetError: NATS did not answer; a repeat goes on where this one stopped.
     """
     found = await published(blobs)
-    bad = [one.version for one in found if one.manifest is None]
+    bad = [entry.version for entry in found if entry.manifest is None]
     if bad:
         raise Conflict(
             f"nothing is taken away: what is published as {', '.join(bad)} cannot be read",
             next_step="see `fleet agent list`",
         )
-    listed = [one.manifest for one in found if one.manifest]
+    listed = [entry.manifest for entry in found if entry.manifest]
     newest = listed[-keep:] if keep else []
     surplus = [one for one in listed if one not in newest and one.version not in needed]
     if dry_run:

@@ -28,6 +28,8 @@ def needed_versions(devices: Iterable[Device]) -> set[str]:
             needed.add(info.agent_version)
             if (status := info.upgrade) is not None:
                 needed |= {
-                    str(one) for one in (status.running, status.committed, status.candidate, status.previous) if one
+                    str(release)
+                    for release in (status.running, status.committed, status.candidate, status.previous)
+                    if release
                 }
     return needed - {""}

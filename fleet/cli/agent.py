@@ -167,18 +167,18 @@ def list_agents(namespace: NamespaceOption = DEFAULT_NAMESPACE, output: OutputOp
     found = _published(namespace)
     rows = [
         [
-            one.version,
-            one.manifest.size if one.manifest else "-",
-            ",".join(one.manifest.architectures) or "any" if one.manifest else "-",
-            f">={one.manifest.minimum_python}" if one.manifest else "-",
-            one.key_id or "-",
-            one.why,
+            agent.version,
+            agent.manifest.size if agent.manifest else "-",
+            ",".join(agent.manifest.architectures) or "any" if agent.manifest else "-",
+            f">={agent.manifest.minimum_python}" if agent.manifest else "-",
+            agent.key_id or "-",
+            agent.why,
         ]
-        for one in found
+        for agent in found
     ]
     headings = ["VERSION", "BYTES", "ARCHITECTURES", "PYTHON", "KEY", "FAULT"]
     text = table(headings, rows) if found else "no agents"
-    answer(output, [_listed(one) for one in found], text)
+    answer(output, [_listed(agent) for agent in found], text)
 
 
 @app.command()
@@ -194,7 +194,7 @@ def show(
       fleet agent show v0.1.2
     """  # noqa: D301
     wanted = AgentVersion(version)
-    found = next((one for one in _published(namespace) if one.version == wanted), None)
+    found = next((agent for agent in _published(namespace) if agent.version == wanted), None)
     if found is None:
         raise NotFound(f"{wanted} is not published", next_step="see `fleet agent list`")
     answer(output, _listed(found), details([(name, value) for name, value in _listed(found).items() if value != ""]))
@@ -278,9 +278,9 @@ def _shown(manifest: Manifest) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if name not in {"type", "chunks"}}
 
 
-def _listed(one: Published) -> dict[str, Any]:
-    known = _shown(one.manifest) if one.manifest else {"version": one.version}
-    return {**known, "signedBy": one.key_id, "fault": one.why}
+def _listed(agent: Published) -> dict[str, Any]:
+    known = _shown(agent.manifest) if agent.manifest else {"version": agent.version}
+    return {**known, "signedBy": agent.key_id, "fault": agent.why}
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

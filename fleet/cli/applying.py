@@ -129,7 +129,7 @@ def _parts(workload: Json) -> dict[str, Json]:
     if workload.get("type") != "pod":
         return {"": workload}
     every: list[Json] = [*workload["containers"], *(workload.get("initContainers") or [])]
-    return {one["name"]: one for one in every}
+    return {item["name"]: item for item in every}
 
 
 def without_defaults(spec: DeploymentSpec) -> list[str]:
@@ -157,7 +157,7 @@ def _refuse_left(wanted: Json, tried: Json) -> None:
     left = _differences({**tried, "spec": wanted["spec"]}, tried)
     if left:
         fields = tried["metadata"].get("managedFields", [])
-        others = sorted({one["manager"] for one in fields if one.get("subresource") != "status"} - {"fleet"})
+        others = sorted({field["manager"] for field in fields if field.get("subresource") != "status"} - {"fleet"})
         raise Conflict(
             f"{wanted['metadata']['name']}: {left[0].partition(': ')[0]} would stay as it is, for another has set it",
             next_step=f"take it away with what set it (one of: {', '.join(others)}), then repeat",
@@ -190,7 +190,7 @@ def _plain(value: object) -> object:
     """As JSON has it, without empty objects and lists, which mean the same as none."""
     if isinstance(value, dict):
         pairs = cast("Json", value).items()
-        return {name: plain for name, one in pairs if (plain := _plain(one)) not in ({}, [])}
+        return {name: plain for name, member in pairs if (plain := _plain(member)) not in ({}, [])}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in cast("list[object]", value)]
+        return [_plain(item) for item in cast("list[object]", value)]
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -89,8 +89,8 @@ def _services(written: Written, wanted: str) -> dict[str, Object]:
         says = f"it has no service {wanted}; there are: {', '.join(map(str, services))}"
         raise written.refusal([Fault(("services",), says)])
     found = {name: services[name] for name in ([wanted] if wanted else services)}
-    if others := [("services", name) for name, one in found.items() if not isinstance(one, Object)]:
-        raise written.refusal([Fault(one, f"{dotted(one)} says nothing of a service") for one in others])
+    if others := [("services", name) for name, service in found.items() if not isinstance(service, Object)]:
+        raise written.refusal([Fault(path, f"{dotted(path)} says nothing of a service") for path in others])
     return cast("dict[str, Object]", found)
 
 
@@ -99,11 +99,11 @@ def _repeated(value: object, path: Path) -> Iterator[Fault]:
     if isinstance(value, Object):
         for name in value.repeated:
             yield Fault((*path, name), f"{dotted((*path, name))} stands there twice")
-        for name, one in value.items():
-            yield from _repeated(one, (*path, name))
+        for name, member in value.items():
+            yield from _repeated(member, (*path, name))
     elif isinstance(value, list):
-        for number, one in enumerate(cast("list[object]", value)):
-            yield from _repeated(one, (*path, number))
+        for number, member in enumerate(cast("list[object]", value)):
+            yield from _repeated(member, (*path, number))
 
 
 def _other_keys(top: Object) -> Iterator[Fault]:
@@ -114,8 +114,8 @@ def _other_keys(top: Object) -> Iterator[Fault]:
     if not isinstance(volumes, Object):
         yield Fault(("volumes",), "volumes is no map of names")
         return
-    for name, one in volumes.items():
-        if one:
+    for name, volume in volumes.items():
+        if volume:
             yield Fault(("volumes", name), f"volumes.{name} says more than a name")
 
 
@@ -145,9 +145,9 @@ def _secrets(made: Mapping[str, Json], secrets: object) -> Iterator[Fault]:
 
 def _order(made: Mapping[str, Json]) -> Iterator[Fault]:
     """The faults in the order of the services. A service whose end is waited for must end: Compose starts it once."""
-    for name, one in made.items():
+    for name, spec in made.items():
         here = ("services", name, "depends_on")
-        for needed in one.get("dependsOn", ()):
+        for needed in spec.get("dependsOn", ()):
             other = made.get(needed["name"])
             if other is None:
                 known = ", ".join(made)
@@ -157,7 +157,7 @@ def _order(made: Mapping[str, Json]) -> Iterator[Fault]:
             elif needed["condition"] == Condition.COMPLETED.value and other.setdefault("restart", "no") not in _ENDS:
                 says = f"{needed['name']} has no end, for its restart is {other['restart']}"
                 yield Fault(here, f"{dotted(here)}: {says}")
-    waits = {name: [needed["name"] for needed in one.get("dependsOn", ())] for name, one in made.items()}
+    waits = {name: [needed["name"] for needed in spec.get("dependsOn", ())] for name, spec in made.items()}
     try:
         TopologicalSorter(waits).prepare()
     except CycleError as error:
@@ -169,8 +169,8 @@ def _order(made: Mapping[str, Json]) -> Iterator[Fault]:
 def _ports(made: Mapping[str, Json]) -> Iterator[Fault]:
     """Ports of the device that two services publish."""
     owners: dict[tuple[int, str], str] = {}
-    for name, one in made.items():
-        for port in one.get("ports", ()):
+    for name, spec in made.items():
+        for port in spec.get("ports", ()):
             owner = owners.setdefault((port["host"], port["protocol"]), name)
             if owner != name:
                 here = ("services", name, "ports")
@@ -188,8 +188,8 @@ def _workload(made: Mapping[str, Json], written: Written) -> Json:
         if faults := list(_values(fields, Container, ("services", name))):
             raise written.refusal(faults)
         return {"type": "container", **fields}
-    parts = [{"name": name, **one} for name, one in made.items()]
-    if faults := [fault for one in parts for fault in _values(one, PodContainer, ("services", one["name"]))]:
+    parts = [{"name": name, **spec} for name, spec in made.items()]
+    if faults := [fault for part in parts for fault in _values(part, PodContainer, ("services", part["name"]))]:
         raise written.refusal(faults)
     workload: Json = {"type": "pod", "containers": parts}
     if faults := list(_values(workload, Pod, ("services",))):

@@ -57,8 +57,8 @@ def container(service: Object, path: Path, faults: list[Fault]) -> Json:
             faults.append(Fault(here, f"{'.'.join(map(str, here))} does not map to a workload"))
             continue
         try:
-            for place, one in mapping(value):
-                _set(workload, place, one)
+            for place, member in mapping(value):
+                _set(workload, place, member)
         except Unmapped as error:
             faults.append(Fault(here, f"{'.'.join(map(str, here))} does not map: {error}"))
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
@@ -97,8 +97,10 @@ def _words(value: str | list[str]) -> list[str]:
 
 def _hosts(value: list[str] | Object) -> dict[str, str]:
     if isinstance(value, Object):
-        return {name: text(one) for name, one in value.items()}
-    return once((name, one) for name, _, one in (pair.replace("=", ":", 1).partition(":") for pair in texts_in(value)))
+        return {name: text(label) for name, label in value.items()}
+    return once(
+        (name, address) for name, _, address in (pair.replace("=", ":", 1).partition(":") for pair in texts_in(value))
+    )
 
 
 def _depends_on(value: list[str] | Object | str) -> Pairs:
@@ -118,48 +120,53 @@ def _depends_on(value: list[str] | Object | str) -> Pairs:
 
 
 def _ports(value: list[Any]) -> Pairs:
-    for one in listed(value):
-        if isinstance(one, Object):
-            only(one, {"target", "published", "protocol", "mode", "name"})
+    for item in listed(value):
+        if isinstance(item, Object):
+            only(item, {"target", "published", "protocol", "mode", "name"})
             port = {
-                "host": whole(one.get("published")),
-                "container": whole(one.get("target")),
-                "protocol": text(one.get("protocol", "tcp")),
+                "host": whole(item.get("published")),
+                "container": whole(item.get("target")),
+                "protocol": text(item.get("protocol", "tcp")),
             }
-            if one.get("mode", "ingress") not in {"ingress", "host"}:
+            if item.get("mode", "ingress") not in {"ingress", "host"}:
                 raise Unmapped("its mode is neither ingress nor host")
         else:
-            match = _PORT.fullmatch(str(one))
+            match = _PORT.fullmatch(str(item))
             if match is None:
-                raise Unmapped(f"{one!r} is not HOST:CONTAINER[/udp]; an address or a range is not taken")
+                raise Unmapped(f"{item!r} is not HOST:CONTAINER[/udp]; an address or a range is not taken")
             port = {"host": int(match[1]), "container": int(match[2]), "protocol": match[3] or "tcp"}
         yield "ports", [port]
 
 
 def _volumes(value: list[Any]) -> Pairs:
-    for one in listed(value):
-        if isinstance(one, Object):
-            only(one, {"type", "source", "target", "read_only", "tmpfs"})
-            options = one.get("tmpfs", Object())
+    for item in listed(value):
+        if isinstance(item, Object):
+            only(item, {"type", "source", "target", "read_only", "tmpfs"})
+            options = item.get("tmpfs", Object())
             only(options, {"size"})
             limit = options.get("size", 0)
-            mount = {"type": one["type"], "source": one.get("source", ""), "path": one["target"], "size": size(limit)}
-            mount["readOnly"] = boolean(one.get("read_only", False))
+            mount = {
+                "type": item["type"],
+                "source": item.get("source", ""),
+                "path": item["target"],
+                "size": size(limit),
+            }
+            mount["readOnly"] = boolean(item.get("read_only", False))
         else:
-            source, _, rest = one.partition(":")
+            source, _, rest = item.partition(":")
             path, _, mode = rest.partition(":")
             if not path or mode not in {"", "ro", "rw"} or source.startswith((".", "~")):
-                raise Unmapped(f"{one!r} is not NAME:PATH[:ro] or /FOLDER:PATH[:ro]")
+                raise Unmapped(f"{item!r} is not NAME:PATH[:ro] or /FOLDER:PATH[:ro]")
             kind = "bind" if source.startswith("/") else "volume"
             mount = {"type": kind, "source": source, "path": path, "readOnly": mode == "ro"}
         yield "mounts", [mount]
 
 
 def _tmpfs(value: str | list[str]) -> Pairs:
-    for one in texts(value):
-        path, _, rest = one.partition(":")
+    for device in texts(value):
+        path, _, rest = device.partition(":")
         if rest:
-            raise Unmapped(f"{one!r} has options; give it as a volume of the type tmpfs")
+            raise Unmapped(f"{device!r} has options; give it as a volume of the type tmpfs")
         yield "mounts", [{"type": "tmpfs", "path": path}]
 
 
@@ -192,15 +199,15 @@ def _restart(value: Any) -> Pairs:  # noqa: ANN401 - JSON
 
 
 def _ulimits(value: Object) -> Pairs:
-    for name, one in value.items():
-        both = one if isinstance(one, Object) else Object(soft=one, hard=one)
+    for name, limit in value.items():
+        both = limit if isinstance(limit, Object) else Object(soft=limit, hard=limit)
         only(both, {"soft", "hard"})
         yield "ulimits", [{"name": name, "soft": whole(both.get("soft")), "hard": whole(both.get("hard"))}]
 
 
 def _devices(value: list[str]) -> Pairs:
-    for one in texts_in(value):
-        source, _, rest = one.partition(":")
+    for item in texts_in(value):
+        source, _, rest = item.partition(":")
         path, _, permissions = rest.partition(":")
         yield "devices", [{"source": source, "path": path, "permissions": permissions or "rw"}]
 
@@ -227,8 +234,8 @@ def _deploy(value: Object) -> Pairs:
 
 def _secrets(value: list[Any]) -> Pairs:
     """Files whose `secret` is still the file's own name of it."""
-    for one in listed(value):
-        entry = one if isinstance(one, Object) else Object(source=text(one))
+    for item in listed(value):
+        entry = item if isinstance(item, Object) else Object(source=text(item))
         only(entry, {"source", "target", "uid", "gid", "mode"})
         source = text(entry.get("source"))
         target = source if entry.get("target") is None else text(entry["target"])
@@ -258,14 +265,14 @@ def _pull(value: Any) -> str:  # noqa: ANN401 - JSON
 
 def _capabilities(value: list[Any]) -> list[str]:
     """As docker takes them: in any case, and with `CAP_` before them."""
-    return [one.upper().removeprefix("CAP_") for one in texts(value)]
+    return [capability.upper().removeprefix("CAP_") for capability in texts(value)]
 
 
 def _security(value: list[Any]) -> list[str]:
     """Options, also as docker takes them from of old: with a colon, and `no-new-privileges` with a value."""
     found: list[str] = []
-    for one in texts(value):
-        name, sign, rest = one.replace(":", "=", 1).partition("=")
+    for item in texts(value):
+        name, sign, rest = item.replace(":", "=", 1).partition("=")
         if name == "no-new-privileges" and sign:
             found += [name] if boolean(rest) else []
         else:

@@ -79,7 +79,7 @@ def is_yes(value: Any) -> bool:  # noqa: ANN401 - JSON
 def words(value: str | list[str]) -> list[str]:
     """The words of a command: of a text as a shell splits it, or of a list."""
     try:
-        return shlex.split(value) if isinstance(value, str) else [text(one) for one in listed(value)]
+        return shlex.split(value) if isinstance(value, str) else [text(item) for item in listed(value)]
     except Unmapped:
         raise
     except ValueError:
@@ -88,7 +88,7 @@ def words(value: str | list[str]) -> list[str]:
 
 def texts(value: str | list[Any]) -> list[str]:
     """Texts, or a single one."""
-    return [text(one) for one in ([value] if isinstance(value, str) else listed(value))]
+    return [text(item) for item in ([value] if isinstance(value, str) else listed(value))]
 
 
 def text_map(value: list[str] | Object, *, empty: str | None = None) -> dict[str, str]:
@@ -97,25 +97,25 @@ def text_map(value: list[str] | Object, *, empty: str | None = None) -> dict[str
         pairs = dict(value)
     else:
         parts = (pair.partition("=") for pair in texts_in(value))
-        pairs = once((name, one if sign else None) for name, sign, one in parts)
-    pairs = {name: empty if one is None else one for name, one in pairs.items()}
-    if missing := [name for name, one in pairs.items() if one is None]:
+        pairs = once((name, item if sign else None) for name, sign, item in parts)
+    pairs = {name: empty if item is None else item for name, item in pairs.items()}
+    if missing := [name for name, item in pairs.items() if item is None]:
         raise Unmapped(f"{missing[0]} has no value, and the file's own environment is not looked at")
-    return {name: str(one).lower() if isinstance(one, bool) else text(one) for name, one in pairs.items()}
+    return {name: str(item).lower() if isinstance(item, bool) else text(item) for name, item in pairs.items()}
 
 
 def once(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
     """The pairs of a list as a map, for none of which another one says something else."""
     found: dict[str, T] = {}
-    for name, one in pairs:
-        if found.setdefault(name, one) != one:
+    for name, item in pairs:
+        if found.setdefault(name, item) != item:
             raise Unmapped(f"{name} stands there twice")
     return found
 
 
 def texts_in(value: Any) -> list[str]:  # noqa: ANN401 - JSON
     """The items of a list."""
-    return [text(one) for one in listed(value)]
+    return [text(item) for item in listed(value)]
 
 
 def size(value: str | int) -> int:

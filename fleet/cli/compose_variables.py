@@ -23,12 +23,12 @@ def resolved(value: Any, path: Path, faults: list[Fault]) -> Any:  # noqa: ANN40
             faults.append(Fault(path, says))
         return value.replace("$$", "$")
     if isinstance(value, Object):
-        made = Object((name, _member(name, one, path, faults)) for name, one in value.items())
+        made = Object((name, _member(name, member, path, faults)) for name, member in value.items())
         made.repeated = value.repeated
         return made
     if isinstance(value, list):
         items = cast("list[Any]", value)
-        return [resolved(one, (*path, number), faults) for number, one in enumerate(items)]
+        return [resolved(item, (*path, number), faults) for number, item in enumerate(items)]
     return value
 
 

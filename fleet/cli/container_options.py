@@ -165,9 +165,9 @@ def changes(options: ContainerOptions) -> Json:
         found["files"] = files + (_each("--secret-file", options.secret_file, _secret_file) or [])
     if options.secret_env:
         sources = _each("--secret-env", options.secret_env, _secret_env) or []
-        found["secretEnv"] = {one["name"]: one["source"] for one in sources}
+        found["secretEnv"] = {source["name"]: source["source"] for source in sources}
         if len(found["secretEnv"]) < len(sources):
-            twice = next(name for name, times in Counter(one["name"] for one in sources).items() if times > 1)
+            twice = next(name for name, times in Counter(source["name"] for source in sources).items() if times > 1)
             raise InvalidInput(f"--secret-env gives {twice} twice", next_step="give one of them")
     if options.volume or options.tmpfs:
         volumes = _each("--volume", options.volume, _volume) or []
@@ -177,7 +177,7 @@ def changes(options: ContainerOptions) -> Json:
         ("extraHosts", "--add-host", options.add_host),
     ):
         if given:
-            found[name] = pairs(option, [one for one in given if one])
+            found[name] = pairs(option, [text for text in given if text])
     if options.log is not None:
         size, _, files = options.log.partition(":")
         found["log.size"] = _size("--log", size)
@@ -197,7 +197,7 @@ def apply_changes(workload: Json, changed: Json) -> None:
 
 
 def _words(given: tuple[str, ...]) -> list[str] | None:
-    return [one for one in given if one] if given else None
+    return [text for text in given if text] if given else None
 
 
 def _each(
@@ -243,7 +243,7 @@ def _device(text: str) -> tuple[Json, type[HostDevice]]:
 def _ulimit(text: str) -> tuple[Json, type[Ulimit]]:
     name, _, numbers = text.partition("=")
     soft, _, hard = numbers.partition(":")
-    if not all(_WHOLE.fullmatch(one) for one in (soft, hard or soft)):
+    if not all(_WHOLE.fullmatch(limit) for limit in (soft, hard or soft)):
         raise ValueError("a limit is NAME=SOFT[:HARD], both whole numbers, or -1 for none")
     return {"name": name, "soft": int(soft), "hard": int(hard or soft)}, Ulimit
 

@@ -228,7 +228,7 @@ def _from_compose(
 ) -> ComposeSource:
     from fleet.cli.compose import ComposeSource  # noqa: PLC0415
 
-    given = [one for one in options.given() if one not in {"--name", "--selector", "--rolling"}]
+    given = [option for option in options.given() if option not in {"--name", "--selector", "--rolling"}]
     if file is not None:
         given.append("--file")
     if given:

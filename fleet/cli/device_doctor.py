@@ -50,45 +50,47 @@ def examine(item: Device, release: str) -> list[Finding]:
     """The findings about a device, for a server of a release."""
     said = [*_workloads(item), *_agent(item, release)]
     if online(item) != "yes" and item.status.info is not None:
-        said = [msgspec.structs.replace(one, says=f"when last heard: {one.says}") for one in said]
+        said = [msgspec.structs.replace(finding, says=f"when last heard: {finding.says}") for finding in said]
     return [*_conditions(item), *said]
 
 
 def _conditions(item: Device) -> Iterator[Finding]:
     from fleet.doctor.findings import Finding, State  # noqa: PLC0415
 
-    known = {one.type: one for one in item.status.conditions}
+    known = {condition.type: condition for condition in item.status.conditions}
     for name in ("Enrolled", "Online"):
         if name not in known:
             yield Finding(name, State.FAILED, "the operator has not said", "see `fleet server status`")
-    for one in item.status.conditions:
-        if one.type in {"WorkloadTrouble", "Upgraded"}:
+    for condition in item.status.conditions:
+        if condition.type in {"WorkloadTrouble", "Upgraded"}:
             continue
-        good = _GOOD.get(one.type, "False") == one.status
-        what = f"{one.reason} since {one.last_transition_time}: {one.message}"
+        good = _GOOD.get(condition.type, "False") == condition.status
+        what = f"{condition.reason} since {condition.last_transition_time}: {condition.message}"
         if good:
-            yield Finding(one.type, State.OK, what)
+            yield Finding(condition.type, State.OK, what)
         else:
-            yield Finding(one.type, _state(one), what, next_step({**WORKLOADS, **DEVICES}, one.reason, _ELSE))
+            yield Finding(
+                condition.type, _state(condition), what, next_step({**WORKLOADS, **DEVICES}, condition.reason, _ELSE)
+            )
 
 
-def _state(one: Condition) -> State:
+def _state(condition: Condition) -> State:
     from fleet.doctor.findings import State  # noqa: PLC0415
 
-    return State.WARNING if one.type in _MILD or one.status == "Unknown" else State.FAILED
+    return State.WARNING if condition.type in _MILD or condition.status == "Unknown" else State.FAILED
 
 
 def _workloads(item: Device) -> Iterator[Finding]:
     from fleet.doctor.findings import Finding, State  # noqa: PLC0415
 
-    for one in item.status.workloads:
-        what = f"{one.phase} ({one.reason}) since {one.since}: {one.message}".rstrip(": ")
-        step = next_step(WORKLOADS, one.reason, _ELSE)
-        name = f"deployment {one.name}"
-        if one.troubled:
-            yield Finding(name, State.WARNING if one.runs else State.FAILED, what, step)
+    for workload in item.status.workloads:
+        what = f"{workload.phase} ({workload.reason}) since {workload.since}: {workload.message}".rstrip(": ")
+        step = next_step(WORKLOADS, workload.reason, _ELSE)
+        name = f"deployment {workload.name}"
+        if workload.troubled:
+            yield Finding(name, State.WARNING if workload.runs else State.FAILED, what, step)
         else:
-            yield Finding(name, State.WARNING if one.waits else State.OK, what, step if one.waits else "")
+            yield Finding(name, State.WARNING if workload.waits else State.OK, what, step if workload.waits else "")
     hidden = item.status.deployments - len(item.status.workloads)
     if hidden > 0:
         yield Finding("deployments", State.OK, f"{hidden} more, none of them in trouble as far as there is room for it")

@@ -48,8 +48,8 @@ def report(seen: list[Finding], output: Output) -> None:
     """
     from fleet.doctor.findings import lines  # noqa: PLC0415
 
-    answer(output, [msgspec.to_builtins(one) for one in seen], lines(seen))
-    failed = [one.check for one in seen if one.state.value == "failed"]
+    answer(output, [msgspec.to_builtins(finding) for finding in seen], lines(seen))
+    failed = [finding.check for finding in seen if finding.state.value == "failed"]
     if failed:
         raise FleetError(
             f"{len(failed)} of {len(seen)} checks failed: {', '.join(failed)}",
@@ -74,7 +74,7 @@ def findings(namespace: str) -> list[Finding]:
     if made[0].state is State.FAILED:
         return made
     for name, look in _checks(kubes[0], known[0], namespace).items():
-        if name in _BEHIND_NATS and any(one.check == "nats" and one.state is State.FAILED for one in made):
+        if name in _BEHIND_NATS and any(finding.check == "nats" and finding.state is State.FAILED for finding in made):
             continue
         progress(f"looking at {name}")
         made.append(found(name, look))
@@ -99,7 +99,7 @@ def _checks(kube: KubeClient, server: ServerInfo, namespace: str) -> dict[str, C
 
     def valid() -> list[FleetDeployment]:
         """An invalid one names no image and no Secret that is known."""
-        return [one for one in all_deployments() if not isinstance(one, Invalid)]
+        return [deployment for deployment in all_deployments() if not isinstance(deployment, Invalid)]
 
     return {
         "release": lambda: kubernetes.check_release(server),

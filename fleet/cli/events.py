@@ -109,20 +109,20 @@ def events_of(kube: KubeClient, item: Device | FleetDeployment) -> list[Event]:
     meta = item.metadata
     fields = f"involvedObject.kind={item.kind},involvedObject.name={meta.name},involvedObject.uid={meta.uid}"
     found = kube.list_raw("Event", meta.namespace, f"fieldSelector={quote(fields, safe='')}")
-    return sorted((msgspec.json.decode(one, type=Event) for one in found), key=lambda one: one.seen)
+    return sorted((msgspec.json.decode(raw, type=Event) for raw in found), key=lambda event: event.seen)
 
 
 def _show(kube: KubeClient, item: Device | FleetDeployment, output: Output, *, follow: bool) -> None:
     found = events_of(kube, item)
     if not follow:
         none = f"no events of {item.metadata.name} are kept"
-        text = table(_HEADINGS, [one.cells() for one in found]) if found else none
-        answer(output, [one.as_json() for one in found], text)
+        text = table(_HEADINGS, [event.cells() for event in found]) if found else none
+        answer(output, [event.as_json() for event in found], text)
         return
     printed: set[str] = set()
     while True:
-        console.answer(*(_line(one, output) for one in found if one.metadata.name not in printed))
-        printed = {one.metadata.name for one in found}
+        console.answer(*(_line(event, output) for event in found if event.metadata.name not in printed))
+        printed = {event.metadata.name for event in found}
         time.sleep(_LOOK)
         found = events_of(kube, item)
 

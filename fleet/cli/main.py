@@ -143,7 +143,9 @@ def _check_variables() -> None:
     """A variable that is nearly one of ours was meant as one; others may begin with our name for reasons of theirs."""
     strange = [name for name in os.environ if name.startswith(_OURS) and name not in VARIABLES]
     for name in sorted(strange):
-        near = nearest(name.removeprefix(_OURS), [one.removeprefix(_OURS) for one in VARIABLES], alike=_NEARLY)
+        near = nearest(
+            name.removeprefix(_OURS), [variable.removeprefix(_OURS) for variable in VARIABLES], alike=_NEARLY
+        )
         if near:
             raise InvalidInput(
                 f"the variable {name} is unknown; did you mean {_OURS}{near}?", next_step=f"unset {name}, or rename it"

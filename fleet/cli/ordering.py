@@ -110,7 +110,11 @@ def hand_over(kube: KubeClient, name: str, namespace: str) -> None:
         found = kube.find(FleetDeployment.__name__, name, namespace)
         meta: Json = found["metadata"] if found else {}
         owners: list[Json] = meta.get("managedFields") or []
-        ours = {one["operation"]: one for one in owners if one["manager"] == MANAGER and not one.get("subresource")}
+        ours = {
+            owner["operation"]: owner
+            for owner in owners
+            if owner["manager"] == MANAGER and not owner.get("subresource")
+        }
         patched: Json = ours.get("Update", {}).get("fieldsV1", {}).get("f:spec", {})
         if _WORKLOAD not in patched:
             return
@@ -129,6 +133,6 @@ _WORKLOAD = "f:workload"
 """Where the fields of the workload stand in `managedFields` (Kubernetes, `FieldsV1`)."""
 
 
-def _merged(one: Json, other: Json) -> Json:
-    shared = {name: _merged(one[name], other[name]) for name in one.keys() & other.keys()}
-    return {**one, **other, **shared}
+def _merged(base: Json, other: Json) -> Json:
+    shared = {name: _merged(base[name], other[name]) for name in base.keys() & other.keys()}
+    return {**base, **other, **shared}

@@ -24,10 +24,10 @@ def with_place_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**given, options=options)
 
     found = [one for name in known for one in (fields if name.name == "options" else (name,))]
-    shown = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in found]
+    shown = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in found]
     changed = cast("Any", wrapped)
     changed.__signature__ = inspect.Signature(shown)
-    changed.__annotations__ = {one.name: one.annotation for one in shown}
+    changed.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return wrapped
 
 

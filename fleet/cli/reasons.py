@@ -262,7 +262,7 @@ def page() -> str:
     """`docs/reasons.md`."""
     parts = [_TOP]
     for title, table in _SECTIONS.items():
-        rows = [f"| `{reason}` | {one.means} | {one.next_step} |" for reason, one in table.items()]
+        rows = [f"| `{reason}` | {row.means} | {row.next_step} |" for reason, row in table.items()]
         parts.append("\n".join([f"## {title}", "| reason | what it means | what to do |", "|---|---|---|", *rows, ""]))
     return "\n".join(parts)
 

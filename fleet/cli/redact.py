@@ -67,25 +67,25 @@ def _walked(node: object, *, hide: bool, kept: frozenset[str] = frozenset()) -> 
     if isinstance(node, Mapping):
         pairs = cast("Mapping[str, object]", node).items()
         return {
-            name: one
+            name: member
             if name in kept
-            else _walked(one, hide=hide or name in _GIVEN, kept=_KEPT if name == _FILES else frozenset())
-            for name, one in pairs
+            else _walked(member, hide=hide or name in _GIVEN, kept=_KEPT if name == _FILES else frozenset())
+            for name, member in pairs
         }
     if isinstance(node, list):
-        return [_walked(one, hide=hide, kept=kept) for one in cast("list[object]", node)]
+        return [_walked(member, hide=hide, kept=kept) for member in cast("list[object]", node)]
     return HIDDEN if hide and isinstance(node, str) else node
 
 
 def _given(node: object, *, inside: bool, kept: frozenset[str] = frozenset()) -> Iterator[str]:
     if isinstance(node, Mapping):
-        for name, one in cast("Mapping[str, object]", node).items():
+        for name, member in cast("Mapping[str, object]", node).items():
             if name not in kept:
                 below = _KEPT if name == _FILES else frozenset[str]()
-                yield from _given(one, inside=inside or name in _GIVEN, kept=below)
+                yield from _given(member, inside=inside or name in _GIVEN, kept=below)
     elif isinstance(node, list):
-        for one in cast("list[object]", node):
-            yield from _given(one, inside=inside, kept=kept)
+        for member in cast("list[object]", node):
+            yield from _given(member, inside=inside, kept=kept)
     elif inside and isinstance(node, str):
         yield node
         yield from (line.strip() for line in node.splitlines())

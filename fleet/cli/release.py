@@ -63,4 +63,4 @@ def _changes(item: Device) -> Json:
 
 
 def _release_condition(item: Device) -> Condition | None:
-    return next((one for one in item.status.conditions if one.type == _CONDITION), None)
+    return next((condition for condition in item.status.conditions if condition.type == _CONDITION), None)

@@ -51,12 +51,18 @@ def history(
     item = read_any(kube, DeploymentName(name), namespace)
     kept = revisions(kube, item)
     rows = [
-        [one.revision, one.metadata.creation_timestamp, *_who(one), images(one.spec.workload), _now(item, one, kept)]
-        for one in kept
+        [
+            revision.revision,
+            revision.metadata.creation_timestamp,
+            *_who(revision),
+            images(revision.spec.workload),
+            _now(item, revision, kept),
+        ]
+        for revision in kept
     ]
     none = f"no revision of {name} is kept yet: the operator keeps them, see `fleet server status`"
     headings = ["REVISION", "CREATED", "BY", "COMMAND", "CHANGE", "IMAGE", "NOW"]
-    answer(output, [_as_json(item, one, kept) for one in kept], table(headings, rows) if kept else none)
+    answer(output, [_as_json(item, revision, kept) for revision in kept], table(headings, rows) if kept else none)
 
 
 def show_revision(kube: KubeClient, item: FleetDeployment, number: int, output: View) -> None:
@@ -66,18 +72,18 @@ def show_revision(kube: KubeClient, item: FleetDeployment, number: int, output: 
         NotFound: it is not kept.
     """
     kept = revisions(kube, item)
-    one = chosen(item, kept, number)
-    by, command, change = _who(one)
+    revision = chosen(item, kept, number)
+    by, command, change = _who(revision)
     shown: list[tuple[str, object]] = [
         ("deployment", item.metadata.name),
-        ("revision", one.revision),
-        ("created", one.metadata.creation_timestamp),
+        ("revision", revision.revision),
+        ("created", revision.metadata.creation_timestamp),
         ("by", by),
         ("command", command),
         ("change", change),
     ]
-    name = f"controllerrevision.apps/{one.metadata.name}"
-    print_one(output, _as_json(item, one, kept), name, [*details(shown), *without_defaults(one.spec)])
+    name = f"controllerrevision.apps/{revision.metadata.name}"
+    print_one(output, _as_json(item, revision, kept), name, [*details(shown), *without_defaults(revision.spec)])
 
 
 def rollback(
@@ -168,10 +174,10 @@ def _marks(workload: Container | Pod, moment: str) -> list[Json]:
         return added(f"{place}/labels", workload.labels, mark)
     operations: list[Json] = []
     for kind, parts in (("containers", workload.containers), ("initContainers", workload.init_containers)):
-        for number, one in enumerate(parts):
+        for number, part in enumerate(parts):
             path = f"{place}/{kind}/{number}"
-            operations += [{"op": "test", "path": f"{path}/name", "value": one.name}]
-            operations += added(f"{path}/labels", one.labels, mark)
+            operations += [{"op": "test", "path": f"{path}/name", "value": part.name}]
+            operations += added(f"{path}/labels", part.labels, mark)
     return operations
 
 
@@ -220,8 +226,8 @@ def revisions(kube: KubeClient, item: FleetDeployment) -> list[Revision]:
     """The revisions of a deployment, the newest first; without those of a former deployment of the same name."""
     meta = item.metadata
     found = kube.list_raw(_KIND, meta.namespace, f"labelSelector={DEPLOYMENT}%3D{meta.name}")
-    own = [one for one in map(_parsed, found) if one is not None and one.owner == meta.uid]
-    return sorted(own, key=lambda one: one.revision, reverse=True)
+    own = [revision for revision in map(_parsed, found) if revision is not None and revision.owner == meta.uid]
+    return sorted(own, key=lambda revision: revision.revision, reverse=True)
 
 
 def chosen(item: FleetDeployment, kept: Sequence[Revision], number: int | None) -> Revision:
@@ -232,38 +238,38 @@ def chosen(item: FleetDeployment, kept: Sequence[Revision], number: int | None) 
     """
     name = item.metadata.name
     if number is None:
-        found = next((one for one in kept if not runs_same(one.spec, item.spec)), None)
+        found = next((revision for revision in kept if not runs_same(revision.spec, item.spec)), None)
         what = f"no revision of {name} is kept that differs from what it is now"
     else:
-        found = next((one for one in kept if one.revision == number), None)
+        found = next((revision for revision in kept if revision.revision == number), None)
         what = f"revision {number} of {name} is not kept"
     if found is None:
-        numbers = ", ".join(str(one.revision) for one in kept) or "none"
+        numbers = ", ".join(str(revision.revision) for revision in kept) or "none"
         raise NotFound(what, next_step=f"see `fleet deployment history {name}`; kept are: {numbers}")
     return found
 
 
-def _who(one: Revision) -> tuple[str, str, str]:
-    change = noted(one.metadata.annotations, one.revision)
+def _who(revision: Revision) -> tuple[str, str, str]:
+    change = noted(revision.metadata.annotations, revision.revision)
     return (change.by or "-", change.command, change.id) if change else ("-", "another tool", "-")
 
 
-def _now(item: FleetDeployment, one: Revision, kept: Sequence[Revision]) -> str:
+def _now(item: FleetDeployment, revision: Revision, kept: Sequence[Revision]) -> str:
     """Whether a revision is the present one: of several equal ones, the newest."""
     same = next((known for known in kept if same_revision(known.spec, item.spec)), None)
-    return "yes" if same is one else ""
+    return "yes" if same is revision else ""
 
 
-def _as_json(item: FleetDeployment, one: Revision, kept: Sequence[Revision]) -> Json:
-    by, command, change = _who(one)
+def _as_json(item: FleetDeployment, revision: Revision, kept: Sequence[Revision]) -> Json:
+    by, command, change = _who(revision)
     return {
-        "revision": one.revision,
-        "created": one.metadata.creation_timestamp,
+        "revision": revision.revision,
+        "created": revision.metadata.creation_timestamp,
         "by": by,
         "command": command,
         "change": change,
-        "current": bool(_now(item, one, kept)),
-        "spec": msgspec.to_builtins(one.spec, enc_hook=str),
+        "current": bool(_now(item, revision, kept)),
+        "spec": msgspec.to_builtins(revision.spec, enc_hook=str),
     }
 
 

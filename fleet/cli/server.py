@@ -229,7 +229,7 @@ def _wanting(namespace: str) -> dict[str, str]:
     from fleet.rotation.soon import wanting  # noqa: PLC0415
 
     try:
-        return {one.name: one.why for one in wanting(installed_in(cluster(), namespace, _PATIENCE))}
+        return {secret.name: secret.why for secret in wanting(installed_in(cluster(), namespace, _PATIENCE))}
     except FleetError as error:
         return {"secrets": f"not looked at: {error.what}"}
 

@@ -74,9 +74,9 @@ def for_device(
     wanted = [_BY_REASON[reason].format(name=name) for reason in reasons if reason in _BY_REASON]
     if UpgradeReason.NOT_UPGRADABLE.value in reasons and version:
         wanted += [_SET_UP.format(name=name, version=shlex.quote(one_line(version)))]
-    for one in unanswered:
-        former = f" --former {shlex.quote(one.former)}" if one.former else ""
-        wanted += [_TAKE_BACK.format(name=name, volume=one, former=former)]
+    for order in unanswered:
+        former = f" --former {shlex.quote(order.former)}" if order.former else ""
+        wanted += [_TAKE_BACK.format(name=name, volume=order, former=former)]
     wanted += [_LOGS.format(name=name, workload=workload) for workload in failing]
     wanted += [_SHOW.format(name=name)]
     return [*_within(wanted, namespace), describe(DEVICES, name, namespace)]

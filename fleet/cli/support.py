@@ -70,7 +70,7 @@ def support_bundle(
     parts = _Parts()
     held = parts.objects(kube, namespace)
     parts.add("server.json", lambda: _json(msgspec.to_builtins(server)))
-    parts.add("doctor.json", lambda: _json([msgspec.to_builtins(one) for one in findings(namespace)]))
+    parts.add("doctor.json", lambda: _json([msgspec.to_builtins(finding) for finding in findings(namespace)]))
     for pod in held.get("pods", []):
         name = pod["metadata"]["name"]
         parts.add(f"logs/{name}.log", lambda name=name: kube.log(name, namespace, _LOG_LINES))
@@ -103,8 +103,8 @@ class _Parts:
         for name, (kind, query) in _KINDS.items():
 
             def get(name: str = name, kind: str = kind, query: str = query) -> str:
-                held[name] = [json.loads(one) for one in kube.list_raw(kind, namespace, query)]
-                return _json([without_values(one) for one in held[name]])
+                held[name] = [json.loads(text) for text in kube.list_raw(kind, namespace, query)]
+                return _json([without_values(item) for item in held[name]])
 
             self.add(f"{name}.json", get)
         return held

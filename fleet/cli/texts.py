@@ -28,17 +28,17 @@ def _no_text(value: object, path: str) -> str:
     """Where the first such text is; empty for nowhere."""
     match value:
         case str():
-            return path if any(_FIRST_HALF <= one <= _LAST_HALF for one in value) else ""
+            return path if any(_FIRST_HALF <= char <= _LAST_HALF for char in value) else ""
         case dict():
             some = cast("Json", value)
             keys = ((key, f"a name in {path or 'it'}") for key in some)
-            return _first([*keys, *((one, f"{path}.{key}".lstrip(".")) for key, one in some.items())])
+            return _first([*keys, *((member, f"{path}.{key}".lstrip(".")) for key, member in some.items())])
         case list() | tuple():
             several = cast("Sequence[object]", value)
-            return _first((one, f"{path}[{number}]") for number, one in enumerate(several))
+            return _first((item, f"{path}[{number}]") for number, item in enumerate(several))
         case _:
             return ""
 
 
 def _first(parts: Iterable[tuple[object, str]]) -> str:
-    return next((found for one, path in parts if (found := _no_text(one, path))), "")
+    return next((found for part, path in parts if (found := _no_text(part, path))), "")

@@ -99,7 +99,7 @@ def explained(key: str, server: ServerInfo, bundles: Sequence[str]) -> bool:
     if pin is None or server.ca not in bundles:
         return False
     same = msgspec.structs.replace(pin.trusted, authority=_fingerprint(server.ca)) == Trusted.of(server)
-    return same and pin.trusted.authority in {_fingerprint(one) for one in bundles}
+    return same and pin.trusted.authority in {_fingerprint(bundle) for bundle in bundles}
 
 
 def forget(key: str) -> None:

@@ -123,7 +123,7 @@ def _release(kube: KubeClient, kind: str, namespace: str) -> None:
     )
     for item in left:
         name, others = item["metadata"]["name"], item["metadata"].get("finalizers", [])
-        change = {"metadata": {"finalizers": [one for one in others if one != FINALIZER]}}
+        change = {"metadata": {"finalizers": [other for other in others if other != FINALIZER]}}
         try:
             kube.patch(kind, name, namespace, change)
         except NotFound:  # the operator was quicker

@@ -105,7 +105,7 @@ def print_list(
     printed = _Printed(view, columns)
     try:
         for changes in Following(kube, kind.__name__, namespace).changes():
-            printed.take([(as_seen(typed(one.object, kind)), one.deleted) for one in changes], wanted)
+            printed.take([(as_seen(typed(change.object, kind)), change.deleted) for change in changes], wanted)
     except KeyboardInterrupt:
         return
 

@@ -153,14 +153,14 @@ class _Wanted(NamedTuple):
         step = f"see `fleet device show {name}`; a device tells of what changed within seconds"
         if info is None or info.disk_usage is None:
             raise NotFound(f"{name} has not reported its volumes yet", next_step=step)
-        named = [one for one in info.disk_usage.named_volumes if self._names(one, any_identity=True)]
-        found = [one for one in named if one.former == self.former]
+        named = [volume for volume in info.disk_usage.named_volumes if self._names(volume, any_identity=True)]
+        found = [volume for volume in named if volume.former == self.former]
         if not found:
-            others = ", ".join(sorted({one.former or "its present identity" for one in named}))
+            others = ", ".join(sorted({volume.former or "its present identity" for volume in named}))
             hint = f"; there is one of {others}: name that with --former, or leave --former out" if named else ""
             raise NotFound(f"{name} reports no volume {self}{hint}", next_step=step)
         if len(found) > 1:
-            made = ", ".join(sorted(one.deployment for one in found))
+            made = ", ".join(sorted(volume.deployment for volume in found))
             raise InvalidInput(f"{name} has several volumes {self}: of {made}", next_step="name one with --deployment")
         if not found[0].id:
             raise Conflict(
@@ -169,14 +169,20 @@ class _Wanted(NamedTuple):
             )
         return found[0]
 
-    def _names(self, one: VolumeUsage | VolumeOrder, *, any_identity: bool = False) -> bool:
-        former = any_identity or one.former == self.former
-        return one.name == self.name and former and self.deployment in {"", one.deployment}
+    def _names(self, volume: VolumeUsage | VolumeOrder, *, any_identity: bool = False) -> bool:
+        former = any_identity or volume.former == self.former
+        return volume.name == self.name and former and self.deployment in {"", volume.deployment}
 
     @staticmethod
-    def _order(one: VolumeUsage, number: str) -> VolumeOrder:
+    def _order(volume: VolumeUsage, number: str) -> VolumeOrder:
         return msgspec.convert(
-            {"deployment": one.deployment, "name": one.name, "id": one.id, "order": number, "former": one.former},
+            {
+                "deployment": volume.deployment,
+                "name": volume.name,
+                "id": volume.id,
+                "order": number,
+                "former": volume.former,
+            },
             VolumeOrder,
         )
 
@@ -196,9 +202,9 @@ def _await_outcome(kube: KubeClient, item: Device, given: VolumeOrder, timeout: 
     progress(f"{name}: waiting up to {timeout:g} s for it to remove {given}{_away(item)}")
     while True:
         now = read(kube, Device, name, item.metadata.namespace)
-        for one in now.status.info.volume_outcomes if now.status.info else ():
-            if one.order == given.order:
-                return one
+        for outcome in now.status.info.volume_outcomes if now.status.info else ():
+            if outcome.order == given.order:
+                return outcome
         if given not in now.spec.remove_volumes:
             raise Conflict(
                 f"{name}: the order to remove {given} stands no more, and what became of it is not told",
@@ -219,7 +225,7 @@ def _away(item: Device) -> str:
         return f"; it is not online ({reason}), and the order stands until it is back"
     info = item.status.info
     volumes = info.disk_usage.named_volumes if info and info.disk_usage else ()
-    if info and volumes and not any(one.id for one in volumes):
+    if info and volumes and not any(volume.id for volume in volumes):
         return f"; its agent, {info.agent_version}, is too old for such an order: upgrade it"
     return ""
 
@@ -231,10 +237,11 @@ def volume_lines(info: DeviceInfo | None) -> list[str]:
         return []
     head = ["VOLUME", "DEPLOYMENT", "AT LEAST", "CONTAINERS"]
     rows = [
-        [one.name, one.deployment, f"{one.size / 2**20:.1f} MiB", one.containers if one.id else "-"] for one in named
+        [volume.name, volume.deployment, f"{volume.size / 2**20:.1f} MiB", volume.containers if volume.id else "-"]
+        for volume in named
     ]
-    if any(one.former for one in named):
+    if any(volume.former for volume in named):
         head.append("FORMER IDENTITY")
-        rows = [[*row, one.former or "-"] for row, one in zip(rows, named, strict=True)]
+        rows = [[*row, volume.former or "-"] for row, volume in zip(rows, named, strict=True)]
     more = ["there may be more: a device tells of its largest"] if len(named) == MAX_VOLUMES_SHOWN else []
     return [*table(head, rows), *more]

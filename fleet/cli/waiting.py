@@ -67,7 +67,7 @@ def outcome(
 def limit(spec: DeploymentSpec, devices: int) -> float:
     """Seconds that a change may take by its strategy: one batch of devices after the other, each until it is well."""
     checks = [part.health for part in spec.workload.parts.values() if part.health]
-    each = _BATCH + sum(one.start_period + one.retries * (one.interval + one.timeout) for one in checks)
+    each = _BATCH + sum(check.start_period + check.retries * (check.interval + check.timeout) for check in checks)
     rolling = spec.strategy.type is StrategyType.ROLLING
     return each * max(1, -(-devices // spec.strategy.max_unavailable) if rolling else 1)
 
@@ -86,7 +86,7 @@ def await_ready(kube: KubeClient, name: DeploymentName, namespace: str, timeout:
         TimedOut: it did not come to an end; the same.
     """
     item = read(kube, FleetDeployment, name, namespace)
-    selected = [one for one in read_all(kube, Device, namespace) if item.spec.selector.selects(labels_of(one))]
+    selected = [device for device in read_all(kube, Device, namespace) if item.spec.selector.selects(labels_of(device))]
     within = limit(item.spec, len(selected)) if timeout is None else timeout
     printer, deadline = ProgressPrinter(), time.monotonic() + within
     progress(f"{name}: waiting up to {within:g} s for {len(selected)} devices to run it")
@@ -104,7 +104,7 @@ def await_ready(kube: KubeClient, name: DeploymentName, namespace: str, timeout:
 
 
 def _stands(item: FleetDeployment) -> str:
-    ready = next((one for one in item.status.conditions if one.type == "Ready"), None)
+    ready = next((condition for condition in item.status.conditions if condition.type == "Ready"), None)
     return f"{ready.reason}: {ready.message}".removesuffix(": ") if ready else counts(item)
 
 

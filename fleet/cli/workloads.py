@@ -31,28 +31,35 @@ class Blocker(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def workload_lines(item: Device) -> list[str]:
     """The workloads of a device, as a table."""
-    rows = [row for one in item.status.workloads for row in _rows(one)]
+    rows = [row for workload in item.status.workloads for row in _rows(workload)]
     hidden = item.status.deployments - len(item.status.workloads)
     more = [f"and {hidden} more"] if hidden > 0 else []
     return [*table(["WORKLOAD", "PHASE", "REASON", "SINCE", "IMAGE", "MESSAGE"], rows), *more] if rows else []
 
 
-def _rows(one: WorkloadStatus) -> list[list[object]]:
+def _rows(workload: WorkloadStatus) -> list[list[object]]:
     """A workload, and the containers of a pod below it."""
-    whole: list[object] = [one.name, one.phase, one.reason, one.since, one.image or "-", one.message]
-    return [whole, *([f"  {part.name}", part.phase, part.reason, "", "", ""] for part in one.containers)]
+    whole: list[object] = [
+        workload.name,
+        workload.phase,
+        workload.reason,
+        workload.since,
+        workload.image or "-",
+        workload.message,
+    ]
+    return [whole, *([f"  {part.name}", part.phase, part.reason, "", "", ""] for part in workload.containers)]
 
 
 def blockers(item: FleetDeployment, devices: Iterable[Device]) -> list[Blocker]:
     """The selected devices that fail, wait, or report something notable; those that fail come first."""
     selected = [one for one in devices if not one.spec.revoked and item.spec.selector.selects(labels_of(one))]
     found = [blocker for device in selected if (blocker := _blocker(item, device)) is not None]
-    return sorted(found, key=lambda one: (one.phase == Phase.PENDING.value, one.device))
+    return sorted(found, key=lambda row: (row.phase == Phase.PENDING.value, row.device))
 
 
 def _blocker(item: FleetDeployment, device: Device) -> Blocker | None:
     name = device.metadata.name
-    known = next((one for one in device.status.workloads if one.name == item.metadata.name), None)
+    known = next((workload for workload in device.status.workloads if workload.name == item.metadata.name), None)
     online = status_of(device, "Online")
     if known is not None and known.generation == item.metadata.generation:
         if known.runs and not known.troubled:
@@ -78,11 +85,11 @@ def _pending(name: str, known: WorkloadStatus, online: tuple[str, str]) -> Block
 
 def running_images(item: FleetDeployment) -> list[tuple[str, object]]:
     """Which images run, and on how many devices each."""
-    return [("runs", f"{one.image} on {one.devices}") for one in item.status.images] if seen(item) else []
+    return [("runs", f"{image.image} on {image.devices}") for image in item.status.images] if seen(item) else []
 
 
 def named(found: Sequence[Blocker]) -> list[str]:
     """The first of them, and how many more there are."""
-    lines = [str(one) for one in found[:_NAMED]]
+    lines = [str(row) for row in found[:_NAMED]]
     more = len(found) - len(lines)
     return [*lines, f"and {more} more: see --output json"] if more > 0 else lines

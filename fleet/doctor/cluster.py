@@ -43,7 +43,7 @@ def check_definitions(kube: KubeClient) -> str:
         item = kube.find("CustomResourceDefinition", f"{plural}.{GROUP}")
         if item is None:
             raise NotInstalled(f"the definition {plural}.{GROUP} is missing", next_step="run `fleet server install`")
-        served = [one["name"] for one in item["spec"]["versions"] if one["served"]]
+        served = [version["name"] for version in item["spec"]["versions"] if version["served"]]
         if API not in served:
             raise FleetError(
                 f"the definition {plural}.{GROUP} serves {', '.join(served) or 'nothing'}, and we need {API}",
@@ -73,9 +73,11 @@ def check_devices(devices: Sequence[Device]) -> str:
     Raises:
         Worrying: some are not; the message names them.
     """
-    expected = [one for one in devices if not one.spec.revoked]
+    expected = [device for device in devices if not device.spec.revoked]
     troubled = [
-        f"{one.metadata.name} {reason}" for one in expected if (reason := _device_trouble(one.status.conditions))
+        f"{device.metadata.name} {reason}"
+        for device in expected
+        if (reason := _device_trouble(device.status.conditions))
     ]
     if troubled:
         raise Worrying(
@@ -86,10 +88,10 @@ def check_devices(devices: Sequence[Device]) -> str:
 
 
 def _device_trouble(conditions: Sequence[Condition]) -> str:
-    for one in conditions:
-        bad = one.status != "True" if one.type in {"Online", "Enrolled"} else one.status == "True"
-        if bad and one.type in {"Online", "Enrolled", "Quarantined", "DuplicateIdentity", "ClockDiffers"}:
-            return one.reason
+    for condition in conditions:
+        bad = condition.status != "True" if condition.type in {"Online", "Enrolled"} else condition.status == "True"
+        if bad and condition.type in {"Online", "Enrolled", "Quarantined", "DuplicateIdentity", "ClockDiffers"}:
+            return condition.reason
     return "" if conditions else "NotYetSeen"
 
 
@@ -100,7 +102,9 @@ def check_deployments(deployments: Sequence[FleetDeployment]) -> str:
         Worrying: some do not; the message names them.
     """
     troubled = [
-        f"{one.metadata.name} {reason}" for one in deployments if (reason := _deployment_trouble(one)) is not None
+        f"{deployment.metadata.name} {reason}"
+        for deployment in deployments
+        if (reason := _deployment_trouble(deployment)) is not None
     ]
     if troubled:
         raise Worrying(
@@ -111,7 +115,7 @@ def check_deployments(deployments: Sequence[FleetDeployment]) -> str:
 
 
 def _deployment_trouble(item: FleetDeployment) -> str | None:
-    ready = next((one for one in item.status.conditions if one.type == "Ready"), None)
+    ready = next((condition for condition in item.status.conditions if condition.type == "Ready"), None)
     if ready is None:
         return "NotYetSeen"
     return None if ready.status == "True" else ready.reason

@@ -34,11 +34,11 @@ class Worrying(FleetError):  # noqa: N818 - a check says so of what works today,
 
 def lines(findings: Sequence[Finding]) -> list[str]:
     """The findings for a person: one line for each, and one for what to do next."""
-    width = max(len(one.check) for one in findings)
+    width = max(len(finding.check) for finding in findings)
     shown: list[str] = []
-    for one in findings:
-        shown.append(f"{one.check:<{width}}  {one.state.value:<7}  {one.says}")
-        shown += [f"{'':<{width}}  next: {one.next}"] if one.next else []
+    for finding in findings:
+        shown.append(f"{finding.check:<{width}}  {finding.state.value:<7}  {finding.says}")
+        shown += [f"{'':<{width}}  next: {finding.next}"] if finding.next else []
     return shown
 
 

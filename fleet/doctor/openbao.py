@@ -73,10 +73,10 @@ def check_openbao(kube: KubeClient, namespace: str, deployments: Sequence[FleetD
         FleetError: a deployment needs it, and the operator cannot read there.
         Worrying: something of it ends soon, or it cannot be looked at from here.
     """
-    taken = {name for one in deployments for name in named(one.spec.workload)}
+    taken = {name for deployment in deployments for name in named(deployment.spec.workload)}
     try:
         found = kube.find("Secret", OPENBAO_SECRET, namespace)
-        secrets = [json.loads(one) for one in kube.list_raw("Secret", namespace, _OF_OUR_TYPE)]
+        secrets = [json.loads(text) for text in kube.list_raw("Secret", namespace, _OF_OUR_TYPE)]
     except NotPermitted as error:
         raise Worrying(
             "you may not read the server's Secrets, so the OpenBao of workloads is not checked",

@@ -52,7 +52,7 @@ def check_registries(kube: KubeClient, namespace: str, deployments: Sequence[Fle
         Worrying: a login ends soon, or a registry does not answer from here.
     """
     wanted: dict[tuple[str, str], set[str]] = {}
-    for part in (part for one in deployments for part in one.spec.workload.parts.values()):
+    for part in (part for deployment in deployments for part in deployment.spec.workload.parts.values()):
         wanted.setdefault((registry_of(part.image), part.image_pull_secret), set()).add(part.image)
     if not wanted:
         return "no deployment names an image"
@@ -64,7 +64,7 @@ def check_registries(kube: KubeClient, namespace: str, deployments: Sequence[Fle
         except Worrying as error:
             worries.append(error)
     if worries:
-        raise Worrying("; ".join(one.what for one in worries), next_step=worries[0].next_step)
+        raise Worrying("; ".join(worry.what for worry in worries), next_step=worries[0].next_step)
     return f"answering: {', '.join(sorted({registry for registry, _ in wanted}))}"
 
 

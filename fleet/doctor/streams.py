@@ -130,10 +130,10 @@ def judge_streams(found: dict[str, StreamInfo]) -> str:
                 next_step="most servers of NATS must be up: see `fleet server status`, and their logs",
             )
     behind = [
-        f"{name} at {one.name}"
+        f"{name} at {replica.name}"
         for name, info in found.items()
-        for one in (info.cluster.replicas if info.cluster else ())
-        if one.offline or not one.current
+        for replica in (info.cluster.replicas if info.cluster else ())
+        if replica.offline or not replica.current
     ]
     if behind:
         raise Worrying(
@@ -147,15 +147,15 @@ def judge_disk(servers: Sequence[ServerVariables]) -> str:
     """Judge the answers for `check_disk`."""
     sentences: list[str] = []
     nearly: list[str] = []
-    for one in servers:
-        stream = one.data.jetstream
+    for server in servers:
+        stream = server.data.jetstream
         if stream.config is None:
             raise FleetError(
-                f"{one.server.name} keeps no streams: JetStream is off there",
+                f"{server.server.name} keeps no streams: JetStream is off there",
                 next_step="it turns itself off where its disk is full or fails: see its log, make room, restart it",
             )
         used, most = stream.stats.storage, stream.config.max_storage
-        words = f"{one.server.name} uses {used // _MIB} of {most // _MIB} MiB"
+        words = f"{server.server.name} uses {used // _MIB} of {most // _MIB} MiB"
         sentences.append(words)
         if most and used >= most * _FULL:
             raise FleetError(

@@ -50,7 +50,7 @@ class Authority(msgspec.Struct, frozen=True):
         key = _key(store, AUTHORITY_KEY)
         _require_own(store, key)
         kept = store.versions(AUTHORITY_KEY)
-        bundle = joined(authority_certificate(store, one).decode() for one in (kept.values if kept else (key,)))
+        bundle = joined(authority_certificate(store, value).decode() for value in (kept.values if kept else (key,)))
         return cls(authority_certificate(store, key), key, store, bundle)
 
     def key(self, name: str) -> bytes:
@@ -136,7 +136,7 @@ def is_authority_of(store: SecretStore, certificate: str) -> bool:
     """Whether the certificate (PEM) is of an authority that this server has or had."""
     name = f"{AUTHORITY_CERTIFICATE}_{digest_of_certified(certificate.encode())[:16]}"
     ours = (store.get(AUTHORITY_CERTIFICATE), store.get(name))
-    return certificate.strip().encode() in {one.strip() for one in ours if one is not None}
+    return certificate.strip().encode() in {authority.strip() for authority in ours if authority is not None}
 
 
 def _digest(*about: str) -> str:

@@ -176,7 +176,7 @@ def nats_config(server: NatsServer) -> str:
 def _accounts(passwords: NatsPasswords) -> Json:
     def users(role: str, permissions: Json | None = None) -> list[Json]:
         granted: Json = {} if permissions is None else {"permissions": permissions}
-        return [{"user": user, "password": one, **granted} for user, one in passwords.by_user(role).items()]
+        return [{"user": user, "password": password, **granted} for user, password in passwords.by_user(role).items()]
 
     # The operator writes the registry, but is no callout: it neither hears nor answers a request to log in.
     own = {"deny": "$SYS.>"}

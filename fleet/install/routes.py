@@ -43,8 +43,8 @@ class NatsCluster(msgspec.Struct, frozen=True):
 
 def route_tags(cluster: NatsCluster) -> list[str]:
     """The tags with which a server reports which passwords between servers it has."""
-    accepted = sorted(digest_of(one.encode()) for one in cluster.accepted)
-    return [*(f"{ROUTE_TAG}{one}" for one in accepted), f"{ROUTES_SENT_TAG}{digest_of(cluster.sent.encode())}"]
+    accepted = sorted(digest_of(certificate.encode()) for certificate in cluster.accepted)
+    return [*(f"{ROUTE_TAG}{digest}" for digest in accepted), f"{ROUTES_SENT_TAG}{digest_of(cluster.sent.encode())}"]
 
 
 def cluster_config(cluster: NatsCluster) -> Json:

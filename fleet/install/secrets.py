@@ -168,16 +168,17 @@ def made_at(store: SecretStore, name: str) -> int:
 
 def _seed(store: SecretStore, name: str, role: Role) -> str:
     kept = store.get_or_create(name, lambda: new_seed(role).encode())
-    for one in _versions(store, name):
+    for version in _versions(store, name):
         with checked(name):
-            decode_public(public_key(one), role)
+            decode_public(public_key(version), role)
     return kept.decode()
 
 
 def _passwords(store: SecretStore) -> NatsPasswords:
     current = {role: password(store, name) for name, role in PASSWORDS.items()}
     others = {
-        role: tuple(one for one in _versions(store, name) if one != current[role]) for name, role in PASSWORDS.items()
+        role: tuple(version for version in _versions(store, name) if version != current[role])
+        for name, role in PASSWORDS.items()
     }
     return NatsPasswords(
         app=current[APP_USER],

@@ -85,7 +85,7 @@ class FleetServerScore(msgspec.Struct, frozen=True):
         progress("services: NATS, callout, operator")
         done += place.run(plan.services)
         if not web:  # an earlier install may have had the page
-            done += [one for one in place.delete(web_rbac(self.namespace)[::-1]) if one.changed]
+            done += [change for change in place.delete(web_rbac(self.namespace)[::-1]) if change.changed]
         return done + place.apply(plan.published)
 
     def preview(self, place: PreviewsChanges) -> list[Preview]:

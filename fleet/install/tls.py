@@ -95,7 +95,7 @@ def certificates_of(bundle: str) -> list[bytes]:
         ValueError: there is none in it.
     """
     found = x509.load_pem_x509_certificates(bundle.encode())
-    return [one.public_bytes(serialization.Encoding.PEM) for one in found]
+    return [certificate.public_bytes(serialization.Encoding.PEM) for certificate in found]
 
 
 def is_for(certificate: bytes, key: bytes) -> bool:

@@ -15,7 +15,7 @@ _CODES = re.compile(r"\[(Errno (-?\d+|None)|[A-Z0-9]+(: [A-Z0-9_]+)?)\] | \(_ssl
 
 def timed_out(error: BaseException) -> bool:
     """Whether no answer came in time. httpx's timeouts are no `TimeoutError`, and this module loads no httpx."""
-    return isinstance(error, TimeoutError) or any(one.__name__ == "TimeoutException" for one in type(error).__mro__)
+    return isinstance(error, TimeoutError) or any(base.__name__ == "TimeoutException" for base in type(error).__mro__)
 
 
 def in_words(error: BaseException) -> str:

@@ -77,13 +77,15 @@ class Secret(msgspec.Struct, frozen=True):
         Raises:
             InvalidInput: a value is not what it should be.
         """
-        return Versions(*("" if one is None else self._id(one) for one in (kept.current, kept.next, kept.previous)))
+        return Versions(
+            *("" if version is None else self._id(version) for version in (kept.current, kept.next, kept.previous))
+        )
 
     def due(self, made: datetime | None, expires: datetime | None) -> datetime | None:
         """When it is to be renewed, as far as that is known: by its age, and by when its certificate ends."""
         aged = made and made + self.good_for
         ends = expires and expires - RENEWED_BEFORE
-        return min((one for one in (aged, ends) if one), default=None) if self.rotation else None
+        return min((moment for moment in (aged, ends) if moment), default=None) if self.rotation else None
 
     def seen(self, kept: Kept, in_use: InUse) -> Seen:
         """What a decision is made on."""
@@ -150,7 +152,11 @@ def _authorities(in_use: InUse, versions: Versions) -> tuple[Mapping[str, frozen
     """Whoever speaks to NATS must trust the authority that its certificate is signed by: our own parts, and devices."""
 
     def ours(certificates: Iterable[str]) -> frozenset[str]:
-        return frozenset(in_use.authorities.get(one, one) for one in certificates if one not in in_use.foreign)
+        return frozenset(
+            in_use.authorities.get(certificate, certificate)
+            for certificate in certificates
+            if certificate not in in_use.foreign
+        )
 
     trusting = {**in_use.trusting, **{name: keys.trusts for name, keys in in_use.callouts.items()}}
     signed = _tagged(in_use, AUTHORITY_TAG)
@@ -158,7 +164,7 @@ def _authorities(in_use: InUse, versions: Versions) -> tuple[Mapping[str, frozen
     if ZITADEL in in_use.provider:  # it trusts the authority in Postgres
         outdated = in_use.provider[ZITADEL] is Standing.OUTDATED
         honoured[ZITADEL] = frozenset({_OTHER}) if outdated else versions.ids
-    used = {name: in_use.authorities.get(one, one) for name, one in signed.items()}
+    used = {name: in_use.authorities.get(certificate, certificate) for name, certificate in signed.items()}
     return honoured, {**used, **_provider(in_use, versions)[1]}
 
 

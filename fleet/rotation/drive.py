@@ -117,11 +117,11 @@ def _retired(seen: Seen) -> bool:
 
 
 def _lacks_devices_alone(step: Apply) -> bool:
-    return all(one.startswith(DEVICE) for one in step.blockers)
+    return all(blocker.startswith(DEVICE) for blocker in step.blockers)
 
 
 def _left(step: Apply) -> str:
-    devices = any(one.startswith(DEVICE) for one in step.blockers)
+    devices = any(blocker.startswith(DEVICE) for blocker in step.blockers)
     return ", or on without a device with --leave-behind DEVICE" if devices else ""
 
 

@@ -162,30 +162,38 @@ async def _ask(server: ServerInfo, store: SecretStore, system: Bus, *, nats: int
     arriving = msgspec.json.encode({"acc": _NO_ACCOUNT})
     pages, counted, arrived, *listed = await asyncio.gather(
         system.ask_all("$SYS.REQ.SERVER.PING.VARZ", b"", expected=nats),
-        *(system.ask_all("$SYS.REQ.SERVER.PING.CONNZ", one, expected=nats) for one in (counting, arriving, *questions)),
+        *(
+            system.ask_all("$SYS.REQ.SERVER.PING.CONNZ", question, expected=nats)
+            for question in (counting, arriving, *questions)
+        ),
     )
     variables = parsed(pages, _Varz)
     silent = [] if len(variables) >= nats else [f"NATS: {len(variables)} of {nats} servers answer"]
     connected = [
-        (answer.server.id, one)
+        (answer.server.id, connection)
         for answers in listed
         for answer in parsed(answers, Connz)
-        for one in answer.data.connections
-        if one.name != _NAME
+        for connection in answer.data.connections
+        if connection.name != _NAME
     ]
-    users = {f"{one.name or 'a client'} ({asked[:6]}/{one.cid})": one.authorized_user for asked, one in connected}
+    users = {
+        f"{connection.name or 'a client'} ({asked[:6]}/{connection.cid})": connection.authorized_user
+        for asked, connection in connected
+    }
     if (ready := deciding(keys)) < callouts:
         silent.append(f"callouts: {ready} of {callouts} answer")
     return InUse(
         {answer.server.name: frozenset(answer.data.tags) for answer in variables},
-        {f"callout {one.instance}": one for one in keys},
+        {f"callout {key.instance}": key for key in keys},
         users,
         tuple(silent),
         sum(answer.data.total for answer in parsed(counted, Connz)),
         frozenset(
-            f"{answer.server.id}/{one.cid}" for answer in parsed(arrived, Connz) for one in answer.data.connections
+            f"{answer.server.id}/{connection.cid}"
+            for answer in parsed(arrived, Connz)
+            for connection in answer.data.connections
         ),
-        pages=frozenset(key_of_page(one.name) for _, one in connected) - {""},
+        pages=frozenset(key_of_page(connection.name) for _, connection in connected) - {""},
     )
 
 
@@ -209,8 +217,8 @@ async def _devices(server: ServerInfo, store: SecretStore, enrolled: Sequence[st
     app = await login(server, store, APP_PASSWORD, APP_USER)
     try:
         bundle = await app.kv(TRUST_BUNDLE).get(TRUST_KEY)
-        infos = {one.key: one for one in await app.kv(DEVICE_INFO).read_all()}
-        orders = {one.key for one in await app.kv(KEY_ORDER).read_all()}
+        infos = {entry.key: entry for entry in await app.kv(DEVICE_INFO).read_all()}
+        orders = {entry.key for entry in await app.kv(KEY_ORDER).read_all()}
         offered = await app.kv(RELEASE_KEYS).get(TRUST_KEY)
     finally:
         await app.close()

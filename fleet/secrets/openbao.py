@@ -42,7 +42,7 @@ class _Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def versions(self) -> tuple[_Version, ...]:
-        return tuple(one for one in (self.current, self.next, self.previous) if one is not None)
+        return tuple(value for value in (self.current, self.next, self.previous) if value is not None)
 
 
 class _About(msgspec.Struct, frozen=True):
@@ -176,7 +176,7 @@ class OpenBaoSecretStore:
             entry = msgspec.json.decode(found.data, type=_Entry)
         except NOT_JSON as error:
             raise self._damaged(name, "is not as Fleet writes it") from error
-        if not all(one.value for one in entry.versions):
+        if not all(version.value for version in entry.versions):
             raise self._damaged(name, "is empty")
         return entry, about.version
 

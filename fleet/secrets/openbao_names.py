@@ -37,4 +37,4 @@ def is_address(url: str) -> bool:
 def _is_host(name: str) -> bool:
     """Whether a name can be looked up: a resolver raises for another one, and what asks it would end."""
     labels = name.removesuffix(".").split(".")
-    return len(name) <= _LONGEST_NAME and (":" in name or all(0 < len(one) <= _LONGEST_LABEL for one in labels))
+    return len(name) <= _LONGEST_NAME and (":" in name or all(0 < len(label) <= _LONGEST_LABEL for label in labels))

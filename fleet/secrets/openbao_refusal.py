@@ -15,4 +15,4 @@ def refusal(content: bytes) -> str:
     Raises:
         One of `NOT_JSON`: it is no answer of OpenBao's.
     """
-    return "; ".join(" ".join(one.split()) for one in msgspec.json.decode(content, type=_Refusal).errors)
+    return "; ".join(" ".join(error.split()) for error in msgspec.json.decode(content, type=_Refusal).errors)

@@ -39,7 +39,9 @@ async def watch(start: Start, store: Store) -> None:
         missed = False
         store.set_certificate_expiry(PAGE, ends(start.page.certificate.encode()).timestamp())
         # A rotation hands out the next authority beside the present one: what counts is the newest.
-        store.set_certificate_expiry(AUTHORITY, max(ends(one).timestamp() for one in certificates_of(start.ca)))
+        store.set_certificate_expiry(
+            AUTHORITY, max(ends(certificate).timestamp() for certificate in certificates_of(start.ca))
+        )
         login = Login(start.nats_url, "", start.ca)
         for name, url, ca, greets in (
             (NATS, login.address, start.ca, not login.tls_first),

@@ -54,16 +54,17 @@ def deployment_changes(before: Deployment | Unreadable | None, after: Deployment
     return [Change(f"generation {after.metadata.generation} {told}".rstrip(": "))]
 
 
-def state_text(one: WorkloadStatus) -> str:
+def state_text(workload: WorkloadStatus) -> str:
     """A workload on a device as a line."""
-    return f"{one.name} {one.phase} ({one.reason}) generation {one.generation} {one.message}".rstrip()
+    state = f"{workload.name} {workload.phase} ({workload.reason}) generation {workload.generation}"
+    return f"{state} {workload.message}".rstrip()
 
 
-def comparable_state(one: WorkloadStatus) -> tuple[object, ...]:
+def comparable_state(workload: WorkloadStatus) -> tuple[object, ...]:
     """What makes a workload's state another one."""
-    return one.name, one.generation, one.phase, one.reason, one.message
+    return workload.name, workload.generation, workload.phase, workload.reason, workload.message
 
 
-def full_state(one: WorkloadStatus) -> tuple[object, ...]:
+def full_state(workload: WorkloadStatus) -> tuple[object, ...]:
     """A comparable state with the containers of a pod: a status has no room for those of many pods."""
-    return *comparable_state(one), one.containers
+    return *comparable_state(workload), workload.containers

@@ -142,14 +142,14 @@ class Logins:
         return cookie
 
     def _make_room(self) -> None:
-        for cookie, one in tuple(self._under_way.items()):
-            if one.began + one.lasts <= self._now() or (one.opened and len(self._under_way) >= _MOST):
+        for cookie, login in tuple(self._under_way.items()):
+            if login.began + login.lasts <= self._now() or (login.opened and len(self._under_way) >= _MOST):
                 self.forget(cookie)
         # Nobody has to sign in to begin one. Who begins many ends their own: of the network with the most the oldest
         # goes, and one that has its token only after all others.
         if len(self._under_way) >= _MOST:
-            crowd, _ = heaviest(one.network for one in self._under_way.values())
-            theirs = [cookie for cookie, one in self._under_way.items() if one.network in crowd]
+            crowd, _ = heaviest(login.network for login in self._under_way.values())
+            theirs = [cookie for cookie, login in self._under_way.items() if login.network in crowd]
             self.forget(min(theirs, key=lambda cookie: bool(self._under_way[cookie].token)))
 
     async def _poll(self, login: Login, asked: Authorization) -> None:

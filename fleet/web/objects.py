@@ -44,7 +44,7 @@ class Workload(msgspec.Struct, frozen=True):
     @property
     def images(self) -> tuple[str, ...]:
         """The images that it is made of."""
-        every = (self.image, *(one.image for one in self.containers))
+        every = (self.image, *(container.image for container in self.containers))
         return tuple(image for image in every if image)
 
 

@@ -121,7 +121,7 @@ class Pages:
                     (len(known.summaries), known.online),
                     troubled,
                     (
-                        *(unreadable_rollout(one, self._namespace) for one in unread),
+                        *(unreadable_rollout(deployment, self._namespace) for deployment in unread),
                         *rollouts(known.deployments.values(), troubled, known.workloads, self._namespace),
                     ),
                     known.sources.unavailable,
@@ -136,7 +136,7 @@ class Pages:
                 items = known.deployments.values()
                 away = self._blockers(items)
                 rows = [deployment_row(one, away.offline(one)) for one in items]
-                rows += [unreadable_row(one) for one in known.unreadable["FleetDeployment"].values()]
+                rows += [unreadable_row(unreadable) for unreadable in known.unreadable["FleetDeployment"].values()]
                 return template.render(rows=in_order(rows), complete=known.complete)
             case "deployment" | "members":
                 return template.render(**self._deployment(kind, name, part))
@@ -159,7 +159,7 @@ class Pages:
         return [self._store.summaries[name] for name in sorted(self._store.troubled)]
 
     def _blockers(self, items: Collection[Deployment]) -> Blockers:
-        return Blockers(self._troubled(), self._store.workloads, [one.spec.selector for one in items])
+        return Blockers(self._troubled(), self._store.workloads, [item.spec.selector for item in items])
 
     def _events(self, kind: str, name: str) -> tuple[Event, ...]:
         return events_of(self._store.events, kind, name, _HISTORY_LENGTH)

@@ -236,7 +236,7 @@ class Routes:
             return PlainTextResponse(f"{one_line(error.what)}: {one_line(error.next_step)}\n", status_code=status)
         title = "Not found" if status == HTTPStatus.NOT_FOUND else "This did not work"
         href, to = next(
-            (one for one in _WAYS_ON if request.url.path.startswith(f"{one[0]}/")), ("/", "What is wrong now")
+            (way for way in _WAYS_ON if request.url.path.startswith(f"{way[0]}/")), ("/", "What is wrong now")
         )
         session = self._sessions.find(request.cookies.get(self._sessions.cookie))
         known: dict[str, object] = {"session": session, "here": ""} if session is not None else {}

@@ -40,10 +40,12 @@ class Sessions:
         """A session until `expires`; returns its cookie, a secret."""
         cookie = secrets.token_urlsafe(_BYTES)
         key = _key(cookie)
-        self._open = {known: one for known, one in self._open.items() if one.expires > self._now()}
+        self._open = {known: session for known, session in self._open.items() if session.expires > self._now()}
         if len(self._open) >= _MOST:
-            held = Counter(one.subject for one in self._open.values())
-            del self._open[min(self._open, key=lambda one: (-held[self._open[one].subject], self._open[one].expires))]
+            held = Counter(session.subject for session in self._open.values())
+            del self._open[
+                min(self._open, key=lambda session: (-held[self._open[session].subject], self._open[session].expires))
+            ]
         self._open[key] = Session(key[:12], subject, name, expires)
         return cookie, self._open[key]
 

@@ -249,9 +249,9 @@ def _not_known(login: Login) -> FleetError:
     )
 
 
-def _same(one: str, other: str) -> bool:
+def _same(text: str, other: str) -> bool:
     """Compare secrets in a time that tells nothing; any text may come from a browser."""
-    return secrets.compare_digest(one.encode(), other.encode(errors="replace"))
+    return secrets.compare_digest(text.encode(), other.encode(errors="replace"))
 
 
 def _to(request: Request) -> str:

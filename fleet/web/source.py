@@ -129,4 +129,4 @@ class Sources:
     @property
     def unavailable(self) -> tuple[Source, ...]:
         """Those that do not answer now, or are not ready."""
-        return tuple(one for one in self.known.values() if one.why)
+        return tuple(part for part in self.known.values() if part.why)

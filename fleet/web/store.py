@@ -173,9 +173,9 @@ class Store:
                 self.deployments[name] = item
         except InvalidInput as error:
             news = self._put_unreadable(kind, name, error.what, before)
-        for one in news if again else ():
-            at = None if live else unix_seconds(one.time)
-            self._add_line(kind, name, one.text, self.now() if at is None else min(at, self.now()))
+        for line in news if again else ():
+            at = None if live else unix_seconds(line.time)
+            self._add_line(kind, name, line.text, self.now() if at is None else min(at, self.now()))
         return name
 
     def _put_unreadable(self, kind: str, name: str, why: str, before: Unreadable | None) -> list[Change]:
@@ -223,7 +223,7 @@ class Store:
     def update_states(self, name: str, states: DeviceStates) -> None:
         """What a device says of its deployments."""
         self.sources.record_activity(NATS)
-        before = {one.name: one for one in self.workloads(name)}
+        before = {workload.name: workload for workload in self.workloads(name)}
         found: list[WorkloadStatus] = []
         unreadable: list[str] = []
         for deployment, raw in states.states.items():
@@ -232,11 +232,11 @@ class Store:
             except InvalidInput as error:
                 unreadable.append(f"{deployment}: {error.what}")
                 continue
-            one = as_told(deployment, state)
+            told = as_told(deployment, state)
             known = before.get(deployment)
-            found.append(with_since(one, known, self.now()))
-            if known is None or comparable_state(known) != comparable_state(one):
-                self.tail.add(self.now(), "device-state", name, state_text(one))
+            found.append(with_since(told, known, self.now()))
+            if known is None or comparable_state(known) != comparable_state(told):
+                self.tail.add(self.now(), "device-state", name, state_text(told))
         for gone in before.keys() - states.states.keys():
             self.tail.add(self.now(), "device-state", name, f"{gone} is gone")
         if unreadable:  # one line, however many a device writes: they may be made up

@@ -201,7 +201,7 @@ class Streams:
             raise TooMany(f"{_PER_SESSION} pages of this sign-in are kept up to date", next_step="close one of them")
         if self.open >= self._most:
             raise TooMany(f"{self._most} pages are kept up to date already", next_step="try again later")
-        of_user = sum(number for one, number in self._by_session.items() if one.subject == session.subject)
+        of_user = sum(number for held_by, number in self._by_session.items() if held_by.subject == session.subject)
         if of_user >= self._most // 2:
             raise TooMany(f"{of_user} of your pages are kept up to date already", next_step="close one of them")
         self._by_session[session] += 1

@@ -88,17 +88,17 @@ class Turns:
                 break
         self._schedule()
 
-    def _do(self, user: str, one: _Waiting) -> None:
+    def _do(self, user: str, job: _Waiting) -> None:
         before = self._clock()
         try:
-            value, failure = one.work(), None
+            value, failure = job.work(), None
         except Exception as error:
             value, failure = None, error
         cost = self._charge(user, self._clock() - before)
         if failure is not None:
-            one.answer.set_exception(failure)
+            job.answer.set_exception(failure)
         else:
-            one.answer.set_result(Done(value, cost))
+            job.answer.set_result(Done(value, cost))
 
     def _begin(self, user: str) -> float:
         return max(self._finish.get(user, 0.0), self._start)
@@ -108,6 +108,6 @@ class Turns:
         self._finish[user] = self._start + cost
         if cost > _SHORT:
             self._free_at = asyncio.get_running_loop().time() + cost * self._rest
-        for other in [one for one, finish in self._finish.items() if finish <= self._start]:
+        for other in [name for name, finish in self._finish.items() if finish <= self._start]:
             del self._finish[other]
         return cost

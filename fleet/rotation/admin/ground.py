@@ -106,7 +106,7 @@ class Ground:
         self._lasting = note.new if new_works and not note.given_up else note.old
         with self._api(self._lasting) as api:
             listed = tokens.listed(api, note.user)
-        ours = tuple(one.id for one in listed if int(one.ends.timestamp()) == note.ends)
+        ours = tuple(token.id for token in listed if int(token.ends.timestamp()) == note.ends)
         return Seen(
             begun=True,
             noted=bool(note.new),
@@ -116,9 +116,9 @@ class Ground:
             given_up=note.given_up,
             old_works=old_works,
             new_works=new_works,
-            old_listed=note.old_id in {one.id for one in listed},
+            old_listed=note.old_id in {token.id for token in listed},
             new_listed=note.new_id in ours,
-            orphans=tuple(one for one in ours if one != note.new_id),
+            orphans=tuple(token for token in ours if token != note.new_id),
             unlisted=time.time() - note.unsure < _CATCH_UP,
         )
 
@@ -174,7 +174,7 @@ class Ground:
 
     def _chosen(self, listed: tuple[tokens.PersonalToken, ...], user: str) -> tokens.PersonalToken:
         """Which of the user's tokens is in the file. The provider tells nobody which text belongs to which id."""
-        fit = [one for one in listed if self._token_id in {"", one.id}]
+        fit = [token for token in listed if self._token_id in {"", token.id}]
         if len(fit) == 1:
             return fit[0]
         if not fit:
@@ -186,7 +186,7 @@ class Ground:
         raise InvalidInput(
             f"the user {user} has {len(fit)} access tokens, and only a person knows which is in {self._file}",
             next_step="say it with --token-id",
-            more=[f"{one.id}: made {_day(one.made)}, ends {_day(one.ends)}" for one in fit],
+            more=[f"{token.id}: made {_day(token.made)}, ends {_day(token.ends)}" for token in fit],
         )
 
     def _add(self, note: Note) -> None:
@@ -199,9 +199,9 @@ class Ground:
 
     def _sweep(self, note: Note) -> None:
         with self._api(self._lasting) as api:
-            for one in tokens.listed(api, note.user):
-                if int(one.ends.timestamp()) == note.ends and one.id != note.new_id:
-                    tokens.remove(api, note.user, one.id)
+            for token in tokens.listed(api, note.user):
+                if int(token.ends.timestamp()) == note.ends and token.id != note.new_id:
+                    tokens.remove(api, note.user, token.id)
 
     def _remove(self, by: str, user: str, token_id: str) -> None:
         with self._api(by) as api:

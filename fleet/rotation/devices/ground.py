@@ -148,17 +148,17 @@ async def _reports(bus: Bus) -> Reports:
 
 
 async def _entries(kv: KV[T]) -> dict[str, Entry[T]]:
-    return {one.key: one for one in await kv.read_all() if isinstance(one, Entry)}
+    return {entry.key: entry for entry in await kv.read_all() if isinstance(entry, Entry)}
 
 
 async def _registry(bus: Bus) -> dict[str, Identity]:
-    return {key: one.value for key, one in (await _entries(bus.kv(IDENTITIES))).items()}
+    return {key: entry.value for key, entry in (await _entries(bus.kv(IDENTITIES))).items()}
 
 
 async def _end_sessions(bus: Bus, device: str) -> None:
     question = {"acc": APP_ACCOUNT, "auth": True, "state": _OPEN, "user": device}
     answers = await bus.ask_all("$SYS.REQ.SERVER.PING.CONNZ", msgspec.json.encode(question), expected=1, linger=0.2)
     for answer in (decode(one, Connz) for one in answers):
-        for one in answer.data.connections:
-            kick = msgspec.json.encode({"cid": one.cid})
+        for connection in answer.data.connections:
+            kick = msgspec.json.encode({"cid": connection.cid})
             await bus.ask_all(f"$SYS.REQ.SERVER.{answer.server.id}.KICK", kick, expected=1)

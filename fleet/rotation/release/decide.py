@@ -123,7 +123,9 @@ def following(seen: Seen, step: Step, old: str, new: TrustedKey) -> TrustedKeys:
 
 def surplus(seen: Seen) -> frozenset[int]:
     """The numbers of kept lists that no device needs any more. The last list stays: it is what the server offers."""
-    lowest = min((_number(one) for one in _everybody(seen) if not _trusts_none(one)), default=seen.present.number)
+    lowest = min(
+        (_number(holder) for holder in _everybody(seen) if not _trusts_none(holder)), default=seen.present.number
+    )
     return frozenset(number for number, _ in seen.kept if number <= lowest and number < seen.present.number)
 
 
@@ -214,7 +216,9 @@ def _stranger(old: str) -> Refused:
 
 def _full(seen: Seen) -> Refused:
     held = [*seen.devices.items(), *seen.behind.items()]
-    late, _ = min(((name, _number(one)) for name, one in held if not _trusts_none(one)), key=lambda one: one[1])
+    late, _ = min(
+        ((name, _number(holder)) for name, holder in held if not _trusts_none(holder)), key=lambda item: item[1]
+    )
     return Refused(
         f"the server keeps {len(seen.kept)} lists for devices that are behind, such as {late}, and no more fit",
         "set those devices up with --trusted-keys, or delete them",

@@ -155,7 +155,7 @@ class Ground:
 
 async def _said(bus: Bus) -> _Said:
     """Devices first, so that none has a list that was offered after we looked."""
-    infos = {one.key: one for one in await bus.kv(DEVICE_INFO).read_all()}
+    infos = {entry.key: entry for entry in await bus.kv(DEVICE_INFO).read_all()}
     offered = await bus.kv(RELEASE_KEYS).get(TRUST_KEY)
     if offered is None:
         return _Said(infos, (), 0)

@@ -62,7 +62,7 @@ def require_rights_to_renew(kube: KubeClient, namespace: str, more: Iterable[tup
     objects = [("Secret", SECRETS), ("Secret", LOG_READER_SECRET), ("ConfigMap", SERVER_CONFIG_MAP)]
     for kind, service in (("StatefulSet", "nats"), ("Deployment", "callout"), ("Deployment", "operator"), *more):
         objects += [("Secret", named(service)), (kind, named(service))]
-    wanted = [(verb, *one) for one in objects for verb in ("get", "patch")]
+    wanted = [(verb, *what) for what in objects for verb in ("get", "patch")]
     wanted += [("create", "Lease", ""), *((verb, "Lease", LEASE) for verb in ("get", "patch", "delete"))]
     _require(kube, namespace, wanted)
 

@@ -33,21 +33,21 @@ class Blockers:
 
         Devices whose labels do not differ in what the `selectors` look at are selected together.
         """
-        self._keys = sorted({key for one in selectors for key in _keys_of(one)})
+        self._keys = sorted({key for selector in selectors for key in _keys_of(selector)})
         self._labels: dict[_Labels, dict[str, str]] = {}
         self._away: dict[str, tuple[_Labels, Blocker]] = {}
         self._number_away: dict[_Labels, int] = {}
         self._failing: dict[str, dict[str, tuple[_Labels, Blocker]]] = {}
         self._running: dict[tuple[str, int], set[str]] = {}
-        for one in troubled:
-            self._add(one, workloads(one.row.name))
+        for summary in troubled:
+            self._add(summary, workloads(summary.row.name))
 
-    def _add(self, one: Summary, said: Iterable[WorkloadStatus]) -> None:
-        name = one.row.name
-        labels = tuple(one.labels.get(key) for key in self._keys)
+    def _add(self, summary: Summary, said: Iterable[WorkloadStatus]) -> None:
+        name = summary.row.name
+        labels = tuple(summary.labels.get(key) for key in self._keys)
         if labels not in self._labels:
-            self._labels[labels] = {key: one.labels[key] for key in self._keys if key in one.labels}
-        for trouble in one.troubles:
+            self._labels[labels] = {key: summary.labels[key] for key in self._keys if key in summary.labels}
+        for trouble in summary.troubles:
             if trouble.workload:
                 self._failing.setdefault(trouble.workload, {})[name] = (labels, Blocker(name, trouble.reason))
             elif trouble.about == "connection":
@@ -75,16 +75,20 @@ class Blockers:
         selected = self._selected(item)
         running = self._running.get((name, item.metadata.generation), set[str]())
         failing = self._failing.get(name, {})
-        own = [one for device, (labels, one) in failing.items() if labels in selected and device not in running]
+        own = [summary for device, (labels, summary) in failing.items() if labels in selected and device not in running]
         others = running | failing.keys()
         away = sum(self._number_away.get(labels, 0) for labels in selected)
         away -= sum(1 for device in others if device in self._away and self._away[device][0] in selected)
         named = own[:most]
         if away and len(named) < most:
-            waiting = (one for labels, one in self._away.values() if labels in selected and one.device not in others)
+            waiting = (
+                summary
+                for labels, summary in self._away.values()
+                if labels in selected and summary.device not in others
+            )
             named += islice(waiting, most - len(named))
         return tuple(named), len(own) + away - len(named)
 
 
 def _keys_of(selector: Selector) -> Iterable[str]:
-    return (*selector.match_labels, *(one.key for one in selector.match_expressions))
+    return (*selector.match_labels, *(expression.key for expression in selector.match_expressions))

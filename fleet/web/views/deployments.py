@@ -101,7 +101,7 @@ def _state_of(ready: Condition, offline: int) -> str:
 def in_order(rows: Iterable[DeploymentRow]) -> list[DeploymentRow]:
     """Those that are not ready first."""
     order = {_PRESENT: 2, _PAST: 1}
-    return sorted(rows, key=lambda one: (order.get(one.state, 0), one.name))
+    return sorted(rows, key=lambda row: (order.get(row.state, 0), row.name))
 
 
 def unreadable_row(item: Unreadable) -> DeploymentRow:
@@ -122,7 +122,7 @@ def deployment_screen(
             ConditionView(one.type, one.status, one_line(one.reason), one_line(one.message), one.last_transition_time)
             for one in item.status.conditions
         ),
-        running=tuple((one_line(one.image), one.devices) for one in item.status.images) if item.current else (),
+        running=tuple((one_line(image.image), image.devices) for image in item.status.images) if item.current else (),
         batch=_batch(item, states),
         generations=tuple(devices.generations()),
         revisions=tuple(map(_summary, revisions)),
@@ -142,19 +142,19 @@ def deployment_screen(
 
 def _failing(item: Deployment, states: Sequence[StateGroup]) -> str:
     """The first device on which the log says more; empty where there is none."""
-    shown = (one for state in states for one in state.devices)
-    return next((one.device for one in shown if has_logs(item.metadata.name, one.reason)), "")
+    shown = (device for state in states for device in state.devices)
+    return next((device.device for device in shown if has_logs(item.metadata.name, device.reason)), "")
 
 
-def _summary(one: RevisionSummary) -> RevisionSummary:
+def _summary(revision: RevisionSummary) -> RevisionSummary:
     """A revision as it is shown: its texts, which anybody may have written, as what they are."""
     return msgspec.structs.replace(
-        one,
-        by=one_line(one.by),
-        command=one_line(one.command),
-        images=one_line(one.images),
-        selector=one_line(one.selector) or _EVERYWHERE,
-        changed=tuple(map(one_line, one.changed)),
+        revision,
+        by=one_line(revision.by),
+        command=one_line(revision.command),
+        images=one_line(revision.images),
+        selector=one_line(revision.selector) or _EVERYWHERE,
+        changed=tuple(map(one_line, revision.changed)),
     )
 
 
@@ -165,11 +165,11 @@ def _batch(item: Deployment, states: Sequence[StateGroup]) -> Batch | None:
     if strategy.type is not StrategyType.ROLLING or not item.current or max(under_way, to_come) <= 0:
         return None
     named = [
-        one.device
+        device.device
         for state in states
         if state.state != Phase.RUNNING.value
-        for one in state.devices
-        if one.generation == item.metadata.generation
+        for device in state.devices
+        if device.generation == item.metadata.generation
     ]
     size = strategy.max_unavailable
     progress = condition(item, "Progressing")

@@ -57,7 +57,7 @@ def due(certificates: Mapping[str, float], ages: Iterable[SecretAge], now: float
         moment = _due(age)
         if moment is not None and moment <= now + AHEAD and age.name not in named:
             found.append((moment, _secret(age, moment, now, namespace)))
-    return tuple(one for _, one in sorted(found, key=lambda one: (one[0], one[1].name)))
+    return tuple(item for _, item in sorted(found, key=lambda item: (item[0], item[1].name)))
 
 
 def _certificate(name: str, end: float, now: float, namespace: str) -> Due:

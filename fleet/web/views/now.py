@@ -101,15 +101,15 @@ def now(
 def _groups(troubled: Iterable[Summary], namespace: str) -> list[Group]:
     """One for each reason and site, those with the newest trouble first."""
     found: dict[tuple[str, str], list[_Troubled]] = {}
-    for one in troubled:
+    for summary in troubled:
         own: dict[str, list[Trouble]] = {}
-        for trouble in one.troubles:
+        for trouble in summary.troubles:
             own.setdefault(trouble.reason, []).append(trouble)
         for reason, troubles in own.items():
             troubles.sort(key=_since, reverse=True)
-            found.setdefault((reason, one.site), []).append((one.row.name, troubles))
+            found.setdefault((reason, summary.site), []).append((summary.row.name, troubles))
     groups = [_group(reason, site, members, namespace) for (reason, site), members in found.items()]
-    return sorted(groups, key=lambda one: (one.newest, one.count), reverse=True)
+    return sorted(groups, key=lambda group: (group.newest, group.count), reverse=True)
 
 
 def _since(trouble: Trouble) -> str:
@@ -117,7 +117,7 @@ def _since(trouble: Trouble) -> str:
 
 
 def _group(reason: str, site: str, members: list[_Troubled], namespace: str) -> Group:
-    ordered = sorted(members, key=lambda one: one[1][0].since, reverse=True)
+    ordered = sorted(members, key=lambda item: item[1][0].since, reverse=True)
     first = ordered[0][1][0]
     named = [Member(name, tuple(_details(name, troubles, namespace))) for name, troubles in ordered[:_SHOWN]]
     commands = {detail.command for member in named for detail in member.details}

@@ -49,9 +49,13 @@ def rollouts(
 
     `troubled` are the devices with troubles, by name, and `workloads` says by a device's name what it said last.
     """
-    unready = [one for one in sorted(deployments, key=lambda one: one.metadata.name) if not _is_ready(one)]
-    blockers = Blockers(troubled if unready else (), workloads, (one.spec.selector for one in unready))
-    return tuple(_rollout(one, blockers, namespace) for one in unready)
+    unready = [
+        deployment
+        for deployment in sorted(deployments, key=lambda deployment: deployment.metadata.name)
+        if not _is_ready(deployment)
+    ]
+    blockers = Blockers(troubled if unready else (), workloads, (deployment.spec.selector for deployment in unready))
+    return tuple(_rollout(deployment, blockers, namespace) for deployment in unready)
 
 
 def unreadable_rollout(item: Unreadable, namespace: str) -> Rollout:

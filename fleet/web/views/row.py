@@ -58,7 +58,7 @@ def summary(device: Device, workloads: Sequence[WorkloadStatus]) -> Summary:
         version=one_line(str(info.agent_version)) if info else "",
         upgraded=one_line(upgraded.reason) if upgraded else "",
         deployments=device.status.deployments,
-        trouble=one_line(", ".join(dict.fromkeys(one.reason for one in troubles))),
+        trouble=one_line(", ".join(dict.fromkeys(trouble.reason for trouble in troubles))),
         since=one_line(troubles[0].since if troubles else connected_since),
         labels=one_line(",".join(f"{key}={value}" for key, value in sorted(labels.items()))),
     )

@@ -108,13 +108,13 @@ def check(results: Path, outcomes: Mapping[str, Outcome]) -> str:
         outcomes: The outcome of each test, by its node id.
     """
     found = [msgspec.json.decode(path.read_bytes(), type=_Result) for path in results.glob("*-result.json")]
-    ran = [one for one in found if _Label("verdict", NOT_PLAYED) not in one.labels]
+    ran = [result for result in found if _Label("verdict", NOT_PLAYED) not in result.labels]
     problems: list[str] = []
-    written = Counter("failed" if one.status == "broken" else one.status or "failed" for one in ran)
+    written = Counter("failed" if result.status == "broken" else result.status or "failed" for result in ran)
     counted = Counter[str](outcomes.values())
     if written != counted:
         problems.append(f"pytest counted {_counts(counted)}; the results say {_counts(written)}")
-    identities = Counter((one.full_name, msgspec.json.encode(one.parameters)) for one in ran)
+    identities = Counter((result.full_name, msgspec.json.encode(result.parameters)) for result in ran)
     for (name, _), times in identities.items():
         if times > 1:
             problems.append(f"{times} results look like repeats of one test: {name}")

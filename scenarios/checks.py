@@ -277,9 +277,9 @@ def event(run: Run, placeholder: str, text: str) -> str:
         lambda: [one["message"] for one in run.world.kube.events() if one["involvedObject"]["name"] == name],
         f"an event of {name} says: {text}",
         timeout=ROLLOUT,
-        until=lambda messages: any(text in one for one in messages),
+        until=lambda messages: any(text in message for message in messages),
     )
-    return next(one for one in found if text in one)
+    return next(message for message in found if text in message)
 
 
 def dropped(run: Run) -> None:

@@ -122,7 +122,7 @@ def shop(run: Run, *_results: Result) -> None:
     states = {name: it["State"]["Status"] for name, it in found.items()}
     assert states == dict.fromkeys(("web", "db", "backup"), "running"), f"the containers: {states}"
     assert found["web"]["Config"]["Image"] == run.name("private_image")
-    mounts = {name: {one["Destination"] for one in it["Mounts"]} for name, it in found.items()}
+    mounts = {name: {mount["Destination"] for mount in it["Mounts"]} for name, it in found.items()}
     assert mounts == {"web": set(), "db": {"/data", "/run/secrets/password"}, "backup": {"/data"}}, f"mounts: {mounts}"
     asked = _asked(run)
     assert asked > run.kept(Pulled).asked, "the registry was not asked"

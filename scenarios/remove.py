@@ -62,7 +62,7 @@ def two_run(run: Run) -> None:
 def _reports_volume(device: Device) -> bool:
     info = device.status.info
     used = info.disk_usage if info else None
-    return used is not None and [one.name for one in used.named_volumes] == ["data"]
+    return used is not None and [volume.name for volume in used.named_volumes] == ["data"]
 
 
 @remove.step(

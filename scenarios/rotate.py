@@ -61,7 +61,7 @@ def listed(run: Run, _applied: Result, result: Result) -> None:
     assert set(shown[_ISSUER]["inUse"].values()) == {shown[_ISSUER]["id"]}
     assert run.world.nats_login().password not in result.output
     devices = shown["device_key"]["devices"]
-    assert all(devices[run.name(one)] for one in ("device", "device2")), "the ages of their keys are not told"
+    assert all(devices[run.name(device)] for device in ("device", "device2")), "the ages of their keys are not told"
 
 
 @rotate.step(
@@ -145,7 +145,7 @@ def nothing_to_do(run: Run, result: Result) -> None:
 
 def secrets_in(result: Result) -> dict[str, Any]:
     """What `fleet secrets list` shows, by name."""
-    return {one["name"]: one for one in json.loads(result.stdout)}
+    return {secret["name"]: secret for secret in json.loads(result.stdout)}
 
 
 def renewed(result: Result, name: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ secret = Scenario(
 def runs(run: Run) -> None:
     """The command returns once the device runs the container, which has no secret yet."""
     made = checks.container(run, "deployment2")
-    assert not any(one.startswith("PASSWORD=") for one in made.env), f"its environment: {sorted(made.env)}"
+    assert not any(variable.startswith("PASSWORD=") for variable in made.env), f"its environment: {sorted(made.env)}"
 
 
 @dataclass(frozen=True)

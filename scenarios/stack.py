@@ -165,7 +165,7 @@ def composed(run: Run, _circle: Result, _applied: Result, log: Result, shown: Re
     assert states == {"prepare": "exited", "web": "running"}, f"the containers: {states}"
     ended, begun = found["prepare"]["State"]["FinishedAt"], found["web"]["State"]["StartedAt"]
     assert _time(ended) <= _time(begun), "web began before prepare had ended"
-    mounts = {name: {one["Destination"] for one in it["Mounts"]} for name, it in found.items()}
+    mounts = {name: {mount["Destination"] for mount in it["Mounts"]} for name, it in found.items()}
     assert mounts == {"prepare": {"/data"}, "web": {"/data", "/run/secrets/password"}}, f"the mounts: {mounts}"
     assert _volumes(found["prepare"]) == _volumes(found["web"]), "they have not the same volume"
     for name, life in _lives(run).items():

@@ -99,7 +99,7 @@ class Heard:
         """Seconds from the lease of the agent that was confirmed to its confirmation."""
         orders = [one for one in self.orders if one.value.confirmed]
         assert orders, "no agent was confirmed"
-        leases = [one for one in self.leases if one.value.instance_id == orders[0].value.confirmed]
+        leases = [lease for lease in self.leases if lease.value.instance_id == orders[0].value.confirmed]
         assert leases, "the agent that was confirmed was not the writer"
         return orders[0].at - leases[0].at
 
@@ -144,7 +144,7 @@ def upgraded(run: Run, result: Result) -> None:
     assert heard.trial() > _TRIAL - _SLACK, f"it was on trial for {heard.trial():.1f} s:\n{result}"
     status = _committed(run, "version2")
     assert str(status.previous) == run.name("version")
-    assert any(not one.value.instance_id for one in heard.leases), f"the lease was never given back: {heard.leases}"
+    assert any(not lease.value.instance_id for lease in heard.leases), f"the lease was never given back: {heard.leases}"
     _untouched(run)
 
 

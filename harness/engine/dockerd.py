@@ -138,7 +138,7 @@ def _remove_networks(slot: int) -> None:
     pool = _pool(slot)
     shown = _must("ip", "-json", "-4", "address", "show", "type", "bridge")
     for link in msgspec.json.decode(shown, type=list[_Link]):
-        if any(ipaddress.IPv4Address(one.local) in pool for one in link.addresses):
+        if any(ipaddress.IPv4Address(address.local) in pool for address in link.addresses):
             _run("ip", "link", "delete", link.name)
 
 

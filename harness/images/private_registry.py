@@ -49,7 +49,9 @@ class Image(msgspec.Struct, frozen=True):
     def new(cls) -> Image:
         """Busybox with a page that no other image has."""
         with tarfile.open(fileobj=io.BytesIO(busybox_archive(page=secrets.token_bytes(32)))) as archive:
-            files = {one.name: found.read() for one in archive.getmembers() if (found := archive.extractfile(one))}
+            files = {
+                member.name: found.read() for member in archive.getmembers() if (found := archive.extractfile(member))
+            }
         (told,) = json.loads(files["manifest.json"])
         config, layer = files[told["Config"]], gzip.compress(files[told["Layers"][0]], 1, mtime=0)
         kinds = ("container.image.v1+json", "image.rootfs.diff.tar.gzip")

@@ -84,7 +84,7 @@ def _opens(act: Callable[[], object]) -> bool:
     try:
         act()
     except Error as error:
-        if any(one in error.message for one in _AGAIN):
+        if any(text in error.message for text in _AGAIN):
             return False
         raise
     return True

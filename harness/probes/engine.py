@@ -39,7 +39,7 @@ class EngineProbe:
         listed: list[dict[str, Any]] = (
             self._client.call("GET", "/volumes", params={"filters": filters}).json()["Volumes"] or []
         )
-        return [one["Name"] for one in listed]
+        return [item["Name"] for item in listed]
 
     def inspect(self, container: str) -> dict[str, Any]:
         """All that the engine tells of one container.

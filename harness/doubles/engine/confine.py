@@ -126,7 +126,7 @@ def _tmpfs(target: str, size: int) -> None:
 
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    words = [one.encode() if one else None for one in (source, target, kind)]
+    words = [word.encode() if word else None for word in (source, target, kind)]
     if _libc.mount(*words, ctypes.c_ulong(flags), options.encode() or None) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), target)

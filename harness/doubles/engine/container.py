@@ -254,17 +254,22 @@ class Container:
             mounts=[
                 *(
                     {
-                        "type": one.type,
-                        "source": self._source(one),
-                        "target": one.target,
-                        "read_only": one.read_only,
-                        "size": one.tmpfs_options.size_bytes if one.tmpfs_options else 0,
+                        "type": mount.type,
+                        "source": self._source(mount),
+                        "target": mount.target,
+                        "read_only": mount.read_only,
+                        "size": mount.tmpfs_options.size_bytes if mount.tmpfs_options else 0,
                     }
-                    for one in host.mounts or []
+                    for mount in host.mounts or []
                 ),
                 *(
-                    {"type": "bind", "source": one.path_on_host, "target": one.path_in_container, "read_only": False}
-                    for one in host.devices or []
+                    {
+                        "type": "bind",
+                        "source": device.path_on_host,
+                        "target": device.path_in_container,
+                        "read_only": False,
+                    }
+                    for device in host.devices or []
                 ),
             ],
             shm=host.shm_size,
@@ -273,7 +278,7 @@ class Container:
             cap_add=host.cap_add or [],
             cap_drop=host.cap_drop or [],
             security=host.security_opt or [],
-            ulimits=[(one.name, one.soft, one.hard) for one in host.ulimits or []],
+            ulimits=[(ulimit.name, ulimit.soft, ulimit.hard) for ulimit in host.ulimits or []],
             user=own.user or self._image.user,
         )
 
@@ -281,13 +286,13 @@ class Container:
         """What is mounted, as `inspect` shows it; sources are where they lie on the host."""
         return [
             {
-                "Type": one.type,
-                "Name": one.source if one.type == "volume" else "",
-                "Source": "" if one.type == "tmpfs" else self._source(one),
-                "Destination": one.target,
-                "RW": not one.read_only,
+                "Type": mount.type,
+                "Name": mount.source if mount.type == "volume" else "",
+                "Source": "" if mount.type == "tmpfs" else self._source(mount),
+                "Destination": mount.target,
+                "RW": not mount.read_only,
             }
-            for one in self.record.host_config.mounts or []
+            for mount in self.record.host_config.mounts or []
         ]
 
     def _source(self, mount: Mount) -> str:

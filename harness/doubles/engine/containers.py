@@ -67,11 +67,11 @@ class Containers:
     def list(self, *, everything: bool, filters: Mapping[str, Sequence[str]]) -> list[Record]:
         """Records, newest first; without `everything`, only what runs."""
         found = [
-            one.record
-            for one in self._all.values()
-            if (everything or one.record.state.running)
-            and all(label_fits(one.record.labels, label) for label in filters.get("label", ()))
-            and (not (volumes := filters.get("volume")) or not one.record.volumes.isdisjoint(volumes))
+            container.record
+            for container in self._all.values()
+            if (everything or container.record.state.running)
+            and all(label_fits(container.record.labels, label) for label in filters.get("label", ()))
+            and (not (volumes := filters.get("volume")) or not container.record.volumes.isdisjoint(volumes))
         ]
         return sorted(found, key=lambda record: record.created, reverse=True)
 
@@ -81,9 +81,9 @@ class Containers:
         Raises:
             Refused: 404 there is none.
         """
-        for one in self._all.values():
-            if name.lstrip("/") == one.record.name or one.record.id.startswith(name):
-                return one
+        for container in self._all.values():
+            if name.lstrip("/") == container.record.name or container.record.id.startswith(name):
+                return container
         raise no_such_container(name)
 
     def inspect(self, name: str) -> Record:
@@ -137,15 +137,17 @@ class Containers:
             return
         async with self._networks.joining[name]:
             self._networks.join(record)
-            there = [one for one in self._all.values() if name in one.record.networks and one.pid]
+            there = [
+                container for container in self._all.values() if name in container.record.networks and container.pid
+            ]
             address = record.address(name)
-            if address and any(one.record.address(name) == address for one in there):
+            if address and any(container.record.address(name) == address for container in there):
                 raise address_taken(address)
-            yield next((one.pid for one in there), 0)
+            yield next((container.pid for container in there), 0)
 
     def records(self) -> Iterable[Record]:
         """All of them."""
-        return [one.record for one in self._all.values()]
+        return [container.record for container in self._all.values()]
 
     def _check(self, host: HostConfig) -> None:
         """What the daemon refuses when a container is made; a volume that is not there is made."""
@@ -159,9 +161,9 @@ class Containers:
 
     def refuse_if_used(self, image: str) -> None:
         """Raises `Refused` 409 while a container was made from the image."""
-        for one in self._all.values():
-            if one.record.image == image:
-                raise image_in_use(image, one.record.id)
+        for container in self._all.values():
+            if container.record.image == image:
+                raise image_in_use(image, container.record.id)
 
     def rename(self, container: str, name: str) -> None:
         """Give it another name.
@@ -177,9 +179,9 @@ class Containers:
     def _free(self, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise Refused(400, f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
-        for one in self._all.values():
-            if one.record.name == name:
-                raise name_taken(name, one.record.id)
+        for container in self._all.values():
+            if container.record.name == name:
+                raise name_taken(name, container.record.id)
         return name
 
     async def remove(self, container: Container, *, force: bool) -> None:
@@ -198,7 +200,10 @@ class Containers:
 def _write_names(root: Path, host: HostConfig) -> None:
     """The files in which a container looks for names; its image's own do not count."""
     (root / "etc").mkdir(exist_ok=True)
-    pairs = [one.rpartition(":") if one.count(":") == 1 else one.partition(":") for one in host.extra_hosts or []]
+    pairs = [
+        host_entry.rpartition(":") if host_entry.count(":") == 1 else host_entry.partition(":")
+        for host_entry in host.extra_hosts or []
+    ]
     lines = ["127.0.0.1\tlocalhost", *(f"{address}\t{name}" for name, _, address in pairs)]
     (root / "etc/hosts").write_text("\n".join(lines) + "\n")
-    (root / "etc/resolv.conf").write_text("".join(f"nameserver {one}\n" for one in host.dns or []))
+    (root / "etc/resolv.conf").write_text("".join(f"nameserver {server}\n" for server in host.dns or []))

@@ -70,7 +70,9 @@ class Networks:
 
     def labelled(self, labels: Sequence[str]) -> list[Network]:
         """Those with all of the labels."""
-        return [one for one in self._every() if all(label_fits(one.labels or {}, label) for label in labels)]
+        return [
+            network for network in self._every() if all(label_fits(network.labels or {}, label) for label in labels)
+        ]
 
     def make(self, wanted: Network) -> Network:
         """A new network.
@@ -81,9 +83,9 @@ class Networks:
         if (self._folder / f"{wanted.name}.json").exists():
             there = f"network name {wanted.name} already used: network already exists"
             raise Refused(409, f"network with name {wanted.name} already exists", (500, there))
-        taken = [self._range(one) for one in self._every()]
+        taken = [self._range(network) for network in self._every()]
         if wanted.ipam.config:
-            if any(self._range(wanted).overlaps(one) for one in taken):
+            if any(self._range(wanted).overlaps(subnet) for subnet in taken):
                 raise Refused(
                     403, "Pool overlaps with other one on this address space", (500, "subnet is already used")
                 )
@@ -100,8 +102,8 @@ class Networks:
             Refused: 404 there is none; 403 a container that runs is in it, for podman one that does not run, too.
         """
         self.find(name)
-        for one in containers:
-            if name in one.networks and (one.state.running or self._manners.is_podman):
+        for container in containers:
+            if name in container.networks and (container.state.running or self._manners.is_podman):
                 held = f'"{name}" has associated containers with it. Use -f to forcibly delete: network is being used'
                 raise Refused(403, f"error while removing network: network {name} has active endpoints", (500, held))
         (self._folder / f"{name}.json").unlink()
@@ -148,6 +150,6 @@ class Networks:
     def _free(self, taken: list[ipaddress.IPv4Network]) -> str:
         for number in range(_FIRST, _MOST):
             subnet = ipaddress.IPv4Network(f"127.{number}.0.0/24")
-            if not any(subnet.overlaps(one) for one in taken):
+            if not any(subnet.overlaps(used) for used in taken):
                 return str(subnet)
         raise Refused(403, "could not find an available, non-overlapping IPv4 address pool", (500, "no free subnet"))

@@ -202,7 +202,9 @@ class Record(msgspec.Struct, rename="pascal"):
     @property
     def networks(self) -> dict[str, Endpoint]:
         """The networks that it is in."""
-        return {name: one or Endpoint() for name, one in (self.networking_config.endpoints_config or {}).items()}
+        return {
+            name: endpoint or Endpoint() for name, endpoint in (self.networking_config.endpoints_config or {}).items()
+        }
 
     def address(self, network: str) -> str:
         """The address that it asks for in a network; empty for none."""
@@ -212,7 +214,7 @@ class Record(msgspec.Struct, rename="pascal"):
     @property
     def volumes(self) -> frozenset[str]:
         """The volumes that it was made with."""
-        return frozenset(one.source for one in self.host_config.mounts or () if one.type == "volume")
+        return frozenset(mount.source for mount in self.host_config.mounts or () if mount.type == "volume")
 
     @property
     def labels(self) -> dict[str, str]:

@@ -138,7 +138,7 @@ class Remote:
         told = _Errors()
         with contextlib.suppress(msgspec.DecodeError):
             told = msgspec.json.decode(answer.content, type=_Errors)
-        words = ", ".join(f"{one.code.lower().replace('_', ' ')}: {one.message}" for one in told.errors)
+        words = ", ".join(f"{error.code.lower().replace('_', ' ')}: {error.message}" for error in told.errors)
         if answer.status_code == 401 and self._auth is None:
             return Refused(500, f'Head "{answer.url}": no basic auth credentials')
         if answer.status_code >= 500:

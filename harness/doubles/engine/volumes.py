@@ -43,13 +43,13 @@ class Volumes:
 
     def sizes(self) -> dict[str, int]:
         """The bytes of each volume's files."""
-        return {one.name: size_of(one / "_data") for one in self._folder.glob("*")}
+        return {path.name: size_of(path / "_data") for path in self._folder.glob("*")}
 
     def list(self, labels: Iterable[str]) -> list[Volume]:
         """Those with each of the labels (`key` or `key=value`)."""
         files = sorted(self._folder.glob("*/volume.json"))
         found = [msgspec.json.decode(file.read_bytes(), type=Volume) for file in files]
-        return [one for one in found if all(label_fits(one.labels or {}, label) for label in labels)]
+        return [volume for volume in found if all(label_fits(volume.labels or {}, label) for label in labels)]
 
     def ensure(self, wanted: Volume) -> Volume:
         """The volume of the name: the one that is there, with its own labels, or a new one."""
@@ -70,6 +70,6 @@ class Volumes:
         """
         if not (self._folder / name / "volume.json").exists():
             raise no_such_volume(name)
-        if users := [one.id for one in records if name in one.volumes]:
+        if users := [record.id for record in records if name in record.volumes]:
             raise volume_in_use(name, users)
         shutil.rmtree(self._folder / name)

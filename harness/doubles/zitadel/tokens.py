@@ -26,7 +26,7 @@ _KNOWN_SCOPES = ("openid", "profile", "email", "phone", "address", "offline_acce
 
 def known(scope: str) -> tuple[str, ...]:
     """The scopes asked for that mean something; the others are dropped."""
-    return tuple(one for one in scope.split() if one in _KNOWN_SCOPES or one.startswith("urn:zitadel:iam:"))
+    return tuple(word for word in scope.split() if word in _KNOWN_SCOPES or word.startswith("urn:zitadel:iam:"))
 
 
 def audience(call: Call, scopes: tuple[str, ...]) -> tuple[str, ...]:

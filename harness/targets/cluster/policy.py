@@ -131,8 +131,8 @@ def _keeps_labels(patch: object) -> None:
         operations = msgspec.convert(patch, list[_Operation])
     except msgspec.ValidationError as error:
         raise Misused(f"the body is no JSON patch: {error}", next_step="send one, or a merge patch") from error
-    for one in operations:
-        for place in (one.path, one.from_):
+    for operation in operations:
+        for place in (operation.path, operation.from_):
             if place in {"", "/metadata"} or f"{place}/".startswith("/metadata/labels/"):
                 raise Misused("a JSON patch may take the run's labels away", next_step="send a merge patch")
 

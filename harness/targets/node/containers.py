@@ -22,7 +22,7 @@ def processes(plan: Plan, pod: Json) -> list[int]:
     for status in pod["status"].get("containerStatuses", []):
         container = status.get("containerID", "").removeprefix("containerd://")
         groups = folders_below(base / plan.cgroup / machine) if container and machine else ()
-        for group in (one for one in groups if one.name == container):
+        for group in (candidate for candidate in groups if candidate.name == container):
             with contextlib.suppress(OSError):
                 found += map(int, (group / "cgroup.procs").read_text().split())
     return found

@@ -79,11 +79,11 @@ def container(run: Run, deployment: str = "deployment", device: str = "device") 
         image=image_name(config["Image"]),
         command=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
         env=frozenset(config.get("Env") or ()),
-        ports={inside: tuple(it["HostPort"] for it in found or ()) for inside, found in bindings.items()},
+        ports={inside: tuple(binding["HostPort"] for binding in bound or ()) for inside, bound in bindings.items()},
         restart=host_config["RestartPolicy"]["Name"],
         health_check=tuple(check.get("Test") or ()),
         user=config.get("User") or "",
-        mounts={it["Destination"]: it["Type"] for it in shown.get("Mounts") or ()},
+        mounts={mount["Destination"]: mount["Type"] for mount in shown.get("Mounts") or ()},
         memory=host_config.get("Memory") or 0,
         read_only=bool(host_config.get("ReadonlyRootfs")),
     )
@@ -226,9 +226,9 @@ def killable(run: Run, placeholder: str = "device") -> Killable:
 
 def deployment(run: Run, placeholder: str = "deployment") -> FleetDeployment:
     """A deployment as Kubernetes holds it; it must exist."""
-    found = run.world.kube.deployment(run.name(placeholder))
-    assert found is not None, f"there is no deployment {run.name(placeholder)}"
-    return found
+    item = run.world.kube.deployment(run.name(placeholder))
+    assert item is not None, f"there is no deployment {run.name(placeholder)}"
+    return item
 
 
 def condition(held: Device | FleetDeployment, kind: str) -> Condition | None:
@@ -238,8 +238,8 @@ def condition(held: Device | FleetDeployment, kind: str) -> Condition | None:
 
 def says(held: Device | FleetDeployment | None, kind: str, status: str, reason: str) -> bool:
     """Whether an object has a condition with this status and reason."""
-    found = condition(held, kind) if held is not None else None
-    return found is not None and (found.status, found.reason) == (status, reason)
+    current = condition(held, kind) if held is not None else None
+    return current is not None and (current.status, current.reason) == (status, reason)
 
 
 def ready(run: Run, placeholder: str = "deployment", *, devices: int = 1) -> FleetDeployment:
@@ -300,9 +300,9 @@ def keys(run: Run, placeholder: str = "device") -> list[str]:
 
 def beat(run: Run, placeholder: str = "device") -> Heartbeat:
     """The last heartbeat of a device; there must be one."""
-    found = run.world.nats.get(DEVICE_HEARTBEAT, run.name(placeholder))
-    assert found is not None, f"{run.name(placeholder)} was never heard"
-    return found
+    entry = run.world.nats.get(DEVICE_HEARTBEAT, run.name(placeholder))
+    assert entry is not None, f"{run.name(placeholder)} was never heard"
+    return entry
 
 
 def next_beat(run: Run, placeholder: str = "device", *, timeout: float = ROLLOUT) -> Heartbeat:

@@ -46,14 +46,14 @@ def runs(run: Run) -> None:
     index = run.world.nats.get(DESIRED_INDEX, device)
     assert index is not None
     assert set(index.deployments) == {name}
-    made = checks.container(run)
-    assert made.image == run.name("image")
-    assert made.command == ("httpd", "-f", "-p", "8080")
-    assert "RELEASE=1" in made.env, f"its environment: {sorted(made.env)}"
-    assert made.ports == {}, f"its ports: {made.ports}"
-    assert made.restart == "unless-stopped"
+    container = checks.container(run)
+    assert container.image == run.name("image")
+    assert container.command == ("httpd", "-f", "-p", "8080")
+    assert "RELEASE=1" in container.env, f"its environment: {sorted(container.env)}"
+    assert container.ports == {}, f"its ports: {container.ports}"
+    assert container.restart == "unless-stopped"
     assert checks.says_of(run, "deployment").reason is Reason.STARTED
-    run.keep(Before(made.life))
+    run.keep(Before(container.life))
 
 
 @deploy.step(
@@ -85,10 +85,10 @@ def untouched(run: Run, result: Result) -> None:
 )
 def everything(run: Run) -> None:
     """The container has all three; the command returns once the health check has passed."""
-    made = checks.container(run, "deployment2")
-    assert made.ports == {"8080/tcp": (run.name("port"),)}, f"its ports: {made.ports}"
-    assert made.restart == "on-failure"
-    assert made.health_check == ("CMD", HEALTHY), f"its health check: {made.health_check}"
+    container = checks.container(run, "deployment2")
+    assert container.ports == {"8080/tcp": (run.name("port"),)}, f"its ports: {container.ports}"
+    assert container.restart == "on-failure"
+    assert container.health_check == ("CMD", HEALTHY), f"its health check: {container.health_check}"
     assert checks.says_of(run, "deployment2").reason is Reason.HEALTHY
     assert checks.container(run).life == run.kept(Before).web, "the other workload was touched"
     run.keep(replace(run.kept(Before), job=checks.container(run, "deployment2").id))
@@ -105,15 +105,17 @@ def confined(run: Run) -> None:
 
     The volume stays on the device when the deployment is deleted.
     """
-    made = checks.container(run, "deployment2")
-    assert made.id != run.kept(Before).job, "the container was not replaced"
-    assert {path: made.mounts.get(path) for path in ("/data", "/etc/app.conf")} == {
+    container = checks.container(run, "deployment2")
+    assert container.id != run.kept(Before).job, "the container was not replaced"
+    assert {path: container.mounts.get(path) for path in ("/data", "/etc/app.conf")} == {
         "/data": "volume",
         "/etc/app.conf": "bind",
-    }, f"its mounts: {made.mounts}"
-    assert (made.memory, made.user, made.read_only) == (64 * 2**20, "1000:1000", True), f"it is {made}"
+    }, f"its mounts: {container.mounts}"
+    assert (container.memory, container.user, container.read_only) == (64 * 2**20, "1000:1000", True), (
+        f"it is {container}"
+    )
     assert checks.container(run).life == run.kept(Before).web, "the other workload was touched"
-    run.keep(replace(run.kept(Before), job=made.life))
+    run.keep(replace(run.kept(Before), job=container.life))
 
 
 @deploy.step(
@@ -127,9 +129,9 @@ def confined(run: Run) -> None:
 )
 def composed(run: Run) -> None:
     """A line that no device can do is named, and nothing is applied; without it the service becomes the workload."""
-    made = checks.container(run, "deployment2")
-    assert made.life != run.kept(Before).job, "the container was not replaced"
-    assert "MODE=composed" in made.env, f"its environment: {sorted(made.env)}"
-    assert made.restart == "always"
-    assert made.mounts.get("/data") == "volume", f"its mounts: {made.mounts}"
+    container = checks.container(run, "deployment2")
+    assert container.life != run.kept(Before).job, "the container was not replaced"
+    assert "MODE=composed" in container.env, f"its environment: {sorted(container.env)}"
+    assert container.restart == "always"
+    assert container.mounts.get("/data") == "volume", f"its mounts: {container.mounts}"
     assert checks.container(run).life == run.kept(Before).web, "the other workload was touched"

@@ -210,7 +210,7 @@ def nothing_left(run: Run) -> None:
             lambda plural=plural: kube.definition(plural),
             f"the definition of {plural} is {'kept for another server' if needed else 'gone'}",
             timeout=10,
-            until=lambda it: (it is not None) == needed,
+            until=lambda pod: (pod is not None) == needed,
         )
     assert not kube.devices(), "devices are left"
     assert not kube.deployments(), "deployments are left"

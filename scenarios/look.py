@@ -53,13 +53,13 @@ def _unheard(devices: list[Device]) -> list[str]:
 
 
 def _unseen(deployments: list[FleetDeployment]) -> list[str]:
-    found: list[str] = []
+    lines: list[str] = []
     for held in deployments:
         ready = checks.condition(held, "Ready")
         if held.status.observed_generation != held.metadata.generation or ready is None or not ready.reason:
-            found.append(held.metadata.name)
-    return found
+            lines.append(held.metadata.name)
+    return lines
 
 
-def _is_empty(found: list[str]) -> bool:
-    return not found
+def _is_empty(lines: list[str]) -> bool:
+    return not lines

@@ -62,13 +62,13 @@ def state(run: Run) -> DeviceState | None:
 def tells(run: Run, words: Sequence[str]) -> DeviceState:
     """Wait until the device says that the web server is not as ordered, by a message with one of these words."""
 
-    def matches(known: DeviceState | None) -> bool:
-        message = known.message.lower() if known else ""
+    def matches(state_of_device: DeviceState | None) -> bool:
+        message = state_of_device.message.lower() if state_of_device else ""
         return any(word in message for word in words)
 
-    known = wait_until(lambda: state(run), f"the device tells of {' or '.join(words)}", timeout=TOLD, until=matches)
-    assert known is not None
-    return known
+    reported = wait_until(lambda: state(run), f"the device tells of {' or '.join(words)}", timeout=TOLD, until=matches)
+    assert reported is not None
+    return reported
 
 
 def untouched(run: Run, life: str) -> None:
@@ -83,7 +83,9 @@ def as_ordered(run: Run, release: int) -> None:
         lambda: state(run),
         f"release {release} runs",
         timeout=RECOVERED,
-        until=lambda known: known is not None and known.phase is Phase.RUNNING and known.generation == release,
+        until=lambda reported: (
+            reported is not None and reported.phase is Phase.RUNNING and reported.generation == release
+        ),
     )
     wait_until(lambda: checks.deployment(run), "Kubernetes says that it runs", timeout=RECOVERED, until=checks.is_ready)
     assert f"RELEASE={release}" in checks.container(run).env
@@ -100,5 +102,5 @@ def shown_offline(run: Run) -> None:
         lambda: checks.device(run),
         f"{run.name('device')} is shown as offline",
         timeout=RECOVERED,
-        until=lambda known: not checks.is_online(known),
+        until=lambda item: not checks.is_online(item),
     )

@@ -119,13 +119,13 @@ def history_shown(run: Run) -> None:
     checks.event(run, "device", f"{run.name('deployment2')} generation 1: Running")
     checks.event(run, "deployment2", "1 of 1 devices run it")
     ordered = checks.event(run, "deployment2", "with `fleet deployment apply`")
-    found = re.search(r"\(change ([0-9a-f]{12})\)", ordered)
-    assert found, f"no change is named: {ordered}"
+    match = re.search(r"\(change ([0-9a-f]{12})\)", ordered)
+    assert match, f"no change is named: {ordered}"
     held = run.world.nats.get(DESIRED_STATE, f"{run.name('device')}.{run.name('deployment2')}")
     assert held is not None
-    assert held.change == found[1]
+    assert held.change == match[1]
     starts = [line for line in run.kept(AgentLog).text.splitlines() if "container starts" in line]
-    assert any(found[1] in line for line in starts), f"{found[1]} is not in the agent's log: {starts}"
+    assert any(match[1] in line for line in starts), f"{match[1]} is not in the agent's log: {starts}"
 
 
 @observe.step("Pull a device's plug", look_at=("operator",))
@@ -136,17 +136,17 @@ def silent(run: Run) -> None:
     """
     host = checks.killable(run)
     checks.next_beat(run)
-    heard = time.monotonic()
+    arrived = time.monotonic()
     host.power_off()
     name = run.name("device")
     missed = 3 * checks.beat(run).interval
     wait_until(
         lambda: run.world.kube.device(name),
         f"{name} is shown as offline",
-        timeout=heard + missed + _SHOWN - time.monotonic(),
+        timeout=arrived + missed + _SHOWN - time.monotonic(),
         until=lambda held: checks.says(held, "Online", "False", "HeartbeatMissed"),
     )
-    silent = time.monotonic() - heard
+    silent = time.monotonic() - arrived
     assert silent > missed - _EARLY, f"it was shown as offline after {silent:.2f} s without a heartbeat"
 
 

@@ -15,9 +15,11 @@ def pod_containers(run: Run, deployment: str = "deployment") -> dict[str, dict[s
     """What the engine shows of a deployment's containers now, running or not, by their names in the pod."""
     with closing(EngineProbe(checks.with_engine(run).engine_socket)) as engine:
         listed = [
-            it for it in engine.containers(run.name("device")) if checks.deployment_of(it) == run.name(deployment)
+            container
+            for container in engine.containers(run.name("device"))
+            if checks.deployment_of(container) == run.name(deployment)
         ]
-        shown = [engine.inspect(it["Id"]) for it in listed]
-    found = {it["Config"]["Labels"][CONTAINER_LABEL]: it for it in shown}
-    assert len(found) == len(shown), f"a container is there twice: {[it['Name'] for it in shown]}"
-    return found
+        shown = [engine.inspect(container["Id"]) for container in listed]
+    by_name = {details["Config"]["Labels"][CONTAINER_LABEL]: details for details in shown}
+    assert len(by_name) == len(shown), f"a container is there twice: {[details['Name'] for details in shown]}"
+    return by_name

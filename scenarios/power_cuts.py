@@ -101,22 +101,24 @@ def _upgrade(run: Run, cut: Cut, given_up: set[str]) -> Survived:
     def phase() -> UpgradePhase | None:
         """Of this attempt; seen at the device's own bucket, earlier than in Kubernetes."""
         info = run.world.nats.get(DEVICE_INFO, run.name("device"))
-        known = info.upgrade if info else None
-        if known is None or (before is not None and known.generation <= before.generation):
+        status = info.upgrade if info else None
+        if status is None or (before is not None and status.generation <= before.generation):
             return None
-        reached.append(known)
-        return known.phase
+        reached.append(status)
+        return status.phase
 
-    def far_enough(known: UpgradePhase | None) -> bool:
+    def far_enough(current: UpgradePhase | None) -> bool:
         assert cut.phase is not None
-        return known is not None and (known.terminal or _PHASES.index(known) >= _PHASES.index(cut.phase))
+        return current is not None and (current.terminal or _PHASES.index(current) >= _PHASES.index(cut.phase))
 
     assert cut.phase is not None
     wait_until(phase, f"{run.name('device')} reports {cut.phase.value}", timeout=ENDED, until=far_enough, interval=0.02)
     seconds = _cut(run, cut.delay)
 
     last = reached[-1].phase.value
-    wait_until(phase, "the upgrade has ended", timeout=ENDED, until=lambda known: known is not None and known.terminal)
+    wait_until(
+        phase, "the upgrade has ended", timeout=ENDED, until=lambda current: current is not None and current.terminal
+    )
     _untouched_order(run)
     now = str(checks.next_beat(run).agent_version)
     end = reached[-1]
@@ -194,6 +196,6 @@ def _cut(run: Run, delay: float, *, online: bool = True) -> float:
             lambda: run.world.nats.get(DEVICE_HEARTBEAT, name),
             f"{name} is heard after the cut",
             timeout=_ONLINE,
-            until=lambda heard: heard is not None and (before is None or heard.boot_id != before.boot_id),
+            until=lambda beat: beat is not None and (before is None or beat.boot_id != before.boot_id),
         )
     return time.monotonic() - started

@@ -73,8 +73,8 @@ def without_login(run: Run) -> None:
 )
 def wrong_password(run: Run) -> None:
     """The device reports which Secret holds the login that was refused. It shows no password."""
-    said = _refused(run, f"the Secret {run.name('deployment')} for {run.name('registry')}")
-    assert run.name("secret") not in said, f"the password is shown: {said}"
+    message = _refused(run, f"the Secret {run.name('deployment')} for {run.name('registry')}")
+    assert run.name("secret") not in message, f"the password is shown: {message}"
 
 
 @private_image.step(
@@ -90,8 +90,8 @@ def pulled(run: Run, _login: Result, _applied: Result, shown: Result) -> None:
 
     The device reports the digest by which the registry knows the image.
     """
-    made = checks.container(run, "deployment")
-    assert made.image == run.name("private_image"), f"it runs {made.image}"
+    container = checks.container(run, "deployment")
+    assert container.image == run.name("private_image"), f"it runs {container.image}"
     reported = checks.says_of(run, "deployment")
     assert len(reported.image_digests) == 1, f"the digests that the device reports: {reported.image_digests}"
     desired = run.world.nats.get(DESIRED_STATE, f"{run.name('device')}.{run.name('deployment')}")
@@ -118,15 +118,15 @@ def shop(run: Run, *_results: Result) -> None:
 
     Two have the same volume, and one has the secret as a file.
     """
-    found = pod_containers(run, "deployment2")
-    states = {name: it["State"]["Status"] for name, it in found.items()}
+    containers = pod_containers(run, "deployment2")
+    states = {name: details["State"]["Status"] for name, details in containers.items()}
     assert states == dict.fromkeys(("web", "db", "backup"), "running"), f"the containers: {states}"
-    assert found["web"]["Config"]["Image"] == run.name("private_image")
-    mounts = {name: {mount["Destination"] for mount in it["Mounts"]} for name, it in found.items()}
+    assert containers["web"]["Config"]["Image"] == run.name("private_image")
+    mounts = {name: {mount["Destination"] for mount in details["Mounts"]} for name, details in containers.items()}
     assert mounts == {"web": set(), "db": {"/data", "/run/secrets/password"}, "backup": {"/data"}}, f"mounts: {mounts}"
-    asked = _asked(run)
-    assert asked > run.kept(Pulled).asked, "the registry was not asked"
-    run.keep(Pulled(asked))
+    requests = _asked(run)
+    assert requests > run.kept(Pulled).asked, "the registry was not asked"
+    run.keep(Pulled(requests))
 
 
 @private_image.step(

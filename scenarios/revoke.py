@@ -35,7 +35,7 @@ class Refusals:
 def both_run(run: Run) -> None:
     """Both are connected, each with one session."""
     checks.ready(run, devices=2)
-    mine, neighbour = (sessions(run.world, run.name(it)) for it in ("device", "device2"))
+    mine, neighbour = (sessions(run.world, run.name(placeholder)) for placeholder in ("device", "device2"))
     assert len(mine) == 1, f"sessions: {mine}"
     assert len(neighbour) == 1, f"sessions: {neighbour}"
     run.keep(Neighbour(neighbour[0], checks.container(run, device="device2").life))

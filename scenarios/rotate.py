@@ -180,9 +180,9 @@ def _refused(run: Run) -> None:
     old = run.kept(Before).login
     with closing(NatsProbe(lambda: old)) as probe:
         try:
-            found = probe.raw(DEVICE_INFO, run.name("device"))
+            raw = probe.raw(DEVICE_INFO, run.name("device"))
         except HarnessError as error:
             message = error.what
         else:
-            raise AssertionError(f"the old password still lets in, and read {len(found or b'')} bytes")
+            raise AssertionError(f"the old password still lets in, and read {len(raw or b'')} bytes")
     assert "uthorization" in message, message

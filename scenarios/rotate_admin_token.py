@@ -61,10 +61,10 @@ def cut_off(run: Run) -> None:
         identity.late(0)
     note = run.folder / f"{_FILE}.rotation"
     assert stat.S_IMODE(note.stat().st_mode) == 0o600
-    made = json.loads(note.read_text())["new"]
-    assert _opens(run, made), "it was not made"
+    token_id = json.loads(note.read_text())["new"]
+    assert _opens(run, token_id), "it was not made"
     assert (run.folder / _FILE).read_text() == run.kept(Tokens).first
-    run.keep(Tokens(run.kept(Tokens).first, made))
+    run.keep(Tokens(run.kept(Tokens).first, token_id))
 
 
 @rotate_admin_token.step(

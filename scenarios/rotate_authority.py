@@ -170,7 +170,7 @@ def back_again(run: Run) -> None:
         lambda: checks.condition(checks.device(run, "device2"), "BundleOutdated"),
         "nothing is said of its bundle any more",
         timeout=checks.ROLLOUT,
-        until=lambda found: found is None,
+        until=lambda value: value is None,
     )
 
 

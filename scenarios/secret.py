@@ -26,8 +26,10 @@ secret = Scenario(
 @secret.step("Apply a deployment", job(), look_at=("operator", "agent:device"))
 def runs(run: Run) -> None:
     """The command returns once the device runs the container, which has no secret yet."""
-    made = checks.container(run, "deployment2")
-    assert not any(variable.startswith("PASSWORD=") for variable in made.env), f"its environment: {sorted(made.env)}"
+    container = checks.container(run, "deployment2")
+    assert not any(variable.startswith("PASSWORD=") for variable in container.env), (
+        f"its environment: {sorted(container.env)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,15 @@ def sealed(run: Run, _made: Result, _unmarked: Result, _marked: Result, _applied
 
     It stands in clear neither in the objects in Kubernetes nor in NATS, where it is sealed for this device.
     """
-    made = checks.container(run, "deployment2")
-    assert f"PASSWORD={run.name('secret')}" in made.env, f"its environment: {sorted(made.env)}"
-    assert made.mounts.get("/etc/password") == "bind", f"its mounts: {made.mounts}"
+    container = checks.container(run, "deployment2")
+    assert f"PASSWORD={run.name('secret')}" in container.env, f"its environment: {sorted(container.env)}"
+    assert container.mounts.get("/etc/password") == "bind", f"its mounts: {container.mounts}"
     desired = run.world.nats.get(DESIRED_STATE, f"{run.name('device')}.{run.name('deployment2')}")
     assert desired is not None
     assert desired.sealed is not None
     for where, text in (("Kubernetes", shown.stdout), ("NATS", encode(desired).decode())):
         assert run.name("secret") not in text, f"the secret stands in clear in {where}"
-    run.keep(Before(made.life))
+    run.keep(Before(container.life))
 
 
 @secret.step(

@@ -36,7 +36,9 @@ def _only_web_is_another(run: Run, *, release: int) -> None:
 
 def _lives(run: Run) -> dict[str, str]:
     """Of each container, what is another after every start."""
-    return {name: f"{it['Id']} since {it['State']['StartedAt']}" for name, it in pod_containers(run).items()}
+    return {
+        name: f"{details['Id']} since {details['State']['StartedAt']}" for name, details in pod_containers(run).items()
+    }
 
 
 def _time(shown: str) -> datetime:
@@ -44,7 +46,7 @@ def _time(shown: str) -> datetime:
 
 
 def _volumes(shown: dict[str, Any]) -> set[str]:
-    return {it["Name"] for it in shown["Mounts"] if it["Type"] == "volume"}
+    return {mount["Name"] for mount in shown["Mounts"] if mount["Type"] == "volume"}
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,22 @@ def together(run: Run, *_results: Result) -> None:
     fetched that page from `db` by its name. `db` alone has the secret.
     """
     assert checks.says_of(run, "deployment").reason is Reason.HEALTHY
-    found = pod_containers(run)
-    states = {name: it["State"]["Status"] for name, it in found.items()}
+    containers = pod_containers(run)
+    states = {name: details["State"]["Status"] for name, details in containers.items()}
     assert states == {"prepare": "exited", "db": "running", "web": "running"}, f"the containers: {states}"
-    prepare, db, web = found["prepare"], found["db"], found["web"]
+    prepare, db, web = containers["prepare"], containers["db"], containers["web"]
     assert prepare["State"]["ExitCode"] == 0, f"prepare ended with {prepare['State']}"
-    begun = [_time(it["State"]["StartedAt"]) for it in (db, web)]
+    begun = [_time(details["State"]["StartedAt"]) for details in (db, web)]
     assert _time(prepare["State"]["FinishedAt"]) <= begun[0] <= begun[1], "they began in another order"
     assert len(_volumes(prepare)) == 1, f"the mounts of prepare: {prepare['Mounts']}"
     assert _volumes(prepare) == _volumes(db) == _volumes(web), "they have not the same volume"
     for name in ("db", "web"):
-        assert found[name]["State"]["Health"]["Status"] == "healthy", f"{name}: {found[name]['State']}"
-    holders = {name for name, it in found.items() if f"PASSWORD={run.name('secret')}" in (it["Config"]["Env"] or ())}
+        assert containers[name]["State"]["Health"]["Status"] == "healthy", f"{name}: {containers[name]['State']}"
+    holders = {
+        name
+        for name, details in containers.items()
+        if f"PASSWORD={run.name('secret')}" in (details["Config"]["Env"] or ())
+    }
     assert holders == {"db"}, f"the secret is in {holders or 'none'}"
     run.keep(Lives(_lives(run)))
 
@@ -125,11 +131,11 @@ def gone_back(run: Run, _pause: Result, _refusal: Result, _resume: Result, histo
 def started_anew(run: Run, _restart: Result, log: Result) -> None:
     """Each is replaced by a new one, `prepare` first; they have the same volume."""
     assert log.stdout.strip() == "prepared", f"the log of prepare: {log.stdout}"
-    found, after = pod_containers(run), _lives(run)
+    containers, after = pod_containers(run), _lives(run)
     kept = {name for name, life in after.items() if life == run.kept(Lives).by_name[name]}
     assert not kept, f"what was not replaced: {sorted(kept)}"
-    assert _time(found["prepare"]["State"]["FinishedAt"]) <= _time(found["db"]["State"]["StartedAt"])
-    assert len({*map(frozenset, map(_volumes, found.values()))}) == 1, "they have not the same volume"
+    assert _time(containers["prepare"]["State"]["FinishedAt"]) <= _time(containers["db"]["State"]["StartedAt"])
+    assert len({*map(frozenset, map(_volumes, containers.values()))}) == 1, "they have not the same volume"
     run.keep(Lives(after))
 
 
@@ -160,14 +166,14 @@ def composed(run: Run, _circle: Result, _applied: Result, log: Result, shown: Re
     digest = hashlib.md5(run.name("secret").encode(), usedforsecurity=False).hexdigest()
     assert digest in log.stdout, f"web reads another secret: {log.stdout}"
     assert run.name("secret") not in shown.stdout, "the deployment shows the secret"
-    found = pod_containers(run, "deployment2")
-    states = {name: it["State"]["Status"] for name, it in found.items()}
+    containers = pod_containers(run, "deployment2")
+    states = {name: details["State"]["Status"] for name, details in containers.items()}
     assert states == {"prepare": "exited", "web": "running"}, f"the containers: {states}"
-    ended, begun = found["prepare"]["State"]["FinishedAt"], found["web"]["State"]["StartedAt"]
+    ended, begun = containers["prepare"]["State"]["FinishedAt"], containers["web"]["State"]["StartedAt"]
     assert _time(ended) <= _time(begun), "web began before prepare had ended"
-    mounts = {name: {mount["Destination"] for mount in it["Mounts"]} for name, it in found.items()}
+    mounts = {name: {mount["Destination"] for mount in details["Mounts"]} for name, details in containers.items()}
     assert mounts == {"prepare": {"/data"}, "web": {"/data", "/run/secrets/password"}}, f"the mounts: {mounts}"
-    assert _volumes(found["prepare"]) == _volumes(found["web"]), "they have not the same volume"
+    assert _volumes(containers["prepare"]) == _volumes(containers["web"]), "they have not the same volume"
     for name, life in _lives(run).items():
         assert life == run.kept(Lives).by_name[name], f"{name} of the first deployment was touched"
 

@@ -81,7 +81,7 @@ def neighbour_follows(run: Run) -> None:
         lambda: checks.containers(run, "device2").get(run.name("deployment")),
         f"the change runs on {run.name('device2')}",
         timeout=checks.ROLLOUT,
-        until=lambda found: found is not None and found.id != before and found.state == "running",
+        until=lambda container: container is not None and container.id != before and container.state == "running",
     )
     run.keep(replace(run.kept(Neighbour), container=checks.container(run, device="device2").life))
     wait_until(

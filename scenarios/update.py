@@ -214,8 +214,8 @@ def one_by_one(run: Run) -> None:
         after = [checks.containers(run, device).get(name) for device in reversed(_THREE)][::-1]
         return [_state(*seen) for seen in zip(before, after, strict=True)]
 
-    def done(found: list[str]) -> bool:
-        assert found.count("down") <= 1, f"more than one device was down: {found}"
+    def done(lines: list[str]) -> bool:
+        assert lines.count("down") <= 1, f"more than one device was down: {lines}"
         return checks.deployment(run).status.updated == 3
 
     wait_until(states, f"all three devices run release 2 of {name}", timeout=checks.ROLLOUT, until=done, interval=0.02)
@@ -257,7 +257,7 @@ def stopped(run: Run) -> None:
         lambda: run.world.kube.deployment(name),
         f"the rollout of {name} is failing",
         timeout=checks.ROLLOUT,
-        until=lambda it: checks.says(it, "Ready", "False", "DevicesFailed"),
+        until=lambda item: checks.says(item, "Ready", "False", "DevicesFailed"),
     )
     assert held is not None
     assert (held.status.updated, held.status.failed) == (1, 1), "it did not stop at the first device"

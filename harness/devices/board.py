@@ -72,10 +72,11 @@ class BoardDevice(SshDevice):
             raise
 
     def _check(self) -> None:
-        found, described = self.run(["uname", "-m"]).stdout.strip(), self._board.architecture
-        if described and found != described:
+        machine, described = self.run(["uname", "-m"]).stdout.strip(), self._board.architecture
+        if described and machine != described:
             raise TargetUnavailable(
-                f"{self.id} is described as {described}, and it is {found}", next_step="correct `architecture` in `lab`"
+                f"{self.id} is described as {described}, and it is {machine}",
+                next_step="correct `architecture` in `lab`",
             )
 
     def _ensure_image(self) -> None:

@@ -70,7 +70,7 @@ def _save(folder: Path, device: Device) -> None:
 
 def _on_our_clock(line: str, ahead: float) -> str:
     """A line of the journal (`short-unix`) with an ISO time of this machine in front."""
-    found = _TIME.fullmatch(line)
-    if found is None:
+    match = _TIME.fullmatch(line)
+    if match is None:
         return line
-    return f"{datetime.fromtimestamp(float(found[1]) - ahead, UTC).isoformat()} {found[2]}"
+    return f"{datetime.fromtimestamp(float(match[1]) - ahead, UTC).isoformat()} {match[2]}"

@@ -66,13 +66,13 @@ class Hypervisor:
     def _connection(self) -> Any:  # noqa: ANN401
         module = binding()
         try:
-            made = module.open(self.uri)
-            made.setKeepAlive(_ALIVE_EVERY, _ALIVE_TIMES)
+            connection = module.open(self.uri)
+            connection.setKeepAlive(_ALIVE_EVERY, _ALIVE_TIMES)
             # Once for all machines: it takes no second callback for one.
-            made.domainEventRegisterAny(None, module.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None)
+            connection.domainEventRegisterAny(None, module.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._changed, None)
         except module.libvirtError as error:
             raise self._refused("a connection", error) from error
-        return made
+        return connection
 
     def answers(self) -> bool:
         """Whether it is there with its drivers.
@@ -111,9 +111,9 @@ class Hypervisor:
         except module.libvirtError as error:
             if error.get_error_code() != module.VIR_ERR_NO_DOMAIN:
                 raise self._refused(f"the machine {domain}", error) from error
-            known = ", ".join(sorted(one.name() for one in self._connection.listAllDomains())) or "none"
+            names = ", ".join(sorted(one.name() for one in self._connection.listAllDomains())) or "none"
             raise TargetUnavailable(
-                f"libvirt at {self.uri} has no machine {domain!r}; it has: {known}",
+                f"libvirt at {self.uri} has no machine {domain!r}; it has: {names}",
                 next_step="define it (virsh define), or name another one in `lab`",
             ) from error
 

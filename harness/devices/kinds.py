@@ -24,14 +24,14 @@ _WORDS: Mapping[type, str] = {
 
 def refusals(
     kinds: Iterable[str],
-    asked: Mapping[str, Sequence[type]],
+    protocols: Mapping[str, Sequence[type]],
     can: Mapping[str, Sequence[type]] = CAPABILITIES,
 ) -> list[str]:
     """A sentence for each scenario, by its id, that asks for what a kind of device cannot do, given what each can."""
     return [
         f"{scenario} needs {_WORDS[capability]}, and a {kind} device is none"
         for kind in sorted(kinds)
-        for scenario, capabilities in asked.items()
+        for scenario, capabilities in protocols.items()
         for capability in capabilities
         if capability not in can[kind]
     ]

@@ -75,14 +75,14 @@ class Pool:
         for place, make in self._make.items():
             if place in self._acquired and not self._acquired[place].returned:
                 continue
-            made = self._acquired[place] = make(name)
-            made.acquire()
-            return made
+            host = self._acquired[place] = make(name)
+            host.acquire()
+            return host
         if self._process is not None:
             return self._process(name)
-        known = ", ".join(self._make) or "none"
+        names = ", ".join(self._make) or "none"
         raise TargetUnavailable(
-            f"no machine is free for the device {name!r}; there are: {known}", next_step="describe more in `lab`"
+            f"no machine is free for the device {name!r}; there are: {names}", next_step="describe more in `lab`"
         )
 
 

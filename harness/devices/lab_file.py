@@ -47,7 +47,7 @@ def anchored(given: object, folder: Path, paths: tuple[str, ...]) -> object:
 
     def walk(value: object, name: str = "") -> object:
         if isinstance(value, dict):
-            return {key: walk(it, key) for key, it in cast("dict[str, object]", value).items()}
+            return {key: walk(member, key) for key, member in cast("dict[str, object]", value).items()}
         return at(value) if name in paths else value
 
     return walk(given)

@@ -46,9 +46,9 @@ def engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngine]:
     Raises:
         EngineUnavailable: the one that was asked for does not answer, or cannot run here.
     """
-    asked = environ.get(VARIABLE, "")
-    there = _answering(environ) if not asked else None
-    name = asked or ("double" if dockerd.why_not() is not None else _OWN)
+    choice = environ.get(VARIABLE, "")
+    there = _answering(environ) if not choice else None
+    name = choice or ("double" if dockerd.why_not() is not None else _OWN)
     kind = _OF_OUR_OWN.get(name) if there is None else None
     with contextlib.ExitStack() as cleanup:
         if kind is None:
@@ -62,9 +62,9 @@ def engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngine]:
 
 def _with_the_machines(certificate: Path, folder: Path) -> Path:
     """A file with this certificate and those that the machine trusts, for a program that trusts one file alone."""
-    known = ssl.get_default_verify_paths().cafile
+    system_bundle = ssl.get_default_verify_paths().cafile
     both = folder / "trusted.pem"
-    both.write_bytes(certificate.read_bytes() + (Path(known).read_bytes() if known else b""))
+    both.write_bytes(certificate.read_bytes() + (Path(system_bundle).read_bytes() if system_bundle else b""))
     return both
 
 
@@ -83,10 +83,10 @@ def real_engine(environ: Mapping[str, str] = os.environ) -> Generator[FoundEngin
     Raises:
         EngineUnavailable: there is none, and none can be started; the message says what to install.
     """
-    asked = environ.get(VARIABLE, "")
-    there = _answering(environ) if not asked else None
-    if asked not in {"", *_OF_OUR_OWN}:
-        yield _given(asked)
+    choice = environ.get(VARIABLE, "")
+    there = _answering(environ) if not choice else None
+    if choice not in {"", *_OF_OUR_OWN}:
+        yield _given(choice)
     elif there is not None:
         yield _prepared(there, "")
     else:

@@ -47,11 +47,11 @@ def _played(fault: Fault) -> Outcome:
 
 
 def _chosen(names: list[str], faults: list[Fault]) -> list[Fault]:
-    known = {fault.name: fault for fault in faults}
-    unknown = [name for name in names if name not in known]
+    by_name = {fault.name: fault for fault in faults}
+    unknown = [name for name in names if name not in by_name]
     if unknown:
         raise Misused(f"there is no fault {', '.join(unknown)}", next_step="see python -m harness.faults --list")
-    return [known[name] for name in names] if names else faults
+    return [by_name[name] for name in names] if names else faults
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:

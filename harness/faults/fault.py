@@ -54,8 +54,8 @@ def read_patch(path: Path) -> Fault:
     for line in path.read_text().splitlines():
         if line.startswith(("--- ", "diff ")):
             break
-        if found := _HEADER.match(line):
-            header[found.group(1)] = found.group(2)
+        if match := _HEADER.match(line):
+            header[match.group(1)] = match.group(2)
     if set(header) != {"Fault", "Component", "Test"}:
         raise Misused(
             f"{path} names only {sorted(header)}", next_step="begin it with Fault:, Component: and Test: lines"

@@ -124,7 +124,7 @@ def _run_pytest(fault: Fault, tree: Path, folder: Path, options: Sequence[str], 
 def _left_behind() -> list[str]:
     """The command lines of descendants that are still there after their time; they are killed."""
     with contextlib.suppress(WaitTimeout):
-        wait_until(_descendants, "no process is left", timeout=_ENDED, until=lambda found: not found)
+        wait_until(_descendants, "no process is left", timeout=_ENDED, until=lambda pids: not pids)
     left = _descendants()
     lines = [" ".join([str(pid), *Path(f"/proc/{pid}/cmdline").read_text().split("\0")])[:160] for pid in left]
     while remaining := _descendants():

@@ -47,11 +47,11 @@ class Planter:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
         """The world runs."""
-        made = yield
-        if fixturedef.argname == "world" and isinstance(made, World):
-            self.world = made
-            self.reached("booted", made)
-        return made
+        value = yield
+        if fixturedef.argname == "world" and isinstance(value, World):
+            self.world = value
+            self.reached("booted", value)
+        return value
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Generator[None, None, None]:

@@ -45,11 +45,11 @@ def read(folder: Path) -> Seen:
 
 def pointed_at(fault: Fault, seen: Seen) -> str:
     """The words of the report that name the component, or the world's cause; empty when it names neither."""
-    wanted = (
+    pattern = (
         fault.points_at if fault.verdict == "world" else _PARTS.get(fault.points_at, rf"log of {fault.points_at}\b")
     )
-    found = re.search(wanted, seen.message)
-    return found.group() if found else ""
+    match = re.search(pattern, seen.message)
+    return match.group() if match else ""
 
 
 _PARTS = {"cli": r"\$ fleet [a-z]+( [a-z]+)?"}

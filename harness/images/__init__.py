@@ -77,20 +77,20 @@ def static_busybox() -> Path:
     Raises:
         BinaryMissing: there is none that is statically linked.
     """
-    found = shutil.which("busybox")
-    if found is None or b"ld-linux" in Path(found).read_bytes()[:4096]:
+    path = shutil.which("busybox")
+    if path is None or b"ld-linux" in Path(path).read_bytes()[:4096]:
         raise BinaryMissing(
-            "no static busybox on this machine" if found is None else f"{found} is not statically linked",
+            "no static busybox on this machine" if path is None else f"{path} is not statically linked",
             next_step="apt-get install busybox-static",
         )
-    return Path(found)
+    return Path(path)
 
 
 def own_busybox() -> Busybox:
     """The busybox of this machine; as `static_busybox` for errors."""
-    found = static_busybox()
-    listed = subprocess.run([str(found), "--list"], capture_output=True, check=True, text=True)
-    return Busybox(found.read_bytes(), tuple(listed.stdout.split()), os.uname().machine)
+    path = static_busybox()
+    listed = subprocess.run([str(path), "--list"], capture_output=True, check=True, text=True)
+    return Busybox(path.read_bytes(), tuple(listed.stdout.split()), os.uname().machine)
 
 
 def _layer(busybox: Busybox, page: bytes) -> bytes:

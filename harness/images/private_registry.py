@@ -50,7 +50,7 @@ class Image(msgspec.Struct, frozen=True):
         """Busybox with a page that no other image has."""
         with tarfile.open(fileobj=io.BytesIO(busybox_archive(page=secrets.token_bytes(32)))) as archive:
             files = {
-                member.name: found.read() for member in archive.getmembers() if (found := archive.extractfile(member))
+                member.name: file.read() for member in archive.getmembers() if (file := archive.extractfile(member))
             }
         (told,) = json.loads(files["manifest.json"])
         config, layer = files[told["Config"]], gzip.compress(files[told["Layers"][0]], 1, mtime=0)

@@ -17,7 +17,7 @@ _REGISTRIES = ("localhost/", "docker.io/library/", "docker.io/")
 
 def image_name(shown: str) -> str:
     """An image's name as a person writes it, whichever engine shows it."""
-    before = next((it for it in _REGISTRIES if shown.startswith(it)), "")
+    before = next((prefix for prefix in _REGISTRIES if shown.startswith(prefix)), "")
     return shown.removeprefix(before)
 
 

@@ -71,32 +71,32 @@ class IdentityProbe:
     def machines(self, device: str) -> dict[str, bool]:
         """The ids of a device's machine users, and whether each is active; as `token` for errors."""
         named = {"userNameQuery": {"userName": f"-{device}.", "method": "TEXT_QUERY_METHOD_CONTAINS"}}
-        found = self._manage("/users/_search", {"queries": [named]}).get("result", [])
-        return {user["id"]: user["state"] == "USER_STATE_ACTIVE" for user in found}
+        users = self._manage("/users/_search", {"queries": [named]}).get("result", [])
+        return {user["id"]: user["state"] == "USER_STATE_ACTIVE" for user in users}
 
     def made(self) -> list[str]:
         """The projects, each with the roles and applications it has, in words; as `token` for errors."""
-        found: list[str] = []
+        scopes: list[str] = []
         for project in self._manage("/projects/_search", {}).get("result", []):
-            found.append(f"project {project['name']} {project['id']}")
+            scopes.append(f"project {project['name']} {project['id']}")
             for kind, name in (("apps", "name"), ("roles", "key")):
                 listed = self._manage(f"/projects/{project['id']}/{kind}/_search", {}).get("result", [])
-                found += [f"{project['id']} {kind} {item[name]}" for item in listed]
-        return sorted(found)
+                scopes += [f"{project['id']} {kind} {item[name]}" for item in listed]
+        return sorted(scopes)
 
     def add_machine(self, name: str, project: str) -> MachineKey:
         """A machine user with the device role, as enrollment makes one, and its key; as `token` for errors."""
         user = self._manage("/users/machine", {"userName": name, "name": name, "accessTokenType": 1})["userId"]
         self._manage(f"/users/{user}/grants", {"projectId": project, "roleKeys": [DEVICE_ROLE]})
-        made = self._manage(f"/users/{user}/keys", {"type": "KEY_TYPE_JSON"})
-        return msgspec.json.decode(base64.b64decode(made["keyDetails"]), type=MachineKey)
+        answer = self._manage(f"/users/{user}/keys", {"type": "KEY_TYPE_JSON"})
+        return msgspec.json.decode(base64.b64decode(answer["keyDetails"]), type=MachineKey)
 
     def add_access_token(self) -> tuple[str, str]:
         """Another personal access token of the administrator, for a day: its id and its text; as `token` for errors."""
         user = self._ask("GET", "/oidc/v1/userinfo", headers=self._as_admin())["sub"]
         ends = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        made = self._manage(f"/users/{user}/pats", {"expirationDate": ends})
-        return made["tokenId"], made["token"]
+        answer = self._manage(f"/users/{user}/pats", {"expirationDate": ends})
+        return answer["tokenId"], answer["token"]
 
     def opens(self, token: str) -> bool:
         """Whether a token opens what administrators may do.

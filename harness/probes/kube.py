@@ -75,18 +75,18 @@ class KubeProbe:
 
     def server(self) -> ServerInfo | None:
         """What an installed server says of itself; None when none is installed."""
-        found = self._announcement()
-        return decode(found["data"]["server.json"].encode(), ServerInfo) if found else None
+        announcement = self._announcement()
+        return decode(announcement["data"]["server.json"].encode(), ServerInfo) if announcement else None
 
     def servers(self) -> list[str]:
         """The namespaces of the whole cluster that have a fleet server."""
-        found = self.get(f"/api/v1/configmaps?fieldSelector=metadata.name={SERVER_CONFIG_MAP}") or {}
-        return [item["metadata"]["namespace"] for item in found.get("items", [])]
+        config_maps = self.get(f"/api/v1/configmaps?fieldSelector=metadata.name={SERVER_CONFIG_MAP}") or {}
+        return [item["metadata"]["namespace"] for item in config_maps.get("items", [])]
 
     def installation(self) -> str:
         """Another one after every installation of a server; empty when none is installed."""
-        found = self._announcement()
-        return found["metadata"]["uid"] if found else ""
+        announcement = self._announcement()
+        return announcement["metadata"]["uid"] if announcement else ""
 
     def _announcement(self) -> Json | None:
         return self.get(f"/api/v1/namespaces/{self.namespace}/configmaps/{SERVER_CONFIG_MAP}")
@@ -112,13 +112,13 @@ class KubeProbe:
             Unanswered: the server does not answer, or is not ready to.
             HarnessError: it refused.
         """
-        found = self._request("GET", path)
-        return None if found is None else msgspec.json.decode(found)
+        answer = self._request("GET", path)
+        return None if answer is None else msgspec.json.decode(answer)
 
     def text(self, path: str) -> str | None:
         """What is not JSON, such as a page of a pod by way of the API server; as `get` for the rest."""
-        found = self._request("GET", path)
-        return None if found is None else found.decode()
+        answer = self._request("GET", path)
+        return None if answer is None else answer.decode()
 
     def patch(self, path: str, merge: Json) -> None:
         """Change an object by a JSON merge patch (RFC 7386); as `get` for errors."""
@@ -142,22 +142,22 @@ class KubeProbe:
         self._client.close()
 
     def _object(self, plural: str, name: str, kind: type[K]) -> K | None:
-        found = self._request("GET", self.path(plural, name))
-        return None if found is None else _typed(found, kind)
+        answer = self._request("GET", self.path(plural, name))
+        return None if answer is None else _typed(answer, kind)
 
     def _objects(self, plural: str, kind: type[K]) -> list[K]:
-        found = self._request("GET", self.path(plural))
-        if found is None:
+        answer = self._request("GET", self.path(plural))
+        if answer is None:
             return []
-        return [_typed(bytes(item), kind) for item in msgspec.json.decode(found, type=_List).items]
+        return [_typed(bytes(item), kind) for item in msgspec.json.decode(answer, type=_List).items]
 
     def _request(self, method: str, path: str, body: Json | None = None) -> bytes | None:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        asked = self._client.param_serialize(
+        parameters = self._client.param_serialize(
             method, path, header_params={"Content-Type": kind}, body=body, auth_settings=["BearerToken"]
         )
         try:
-            answer = self._client.call_api(*asked, _request_timeout=_DEADLINE)
+            answer = self._client.call_api(*parameters, _request_timeout=_DEADLINE)
             data = cast("bytes", answer.read())
         except (HTTPError, OSError, ApiException) as error:
             raise Unanswered(f"{method} {path}: {type(error).__name__}: {error}", next_step=_NEXT) from error

@@ -180,29 +180,29 @@ class NatsProbe:
         return None if (message.headers or {}).get("KV-Operation") in _DELETED else message.data or b""
 
     async def _listen(self, bucket: Bucket[T], key: str) -> list[Written[T]]:
-        heard: list[Written[T]] = []
+        written: list[Written[T]] = []
 
         async def take(message: Msg) -> None:
             with contextlib.suppress(InvalidInput):
-                heard.append(Written(decode(message.data, bucket.kind), time.monotonic()))
+                written.append(Written(decode(message.data, bucket.kind), time.monotonic()))
 
         client = await self._connected()
         await client.subscribe(bucket.subject(key), cb=take)
         await client.flush()
-        return heard
+        return written
 
     async def _ask_servers(self, subject: str, question: Json) -> list[Json]:
         client = await self._connected()
         answers = await client.subscribe(client.new_inbox())
         try:
             await client.publish(subject, msgspec.json.encode(question), reply=answers.subject)
-            found = [await answers.next_msg(timeout=_DEADLINE)]
+            messages = [await answers.next_msg(timeout=_DEADLINE)]
             with contextlib.suppress(nats.errors.TimeoutError):
                 while True:  # nobody says how many servers there are
-                    found.append(await answers.next_msg(timeout=_MORE_SERVERS))
+                    messages.append(await answers.next_msg(timeout=_MORE_SERVERS))
         finally:
             await answers.unsubscribe()
-        return [msgspec.json.decode(message.data) for message in found]
+        return [msgspec.json.decode(message.data) for message in messages]
 
     async def _written(self, bucket: Bucket[Any], key: str) -> float:
         js = (await self._connected()).jetstream(timeout=_DEADLINE)

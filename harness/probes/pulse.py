@@ -47,12 +47,12 @@ class Pulse:
         try:
             while not self._over.wait(_INTERVAL):
                 try:
-                    found = probe.get(DEVICE_HEARTBEAT, self._device)
+                    beat = probe.get(DEVICE_HEARTBEAT, self._device)
                 except HarnessError:
                     continue  # NATS is away, and with it every heartbeat
                 except Exception:
                     return  # the world has ended under a scenario that failed; the pause only grows
-                seen = found and (found.instance_id, found.sequence)
+                seen = beat and (beat.instance_id, beat.sequence)
                 if seen and seen != last:
                     self._beats.append(time.monotonic())
                     last = seen

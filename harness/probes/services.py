@@ -20,8 +20,8 @@ def metric(world: World, component: str, name: str, **labels: str) -> float:
         TargetUnavailable: this target has no way to ask a component over HTTP.
     """
     samples = [sample for page in world.fetch(component, "/metrics") for sample in _SAMPLE.findall(page)]
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    return sum((float(it) for found, had, it in samples if found == name and all(pair in had for pair in wanted)), 0.0)
+    pairs = [f'{label}="{value}"' for label, value in labels.items()]
+    return sum((float(it) for found, had, it in samples if found == name and all(pair in had for pair in pairs)), 0.0)
 
 
 class Session(NamedTuple):
@@ -40,5 +40,7 @@ def sessions(world: World, device: str) -> list[Session]:
     which = {"acc": APP_ACCOUNT, "auth": True, "user": device, "limit": 1024}
     answers = world.sessions.ask_servers("$SYS.REQ.SERVER.PING.CONNZ", which)
     return [
-        Session(answer["server"]["id"], it["cid"]) for answer in answers for it in answer["data"].get("connections", ())
+        Session(answer["server"]["id"], connection["cid"])
+        for answer in answers
+        for connection in answer["data"].get("connections", ())
     ]

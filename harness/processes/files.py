@@ -21,7 +21,7 @@ def files_below(top: Path) -> Iterator[tuple[Path, os.stat_result]]:
         for name in names:
             path = Path(folder, name)
             try:
-                found = path.lstat()
+                status = path.lstat()
             except FileNotFoundError:
                 continue
-            yield path, found
+            yield path, status

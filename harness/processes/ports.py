@@ -90,20 +90,20 @@ def free_port() -> int:
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1 and on every address now."""
-    found = _bound(port, reuse=True)
-    if found is None:
+    bound = _bound(port, reuse=True)
+    if bound is None:
         return False
-    found.close()
+    bound.close()
     return True
 
 
 def _bound(port: int, *, reuse: bool = False) -> socket.socket | None:
     """A socket bound to a port of every address, or None if it cannot be; of two that `reuse`, both can."""
-    found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
     try:
-        found.bind(("0.0.0.0", port))  # noqa: S104 - it never listens
+        bound.bind(("0.0.0.0", port))  # noqa: S104 - it never listens
     except OSError:
-        found.close()
+        bound.close()
         return None
-    return found
+    return bound

@@ -198,10 +198,10 @@ def tail(log: Path, lines: int = 20) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 64 * 1024))
-            found = file.read().decode(errors="replace").splitlines()[-lines:]
+            last = file.read().decode(errors="replace").splitlines()[-lines:]
     except FileNotFoundError:
-        found = []
-    return "\n".join(f"    {line}" for line in found) or "    (its log is empty)"
+        last = []
+    return "\n".join(f"    {line}" for line in last) or "    (its log is empty)"
 
 
 def python_script(*words: str) -> str:

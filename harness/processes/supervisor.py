@@ -87,8 +87,8 @@ class Supervisor:
         else:
             component = self._components.get(request.component)
             if component is None:
-                known = ", ".join(sorted(self._components)) or "none"
-                return f"there is no component {request.component!r}; there are {known}"
+                names = ", ".join(sorted(self._components)) or "none"
+                return f"there is no component {request.component!r}; there are {names}"
             await self._act(component, request)
         return ""
 
@@ -105,18 +105,18 @@ class Supervisor:
     async def _reconcile(self) -> None:
         """Make the manifests true; returns once what should stop has stopped and what should run was spawned."""
         async with self._reconciling:
-            wanted = specs(self._root)
-            gone = [self._components.pop(name) for name in set(self._components) - set(wanted)]
-            changed = [component for name, component in self._components.items() if component.spec != wanted[name]]
+            expected = specs(self._root)
+            gone = [self._components.pop(name) for name in set(self._components) - set(expected)]
+            changed = [component for name, component in self._components.items() if component.spec != expected[name]]
             new = {
                 name: SupervisedProcess(self._root, spec)
-                for name, spec in wanted.items()
+                for name, spec in expected.items()
                 if name not in self._components
             }
             self._components |= new
             await asyncio.gather(
                 *(component.stop() for component in gone),
-                *(component.become(wanted[component.spec.name]) for component in changed),
+                *(component.become(expected[component.spec.name]) for component in changed),
                 *(component.start() for component in new.values() if component.spec.run),
             )
             for component in gone:

@@ -96,8 +96,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     A test without a target's marker gets that of the chosen one, so that `-m staging` finds it too.
     """
     target = chosen_target(config).partition(":")[0]
-    wanted = _named_in_expression(config)
-    chosen = [item for item in items if _belongs(item, target, wanted)]
+    named = _named_in_expression(config)
+    chosen = [item for item in items if _belongs(item, target, named)]
     for item in chosen:
         if target in _TARGETS and "world" in getattr(item, "fixturenames", ()):
             item.add_marker(target)

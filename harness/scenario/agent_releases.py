@@ -51,7 +51,7 @@ _UNFIT = "import sys\nif '--version' in sys.argv: sys.exit(print('fleet-agent {v
 def names_of(world: World, count: int) -> dict[str, Value]:
     """What the placeholders of agents stand for: `{version}` and `{agent}` are the first, `{version2}` the second."""
     folder = world.root / "agents"
-    found: dict[str, Value] = {
+    values: dict[str, Value] = {
         "agents": str(folder),
         "release_key": str(folder / "release.key"),
         "trusted_keys": str(folder / "trusted-keys.json"),
@@ -61,11 +61,11 @@ def names_of(world: World, count: int) -> dict[str, Value]:
     }
     for number, version in enumerate(versions(count), start=1):
         suffix = str(number) if number > 1 else ""
-        found |= {f"version{suffix}": version, f"agent{suffix}": str(folder / f"fleet-agent-{version}")}
+        values |= {f"version{suffix}": version, f"agent{suffix}": str(folder / f"fleet-agent-{version}")}
     for kind in UNFIT if count else ():
         version = f"v0.1.0-{kind}"
-        found |= {f"version_{kind}": version, f"agent_{kind}": str(folder / f"fleet-agent-{version}")}
-    return found
+        values |= {f"version_{kind}": version, f"agent_{kind}": str(folder / f"fleet-agent-{version}")}
+    return values
 
 
 def ensure_published(world: World, folder: Path, count: int) -> None:

@@ -86,7 +86,7 @@ def fill(text: str, names: Mapping[str, Value]) -> str:
     Raises:
         Misused: a placeholder has no value, or stands for several arguments.
     """
-    return _PLACEHOLDER.sub(lambda found: _single(found.group(1), names), text)
+    return _PLACEHOLDER.sub(lambda match: _single(match.group(1), names), text)
 
 
 def placeholders(text: str) -> set[str]:

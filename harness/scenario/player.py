@@ -63,7 +63,7 @@ def judge(command: Command, result: Result, names: Mapping[str, Value]) -> str:
         return f"it had not ended after {command.deadline:g} s"
     if result.code != command.exit_code:
         return f"it ended with exit code {result.code}; {command.exit_code} is right"
-    missing = [text for text in (fill(it, names) for it in command.contains) if text not in result.output]
+    missing = [text for text in (fill(part, names) for part in command.contains) if text not in result.output]
     if missing:
         return f"its output does not say {missing[0]!r}"
     return ""

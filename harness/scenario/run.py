@@ -146,11 +146,11 @@ class _Approval:
 
     def on_line(self, text: str) -> None:
         """Called with each line, from the threads that read the outputs."""
-        found = _USER_CODE.search(text)
-        if found is None or self._done:
+        match = _USER_CODE.search(text)
+        if match is None or self._done:
             return
         self._done = True
         try:
-            self._world.approve(found.group())
+            self._world.approve(match.group())
         except HarnessError as error:
             self.problem = error

@@ -206,7 +206,9 @@ def _enroll(made: Run, versioned: bool, number: int) -> list[Result]:
 
 def is_online(device: Device | None) -> bool:
     """Whether the operator reports the device as online."""
-    return device is not None and any(it.type == "Online" and it.status == "True" for it in device.status.conditions)
+    return device is not None and any(
+        condition.type == "Online" and condition.status == "True" for condition in device.status.conditions
+    )
 
 
 def _clean_up(made: Run, hosts: list[Host]) -> None:

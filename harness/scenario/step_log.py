@@ -78,11 +78,11 @@ class Recorder:
 
 def read_records(folder: Path) -> list[StepRecord]:
     """Every record in the `*.jsonl` files of a folder, in order of time; a line cut short by a crash is left out."""
-    found: list[StepRecord] = []
+    records: list[StepRecord] = []
     for path in sorted(folder.glob("*.jsonl")):
         for line in path.read_bytes().splitlines():
             try:
-                found.append(msgspec.json.decode(line, type=StepRecord))
+                records.append(msgspec.json.decode(line, type=StepRecord))
             except msgspec.DecodeError:
                 continue
-    return sorted(found, key=lambda record: record.started)
+    return sorted(records, key=lambda record: record.started)

@@ -176,7 +176,7 @@ class _Change:
                 self._fresh,
                 f"change {self._number} runs on {len(self._neighbours)} neighbours",
                 timeout=_LONGEST,
-                until=lambda it: len(it) == len(self._neighbours),
+                until=lambda online: len(online) == len(self._neighbours),
                 interval=0.1,
             )
             delivered = time.monotonic()
@@ -198,8 +198,12 @@ class _Change:
         """The one running container of each neighbour that has another than before."""
         found: dict[str, str] = {}
         for name, engine in self._engines.items():
-            mine = [it for it in engine.containers(name) if it["Labels"].get(DEPLOYMENT_LABEL) == self._name]
-            running = [it["Id"] for it in mine if it["State"] == "running"]
+            mine = [
+                container
+                for container in engine.containers(name)
+                if container["Labels"].get(DEPLOYMENT_LABEL) == self._name
+            ]
+            running = [container["Id"] for container in mine if container["State"] == "running"]
             if len(running) == 1 and running[0] != self._containers.get(name):
                 found[name] = running[0]
         return found

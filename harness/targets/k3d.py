@@ -118,8 +118,8 @@ def k3d(*, run_id: str, worker: str, keep: Keep = NEVER) -> Generator[World]:
             "FLEET_NATS_ADDRESS": f"localhost:{port}",
             "NO_COLOR": "1",
         }
-        found = cleanup.enter_context(engine())
-        local = LocalComponents(root, lock, found.socket)
+        chosen = cleanup.enter_context(engine())
+        local = LocalComponents(root, lock, chosen.socket)
         cleanup.callback(local.close)
         local.await_ready([])
         kube = cleanup.enter_context(contextlib.closing(KubeProbe(kubeconfig, NAMESPACE)))
@@ -133,8 +133,8 @@ def k3d(*, run_id: str, worker: str, keep: Keep = NEVER) -> Generator[World]:
             namespace=NAMESPACE,
             identity=zitadel,
             components=PodComponents(kube, local, zitadel.problems, ours=True),
-            engine=found.name,
-            make_device=lambda name: ProcessDevice(root, name, device_env, found.socket),
+            engine=chosen.name,
+            make_device=lambda name: ProcessDevice(root, name, device_env, chosen.socket),
             secret=lambda name: kube.secret("fleet-secrets", name) or "",
             how_to_enter=f"k3d kubeconfig merge {cluster.name} --kubeconfig-switch-context\n"
             f"  end: k3d cluster delete {cluster.name}",

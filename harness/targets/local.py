@@ -46,11 +46,11 @@ _DYING = 2.0
 
 def inherited() -> dict[str, str]:
     """The variables of our environment that a world may see."""
-    found = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    variables = {name: os.environ[name] for name in _KEPT if name in os.environ}
     beside_python = str(Path(sys.executable).parent)
     return {
-        **found,
-        "PATH": os.pathsep.join([beside_python, found.get("PATH", os.defpath)]),
+        **variables,
+        "PATH": os.pathsep.join([beside_python, variables.get("PATH", os.defpath)]),
         "LANG": "C.UTF-8",
         # A world's admin has a new home; what was downloaded once to build agents serves all of them.
         "XDG_CACHE_HOME": str(user_cache()),
@@ -181,7 +181,7 @@ class LocalComponents:
         try:
             # What the kernel kills with its parent is there until it has run once more.
             wait_until(
-                lambda: folders.members(self._root), "no process is left", timeout=_DYING, until=lambda it: not it
+                lambda: folders.members(self._root), "no process is left", timeout=_DYING, until=lambda pids: not pids
             )
         except WaitTimeout as error:
             folders.kill_members(self._root)

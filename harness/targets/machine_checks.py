@@ -57,11 +57,11 @@ def _loopback() -> None:
 
 def _localhost() -> None:
     try:
-        found = {str(address[4][0]) for address in socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)}
+        addresses = {str(address[4][0]) for address in socket.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)}
     except OSError as error:
-        found = {f"nothing ({error.strerror})"}
-    if not found <= {_LOOPBACK, "::1"} or _LOOPBACK not in found:
+        addresses = {f"nothing ({error.strerror})"}
+    if not addresses <= {_LOOPBACK, "::1"} or _LOOPBACK not in addresses:
         raise TargetUnavailable(
-            f"localhost means {', '.join(sorted(found))} here, not {_LOOPBACK}",
+            f"localhost means {', '.join(sorted(addresses))} here, not {_LOOPBACK}",
             next_step=f"add the line '{_LOOPBACK} localhost' to /etc/hosts",
         )

@@ -143,13 +143,13 @@ class ProcessTopology:
         """As `RunsServices.run`."""
         with _as_fleet_errors():
             before = specs(self._root)
-            wanted = [self._spec(service) for service in services]
+            specs_of_services = [self._spec(service) for service in services]
             self._grant_operator(services)
-            for spec in wanted:
+            for spec in specs_of_services:
                 put(self._root, spec)
             ask(self._root, "reconcile")
-            self._await_ready([spec.name for spec in wanted])
-        return [Applied(f"Service {spec.name}", before.get(spec.name) != spec) for spec in wanted]
+            self._await_ready([spec.name for spec in specs_of_services])
+        return [Applied(f"Service {spec.name}", before.get(spec.name) != spec) for spec in specs_of_services]
 
     def renew(self, services: Sequence[Service]) -> list[Applied]:
         """As `RunsServices.renew`."""

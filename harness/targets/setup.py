@@ -27,10 +27,10 @@ def shared_resources(progress: Progress, target: str = "embedded", *, keep: Keep
     binaries = resolve_all(progress=progress)
     name, _, argument = target.partition(":")
     with contextlib.ExitStack() as cleanup:
-        found = cleanup.enter_context(engine())
+        chosen = cleanup.enter_context(engine())
         node_cluster = None
         if name == "node":
             from harness.targets.node.world import cluster_for  # noqa: PLC0415 - a target loads only what it needs
 
             node_cluster = cleanup.enter_context(cluster_for(argument, progress, keep=keep))
-        yield SharedResources(binaries, found.socket, found.name, node_cluster, found.image_registry)
+        yield SharedResources(binaries, chosen.socket, chosen.name, node_cluster, chosen.image_registry)

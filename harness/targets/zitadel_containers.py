@@ -48,9 +48,9 @@ class LiveZitadel(msgspec.Struct, frozen=True):
         """
         checks = {"user": {"loginName": _PERSON}, "password": {"password": self.password}}
         session = self._ask("POST", "/v2/sessions", {"checks": checks})
-        asked = self._ask("GET", f"/v2/oidc/device_authorization/{user_code}")["deviceAuthorizationRequest"]
+        authorization = self._ask("GET", f"/v2/oidc/device_authorization/{user_code}")["deviceAuthorizationRequest"]
         proof = {"sessionId": session["sessionId"], "sessionToken": session["sessionToken"]}
-        self._ask("POST", f"/v2/oidc/device_authorization/{asked['id']}", {"session": proof})
+        self._ask("POST", f"/v2/oidc/device_authorization/{authorization['id']}", {"session": proof})
 
     def problems(self) -> list[str]:
         """Why it cannot be used now; empty while it can."""

@@ -114,11 +114,11 @@ def not_answering(wanted: Mapping[str, ComponentSpec], found: Mapping[str, Compo
         if spec.side == "world" and spec.run and spec.restart == "always" and not _asked_down(found.get(spec.name))
     ]
     stopped = [spec for spec in expected if spec.name not in found or found[spec.name].pid is None]
-    asked = [spec for spec in expected if spec not in stopped and spec.ready]
-    answers = _in_own_loop([spec.ready for spec in asked])
+    probed = [spec for spec in expected if spec not in stopped and spec.ready]
+    answers = _in_own_loop([spec.ready for spec in probed])
     return [
         *(f"{spec.name} does not run" for spec in stopped),
-        *(f"{spec.name} runs, but does not answer: {why}" for spec, why in zip(asked, answers, strict=True) if why),
+        *(f"{spec.name} runs, but does not answer: {why}" for spec, why in zip(probed, answers, strict=True) if why),
     ]
 
 
@@ -139,12 +139,12 @@ def _in_own_loop(urls: Sequence[str]) -> list[str]:
         return thread.submit(lambda: asyncio.run(check())).result()
 
 
-def ports_taken(wanted: Mapping[str, ComponentSpec], found: Mapping[str, ComponentStatus], root: Path) -> list[str]:
+def ports_taken(expected: Mapping[str, ComponentSpec], found: Mapping[str, ComponentStatus], root: Path) -> list[str]:
     """Processes of either side that cannot start because another program has their port."""
     return [
         f"the port of {name} is taken by somebody else:\n{tail(root / 'logs' / f'{name}.log', 4)}"
         for name, status in found.items()
-        if name in wanted
+        if name in expected
         and not status.ready
         and status.exits
         and PORT_TAKEN.search(tail(root / "logs" / f"{name}.log", 20))
@@ -153,14 +153,14 @@ def ports_taken(wanted: Mapping[str, ComponentSpec], found: Mapping[str, Compone
 
 def files_changed(vital: Mapping[Path, bytes]) -> list[str]:
     """Files that everything depends on, and that must not change."""
-    found: list[str] = []
+    problems: list[str] = []
     for path, content in vital.items():
         try:
             if path.read_bytes() != content:
-                found.append(f"{path} is not as it was made")
+                problems.append(f"{path} is not as it was made")
         except OSError:
-            found.append(f"{path} is gone")
-    return found
+            problems.append(f"{path} is gone")
+    return problems
 
 
 def engine_gone(root: Path, socket: str) -> list[str]:

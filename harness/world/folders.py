@@ -118,12 +118,12 @@ def sweep(also: Callable[[Path], None] = lambda _: None) -> list[Path]:
 def members(root: Path) -> list[int]:
     """The processes that carry FLEET_WORLD=`root` in their environment; ours alone are readable, or all for root."""
     mark = f"FLEET_WORLD={root}".encode()
-    found: list[int] = []
+    pids: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
+                pids.append(int(folder.name))
+    return pids
 
 
 def kill_members(root: Path) -> None:

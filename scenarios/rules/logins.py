@@ -149,8 +149,11 @@ def neighbours_keys(run: Run) -> None:
 def servers_own(run: Run) -> None:
     """It can neither ask for streams and other devices' keys, nor listen to everybody."""
     stream = DEVICE_STATE.stream
-    asked = ("STREAM.NAMES", f"STREAM.INFO.{stream}", f"CONSUMER.CREATE.{stream}", f"STREAM.MSG.GET.{stream}")
-    api = tuple(f"$JS.API.{it}" for it in (*asked, f"DIRECT.GET.{DESIRED_STATE.stream}", f"STREAM.PURGE.{stream}"))
+    operations = ("STREAM.NAMES", f"STREAM.INFO.{stream}", f"CONSUMER.CREATE.{stream}", f"STREAM.MSG.GET.{stream}")
+    api = tuple(
+        f"$JS.API.{subject}"
+        for subject in (*operations, f"DIRECT.GET.{DESIRED_STATE.stream}", f"STREAM.PURGE.{stream}")
+    )
     everybody = (">", "*", "_INBOX.>", "$SYS.>", "$JS.API.>", "$KV.>", "$JS.ACK.>", "fleet.changed.>")
     _closed(run, publish=(*api, "$SYS.REQ.SERVER.PING", "_INBOX.1"), subscribe=everybody)
 
@@ -167,13 +170,13 @@ def _closed(run: Run, *, publish: Sequence[str] = (), subscribe: Sequence[str] =
 
 def _writes(device: str) -> tuple[str, ...]:
     """What a device writes, and what it asks to read."""
-    asked = DESIRED_STATE.subject(f"{device}.web")
+    subject = DESIRED_STATE.subject(f"{device}.web")
     return (
         DEVICE_STATE.subject(device),
         DEVICE_STATE.subject(f"{device}.web"),
         DEVICE_INFO.subject(device),
         DEVICE_HEARTBEAT.subject(device),
-        f"$JS.API.DIRECT.GET.{DESIRED_STATE.stream}.{asked}",
+        f"$JS.API.DIRECT.GET.{DESIRED_STATE.stream}.{subject}",
     )
 
 

@@ -126,8 +126,8 @@ def untouched(run: Run) -> None:
 def _lives(run: Run) -> list[str]:
     with engine(run.world, run.name("device")) as client:
         shown = [client.call("GET", f"/containers/{name}/json").json() for name in foreign(run.world)]
-    states = [it.get("State", {}) for it in shown]
-    return [f"{it.get('Status', 'gone')} since {it.get('StartedAt')}" for it in states]
+    states = [details.get("State", {}) for details in shown]
+    return [f"{state.get('Status', 'gone')} since {state.get('StartedAt')}" for state in states]
 
 
 def foreign(world: World) -> dict[str, dict[str, str]]:

@@ -77,11 +77,11 @@ async def assault(
     chance = random.Random(seed)  # noqa: S311 - repeatable, and no secret
     thief = Thief(config, chance, tuple(neighbours))
     acts: dict[str, Act] = {name: attack.act for name, attack in ATTACKS.items()} | {GRAMMAR: mix}
-    wanted = [name for name in acts if not only or name in only]
-    forgiven = [name for name in wanted if name not in WILDCARDS]
+    chosen = [name for name in acts if not only or name in only]
+    forgiven = [name for name in chosen if name not in WILDCARDS]
     words = [name for name in forgiven if name not in FLOODS]
-    patient = seconds * _PATIENT if words and len(words) < len(wanted) else 0.0
-    last = [name for name in wanted if name in WILDCARDS] if forgiven else []
+    patient = seconds * _PATIENT if words and len(words) < len(chosen) else 0.0
+    last = [name for name in chosen if name in WILDCARDS] if forgiven else []
     thief.pace = Pace() if patient else None
     started, done = time.monotonic(), Counter[str]()
     queue: list[str] = []
@@ -90,7 +90,7 @@ async def assault(
             thief.pace, queue = None, []
         if last and seconds - left >= seconds * _LAST:
             forgiven, last, queue = last, [], []
-        some = words if thief.pace is not None else forgiven or wanted
+        some = words if thief.pace is not None else forgiven or chosen
         queue = queue or chance.sample(some, len(some))
         name = queue.pop()
         done[name] += 1

@@ -21,11 +21,11 @@ class Attack:
 
 def listing() -> tuple[dict[str, Attack], Callable[[Act], Act]]:
     """An empty list of attacks by name, and the decorator that puts an act on it under the act's own name."""
-    found: dict[str, Attack] = {}
+    attacks: dict[str, Attack] = {}
 
     def attack(act: Act) -> Act:
         name = act.__name__.replace("_", "-")
-        found[name] = Attack(name, (act.__doc__ or "").strip(), act)
+        attacks[name] = Attack(name, (act.__doc__ or "").strip(), act)
         return act
 
-    return found, attack
+    return attacks, attack

@@ -56,7 +56,9 @@ async def subscriptions(thief: Thief) -> None:
     """Fill the server's memory with subscriptions."""
     async with thief.apart() as line:
         for first in range(0, 100_000, 1000):
-            inboxes = (b"SUB _INBOX_%s.%d %d\r\n" % (thief.me, it, it) for it in range(first + 1, first + 1001))
+            inboxes = (
+                b"SUB _INBOX_%s.%d %d\r\n" % (thief.me, serial, serial) for serial in range(first + 1, first + 1001)
+            )
             await line.say(b"".join(inboxes))
         await line.settle()
 
@@ -145,7 +147,7 @@ async def giant_connect(thief: Thief) -> None:
 async def long_ids(thief: Thief) -> None:
     """Fill the server's memory with the ids of messages, which it keeps to recognise duplicates."""
     for number in range(0, 30_000, 100):
-        headers = (b"NATS/1.0\r\nNats-Msg-Id: %d%s\r\n\r\n" % (number + it, b"x" * 12_000) for it in range(100))
+        headers = (b"NATS/1.0\r\nNats-Msg-Id: %d%s\r\n\r\n" % (number + offset, b"x" * 12_000) for offset in range(100))
         await thief.say(b"".join(message(subject(DEVICE_INFO, thief.me), headers=block) for block in headers))
 
 
@@ -169,7 +171,7 @@ async def pings(thief: Thief) -> None:
     async with thief.apart() as line:
         await _for_seconds(line, b"PING\r\n" * 10_000)
         heard = DEVICE_HEARTBEAT.notify_subject(thief.me.decode()).encode()
-        await _for_seconds(line, b"".join(b"SUB %s %d\r\nUNSUB %d\r\n" % (heard, it, it) for it in range(500)))
+        await _for_seconds(line, b"".join(b"SUB %s %d\r\nUNSUB %d\r\n" % (heard, sid, sid) for sid in range(500)))
 
 
 async def _for_seconds(line: RawConnection, data: bytes) -> None:

@@ -149,9 +149,9 @@ def message(subject: bytes, body: bytes = b"", *, reply: bytes = b"", headers: b
 def loopback(url: str) -> SplitResult:
     """The address of a server on this machine; as `RawConnection.open` for errors."""
     address = urlsplit(url)
-    found: list[str] = []
+    addresses: list[str] = []
     with contextlib.suppress(OSError):
-        found = [str(info[4][0]) for info in socket.getaddrinfo(address.hostname, address.port)]
-    if not found or not all(ipaddress.ip_address(it).is_loopback for it in found):
+        addresses = [str(info[4][0]) for info in socket.getaddrinfo(address.hostname, address.port)]
+    if not addresses or not all(ipaddress.ip_address(it).is_loopback for it in addresses):
         raise Misused(f"{address.hostname} is not this machine", next_step="attack a server of this machine only")
     return address

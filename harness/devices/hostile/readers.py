@@ -35,7 +35,7 @@ async def log_answers(thief: Thief) -> None:
         number += 1
         if number % 10 == 1:  # nobody asks a device that is offline
             await thief.put(subject(DEVICE_HEARTBEAT, thief.me), lies.heartbeat(thief.chance, honest=True))
-        for session in {found.decode() for found in _SESSION.findall(line.heard)}:
+        for session in {match.decode() for match in _SESSION.findall(line.heard)}:
             await thief.put(log_subject(device).encode(), _lie(thief, session, number))
         await asyncio.sleep(_PAUSE)
     await (await thief.line()).say(f"UNSUB {_SID}\r\n".encode())

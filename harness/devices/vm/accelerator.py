@@ -54,10 +54,10 @@ def processor(kernel: Path, program: str = "qemu-system-x86_64", device: Path = 
     for by in tried:
         started = time.monotonic()
         ended, words = _boot(kernel, program, by)
-        found = Processor(by, time.monotonic() - started)
+        accelerated = Processor(by, time.monotonic() - started)
         if ended:
-            _log.info("virtual machines run by %s; a kernel took %.1f s", found.words, found.seconds)
-            return found
+            _log.info("virtual machines run by %s; a kernel took %.1f s", accelerated.words, accelerated.seconds)
+            return accelerated
     raise TargetUnavailable(
         f"no virtual machine boots here: {words}", next_step=f"{program} -accel tcg -nographic -kernel {kernel}"
     )

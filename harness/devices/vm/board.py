@@ -47,19 +47,19 @@ def emulated_board(folder: Path) -> Generator[Path]:
         TargetUnavailable: something that it takes is missing here.
         HarnessError: its guest cannot be built, or it does not boot.
     """
-    made, port = guest(_ARCHITECTURE), free_port()
+    image, port = guest(_ARCHITECTURE), free_port()
     known_hosts, console = folder / "known_hosts", folder / "board.log"
-    write_atomic(known_hosts, made.known_as(port))
-    argv = [*_QEMU, "-kernel", str(made.kernel), "-initrd", str(made.initrd), "-append", _KERNEL]
+    write_atomic(known_hosts, image.known_as(port))
+    argv = [*_QEMU, "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", _KERNEL]
     argv += [
         "-drive",
-        f"file={made.disk},format=raw,if=none,id=root,snapshot=on",
+        f"file={image.disk},format=raw,if=none,id=root,snapshot=on",
         "-device",
         "virtio-blk-pci,drive=root",
     ]
     argv += ["-netdev", f"user,id=lan,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=lan"]
     argv += ["-serial", "stdio"]
-    address = Address("127.0.0.1", USER, made.key, known_hosts, port)
+    address = Address("127.0.0.1", USER, image.key, known_hosts, port)
     with contextlib.closing(SshDevice("board", address)) as device:
         ready = partial(_answers, device)
         with running(argv, name="the board", log=console, ready=ready, timeout=_BOOT):

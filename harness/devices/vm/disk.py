@@ -42,9 +42,9 @@ class VolatileDisk:
             )
         self.file, self.socket, self._log = folder / f"{name}.qcow2", folder / f"{name}.nbd", folder / f"{name}-nbd.log"
         argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(self.file)]
-        made = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if made.returncode:
-            raise HarnessError(f"the disk {self.file} was not made: {made.stderr.strip()}", next_step="df -h")
+        result = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise HarnessError(f"the disk {self.file} was not made: {result.stderr.strip()}", next_step="df -h")
         os.truncate(self.file, _ROOM)
         self._server: subprocess.Popen[bytes] | None = None
         self._world = world

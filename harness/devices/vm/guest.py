@@ -141,8 +141,8 @@ def guest(architecture: str = "x86_64") -> Guest:
         packages = builder.fetch(cache)
         with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as scratch:
             builder.build(packages, Path(scratch))
-            made = Path(scratch) / "made"
-            made.rename(folder)
+            built = Path(scratch) / "made"
+            built.rename(folder)
     host_key = (folder / "host_key.pub").read_text().strip()
     return Guest(folder / "disk.raw", folder / "vmlinuz", folder / "initrd", key, host_key)
 
@@ -151,11 +151,11 @@ def _make_login(key: Path) -> None:
     cache = key.parent.parent
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as scratch:
-        made = Path(scratch) / "login"
-        made.mkdir(mode=0o700)
-        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made / key.name))
+        login = Path(scratch) / "login"
+        login.mkdir(mode=0o700)
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(login / key.name))
         try:
-            made.rename(key.parent)
+            login.rename(key.parent)
         except OSError:
             if not key.exists():  # else another worker's was there first
                 raise
@@ -186,8 +186,8 @@ class _Builder:
     def fetch(self, cache: Path) -> Path:
         """Debian's packages, unpacked into a tar."""
         names = sorted((*_PACKAGES, *self._made_of.packages))
-        wanted = hashlib.sha256(" ".join([SUITE, *names, _FETCH_REPLACEMENTS]).encode()).hexdigest()[:16]
-        packages = cache / f"packages-{wanted}.tar"
+        digest = hashlib.sha256(" ".join([SUITE, *names, _FETCH_REPLACEMENTS]).encode()).hexdigest()[:16]
+        packages = cache / f"packages-{digest}.tar"
         if not packages.exists():
             partial = packages.with_suffix(".partial.tar")
             replacements = f"--customize-hook=chroot \"$1\" sh -c '{_FETCH_REPLACEMENTS}'"
@@ -203,8 +203,8 @@ class _Builder:
         root.mkdir()
         self._run("tar", "--extract", "--numeric-owner", f"--file={packages}", f"--directory={root}")
         self._settle(root, made)
-        for name, found in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
-            (kernel,) = (root / "boot").glob(found)
+        for name, pattern in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
+            (kernel,) = (root / "boot").glob(pattern)
             shutil.copyfile(kernel, made / name)
         self._run("mke2fs", "-q", "-t", "ext4", "-d", str(root), str(made / "disk.raw"), _DISK)
 

@@ -76,31 +76,31 @@ def machine(
         TargetUnavailable: something that it takes is missing here.
         HarnessError: the guest cannot be built, or libvirt refuses.
     """
-    made, folder, port = guest(), root / "libvirt", ports.take()
+    image, folder, port = guest(), root / "libvirt", ports.take()
     folder.mkdir(mode=0o700)
     known_hosts = folder / "known_hosts"
     slow(here())
-    write_atomic(known_hosts, made.known_as(port))
-    found = processor(made.kernel)
+    write_atomic(known_hosts, image.known_as(port))
+    accelerator = processor(image.kernel)
     machines: list[RunningMachine] = []
     lasting = root if keep.may else None
     kept = (lambda: any(one.kept for one in machines)) if keep.may else None
     with libvirtd(folder, lasting, kept) as uri, contextlib.ExitStack() as cleanup:
-        described = Machine(NAME, Address("127.0.0.1", USER, made.key, known_hosts, port), uri, found.words)
+        described = Machine(NAME, Address("127.0.0.1", USER, image.key, known_hosts, port), uri, accelerator.words)
 
         def ready(device: LibvirtDevice) -> None:
             slow(measured(partial(device.run, timeout=SLOW)))
 
         def boot() -> RunningMachine:
             """Another machine, at the same port."""
-            slow(booting(found.seconds))
+            slow(booting(accelerator.seconds))
             name = f"{NAME}-{len(machines) + 1}" if machines else NAME
-            disk = VolatileDisk(made.disk, folder, name, world=lasting)
-            running = RunningMachine(name, VolatileDomain(uri, name, disk), disk, described, made.known_as)
+            disk = VolatileDisk(image.disk, folder, name, world=lasting)
+            running = RunningMachine(name, VolatileDomain(uri, name, disk), disk, described, image.known_as)
             cleanup.callback(running.end)
             machines.append(running)
             hypervisor(uri).define(
-                _description(made, name, disk.socket, root / "logs" / f"machine-{name}.log", port, found)
+                _description(image, name, disk.socket, root / "logs" / f"machine-{name}.log", port, accelerator)
             )
             with contextlib.closing(LibvirtDevice(name, described, domain=running.domain)) as device:
                 device.power_on()
@@ -126,12 +126,12 @@ def _load_image(device: LibvirtDevice) -> None:
     sure(device, "sudo", "podman", "load", "--input", "/tmp/image.tar")  # noqa: S108
 
 
-def _description(made: Guest, name: str, disk: Path, console: Path, port: int, found: Processor) -> str:
+def _description(image: Guest, name: str, disk: Path, console: Path, port: int, found: Processor) -> str:
     return DOMAIN.format(
         name=name,
         accelerator=found.by,
         processor="<cpu mode='host-passthrough'/>" if found.by == "kvm" else "",
-        guest=made,
+        guest=image,
         disk=disk,
         console=console,
         port=port,

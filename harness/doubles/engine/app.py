@@ -118,8 +118,8 @@ class Double:
 
     async def _list(self, request: Request) -> Response:
         everything = request.query_params.get("all", "") in {"1", "true", "True"}
-        found = self.containers.list(everything=everything, filters=_filters(request))
-        return _json([self._manners.listed(record) for record in found])
+        containers = self.containers.list(everything=everything, filters=_filters(request))
+        return _json([self._manners.listed(record) for record in containers])
 
     async def _create(self, request: Request) -> Response:
         record = self.containers.create(request.query_params.get("name", ""), _parse(await request.body(), Creation))
@@ -136,12 +136,12 @@ class Double:
 
     async def _logs(self, request: Request) -> Response:
         given = request.query_params
-        wanted = Wanted(
+        log_query = Wanted(
             tail=int(given["tail"]) if given.get("tail", "all") != "all" else None,
             since=float(given.get("since", "0")),
             follow=given.get("follow", "") in {"1", "true"},
         )
-        return StreamingResponse(self.containers.find(request.path_params["name"]).log.frames(wanted))
+        return StreamingResponse(self.containers.find(request.path_params["name"]).log.frames(log_query))
 
     async def _start(self, request: Request) -> Response:
         started = await self.containers.find(request.path_params["name"]).start()
@@ -178,8 +178,8 @@ class Double:
         return Response(status_code=204)
 
     async def _make_network(self, request: Request) -> Response:
-        made = self.networks.make(_parse(await request.body(), Network))
-        return _json({"Id": made.name, "Warning": ""}, 201)
+        network = self.networks.make(_parse(await request.body(), Network))
+        return _json({"Id": network.name, "Warning": ""}, 201)
 
     async def _networks(self, request: Request) -> Response:
         return _json(self.networks.labelled(_filters(request).get("label", ())))

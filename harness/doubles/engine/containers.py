@@ -66,14 +66,14 @@ class Containers:
 
     def list(self, *, everything: bool, filters: Mapping[str, Sequence[str]]) -> list[Record]:
         """Records, newest first; without `everything`, only what runs."""
-        found = [
+        records = [
             container.record
             for container in self._all.values()
             if (everything or container.record.state.running)
             and all(label_fits(container.record.labels, label) for label in filters.get("label", ()))
             and (not (volumes := filters.get("volume")) or not container.record.volumes.isdisjoint(volumes))
         ]
-        return sorted(found, key=lambda record: record.created, reverse=True)
+        return sorted(records, key=lambda record: record.created, reverse=True)
 
     def find(self, name: str) -> Container:
         """The container of a name, id or unique start of an id.

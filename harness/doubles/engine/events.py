@@ -12,9 +12,9 @@ from harness.doubles.engine.manners import Manners
 from harness.doubles.engine.records import Record
 
 
-def label_fits(labels: Mapping[str, str], wanted: str) -> bool:
+def label_fits(labels: Mapping[str, str], label: str) -> bool:
     """Whether labels satisfy `key` or `key=value`."""
-    key, equals, value = wanted.partition("=")
+    key, equals, value = label.partition("=")
     return key in labels and (not equals or labels[key] == value)
 
 
@@ -64,14 +64,14 @@ class Events:
                 "timeNano": seen,
             }
         )
-        for queue, wanted in self._listeners.items():
-            if wanted.fits(action, record):
+        for queue, filters in self._listeners.items():
+            if filters.fits(action, record):
                 queue.put_nowait(line + b"\n")
 
-    def listen(self, wanted: Filter) -> AsyncIterator[bytes]:
+    def listen(self, filters: Filter) -> AsyncIterator[bytes]:
         """The lines from now on; registered before it returns, so that nothing is missed."""
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self._listeners[queue] = wanted
+        self._listeners[queue] = filters
 
         async def lines() -> AsyncIterator[bytes]:
             try:

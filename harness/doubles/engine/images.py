@@ -67,10 +67,10 @@ class Images:
         """
         if not _REFERENCE.fullmatch(name):
             raise no_reference()
-        wanted = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+        reference = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
         for file in self._folder.glob("*/image.json"):
             image = msgspec.json.decode(file.read_bytes(), type=Image)
-            if wanted in image.repo_tags or name in {image.id, image.id.removeprefix("sha256:")}:
+            if reference in image.repo_tags or name in {image.id, image.id.removeprefix("sha256:")}:
                 return image
         raise no_such_image(name)
 
@@ -101,14 +101,14 @@ class Images:
         Raises:
             Refused: 404 the registry does not have it.
         """
-        wanted = f"{name}:{tag}"
+        reference = f"{name}:{tag}"
         for file in sorted(self._registry.glob("*.tar")):
             archive = file.read_bytes()
             with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
                 entries = msgspec.json.decode(_read(tar, "manifest.json"), type=list[_Manifest])
-            if any(wanted in (entry.repo_tags or []) for entry in entries):
+            if any(reference in (entry.repo_tags or []) for entry in entries):
                 self.load(archive)
-                return wanted
+                return reference
         raise Refused(404, f"pull access denied for {name}, repository does not exist or may require 'docker login'")
 
     def add(self, name: str, tag: str, fetched: Fetched) -> None:

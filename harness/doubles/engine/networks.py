@@ -108,15 +108,15 @@ class Networks:
                 raise Refused(403, f"error while removing network: network {name} has active endpoints", (500, held))
         (self._folder / f"{name}.json").unlink()
 
-    def check(self, wanted: Record) -> None:
+    def check(self, record: Record) -> None:
         """Look at what a container wants of its networks.
 
         Raises:
             Refused: there is no such network, or it gives no such address.
         """
-        for name in wanted.networks:
+        for name in record.networks:
             network = self.find(name)
-            address = wanted.address(name)
+            address = record.address(name)
             if address and network.chosen and not self._manners.is_podman:
                 raise Refused(
                     400,
@@ -126,20 +126,20 @@ class Networks:
             if address and ipaddress.ip_address(address) not in self._range(network):
                 raise Refused(400, f"no configured subnet contains IP address {address}")
 
-    def join(self, wanted: Record) -> None:
+    def join(self, record: Record) -> None:
         """A container starts in its networks.
 
         Raises:
             Refused: 404 one of them is gone, or was made anew since it was started first; 400 it has another range.
         """
-        for name in wanted.networks:
-            network, address = self.find(name), wanted.address(name)
-            before = wanted.joined.get(name, network.id)
+        for name in record.networks:
+            network, address = self.find(name), record.address(name)
+            before = record.joined.get(name, network.id)
             if before != network.id:
                 raise Refused(404, f"network {before} not found")
             if address and ipaddress.ip_address(address) not in self._range(network):
                 raise Refused(400, f"Invalid address {address}: It does not belong to any of this network's subnets")
-            wanted.joined[name] = network.id
+            record.joined[name] = network.id
 
     def _every(self) -> list[Network]:
         return [msgspec.json.decode(file.read_bytes(), type=Network) for file in self._folder.glob("*.json")]

@@ -48,19 +48,19 @@ class Volumes:
     def list(self, labels: Iterable[str]) -> list[Volume]:
         """Those with each of the labels (`key` or `key=value`)."""
         files = sorted(self._folder.glob("*/volume.json"))
-        found = [msgspec.json.decode(file.read_bytes(), type=Volume) for file in files]
-        return [volume for volume in found if all(label_fits(volume.labels or {}, label) for label in labels)]
+        volumes = [msgspec.json.decode(file.read_bytes(), type=Volume) for file in files]
+        return [volume for volume in volumes if all(label_fits(volume.labels or {}, label) for label in labels)]
 
-    def ensure(self, wanted: Volume) -> Volume:
+    def ensure(self, volume: Volume) -> Volume:
         """The volume of the name: the one that is there, with its own labels, or a new one."""
-        file = self._folder / wanted.name / "volume.json"
+        file = self._folder / volume.name / "volume.json"
         if file.exists():
             return msgspec.json.decode(file.read_bytes(), type=Volume)
-        self.data(wanted.name).mkdir(parents=True)
-        wanted.mountpoint = str(self.data(wanted.name))
-        wanted.created_at = now()
-        file.write_bytes(msgspec.json.encode(wanted))
-        return wanted
+        self.data(volume.name).mkdir(parents=True)
+        volume.mountpoint = str(self.data(volume.name))
+        volume.created_at = now()
+        file.write_bytes(msgspec.json.encode(volume))
+        return volume
 
     def remove(self, name: str, records: Iterable[Record]) -> None:
         """Remove one with its content.

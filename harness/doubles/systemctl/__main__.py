@@ -117,7 +117,7 @@ def _ask(systemd: Systemd, unit: str, options: argparse.Namespace) -> int:
 def _shown(systemd: Systemd, unit: str, state: str, options: argparse.Namespace) -> str:
     status = systemd.status(unit)
     last = status.exits[-1].code if status and status.exits else 0
-    known = {
+    properties = {
         "Id": unit,
         "LoadState": "loaded" if systemd.exists(unit) else "not-found",
         "ActiveState": state,
@@ -127,8 +127,10 @@ def _shown(systemd: Systemd, unit: str, state: str, options: argparse.Namespace)
         "ExecMainStatus": abs(last),
         "Result": (status.result if status else "") or "success",
     }
-    wanted = [name for word in options.property for name in word.split(",")] or list(known)
-    return "\n".join(str(known[name]) if options.value else f"{name}={known[name]}" for name in wanted if name in known)
+    names = [name for word in options.property for name in word.split(",")] or list(properties)
+    return "\n".join(
+        str(properties[name]) if options.value else f"{name}={properties[name]}" for name in names if name in properties
+    )
 
 
 def _list(systemd: Systemd, options: argparse.Namespace) -> int:

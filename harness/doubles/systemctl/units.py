@@ -127,12 +127,12 @@ class Unit:
         """A value with its specifiers replaced (systemd.unit(5), "Specifiers")."""
         stem = self.name.rpartition(".")[0]
         prefix, _, instance = stem.partition("@")
-        known = {"i": instance, "n": self.name, "N": stem, "p": prefix, "%": "%"}
+        specifiers = {"i": instance, "n": self.name, "N": stem, "p": prefix, "%": "%"}
 
-        def replaced(found: re.Match[str]) -> str:
-            if found[1] not in known:
-                raise Misused(f"{self.name} uses %{found[1]}", next_step="use %i, %n, %N or %p, or teach the double")
-            return known[found[1]]
+        def replaced(match: re.Match[str]) -> str:
+            if match[1] not in specifiers:
+                raise Misused(f"{self.name} uses %{match[1]}", next_step="use %i, %n, %N or %p, or teach the double")
+            return specifiers[match[1]]
 
         return re.sub(r"%(.)", replaced, value)
 

@@ -36,11 +36,11 @@ _PAGE = """<!doctype html>
 
 async def page(call: Call) -> Response:
     """`GET /oauth/v2/authorize`: asks a person who they are."""
-    asked = dict(call.request.query_params)
-    _client(call, asked)
-    if asked.get("response_type") != "code" or asked.get("code_challenge_method") != "S256":
+    query = dict(call.request.query_params)
+    _client(call, query)
+    if query.get("response_type") != "code" or query.get("code_challenge_method") != "S256":
         raise OAuthError("invalid_request", "only the response type code, with the challenge method S256, is played")
-    return _page("An application asks who you are.", asked)
+    return _page("An application asks who you are.", query)
 
 
 async def decide(call: Call) -> Response:
@@ -88,18 +88,18 @@ async def exchange(call: Call, form: dict[str, str]) -> Json:
     return await tokens.issue(call, user, code.scopes, app, code.nonce)
 
 
-def _client(call: Call, asked: dict[str, str]) -> App:
+def _client(call: Call, query: dict[str, str]) -> App:
     """The client, if the browser may be sent back to where it asks; else nothing is sent there, not even a refusal."""
-    app = call.instance.app(asked.get("client_id", ""))
+    app = call.instance.app(query.get("client_id", ""))
     if app is None or "OIDC_GRANT_TYPE_AUTHORIZATION_CODE" not in app.grant_types:
         raise OAuthError("invalid_client", "client not found")
-    if asked.get("redirect_uri") not in app.redirect_uris:
+    if query.get("redirect_uri") not in app.redirect_uris:
         raise OAuthError("invalid_request", "The requested redirect_uri is missing in the client configuration.")
     return app
 
 
-def _page(message: str, asked: dict[str, str], status: int = 200) -> Response:
+def _page(message: str, query: dict[str, str], status: int = 200) -> Response:
     hidden = "".join(
-        f'<input type="hidden" name="{name}" value="{html.escape(asked.get(name, ""))}">' for name in _ASKED
+        f'<input type="hidden" name="{name}" value="{html.escape(query.get(name, ""))}">' for name in _ASKED
     )
     return HTMLResponse(_PAGE.format(message=html.escape(message), hidden=hidden), status)

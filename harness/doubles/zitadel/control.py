@@ -18,11 +18,11 @@ async def require_main_admin(call: Call) -> None:
     """Let the first domain's administrators pass. The clock mode does not matter here, or it could not be undone."""
     scheme, _, text = call.request.headers.get("authorization", "").partition(" ")
     main = next(iter(call.store.instances.values()))
-    asked = Call(call.request, main, call.store, modes.Modes())
-    found = await tokens.find(asked, text) if scheme.lower() == "bearer" else None
-    if found is None or not main.users[found.user].admin:
+    main_call = Call(call.request, main, call.store, modes.Modes())
+    token = await tokens.find(main_call, text) if scheme.lower() == "bearer" else None
+    if token is None or not main.users[token.user].admin:
         raise ApiError(PERMISSION_DENIED, "only the main administrator controls the double")
-    call.caller = main.users[found.user]
+    call.caller = main.users[token.user]
 
 
 async def show_modes(call: Call) -> Json:

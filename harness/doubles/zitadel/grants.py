@@ -23,18 +23,18 @@ class GrantRoles(msgspec.Struct, rename="camel"):
 
 async def add_grant(call: Call) -> Json:
     """Grant roles to a user; once per project, more roles are an update."""
-    user, asked = call.instance.users.get(call.param("user")), await call.json(GrantRoles)
+    user, body = call.instance.users.get(call.param("user")), await call.json(GrantRoles)
     if user is None:
         raise ApiError(FAILED_PRECONDITION, "User could not be found", "COMMAND-4f8sg")
-    _check_roles(call, asked.project_id, asked.role_keys)
+    _check_roles(call, body.project_id, body.role_keys)
     grants = call.instance.grants
-    if any((grant.user, grant.project) == (user.id, asked.project_id) for grant in grants.values()):
+    if any((grant.user, grant.project) == (user.id, body.project_id) for grant in grants.values()):
         raise ApiError(ALREADY_EXISTS, "User grant already exists", "V3-DKcYh")
     grant = Grant(
         id=call.instance.new_id(),
         user=user.id,
-        project=asked.project_id,
-        roles=asked.role_keys,
+        project=body.project_id,
+        roles=body.role_keys,
         visible=call.appears(),
     )
     grants[grant.id] = grant
@@ -60,11 +60,11 @@ def _grant(call: Call) -> Grant:
 
 async def update_grant(call: Call) -> Json:
     """Replace the roles of a grant."""
-    grant, asked = _grant(call), await call.json(GrantRoles)
-    _check_roles(call, grant.project, asked.role_keys)
-    if set(grant.roles) == set(asked.role_keys):
+    grant, body = _grant(call), await call.json(GrantRoles)
+    _check_roles(call, grant.project, body.role_keys)
+    if set(grant.roles) == set(body.role_keys):
         raise ApiError(FAILED_PRECONDITION, "No Changes", "COMMAND-Rs8fy")
-    grant.roles = asked.role_keys
+    grant.roles = body.role_keys
     return await _done(call, grant)
 
 

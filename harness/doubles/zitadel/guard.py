@@ -27,10 +27,10 @@ async def require_admin(call: Call) -> None:
     scheme, _, text = call.request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not text:
         raise ApiError(UNAUTHENTICATED, "auth header missing")
-    found = await tokens.find(call, text)
-    if found is None or call.instance.own_project not in found.audience:
+    token = await tokens.find(call, text)
+    if token is None or call.instance.own_project not in token.audience:
         raise ApiError(UNAUTHENTICATED, "Errors.Token.Invalid", "AUTH-7fs1e")
-    call.caller = call.instance.users[found.user]
+    call.caller = call.instance.users[token.user]
     organisation = call.request.headers.get("x-zitadel-orgid", call.instance.organisation.id)
     if not call.caller.admin or organisation != call.instance.organisation.id:
         raise ApiError(PERMISSION_DENIED, "No matching permissions found", "AUTH-5mWD2")
@@ -108,14 +108,14 @@ def select(search: Search, rows: Iterable[tuple[dict[str, str], Json]]) -> tuple
     Raises:
         ApiError: a query of a kind or method that the call does not know.
     """
-    found = [shown for values, shown in rows if all(_accepts(query, values) for query in search.queries)]
+    matching = [shown for values, shown in rows if all(_accepts(query, values) for query in search.queries)]
     try:
         offset, limit = int(search.query.offset), int(search.query.limit) or 100
     except ValueError as error:
         raise ApiError(INVALID_ARGUMENT, "proto: invalid value for uint64 field") from error
     if offset < 0 or limit < 0:
         raise ApiError(INVALID_ARGUMENT, "proto: invalid value for uint64 field")
-    return found[offset : offset + limit], len(found)
+    return matching[offset : offset + limit], len(matching)
 
 
 _METHODS: dict[str, Callable[[str, str], bool]] = {
@@ -142,8 +142,8 @@ def _accepts(query: dict[str, Json], values: dict[str, str]) -> bool:
 
 def result(call: Call, rows: Iterable[tuple[dict[str, str], Json]], search: Search) -> Json:
     """The answer to a `_search`. As everywhere in protobuf's JSON, what is empty or zero is left out."""
-    found, total = select(search, rows)
+    page, total = select(search, rows)
     about: Json = {"processedSequence": str(call.instance.sequence), "viewTimestamp": timestamp(call.now)}
     if total:
         about["totalResult"] = str(total)
-    return {"details": about, **({"result": found} if found else {})}
+    return {"details": about, **({"result": page} if page else {})}

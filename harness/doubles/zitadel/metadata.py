@@ -24,15 +24,15 @@ class SetMetadata(msgspec.Struct):
 
 async def set_metadata(call: Call) -> Json:
     """Write a value down, over an earlier one."""
-    user, asked = user_of(call), await call.json(SetMetadata)
+    user, body = user_of(call), await call.json(SetMetadata)
     try:
-        given = base64.b64decode(asked.value, validate=True)
+        given = base64.b64decode(body.value, validate=True)
     except binascii.Error as error:
         raise ApiError(INVALID_ARGUMENT, "proto: invalid value for bytes field value") from error
     if not given:
         raise ApiError(INVALID_ARGUMENT, "invalid SetUserMetadataRequest.Value: value length must be at least 1 bytes")
     key = call.param("key")
-    entry = user.metadata[key] = Metadata(id=key, value=asked.value, visible=call.appears())
+    entry = user.metadata[key] = Metadata(id=key, value=body.value, visible=call.appears())
     call.instance.touch(entry)
     await call.save()
     return {"id": user.id, "details": details(call, entry)}

@@ -24,10 +24,10 @@ class AddPat(msgspec.Struct, rename="camel"):
 
 async def add(call: Call) -> Json:
     """Create a personal access token; it is shown once, here."""
-    user, asked = user_of(call), await call.json(AddPat)
+    user, body = user_of(call), await call.json(AddPat)
     if not user.machine:
         raise ApiError(FAILED_PRECONDITION, "Personal Access Token cannot be generated for this user", "COMMAND-Df2f1")
-    token, expires = crypto.new_secret(), expiry(call, asked.expiration_date)
+    token, expires = crypto.new_secret(), expiry(call, body.expiration_date)
     pat = Pat(id=call.instance.new_id(), user=user.id, expires=expires, visible=call.appears())
     call.instance.pats[crypto.digest(token)] = pat
     call.instance.touch(pat)
@@ -53,9 +53,9 @@ async def search(call: Call) -> Json:
 
 async def remove(call: Call) -> Json:
     """`DELETE /users/{id}/pats/{id}`. It works until the projections have caught up."""
-    user, instance, wanted = user_of(call), call.instance, call.param("pat")
-    known = (item for item in instance.pats.items() if item[1].user == user.id and item[1].id == wanted)
-    digest, pat = next(known, ("", None))
+    user, instance, pat_id = user_of(call), call.instance, call.param("pat")
+    matching = (item for item in instance.pats.items() if item[1].user == user.id and item[1].id == pat_id)
+    digest, pat = next(matching, ("", None))
     if pat is None or pat.gone:
         raise ApiError(NOT_FOUND, "Personal Access Token not found", "COMMAND-4m77G")
     pat.gone = call.appears()

@@ -36,16 +36,16 @@ class AddProject(msgspec.Struct, rename="camel"):
 
 async def add_project(call: Call) -> Json:
     """Create a project; its name is unique."""
-    asked = await call.json(AddProject)
-    required(asked.name, "AddProjectRequest.Name")
-    if any(project.name == asked.name for project in call.instance.projects.values()):
+    body = await call.json(AddProject)
+    required(body.name, "AddProjectRequest.Name")
+    if any(project.name == body.name for project in call.instance.projects.values()):
         raise ApiError(ALREADY_EXISTS, "Project already exists on organization", "V3-DKcYh")
     project = Project(
         id=call.instance.new_id(),
-        name=asked.name,
-        role_assertion=asked.project_role_assertion,
-        role_check=asked.project_role_check,
-        has_project_check=asked.has_project_check,
+        name=body.name,
+        role_assertion=body.project_role_assertion,
+        role_check=body.project_role_check,
+        has_project_check=body.has_project_check,
         visible=call.appears(),
     )
     call.instance.projects[project.id] = project
@@ -88,12 +88,12 @@ class AddRole(msgspec.Struct, rename="camel"):
 
 async def add_role(call: Call) -> Json:
     """Add a role to a project; its key is unique there."""
-    project, asked = _project(call), await call.json(AddRole)
-    required(asked.role_key, "AddProjectRoleRequest.RoleKey")
-    required(asked.display_name, "AddProjectRoleRequest.DisplayName")
-    if asked.role_key in project.roles:
+    project, body = _project(call), await call.json(AddRole)
+    required(body.role_key, "AddProjectRoleRequest.RoleKey")
+    required(body.display_name, "AddProjectRoleRequest.DisplayName")
+    if body.role_key in project.roles:
         raise ApiError(ALREADY_EXISTS, "Role already exists", "V3-DKcYh")
-    role = Role(id=asked.role_key, display_name=asked.display_name, group=asked.group, visible=call.appears())
+    role = Role(id=body.role_key, display_name=body.display_name, group=body.group, visible=call.appears())
     project.roles[role.id] = role
     call.instance.touch(role)
     await call.save()
@@ -125,16 +125,16 @@ class AddOidcApp(msgspec.Struct, rename="camel"):
 
 async def add_oidc_app(call: Call) -> Json:
     """Add an application that logs people in."""
-    project, asked = _project(call), await call.json(AddOidcApp)
-    if asked.access_token_type not in _TOKEN_TYPES:
+    project, body = _project(call), await call.json(AddOidcApp)
+    if body.access_token_type not in _TOKEN_TYPES:
         raise ApiError(INVALID_ARGUMENT, "proto: invalid value for enum field accessTokenType")
-    secret = "" if asked.auth_method_type == "OIDC_AUTH_METHOD_TYPE_NONE" else crypto.new_secret()
-    app = _new_app(call, project, asked.name, secret)
-    app.grant_types = asked.grant_types
-    app.redirect_uris = asked.redirect_uris
-    app.token_type = _TOKEN_TYPES[asked.access_token_type]
-    app.role_assertion = asked.access_token_role_assertion
-    app.settings = {"oidcConfig": {"clientId": app.client_id, **msgspec.to_builtins(asked)}}
+    secret = "" if body.auth_method_type == "OIDC_AUTH_METHOD_TYPE_NONE" else crypto.new_secret()
+    app = _new_app(call, project, body.name, secret)
+    app.grant_types = body.grant_types
+    app.redirect_uris = body.redirect_uris
+    app.token_type = _TOKEN_TYPES[body.access_token_type]
+    app.role_assertion = body.access_token_role_assertion
+    app.settings = {"oidcConfig": {"clientId": app.client_id, **msgspec.to_builtins(body)}}
     return await _added(call, app, secret)
 
 
@@ -146,9 +146,9 @@ class AddApiApp(msgspec.Struct, rename="camel"):
 
 async def add_api_app(call: Call) -> Json:
     """Add an application that checks tokens (introspection), with a client secret."""
-    project, asked = _project(call), await call.json(AddApiApp)
+    project, body = _project(call), await call.json(AddApiApp)
     secret = crypto.new_secret()
-    app = _new_app(call, project, asked.name, secret)
+    app = _new_app(call, project, body.name, secret)
     app.settings = {"apiConfig": {"clientId": app.client_id}}
     return await _added(call, app, secret)
 

@@ -117,8 +117,8 @@ def _give_admins(instance: Instance, files: Files) -> None:
 
 
 def _admin(instance: Instance, user_name: str, name: str, *, machine: bool) -> User:
-    known = next((user for user in instance.users.values() if user.user_name == user_name), None)
-    user = known or User(id=instance.new_id(), user_name=user_name, name=name, machine=machine, admin=True)
+    existing = next((user for user in instance.users.values() if user.user_name == user_name), None)
+    user = existing or User(id=instance.new_id(), user_name=user_name, name=name, machine=machine, admin=True)
     instance.users[user.id] = user
     instance.touch(user)
     return user
@@ -127,10 +127,10 @@ def _admin(instance: Instance, user_name: str, name: str, *, machine: bool) -> U
 async def web_keys(instance: Instance) -> list[WebKey]:
     """The instance's keys, made at first use so that an instance nobody asks costs nothing."""
     if not instance.web_keys:
-        made = [await asyncio.to_thread(crypto.new_private_key) for _ in range(2)]
+        keys = [await asyncio.to_thread(crypto.new_private_key) for _ in range(2)]
         # Another call may have been first while this one waited.
         if not instance.web_keys:
-            instance.web_keys = [_web_key(instance, made[0], ACTIVE), _web_key(instance, made[1], INITIAL)]
+            instance.web_keys = [_web_key(instance, keys[0], ACTIVE), _web_key(instance, keys[1], INITIAL)]
     return instance.web_keys
 
 

@@ -31,27 +31,27 @@ def known(scope: str) -> tuple[str, ...]:
 
 def audience(call: Call, scopes: tuple[str, ...]) -> tuple[str, ...]:
     """The projects that scopes ask for. Any id is taken, as by Zitadel (zitadel#9515): the roles decide."""
-    asked = [
+    requested = [
         scope.removeprefix(_PROJECT).removesuffix(_AUDIENCE)
         for scope in scopes
         if scope.startswith(_PROJECT) and scope.endswith(_AUDIENCE)
     ]
     own = call.instance.own_project
-    return tuple(dict.fromkeys(own if project == "zitadel" else project for project in asked))
+    return tuple(dict.fromkeys(own if project == "zitadel" else project for project in requested))
 
 
 async def issue(call: Call, user: User, scopes: tuple[str, ...], app: App | None = None, nonce: str = "") -> Json:
     """The token endpoint's answer: a new token for `user`, by itself or through a client, whose `nonce` comes back."""
     instance, now = call.instance, int(call.now)
     _forget_expired(call)
-    wanted = audience(call, scopes)
+    projects = audience(call, scopes)
     if app is not None:
-        wanted = tuple(dict.fromkeys((app.client_id, app.project, *wanted)))
+        projects = tuple(dict.fromkeys((app.client_id, app.project, *projects)))
     token = Token(
         id=f"V2_{instance.new_id()}-at_{instance.new_id()}",
         user=user.id,
         client=app.client_id if app else user.id,
-        audience=wanted,
+        audience=projects,
         scopes=scopes,
         issued=now,
         expires=now + call.modes.token_lifetime,
@@ -109,17 +109,17 @@ async def _active_key(call: Call) -> WebKey:
 
 def role_claims(call: Call, token: Token, app: App | None) -> Json:
     """The role claims of a token, from its scopes and the grants that are active and visible."""
-    asked = {scope.removeprefix(_ROLE) for scope in token.scopes if scope.startswith(_ROLE)}
+    requested = {scope.removeprefix(_ROLE) for scope in token.scopes if scope.startswith(_ROLE)}
     projects: set[str] = set()
-    if asked or _ALL_ROLES in token.scopes:
+    if requested or _ALL_ROLES in token.scopes:
         projects |= set(audience(call, token.scopes))
     own_project = call.instance.projects.get(app.project) if app else None
-    if own_project is not None and (own_project.role_assertion or asked or projects):
+    if own_project is not None and (own_project.role_assertion or requested or projects):
         projects.add(own_project.id)
     claims: Json = {}
     for project in projects:
         roles = _granted(call, token.user, project)
-        shown = {role: org for role, org in roles.items() if not asked or role in asked}
+        shown = {role: org for role, org in roles.items() if not requested or role in requested}
         if shown:
             claims[f"urn:zitadel:iam:org:project:{project}:roles"] = shown
             if own_project is not None and project == own_project.id:

@@ -36,21 +36,21 @@ class AddMachine(msgspec.Struct, rename="camel"):
 
 async def add_machine(call: Call) -> Json:
     """Create a machine user."""
-    asked = await call.json(AddMachine)
-    name = required(asked.user_name, "AddMachineUserRequest.UserName")
-    required(asked.name, "AddMachineUserRequest.Name")
-    kind = {0: BEARER, 1: JWT}.get(asked.access_token_type) if isinstance(asked.access_token_type, int) else None
-    kind = kind or asked.access_token_type
+    body = await call.json(AddMachine)
+    name = required(body.user_name, "AddMachineUserRequest.UserName")
+    required(body.name, "AddMachineUserRequest.Name")
+    kind = {0: BEARER, 1: JWT}.get(body.access_token_type) if isinstance(body.access_token_type, int) else None
+    kind = kind or body.access_token_type
     if kind not in (BEARER, JWT):
         raise ApiError(INVALID_ARGUMENT, "proto: invalid value for enum field accessTokenType")
     users = call.instance.users
-    if any(user.user_name == name for user in users.values()) or asked.user_id in users:
+    if any(user.user_name == name for user in users.values()) or body.user_id in users:
         raise ApiError(ALREADY_EXISTS, "User already exists", "SQL-M0dsf")
     user = User(
-        id=asked.user_id or call.instance.new_id(),
+        id=body.user_id or call.instance.new_id(),
         user_name=name,
-        name=asked.name,
-        description=asked.description,
+        name=body.name,
+        description=body.description,
         machine=True,
         token_type=str(kind),
         visible=call.appears(),
@@ -141,12 +141,12 @@ class AddKey(msgspec.Struct, rename="camel"):
 
 async def add_key(call: Call) -> Json:
     """Create a machine key; the private half is shown once, here, unless the caller keeps it."""
-    user, asked = user_of(call), await call.json(AddKey)
-    if asked.type not in ("KEY_TYPE_JSON", 1):
+    user, body = user_of(call), await call.json(AddKey)
+    if body.type not in ("KEY_TYPE_JSON", 1):
         raise ApiError(INVALID_ARGUMENT, "invalid AddMachineKeyRequest.Type: value must not be unspecified")
-    expires = expiry(call, asked.expiration_date)
-    private = "" if asked.public_key else await asyncio.to_thread(crypto.new_private_key)
-    public = crypto.public_of(private) if private else _given_public(asked.public_key)
+    expires = expiry(call, body.expiration_date)
+    private = "" if body.public_key else await asyncio.to_thread(crypto.new_private_key)
+    public = crypto.public_of(private) if private else _given_public(body.public_key)
     key = UserKey(id=call.instance.new_id(), public=public, expires=expires, visible=call.appears())
     user.keys[key.id] = key
     call.instance.touch(key)

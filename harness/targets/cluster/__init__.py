@@ -117,14 +117,14 @@ def _to_write(place: _Place) -> Generator[_Opened]:
 def _world(kind: Kind, place: _Place, opened: _Opened, lock: IO[bytes]) -> Generator[World]:
     description, root, lab = place.description, place.root, opened.lab
     with contextlib.ExitStack() as cleanup:
-        found = cleanup.enter_context(engine()) if lab.processes else FoundEngine("", "each device's own")
-        local = LocalComponents(root, lock, found.socket)
+        chosen = cleanup.enter_context(engine()) if lab.processes else FoundEngine("", "each device's own")
+        local = LocalComponents(root, lock, chosen.socket)
         cleanup.callback(local.close)
         local.await_ready([])
         kube = KubeProbe(Path(opened.env["KUBECONFIG"]), description.namespace)
         cleanup.callback(kube.close)
         device_env = {name: value for name, value in opened.env.items() if name in inherited()}
-        pool = Pool(lab, (lambda name: ProcessDevice(root, name, device_env, found.socket)) if lab.processes else None)
+        pool = Pool(lab, (lambda name: ProcessDevice(root, name, device_env, chosen.socket)) if lab.processes else None)
         world = World(
             root=root,
             run_id=place.run_id,
@@ -134,7 +134,7 @@ def _world(kind: Kind, place: _Place, opened: _Opened, lock: IO[bytes]) -> Gener
             namespace=description.namespace,
             identity=Person(description.issuer, description.issuer_ca, opened.token, description.approve_command),
             components=PodComponents(kube, local, lambda: _problems(description, opened.unfit), ours=False),
-            engine=found.name,
+            engine=chosen.name,
             make_device=pool.acquire,
             device_kinds=lab.kinds,
             visited=True,

@@ -75,15 +75,15 @@ def describe(kind: Kind, file: str, environ: Mapping[str, str] = os.environ) -> 
             given[field] = value
     problems = _unknown(environ, prefix, simple) + _missing(kind, given, prefix)
     of_variables = [field for field in simple if environ.get(prefix + field.upper())]
-    found = None if problems else _typed(given, problems, written, of_variables)
-    problems += _unreadable(given, found)
-    if problems or found is None:
+    description = None if problems else _typed(given, problems, written, of_variables)
+    problems += _unreadable(given, description)
+    if problems or description is None:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise TargetUnavailable(
             f"{kind} was asked for, and its description{f' {file}' if file else ''} is not complete:\n{listed}",
             next_step=f"--fleet-target {kind}:FILE, or the variables; {_SEE}",
         )
-    return found
+    return description
 
 
 def _from_file(file: Path) -> Written:
@@ -103,9 +103,9 @@ _PATHS = ("kubeconfig", "issuer_ca", "admin_token_file", *PATHS)
 
 
 def _unknown(environ: Mapping[str, str], prefix: str, fields: list[str]) -> list[str]:
-    known = [prefix + field.upper() for field in fields]
-    strange = sorted(name for name in environ if name.startswith(prefix) and name not in known)
-    return [f"{name}: no such variable; did you mean {nearest(name, known)}?" for name in strange]
+    variables = [prefix + field.upper() for field in fields]
+    strange = sorted(name for name in environ if name.startswith(prefix) and name not in variables)
+    return [f"{name}: no such variable; did you mean {nearest(name, variables)}?" for name in strange]
 
 
 def _missing(kind: Kind, given: Mapping[str, Any], prefix: str) -> list[str]:
@@ -129,8 +129,8 @@ def _typed(
     try:
         return convert(given)
     except msgspec.ValidationError as error:
-        found = _PLACE.search(str(error))
-        place = found["place"] if found else "it"
+        match = _PLACE.search(str(error))
+        place = match["place"] if match else "it"
         problem = ""
         if written is not None and place.partition(".")[0] not in of_variables:
             problem = written.problem(lambda value: convert({**given, **cast("dict[str, Any]", value)}))
@@ -138,9 +138,9 @@ def _typed(
         return None
 
 
-def _unreadable(given: Mapping[str, Any], found: Description | None) -> list[str]:
+def _unreadable(given: Mapping[str, Any], description: Description | None) -> list[str]:
     named = {field: Path(path) for field in _PATHS if isinstance(path := given.get(field), str) and path}
-    for board, address in (found.lab.boards if found else {}).items():
+    for board, address in (description.lab.boards if description else {}).items():
         named |= {f"lab.boards.{board}.key": address.key, f"lab.boards.{board}.known_hosts": address.known_hosts}
     return [f"{field}: {path} cannot be read" for field, path in named.items() if not _readable(path)]
 

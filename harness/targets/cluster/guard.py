@@ -96,8 +96,8 @@ class Guard:
     async def _send(self, request: Request, body: bytes) -> Response:
         headers = {name: value for name, value in request.headers.items() if name not in _HOP}
         url = httpx.URL(HOST).copy_with(raw_path=request.url.path.encode() + b"?" + request.url.query.encode())
-        asked = self._http.build_request(request.method, url, headers=headers, content=body)
-        answer = await self._http.send(asked, stream=True)
+        forwarded = self._http.build_request(request.method, url, headers=headers, content=body)
+        answer = await self._http.send(forwarded, stream=True)
         kept = {name: value for name, value in answer.headers.items() if name not in _HOP}
         return StreamingResponse(
             _chunks(answer), answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)

@@ -115,7 +115,7 @@ class Lease:
 
     def _put(self, before: Json | None) -> bool:
         """Write the lease with this run as its holder; False if another run was faster."""
-        asked = time.monotonic()
+        started = time.monotonic()
         now = f"{_now(self._http.get('/version')):%Y-%m-%dT%H:%M:%S.%fZ}"
         self._since = self._since or now
         turns = (before or {}).get("spec", {}).get("leaseTransitions") or 0
@@ -127,15 +127,15 @@ class Lease:
             "leaseTransitions": turns + (0 if self._item else 1),
         }
         if before is None:
-            wanted: Json = {"apiVersion": _API, "kind": "Lease", "metadata": self._meta, "spec": spec}
-            answer = self._http.post(self._path, json=wanted)
+            lease: Json = {"apiVersion": _API, "kind": "Lease", "metadata": self._meta, "spec": spec}
+            answer = self._http.post(self._path, json=lease)
         else:
             metadata = {**self._meta, "resourceVersion": before["metadata"]["resourceVersion"]}
             answer = self._http.put(f"{self._path}/{NAME}", json={**before, "metadata": metadata, "spec": spec})
         if answer.status_code == 409:
             return False
         _check(answer, "write")
-        self._item, self._until = answer.json(), asked + self._seconds
+        self._item, self._until = answer.json(), started + self._seconds
         return True
 
     def _renew_for_ever(self) -> None:

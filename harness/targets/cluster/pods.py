@@ -28,8 +28,8 @@ class PodComponents:
 
     def statuses(self) -> Mapping[str, ComponentStatus]:
         """As `Components.statuses`; a process id of another machine says nothing, so a pod's is 1."""
-        found = {name: workloads.status_of(name, pods, 1) for name, pods in self._pods().items()}
-        return {**found, **self._local.statuses()}
+        by_name = {name: workloads.status_of(name, pods, 1) for name, pods in self._pods().items()}
+        return {**by_name, **self._local.statuses()}
 
     def kill(self, name: str) -> None:
         """As `Components.kill`: deletes a component's pods without grace, and its controller makes new ones."""
@@ -73,7 +73,9 @@ class PodComponents:
         found = [*self._unfit(), *self._local.problems(since)]
         try:
             found += [
-                f"{name}: {it.unready}" for name, it in self.statuses().items() if it.side == "world" and it.unready
+                f"{name}: {status.unready}"
+                for name, status in self.statuses().items()
+                if status.side == "world" and status.unready
             ]
         except HarnessError as error:
             found.append(error.what)

@@ -58,13 +58,13 @@ def _rights(http: httpx.Client, namespace: str, *, writes: bool) -> list[str]:
         if answer.is_error:
             missing.append(f"the login cannot list {plural} in {namespace}: {answer.status_code} {_message(answer)}")
     for group, plural, verb in _WRITES if writes else ():
-        wanted = {"namespace": namespace, "verb": verb, "group": group, "resource": plural}
+        attributes = {"namespace": namespace, "verb": verb, "group": group, "resource": plural}
         answer = http.post(
             "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
             json={
                 "apiVersion": "authorization.k8s.io/v1",
                 "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": wanted},
+                "spec": {"resourceAttributes": attributes},
             },
         )
         if answer.is_error or not answer.json()["status"]["allowed"]:

@@ -53,7 +53,7 @@ def remove(http: httpx.Client, namespace: str, run_id: str, env: Mapping[str, st
                 problem = _delete(kind, name, env, folder)
                 (failed if problem else removed).append(f"{plural}/{name}{problem}")
     if failed:
-        listed = "\n".join(f"  - {it}" for it in failed)
+        listed = "\n".join(f"  - {failure}" for failure in failed)
         raise TargetUnavailable(
             f"what test runs left in {namespace} could not be removed:\n{listed}", next_step="is the operator up?"
         )

@@ -50,8 +50,8 @@ class NodeComponents:
     def stop(self, name: str) -> None:
         """As `Components.stop`: scaled to nothing."""
         if not self._is_elsewhere("stop", name):
-            path, found = self._workload(name)
-            self._replicas[name] = found["spec"]["replicas"]
+            path, workload = self._workload(name)
+            self._replicas[name] = workload["spec"]["replicas"]
             self.record("scaled to 0", name)
             self._kube.patch(path, {"spec": {"replicas": 0}})
             self._await(lambda: name not in self._pods(), f"no pod of {name} is left", _GONE_WITHIN)
@@ -91,9 +91,9 @@ class NodeComponents:
         asked = self._asked(since)
         try:
             found += [
-                f"{name}: {it.unready}"
-                for name, it in self.statuses().items()
-                if it.side == "world" and it.unready and name not in asked
+                f"{name}: {status.unready}"
+                for name, status in self.statuses().items()
+                if status.side == "world" and status.unready and name not in asked
             ]
         except HarnessError as error:
             found.append(error.what)
@@ -111,7 +111,7 @@ class NodeComponents:
         """As `Components.history`, with what happened to the cluster, and Kubernetes' own events."""
         events = [workloads.event_of(item, _offset()) for item in self._events()]
         all_of_it = [*self._local.history(since), *history(self._plan.root, since), *filter(None, events)]
-        return sorted((it for it in all_of_it if it.monotonic >= since), key=lambda it: it.monotonic)
+        return sorted((event for event in all_of_it if event.monotonic >= since), key=lambda event: event.monotonic)
 
     def record(self, what: str, component: str) -> None:
         """As `Components.record`."""
@@ -128,12 +128,12 @@ class NodeComponents:
             ask(self._plan.root, verb, name)  # type: ignore[arg-type] - one of the three
             return True
         if name not in self._pods() and name not in self._replicas:
-            known = ", ".join(self.statuses())
-            raise HarnessError(f"there is no component {name!r}", next_step=f"use one of {known}")
+            names = ", ".join(self.statuses())
+            raise HarnessError(f"there is no component {name!r}", next_step=f"use one of {names}")
         return False
 
     def _servers(self) -> dict[str, ComponentStatus]:
-        return {name: it for name, it in statuses(self._plan.root).items() if name in _SERVERS}
+        return {name: status for name, status in statuses(self._plan.root).items() if name in _SERVERS}
 
     def _status(self, name: str, pods: Sequence[Json]) -> ComponentStatus:
         pids = containers.processes(self._plan, pods[0])
@@ -168,7 +168,7 @@ class NodeComponents:
             return []
 
     def _asked(self, since: float) -> set[str]:
-        return {it.component for it in self._local.history(since) if it.asked and it.what in _ASKED}
+        return {event.component for event in self._local.history(since) if event.asked and event.what in _ASKED}
 
     def _await(self, look: Any, condition: str, timeout: float) -> None:  # noqa: ANN401 - passed on
         try:

@@ -62,9 +62,9 @@ async def _serve(supervisor: int, alive: int, forwards: Sequence[Forward]) -> No
 
 def _collect(supervisor: int, end: asyncio.Event) -> None:
     with contextlib.suppress(ChildProcessError):
-        while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            if found[0] == supervisor:
-                _say(f"the supervisor ended with code {os.waitstatus_to_exitcode(found[1])}")
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == supervisor:
+                _say(f"the supervisor ended with code {os.waitstatus_to_exitcode(ended[1])}")
                 end.set()
 
 

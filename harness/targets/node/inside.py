@@ -37,7 +37,7 @@ def run_control_plane(plan: Plan, alive: int, forwards: Sequence[Forward]) -> No
 def run_machine(plan: Plan, machine: Machine, alive: int) -> None:
     """Process 1 of a machine; never returns. Its link comes from outside: see `network.connect`."""
     root = plan.of(machine)
-    _mount_all(root, machine.name, {it.name: it.address for it in plan.machines})
+    _mount_all(root, machine.name, {other.name: other.address for other in plan.machines})
     _hide_sysctls(root / "sysctls")
     mount("", "/", flags=SHARED | RECURSIVE)  # for mount propagation into pods; the peers are this namespace's only
     network.make_machine(plan, machine)

@@ -21,7 +21,7 @@ _WORD = b"\n"
 def main(root: Path, name: str) -> int:
     """Run it until it ends."""
     plan = load(root)
-    machine = next(it for it in plan.machines if it.name == name)
+    machine = next(candidate for candidate in plan.machines if candidate.name == name)
     ours, its = socket.socketpair()
 
     def run(alive: int) -> None:

@@ -65,9 +65,9 @@ class NodeCluster:
 
     def await_nodes(self) -> None:
         """Until Kubernetes calls every machine ready, and pods may be created; as `await_parts` for errors."""
-        wanted = {machine.name for machine in self.plan.machines}
+        names = {machine.name for machine in self.plan.machines}
         with contextlib.closing(KubeProbe(self.kubeconfig, "default")) as kube:
-            self._until(lambda: wanted - ready_nodes(kube), "every node is ready", _nothing)
+            self._until(lambda: names - ready_nodes(kube), "every node is ready", _nothing)
             account = "/api/v1/namespaces/default/serviceaccounts/default"
             self._until(lambda: kube.get(account), "the default ServiceAccount is there")
 
@@ -198,15 +198,15 @@ def node_cluster(
         files = access.prepare(plan)
         daemons.put_first(plan, files)
         lay_down([pause, *images], [plan.of(machine) / "containerd" for machine in plan.machines])
-        made = NodeCluster(plan, files.kubeconfig, _start_reaper(root, lock))
-        cleanup.callback(keep.end, made)
-        made.await_parts(["etcd", "kube-apiserver"])
-        made.start_rest(files)
+        cluster = NodeCluster(plan, files.kubeconfig, _start_reaper(root, lock))
+        cleanup.callback(keep.end, cluster)
+        cluster.await_parts(["etcd", "kube-apiserver"])
+        cluster.start_rest(files)
         with contextlib.closing(KubeProbe(files.kubeconfig, "default")) as kube:
             kube.create("/apis/storage.k8s.io/v1/storageclasses", daemons.storage_class())
-        made.await_parts([*specs(root)])
-        made.await_nodes()
-        yield made
+        cluster.await_parts([*specs(root)])
+        cluster.await_nodes()
+        yield cluster
 
 
 def ready_nodes(kube: KubeProbe) -> set[str]:
@@ -217,7 +217,7 @@ def ready_nodes(kube: KubeProbe) -> set[str]:
 
 def _is_ready(node: dict[str, Any]) -> bool:
     conditions: list[dict[str, str]] = node.get("status", {}).get("conditions", [])
-    return any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _start_reaper(root: Path, lock: IO[bytes]) -> subprocess.Popen[bytes]:

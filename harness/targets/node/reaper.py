@@ -61,13 +61,13 @@ def end(root: Path) -> int:
 
 def _listen(plan: Plan) -> list[Forward]:
     machines = tuple(machine.address for machine in plan.machines)
-    wanted = [
+    names = [
         (plan.api_port, (BRIDGE_ADDRESS,), API_PORT),
         *((port, machines, port) for port in plan.node_ports),
     ]
     return [
         Forward(socket.create_server(("127.0.0.1", outside), backlog=512), hosts, port)
-        for outside, hosts, port in wanted
+        for outside, hosts, port in names
     ]
 
 

@@ -35,7 +35,7 @@ def check(root: Path) -> None:
         "it is not Linux": sys.platform != "linux",
         "it needs root, for namespaces and mounts": os.geteuid() != 0,
         f"missing: {' '.join(sorted(missing))}": missing,
-        f"{root} is covered inside a node": any(root.is_relative_to(it) for it in _COVERED),
+        f"{root} is covered inside a node": any(root.is_relative_to(covered) for covered in _COVERED),
     }
     problems = [problem for problem, holds in found.items() if holds]
     if problems:

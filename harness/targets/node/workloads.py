@@ -19,7 +19,7 @@ _PRODUCT = ("callout", "operator")
 def by_part(pods: Sequence[Json]) -> Mapping[str, list[Json]]:
     """Pods by the component that they are of; those on their way out last."""
     found: dict[str, list[Json]] = defaultdict(list)
-    for pod in sorted(pods, key=lambda it: ("deletionTimestamp" in it["metadata"], it["metadata"]["name"])):
+    for pod in sorted(pods, key=lambda item: ("deletionTimestamp" in item["metadata"], item["metadata"]["name"])):
         labels: dict[str, str] = pod["metadata"].get("labels", {})
         if _COMPONENT in labels:
             found[labels[_COMPONENT]].append(pod)
@@ -30,13 +30,15 @@ def is_ready(pod: Json) -> bool:
     """Whether Kubernetes sends it traffic."""
     conditions: list[Json] = pod["status"].get("conditions", [])
     return "deletionTimestamp" not in pod["metadata"] and any(
-        it["type"] == "Ready" and it["status"] == "True" for it in conditions
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
     )
 
 
 def status_of(name: str, pods: Sequence[Json], pid: int | None) -> ComponentStatus:
     """A component with several pods is ready when one of them is; its starts are those of all its containers."""
-    restarts = sum(it["restartCount"] for pod in pods for it in pod["status"].get("containerStatuses", []))
+    restarts = sum(
+        container["restartCount"] for pod in pods for container in pod["status"].get("containerStatuses", [])
+    )
     ready = any(map(is_ready, pods))
     why = "" if ready else "; ".join(_why_not(pod) for pod in pods)
     return ComponentStatus(name, side_of(name), pid, restarts + len(pods), unready=why)
@@ -49,14 +51,14 @@ def side_of(name: str) -> Side:
 
 def deaths(pods: Sequence[Json], since: datetime.datetime) -> list[str]:
     """Containers that ended from then on, and were started again."""
-    found: list[str] = []
+    problems: list[str] = []
     for pod in pods:
         for container in pod["status"].get("containerStatuses", []):
             ended = container.get("lastState", {}).get("terminated")
             if ended and datetime.datetime.fromisoformat(ended["finishedAt"]) >= since:
                 cause = f"{ended.get('reason', 'no reason')}, exit code {ended.get('exitCode')}"
-                found.append(f"{pod['metadata']['name']}/{container['name']} ended ({cause})")
-    return found
+                problems.append(f"{pod['metadata']['name']}/{container['name']} ended ({cause})")
+    return problems
 
 
 def event_of(item: Json, offset: float) -> Event | None:
@@ -82,18 +84,24 @@ def health_port(pod: Json) -> int:
         TargetUnavailable: it tells nobody outside, as NATS does.
     """
     container = pod["spec"]["containers"][0]
-    asked = container["readinessProbe"].get("httpGet")
-    if asked is None:
+    probe = container["readinessProbe"].get("httpGet")
+    if probe is None:
         name = pod["metadata"]["name"]
         raise TargetUnavailable(f"{name} answers inside its own pod alone", next_step="ask it in another way")
-    port = asked["port"]
+    port = probe["port"]
     named = {it["name"]: it["containerPort"] for it in container.get("ports", [])}
     return int(named.get(port, port))
 
 
 def _why_not(pod: Json) -> str:
     name, status = pod["metadata"]["name"], pod["status"]
-    waiting = [it["state"]["waiting"] for it in status.get("containerStatuses", []) if "waiting" in it["state"]]
-    messages = [f"{it.get('reason', '')} {it.get('message', '')}".strip() for it in waiting]
-    messages += [it["message"] for it in status.get("conditions", []) if it["status"] == "False" and it.get("message")]
+    waiting = [
+        state["state"]["waiting"] for state in status.get("containerStatuses", []) if "waiting" in state["state"]
+    ]
+    messages = [f"{state.get('reason', '')} {state.get('message', '')}".strip() for state in waiting]
+    messages += [
+        condition["message"]
+        for condition in status.get("conditions", [])
+        if condition["status"] == "False" and condition.get("message")
+    ]
     return f"{name} is {status.get('phase', 'new')}, not ready" + (f" ({messages[0]})" if messages else "")

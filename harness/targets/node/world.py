@@ -44,8 +44,8 @@ def cluster_for(argument: str, progress: Progress, *, keep: Keep) -> Generator[P
         raise Misused(f"node:{argument} is no number of machines", next_step="use node, node:2 or node:3")
     binaries = resolve_all((*NAMES, *NODE_NAMES), progress=progress)
     loaded = [images.product(), images.nats(), images.zitadel_double()]
-    with node_cluster(binaries, images.pause(), count=int(argument or 1), images=loaded, keep=keep) as made:
-        yield made.plan.root
+    with node_cluster(binaries, images.pause(), count=int(argument or 1), images=loaded, keep=keep) as cluster:
+        yield cluster.plan.root
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What holds for every test: the report's plugin, Ctrl-C for whoever it starts, order, garbage, Hypothesis's settings."""
+"""What holds for every test: the report's plugin, Ctrl-C for whoever it starts, order, garbage, and Hypothesis."""
 
 from __future__ import annotations
 

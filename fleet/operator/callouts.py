@@ -25,6 +25,10 @@ class Control(Protocol):
         """See `fleet.nats.bus.Bus`."""
         ...
 
+    async def ask(self) -> None:
+        """See `fleet.nats.bus.Bus`."""
+        ...
+
 
 class Callouts:
     """Those that decide on logins."""
@@ -41,8 +45,10 @@ class Callouts:
             return PartState(Standing.UNKNOWN, "the operator asks for its state over NATS, and is not connected there")
         try:
             said = await control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=self._number, linger=_LINGER)
+            if not said:
+                await control.ask()  # a NATS that hangs hands no question on
         except FleetError as error:
-            return PartState(Standing.UNKNOWN, f"the operator could not ask for its state: {error.what}")
+            return PartState(Standing.UNKNOWN, f"the operator could not ask for its state over NATS: {error.what}")
         return judged([one for one in map(_read, said) if one is not None], self._number)
 
 

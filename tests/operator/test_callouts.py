@@ -19,10 +19,10 @@ _READY, _UNREADY = CalloutKeys("a", (), ()), CalloutKeys("b", (), (), (), _KEYLE
 class _Control:
     """A connection on which these answer."""
 
-    def __init__(self, *said: bytes, connected: bool = True, lost: bool = False) -> None:
+    def __init__(self, *said: bytes, connected: bool = True, lost: bool = False, hangs: bool = False) -> None:
         self.connected = connected
         self.number = 1
-        self._said, self._lost = said, lost
+        self._said, self._lost, self._hangs = said, lost, hangs
 
     async def ask_all(self, subject: str, question: bytes, *, expected: int, linger: float = 0) -> list[bytes]:
         assert (subject, question, expected) == (CALLOUT_KEYS_SUBJECT, b"", self.number)
@@ -30,6 +30,10 @@ class _Control:
         if self._lost:
             raise Unreachable("the connection is lost", next_step="wait")
         return list(self._said)
+
+    async def ask(self) -> None:
+        if self._hangs:
+            raise Unreachable("it gave no sign of life", next_step="wait")
 
 
 def _asked(control: _Control | None, number: int = 1) -> Callouts:
@@ -67,7 +71,9 @@ def test_who_cannot_decide_is_told_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    "control", [_Control(connected=False), _Control(lost=True), None], ids=["away", "lost", "not yet"]
+    "control",
+    [_Control(connected=False), _Control(lost=True), _Control(hangs=True), None],
+    ids=["away", "lost", "hangs", "not yet"],
 )
 def test_who_cannot_ask_says_so(control: _Control | None) -> None:
     state = asyncio.run(_asked(control).state())

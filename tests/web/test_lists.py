@@ -95,6 +95,13 @@ def test_on_a_desk_a_name_without_a_dash_leaves_room_for_what_is_wrong(
     assert tab.evaluate(CUT) == []
 
 
+def test_on_a_desk_a_short_name_is_not_broken_beside_a_long_image(page: RunningPage, visit: Open) -> None:
+    crash = {**workload("thermometer", "Restarting", "CrashLoop", "exit code 1"), "image": f"sha256:{'a' * 64}"}
+    page.show(device("pi-1", workloads=[crash]))
+    name = visit("/devices/pi-1").locator("#w-thermometer")
+    assert name.evaluate("(one) => one.offsetHeight < 1.5 * parseFloat(getComputedStyle(one).lineHeight)")
+
+
 def test_on_a_phone_the_list_says_since_when_a_device_is_in_trouble_and_all_that_is_wrong(
     page: RunningPage, visit: Open
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_devices_of_a_state_are_shown_as_they_change(browser: Browser, page:
     tab = open_screen(context, page, "/deployments/web")
     tab.get_by_text("and 250 more").click()
     expect(tab.locator("main")).to_contain_text("1 to 200 of 300")
-    tab.get_by_text("After", exact=True).click()
+    tab.get_by_text("Next", exact=True).click()
     expect(tab.locator("main")).to_contain_text("201 to 300 of 300")
     running = gathered({"web": DeviceState(1, Phase.RUNNING, Reason.HEALTHY)})
     for name in _NAMES[:298]:

@@ -92,6 +92,7 @@ def test_on_a_desk_a_name_without_a_dash_leaves_room_for_what_is_wrong(
     failed = condition("Ready", "False", "DevicesFailed", "pi-1: CrashLoop")
     page.show(device("pi-1", workloads=[wrong]), deployments=(deployment(name, failed),))
     tab = visit(path)
+    resize(tab, 1280, 800)
     assert tab.evaluate(CUT) == []
 
 

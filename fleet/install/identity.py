@@ -12,7 +12,7 @@ import string
 import msgspec
 
 from fleet.install.authority import Authority
-from fleet.install.secrets import password
+from fleet.install.secrets import password, text
 from fleet.secrets.store import SecretStore
 from fleet.topology.capabilities import Endpoint, IdentityEndpoints, Json, Service
 
@@ -90,7 +90,7 @@ def _zitadel(
     master = store.get_or_create("zitadel_master_key", _master_key)
     files = {
         "zitadel.yaml": _json(_settings(public, places, passwords)),
-        "steps.yaml": _json(_first_steps(store.get_or_create(ADMIN_PASSWORD, _human_password).decode())),
+        "steps.yaml": _json(_first_steps(text(store, ADMIN_PASSWORD, _human_password))),
         "master.key": master,
         "tls.crt": authority.certificate("zitadel_tls_cert", key, [public.host]),
         "tls.key": key,
@@ -138,10 +138,10 @@ def _master_key() -> bytes:
     return secrets.token_hex(_MASTER_KEY_BYTES // 2).encode()
 
 
-def _human_password() -> bytes:
+def _human_password() -> str:
     """One that Zitadel's default policy takes: upper and lower case, a digit, a symbol."""
     alphabet = string.ascii_letters + string.digits
-    return ("Aa1-" + "".join(secrets.choice(alphabet) for _ in range(24))).encode()
+    return "Aa1-" + "".join(secrets.choice(alphabet) for _ in range(24))
 
 
 def _json(value: Json) -> bytes:

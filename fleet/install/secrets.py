@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -147,7 +147,7 @@ def server_secrets(
         bundle=authority.bundle,
         nats_key=key,
         nats_certificate=authority.certificate("nats_tls_cert", key, nats_hosts),
-        server_id=store.get_or_create("server_id", lambda: secrets.token_hex(_ID_BYTES).encode()).decode(),
+        server_id=text(store, "server_id", lambda: secrets.token_hex(_ID_BYTES)),
         routes=routes,
         web=web,
         made=_made(store, bool(nats_peers), bool(web_hosts)),
@@ -200,7 +200,16 @@ def _versions(store: SecretStore, name: str) -> tuple[str, ...]:
 
 def password(store: SecretStore, name: str) -> str:
     """A password, a secret."""
-    kept = store.get_or_create(name, lambda: new_password().encode())
+    return text(store, name, new_password)
+
+
+def text(store: SecretStore, name: str, make: Callable[[], str]) -> str:
+    """What a store has in its place, or what is made for it.
+
+    Raises:
+        InvalidInput: it was changed by hand to something that is no text.
+    """
+    kept = store.get_or_create(name, lambda: make().encode())
     with checked(name):
         return kept.decode()
 

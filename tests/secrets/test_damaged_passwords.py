@@ -16,9 +16,11 @@ from fleet.contract.buckets import SYSTEM_USER
 from fleet.contract.errors import InvalidInput
 from fleet.contract.logs import LOG_READER_KEY
 from fleet.contract.objects import ServerInfo
-from fleet.install.secrets import PUBLISHER_PASSWORD, SYSTEM_PASSWORD
+from fleet.install.identity import ADMIN_PASSWORD, identity_services
+from fleet.install.secrets import PUBLISHER_PASSWORD, SYSTEM_PASSWORD, server_secrets
 from fleet.rotation.look import login
 from fleet.secrets.file import FileSecretStore
+from fleet.topology.capabilities import Endpoint, IdentityEndpoints
 
 if TYPE_CHECKING:
     from fleet.kube.client import KubeClient
@@ -59,3 +61,11 @@ def test_of_who_publishes_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(publisher, "place", place)
     with pytest.raises(InvalidInput, match="the secret nats_publisher_pass is damaged: it is no text"):
         asyncio.run(enter())
+
+
+def test_of_what_an_install_has_made_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="the secret server_id is damaged: it is no text"):
+        server_secrets(damaged("server_id", tmp_path), ["localhost"])
+    here = Endpoint("localhost", 1)
+    with pytest.raises(InvalidInput, match="the secret zitadel_admin_pass is damaged: it is no text"):
+        identity_services(here, damaged(ADMIN_PASSWORD, tmp_path), IdentityEndpoints(here, here))

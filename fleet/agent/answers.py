@@ -311,7 +311,7 @@ def refused(doing: str, answer: httpx.Response) -> EngineRefused:
 def error_message(answer: httpx.Response) -> str:
     """What an answer that refuses says."""
     try:
-        found = msgspec.json.decode(answer.content, type=_Error)
+        error = msgspec.json.decode(answer.content, type=_Error)
     except NOT_JSON:
-        found = _Error()
-    return found.message or found.error or f"HTTP {answer.status_code}"
+        error = _Error()
+    return error.message or error.error or f"HTTP {answer.status_code}"

@@ -43,7 +43,7 @@ class Volumes(NamedTuple):
     mounted: Mapping[str, int]
 
 
-def usage(folder: Path, found: Usage, volumes: Volumes, present: Owner) -> DiskUsage:
+def usage(folder: Path, engine_usage: Usage, volumes: Volumes, present: Owner) -> DiskUsage:
     """What uses the disk that a folder is on, rounded; `volumes` are those to report by name."""
     disk = shutil.disk_usage(folder)
     grain = max(disk.total // _GRAINS, 1)
@@ -54,15 +54,15 @@ def usage(folder: Path, found: Usage, volumes: Volumes, present: Owner) -> DiskU
     return DiskUsage(
         free=rounded(disk.free),
         floor=floor(disk.total),
-        images=rounded(found.images_size),
-        containers=rounded(sum(container.size_rw for container in found.containers or ())),
-        volumes=rounded(sum(volume.usage_data.size for volume in found.volumes or () if volume.usage_data)),
-        named_volumes=_named(found, volumes, present),
+        images=rounded(engine_usage.images_size),
+        containers=rounded(sum(container.size_rw for container in engine_usage.containers or ())),
+        volumes=rounded(sum(volume.usage_data.size for volume in engine_usage.volumes or () if volume.usage_data)),
+        named_volumes=_named(engine_usage, volumes, present),
     )
 
 
-def _named(found: Usage, volumes: Volumes, present: Owner) -> tuple[VolumeUsage, ...]:
-    sizes = {volume.name: volume.usage_data.size for volume in found.volumes or () if volume.usage_data}
+def _named(engine_usage: Usage, volumes: Volumes, present: Owner) -> tuple[VolumeUsage, ...]:
+    sizes = {volume.name: volume.usage_data.size for volume in engine_usage.volumes or () if volume.usage_data}
     named = [
         VolumeUsage(
             volume.name,

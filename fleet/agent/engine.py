@@ -103,8 +103,8 @@ class Engine:
             async with limit:
                 return await self._inspected(raw)
 
-        found = await asyncio.gather(*(look(raw) for raw in parse(answer, list[msgspec.Raw])))
-        return [details for details in found if details is not None]
+        listed = await asyncio.gather(*(look(raw) for raw in parse(answer, list[msgspec.Raw])))
+        return [details for details in listed if details is not None]
 
     async def _inspected(self, raw: msgspec.Raw) -> Details | None:
         """One container; None when it went meanwhile. One that cannot be shown does not hide the others."""
@@ -124,18 +124,20 @@ class Engine:
         answer = await self.call("GET", f"/images/{quote(image)}/json", f"look for image {image}", good=(_OK, _GONE))
         if answer.is_error or not platform:
             return not answer.is_error
-        found = parse(answer, ImageDetails)
-        return platform.split("/")[:2] == [found.os, found.architecture]
+        details = parse(answer, ImageDetails)
+        return platform.split("/")[:2] == [details.os, details.architecture]
 
     async def digests(self, image: str) -> tuple[str, ...]:
         """The digests by which registries know an image, by name or id; none where it did not come from one."""
-        found = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
-        return tuple(sorted({digest.rpartition("@")[2] for digest in found.repo_digests or []})[:MAX_DIGESTS])
+        details = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
+        return tuple(sorted({digest.rpartition("@")[2] for digest in details.repo_digests or []})[:MAX_DIGESTS])
 
     async def machines(self, image: str) -> Machines:
         """The machine that an image is made for, and this one."""
-        made = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
-        return Machines(made.architecture, parse(await self.call("GET", "/version", "ask the version"), Version).arch)
+        details = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
+        return Machines(
+            details.architecture, parse(await self.call("GET", "/version", "ask the version"), Version).arch
+        )
 
     async def pull(
         self,

@@ -49,9 +49,9 @@ def judge_pod(
     verdict = _worst(verdicts)
     if verdict[0] is Phase.RUNNING and now.on_trial:
         verdict = Phase.PENDING, Reason.STARTING, "runs, and is not known to be well yet; what ran before is kept"
-    found = state(desired, verdict, shown, unsaved)
+    base = state(desired, verdict, shown, unsaved)
     restarts = sum(container.restarts for container in now.kept.values())
-    return msgspec.structs.replace(found, restarts=restarts, containers=each)
+    return msgspec.structs.replace(base, restarts=restarts, containers=each)
 
 
 def gone_back(back: Problem, failures: Mapping[str, Problem]) -> Problem:

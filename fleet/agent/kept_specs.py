@@ -36,7 +36,7 @@ class KeptSpecs(KeptFiles):
     def get(self, deployment: str, spec: str) -> Container | None:
         """What was kept; None if nothing was, if it cannot be read, or if it is not what its name says."""
         try:
-            found: Container = msgspec.json.decode(read_file(self.path(deployment, spec)), type=_Kept)
+            workload: Container = msgspec.json.decode(read_file(self.path(deployment, spec)), type=_Kept)
         except (OSError, *NOT_JSON):
             return None
-        return found if spec_hash(found) == spec else None
+        return workload if spec_hash(workload) == spec else None

@@ -63,9 +63,9 @@ class MachineKeyRotation:
         asked_anew(0)
         self._trigger = ReadTrigger(config.resync_interval)
         self._last_error = ""
-        made = self._made()
+        new_key = self._made()
         # A reported offer stays reported until it is given up: the command that withdraws it relies on that.
-        changed(config.auth.machine_key.key_id, made.public if made else "")
+        changed(config.auth.machine_key.key_id, new_key.public if new_key else "")
 
     def missed(self) -> None:
         """The order may have changed without our hearing of it."""
@@ -116,14 +116,14 @@ class MachineKeyRotation:
 
     async def _follow(self, order: KeyOrder, key: MachineKey) -> MachineKey:
         """Offer a key, and take it once it is registered; returns the one that counts then."""
-        made = await self._offer()
-        if made.private == key.key:  # what a power cut has left of the renewal before
+        new_key = await self._offer()
+        if new_key.private == key.key:  # what a power cut has left of the renewal before
             await self._forget(key.key_id)
-            made = await self._offer()
-        self._changed(key.key_id, made.public)
-        if not order.registered or order.offer != offer_id(made.public):
+            new_key = await self._offer()
+        self._changed(key.key_id, new_key.public)
+        if not order.registered or order.offer != offer_id(new_key.public):
             return key
-        new = msgspec.structs.replace(key, key_id=order.registered, key=made.private)
+        new = msgspec.structs.replace(key, key_id=order.registered, key=new_key.private)
         auth = msgspec.structs.replace((await asyncio.to_thread(self._load)).auth, machine_key=new)
         await ask(auth)
         if not await asyncio.to_thread(self._keep, new, order.replaces):
@@ -133,16 +133,16 @@ class MachineKeyRotation:
         return new
 
     async def _offer(self) -> NewKey:
-        if (made := await asyncio.to_thread(self._made)) is None:
+        if (new_key := await asyncio.to_thread(self._made)) is None:
             await asyncio.to_thread(self._put, await make())
-            made = await asyncio.to_thread(self._made)
-        assert made
-        return made
+            new_key = await asyncio.to_thread(self._made)
+        assert new_key
+        return new_key
 
-    def _put(self, made: NewKey) -> None:
+    def _put(self, new_key: NewKey) -> None:
         with locked(self._place.next_key.parent):
             if self._made() is None:
-                replace_file(self._place.next_key, msgspec.json.encode(made), _SECRET)
+                replace_file(self._place.next_key, msgspec.json.encode(new_key), _SECRET)
 
     def _made(self) -> NewKey | None:
         try:
@@ -175,10 +175,10 @@ class MachineKeyRotation:
     def _keep(self, key: MachineKey, replaces: str) -> bool:
         """Write the key into the configuration; False where the device's other agent gave it up meanwhile."""
         with locked(self._place.config.parent):
-            config, made = self._load(), self._made()
+            config, new_key = self._load(), self._made()
             if config.auth.machine_key == key:
                 return True
-            if config.auth.machine_key.key_id != replaces or made is None or made.private != key.key:
+            if config.auth.machine_key.key_id != replaces or new_key is None or new_key.private != key.key:
                 return False
             auth = msgspec.structs.replace(config.auth, machine_key=key)
             replace_file(self._place.config, render_config(msgspec.structs.replace(config, auth=auth)), _SECRET)

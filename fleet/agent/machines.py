@@ -49,7 +49,7 @@ def unfit(machines: Machines, *, replaces: bool) -> str:
     return machines.differ + ("" if can is False else UNKNOWN)
 
 
-def runs(made: str, here: str) -> bool | None:
+def runs(image_machine: str, here: str) -> bool | None:
     """Whether an image may run.
 
     Args:
@@ -60,13 +60,13 @@ def runs(made: str, here: str) -> bool | None:
         False if nothing here can run it, as far as the kernel tells; None if the kernel does not tell.
     """
     own = {here, _OF_KERNEL.get(os.uname().machine, "")} - {""}
-    if not made or not own or made in own | {_RUNS_TOO.get(machine) for machine in own}:
+    if not image_machine or not own or image_machine in own | {_RUNS_TOO.get(machine) for machine in own}:
         return True
     try:
-        told = (BINFMT / "status").read_text().strip()
+        status = (BINFMT / "status").read_text().strip()
     except OSError:
         return None if _may_emulate() else False
-    return made not in _ELF.values() or (told == "enabled" and made in _emulated())
+    return image_machine not in _ELF.values() or (status == "enabled" and image_machine in _emulated())
 
 
 def _may_emulate() -> bool:
@@ -78,10 +78,10 @@ def _may_emulate() -> bool:
 
 
 def _emulated() -> set[str]:
-    found: set[str] = set()
+    machines: set[str] = set()
     for handler in BINFMT.iterdir():
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if magic := _MAGIC.match(handler.read_text()):
                 order = "big" if magic[1] == "02" else "little"
-                found.add(_ELF.get(int.from_bytes(bytes.fromhex(magic[2]), order), ""))
-    return found
+                machines.add(_ELF.get(int.from_bytes(bytes.fromhex(magic[2]), order), ""))
+    return machines

@@ -157,8 +157,8 @@ def _import() -> None:
     importlib.import_module("fleet.agent.upgrade.device.installed")
 
 
-def _bad_key(asked: asyncio.Task[AccessToken]) -> BadKey | None:
-    error = asked.exception() if asked.done() and not asked.cancelled() else None
+def _bad_key(asking: asyncio.Task[AccessToken]) -> BadKey | None:
+    error = asking.exception() if asking.done() and not asking.cancelled() else None
     return error if isinstance(error, BadKey) else None
 
 

@@ -151,31 +151,33 @@ class Manager:
             self._engine_error = ""
         if self._may_begin:
             group.create_task(self._workloads.clear_left())  # an engine that hangs at it delays no look
-        found = by_deployment(observed)
+        containers = by_deployment(observed)
         met: dict[str, Problem] = {}
-        actions = self._planned(desired_state, found, met)
+        actions = self._planned(desired_state, containers, met)
         self._forget(desired_state, actions)
         for name, action in actions.items():
             if self._may_begin and self._is_free(name, action) and self._due(name):
                 work = self._busy[name] = _Work(desired_state.get(_deployment(name)), action)
                 work.task = group.create_task(self._act(name, action, work))
         states = {
-            name: self._judged(name, desired, found.get(name, ()), met) for name, desired in desired_state.items()
+            name: self._judged(name, desired, containers.get(name, ()), met) for name, desired in desired_state.items()
         }
         self._met = met
-        self._report(states, frozenset(found))
-        trials = (self._looks_again_in(name, desired, found.get(name, ())) for name, desired in desired_state.items())
+        self._report(states, frozenset(containers))
+        trials = (
+            self._looks_again_in(name, desired, containers.get(name, ())) for name, desired in desired_state.items()
+        )
         return min([self._pause(observed), *trials])
 
     def _planned(
-        self, desired_state: DesiredState, found: Mapping[str, Sequence[Observed]], met: dict[str, Problem]
+        self, desired_state: DesiredState, containers: Mapping[str, Sequence[Observed]], met: dict[str, Problem]
     ) -> dict[str, Action]:
         """What to do; a deployment that cannot be planned is left as it is, and stands in `met`."""
         actions: dict[str, Action] = {}
-        for name in dict.fromkeys((*desired_state, *found)):
+        for name in dict.fromkeys((*desired_state, *containers)):
             try:
                 back = self._rollbacks.problem(name, desired_state.get(name)) is not None
-                actions |= next_actions(name, desired_state.get(name), found.get(name, ()), rolled_back=back)
+                actions |= next_actions(name, desired_state.get(name), containers.get(name, ()), rolled_back=back)
             except Exception as error:
                 self._meet(name, error, met)
         return actions
@@ -271,8 +273,8 @@ class Manager:
     def _succeeded(self, name: str, action: Action) -> None:
         """What went back has not succeeded while it is only made anew: each attempt stops what runs."""
         failure = self._failures.get(name)
-        made = isinstance(action, Run) and not action.start
-        if failure is not None and made and isinstance(failure.problem, WentBack):
+        only_created = isinstance(action, Run) and not action.start
+        if failure is not None and only_created and isinstance(failure.problem, WentBack):
             failure.retry_at = 0.0
         else:
             self._failures.pop(name, None)

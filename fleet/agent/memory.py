@@ -17,10 +17,10 @@ def disk_below(folder: Path, mounts: str) -> str:
         folder: An absolute path, which need not exist.
         mounts: The mounts as `/proc/self/mountinfo` tells them (proc_pid_mountinfo(5)).
     """
-    found, kind = Path("/"), ""
+    nearest, kind = Path("/"), ""
     for line in mounts.splitlines():
         mount, _, source = line.partition(" - ")
         point = Path(_ESCAPED.sub(lambda match: chr(int(match[1], 8)), mount.split(" ")[4]))
-        if folder.is_relative_to(point) and point.is_relative_to(found):
-            found, kind = point, source.split(" ")[0]  # of two at one place the later covers the earlier
+        if folder.is_relative_to(point) and point.is_relative_to(nearest):
+            nearest, kind = point, source.split(" ")[0]  # of two at one place the later covers the earlier
     return "" if kind in _IN_MEMORY else kind

@@ -63,9 +63,9 @@ async def ensure_network(engine: Engine, name: str, labels: Mapping[str, str]) -
         EngineDown: the engine does not answer.
         EngineRefused: it has no room for another network.
     """
-    found = await find_network(engine, name)
-    if found is not None:
-        return found
+    network = await find_network(engine, name)
+    if network is not None:
+        return network
     draft = f"{name}.draft"
     await remove_network(engine, draft)  # of an agent that was ended here
     chosen = await _made(engine, draft, labels, {})
@@ -165,7 +165,7 @@ async def _made(engine: Engine, name: str, labels: Mapping[str, str], ranges: Ma
     body = {"Name": name, "CheckDuplicate": True, "Labels": labels, **({"IPAM": ranges} if ranges else {})}
     doing = f"create network {name}"
     await engine.call("POST", "/networks/create", doing, body=msgspec.json.encode(body), good=(200, 201))
-    made = await find_network(engine, name)
-    if made is None:
+    network = await find_network(engine, name)
+    if network is None:
         raise EngineRefused(doing, _GONE, "it went at once")
-    return made
+    return network

@@ -38,8 +38,8 @@ async def make() -> NewKey:
         FleetError: the process that makes it failed.
     """
     try:
-        _, made = await call(__name__, within=_WITHIN)
-        return msgspec.json.decode(made, type=NewKey)
+        _, key = await call(__name__, within=_WITHIN)
+        return msgspec.json.decode(key, type=NewKey)
     except (TimeoutError, *NOT_JSON) as error:
         raise FleetError(
             f"the process that makes a key failed: {validation_words(error) or 'no answer in time'}",

@@ -55,14 +55,15 @@ class Observer:
             EngineDown: the engine does not answer.
         """
         listed = await self._engine.containers(self._label)
-        found = [details for details in listed if belongs(details, self._owner)]
+        containers = [details for details in listed if belongs(details, self._owner)]
         now = time.monotonic()
         self._first_seen = {
-            run: self._first_seen.get(run, now) for run in ((details.id, details.state.started_at) for details in found)
+            run: self._first_seen.get(run, now)
+            for run in ((details.id, details.state.started_at) for details in containers)
         }
-        self._first_met = {details.id: self._first_met.get(details.id, now) for details in found}
-        await self._learn_images({details.image for details in found if details.image})
-        return [self._observed(details, now) for details in found if DEPLOYMENT_LABEL in details.labels]
+        self._first_met = {details.id: self._first_met.get(details.id, now) for details in containers}
+        await self._learn_images({details.image for details in containers if details.image})
+        return [self._observed(details, now) for details in containers if DEPLOYMENT_LABEL in details.labels]
 
     async def _learn_images(self, images: set[str]) -> None:
         """Ask once for each image that a container was made from, for one that hangs must not delay every look."""

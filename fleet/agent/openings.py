@@ -68,7 +68,7 @@ class Openings:
         still = {name: opening for name, opening in opened.items() if name in desired_state}
         still = {name: opening for name, opening in still.items() if desired_state[name].sealed == of[name].sealed}
         missing = self._sealing.unopened(desired_state, known).keys() - still.keys()
-        found = {
+        fresh = {
             name: (
                 waiting(desired, known.get(name))
                 if name in missing
@@ -76,4 +76,4 @@ class Openings:
             )
             for name, desired in desired_state.items()
         }
-        self._heard(found, self._orders.remove_volumes)
+        self._heard(fresh, self._orders.remove_volumes)

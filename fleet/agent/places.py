@@ -104,8 +104,8 @@ class Places:
         for mount in workload.mounts:
             if mount.type is MountType.VOLUME:
                 name = where.volume(mount.source)
-                found = await ensure_volume(self._engine, name, self.labels(deployment))
-                if not self.is_ours(found, deployment):
+                volume = await ensure_volume(self._engine, name, self.labels(deployment))
+                if not self.is_ours(volume, deployment):
                     step = "name the volume otherwise in the deployment, or remove it on the device"
                     return Problem(
                         Reason.NOT_ALLOWED, f"the volume {name} on the device is not of this fleet's making: {step}"

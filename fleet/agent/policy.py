@@ -47,8 +47,8 @@ def refusal(workload: Container, root: Path, others: Sequence[Details]) -> Probl
         unread = f"; its policy cannot be read: {error.what if isinstance(error, InvalidInput) else in_words(error)}"
     else:
         unread = ""
-    if found := objections(workload, policy):
-        forbidden = f"the device's owner does not allow {', '.join(found)} (see {POLICY_PATH} on the device){unread}"
+    if faults := objections(workload, policy):
+        forbidden = f"the device's owner does not allow {', '.join(faults)} (see {POLICY_PATH} on the device){unread}"
         return Problem(Reason.NOT_ALLOWED, forbidden)
     binds = [mount for mount in workload.mounts if mount.type is MountType.BIND]
     for mount in binds:

@@ -124,10 +124,10 @@ Action = Run | Start | Remove | RollBack
 
 def plan(desired_state: DesiredState, observed: Sequence[Observed]) -> dict[str, Action]:
     """The next action of each deployment that needs one; see `next_action`."""
-    found = by_deployment(observed)
+    containers = by_deployment(observed)
     actions: dict[str, Action] = {}
-    for name in (*desired_state, *(name for name in found if name not in desired_state)):
-        action = next_action(desired_state.get(name), found.get(name, ()))
+    for name in (*desired_state, *(name for name in containers if name not in desired_state)):
+        action = next_action(desired_state.get(name), containers.get(name, ()))
         if action is not None:
             actions[name] = action
     return actions
@@ -135,10 +135,10 @@ def plan(desired_state: DesiredState, observed: Sequence[Observed]) -> dict[str,
 
 def by_deployment(observed: Sequence[Observed]) -> dict[str, list[Observed]]:
     """Each deployment's containers."""
-    found: dict[str, list[Observed]] = {}
+    containers: dict[str, list[Observed]] = {}
     for container in observed:
-        found.setdefault(container.deployment, []).append(container)
-    return found
+        containers.setdefault(container.deployment, []).append(container)
+    return containers
 
 
 def next_action(

@@ -147,18 +147,18 @@ class VolumeRemovals:
     async def _carried_out(self, order: VolumeOrder) -> VolumeOutcome | None:
         """Remove it, if nothing uses it; None while the last container that does is about to go."""
         async with self._making:
-            found = ordered(order, await volumes_of(self._engine, self._owners), self._owners[0])
-            if found is None and order.order in self._begun:
+            volume = ordered(order, await volumes_of(self._engine, self._owners), self._owners[0])
+            if volume is None and order.order in self._begun:
                 return _outcome(order, RemovalReason.REMOVED, "")
-            if found is None:
+            if volume is None:
                 gone = "there is no such volume: it is gone, or another one has its name now"
                 return _outcome(order, RemovalReason.NOT_FOUND, gone)
             if why := "" if order.former else mounted_by(self._desired_state(), order):
                 return _outcome(order, RemovalReason.IN_USE, why)
-            users = await users_of(self._engine, found.engine.name)
+            users = await users_of(self._engine, volume.engine.name)
             if users and all(self._is_leaving(user) for user in users):
                 return None
-            if users or not await self._remove(order, found.engine.name):
+            if users or not await self._remove(order, volume.engine.name):
                 names = ", ".join((user.names or [user.id])[0].lstrip("/") for user in users[:_NAMED])
                 why = f"it is used by {names or 'a container'}: a container that is stopped counts, too"
                 return _outcome(order, RemovalReason.IN_USE, why)

@@ -87,8 +87,8 @@ class Sealing:
 
         What does not open becomes a problem beside the workload that is known, so that it goes on.
         """
-        found = await self.opened(self.unopened(desired_state, known))
-        return {name: noted(desired, found.get(name), known.get(name)) for name, desired in desired_state.items()}
+        opened = await self.opened(self.unopened(desired_state, known))
+        return {name: noted(desired, opened.get(name), known.get(name)) for name, desired in desired_state.items()}
 
     def unopened(self, desired_state: DesiredState, known: DesiredState) -> dict[str, Sealed]:
         """What is to be opened of the desired deployments: the secrets of `known` ones were."""

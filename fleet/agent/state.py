@@ -94,12 +94,12 @@ def _parsed(name: str, data: msgspec.Raw) -> Deployment:
 
 
 def _encoded(desired_state: Mapping[str, Deployment]) -> dict[str, msgspec.Raw]:
-    found: dict[str, msgspec.Raw] = {}
+    entries: dict[str, msgspec.Raw] = {}
     for name, desired in desired_state.items():
         try:
-            found[name] = msgspec.Raw(msgspec.json.encode(desired))
+            entries[name] = msgspec.Raw(msgspec.json.encode(desired))
         except (ValueError, OverflowError, TypeError) as error:
             problem = Problem(Reason.INVALID_DESIRED_STATE, f"cannot be kept on disk: {in_words(error)}")
             _log.error("a deployment is not saved", deployment=name, why=problem.message)
-            found[name] = msgspec.Raw(msgspec.json.encode(Deployment(0, None, problem)))
-    return found
+            entries[name] = msgspec.Raw(msgspec.json.encode(Deployment(0, None, problem)))
+    return entries

@@ -76,19 +76,19 @@ def private_key(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or not be written.
     """
-    found = _read(path)
-    if found is not None:
-        return found
+    secret = _read(path)
+    if secret is not None:
+        return secret
     from fleet.sealing import box  # noqa: PLC0415
 
     make_folders(path.parent, 0o700)
     with locked(path.parent):  # during an upgrade, a device has two agents
         if _read(path) is None:
             replace_file(path, base64.b64encode(box.new_key()), 0o600)
-        made = _read(path)
-    if made is None:
+        created = _read(path)
+    if created is None:
         raise OSError(f"{path} is not what was written")
-    return made
+    return created
 
 
 def _read(path: Path) -> bytes | None:

@@ -122,9 +122,9 @@ async def volumes_of(engine: Engine, owners: Iterable[Owner]) -> list[OwnVolume]
 
 
 def _owned(volume: Volume, owner: Owner) -> OwnVolume | None:
-    labels, mine = volume.labels or {}, {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server}
+    labels, ours = volume.labels or {}, {DEVICE_LABEL: owner.device, SERVER_LABEL: owner.server}
     deployment = labels.get(DEPLOYMENT_LABEL)
-    if not deployment or not mine.items() <= labels.items():
+    if not deployment or not ours.items() <= labels.items():
         return None
     name = volume.name.removeprefix(usual_name(owner.device, deployment, "")).removesuffix(_mark(deployment))
     return OwnVolume(name, deployment, owner, volume)

@@ -52,9 +52,9 @@ class WorkloadFiles:
             return
         if sealed is None:
             raise Unopened(f"nothing is sealed for {deployment}, which takes secrets", next_step="apply it again")
-        found = SealedFiles(sealed, secret, member_name(workload))
-        await self._fill(deployment, spec, found)
-        self._seals.put(deployment, spec, found)
+        sealed_files = SealedFiles(sealed, secret, member_name(workload))
+        await self._fill(deployment, spec, sealed_files)
+        self._seals.put(deployment, spec, sealed_files)
 
     def made_from(self, deployment: str, spec: str) -> Container | None:
         """What a container was made from; None where an agent of a former release made it."""

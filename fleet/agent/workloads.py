@@ -127,13 +127,13 @@ class Workloads:
             where = await self._places.of(deployment, action.workload)
             if address := where.addresses.get(member):
                 labels |= {ADDRESS_LABEL: address, NETWORK_LABEL: where.network_id}
-            made = await self._engine.create(name, workload, labels, where)
+            container = await self._engine.create(name, workload, labels, where)
         if not action.start:
             return None
         update = action.workload.update
         if action.workload.ports or action.workload.network is Network.HOST:
             update = Update(deadline=update.deadline)
-        return await self._start(deployment, Start(made, action.instead_of, action.back_to, update=update))
+        return await self._start(deployment, Start(container, action.instead_of, action.back_to, update=update))
 
     async def _resume(self, deployment: str, container: str) -> None:
         """Start what a power cut ended, where that is possible: its replacement may have to be fetched first."""

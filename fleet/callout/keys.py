@@ -103,9 +103,9 @@ class Keys:
         try:
             async with http_client(self._tls, _TIMEOUT) as http:
                 url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-                found = msgspec.json.decode(await _get(http, url), type=_Discovery)
-                self._check(found)
-                answer = msgspec.json.decode(await _get(http, found.jwks_uri), type=_KeySet)
+                document = msgspec.json.decode(await _get(http, url), type=_Discovery)
+                self._check(document)
+                answer = msgspec.json.decode(await _get(http, document.jwks_uri), type=_KeySet)
         except (httpx.HTTPError, httpx.InvalidURL, *NOT_JSON) as error:
             raise Unreachable(
                 f"no keys from {self._issuer}: {in_words(error)}", next_step="check the issuer and its CA"
@@ -121,12 +121,12 @@ class Keys:
     def _thumbprints(self) -> dict[str, str]:
         return {kid: key.thumbprint() for kid, key in self._keys.items()}
 
-    def _check(self, found: _Discovery) -> None:
-        if found.issuer != self._issuer:
+    def _check(self, document: _Discovery) -> None:
+        if document.issuer != self._issuer:
             raise Unreachable(
-                f"the issuer at {self._issuer} calls itself {found.issuer}", next_step="configure the name it uses"
+                f"the issuer at {self._issuer} calls itself {document.issuer}", next_step="configure the name it uses"
             )
-        if self._issuer.startswith("https:") and not found.jwks_uri.startswith("https:"):
+        if self._issuer.startswith("https:") and not document.jwks_uri.startswith("https:"):
             raise Unreachable(f"{self._issuer} publishes its keys in clear", next_step="correct its external domain")
 
 

@@ -59,10 +59,10 @@ class Callout:
             web = health.server(listener, self.unready, self._metrics.registry)
             page = asyncio.create_task(web.serve([listener]))
             work = asyncio.create_task(self._work())
-            asked = asyncio.create_task(stop.wait())
-            await asyncio.wait({page, work, asked}, return_when=asyncio.FIRST_COMPLETED)
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({page, work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await self._end(work)
-            asked.cancel()
+            stopping.cancel()
             web.should_exit = True
             await page
 

@@ -68,12 +68,12 @@ class Registry:
         """Replace the content; changes that arrive during the read are newer, and are applied after it."""
         self._heard = []
         try:
-            found = await kv.read_all()
+            entries = await kv.read_all()
             heard = self._heard
         finally:
             self._heard = None
         self.identities = {}
-        for entry in (*found, *heard):
+        for entry in (*entries, *heard):
             self._apply(entry)
         self._metrics.identities.set(len(self.identities))
         if not self._wake.is_set():

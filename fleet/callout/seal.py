@@ -59,8 +59,8 @@ class Envelope:
     def _boxes_of(self, server_xkey: str) -> tuple[Box, ...]:
         """The shared secrets with one server, computed once: each costs as much as a signature."""
         if server_xkey not in self._boxes:
-            theirs = PublicKey(decode_public(server_xkey, Role.CURVE))
-            self._boxes[server_xkey] = tuple(Box(key, theirs) for key in self._keys)
+            server_key = PublicKey(decode_public(server_xkey, Role.CURVE))
+            self._boxes[server_xkey] = tuple(Box(key, server_key) for key in self._keys)
             if len(self._boxes) > _MAX_SERVERS:
                 gone, _ = self._boxes.popitem(last=False)
                 self._opened_with.pop(gone, None)

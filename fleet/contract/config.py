@@ -209,8 +209,8 @@ C = TypeVar("C", AgentConfig, CalloutConfig, OperatorConfig)
 def is_open_to_others(file: os.stat_result) -> bool:
     """Whether somebody may read a secret's file whom it is not for."""
     # A pod's Secret belongs to root, and its user reads it as a member of the volumes' group.
-    theirs = 0o037 if file.st_uid != os.geteuid() else 0o077
-    return bool(stat.S_IMODE(file.st_mode) & theirs)
+    forbidden = 0o037 if file.st_uid != os.geteuid() else 0o077
+    return bool(stat.S_IMODE(file.st_mode) & forbidden)
 
 
 def read_whole(path: Path) -> tuple[bytes, os.stat_result]:

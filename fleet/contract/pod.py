@@ -153,11 +153,11 @@ def _in_order(containers: tuple[PodContainer, ...]) -> list[str]:
     Raises:
         ValueError: they wait for each other, for one that is not there, or for the end of one that has none.
     """
-    found = {container.name: container for container in containers}
+    by_name = {container.name: container for container in containers}
     for container in containers:
         _once(f"what {container.name} depends on,", (needed.name for needed in container.depends_on))
         for needed in container.depends_on:
-            other = found.get(needed.name)
+            other = by_name.get(needed.name)
             if other is None:
                 raise ValueError(f"{container.name} depends on {needed.name}, which is no container of the pod")
             if needed.condition is Condition.COMPLETED and other.restart not in _ENDS:
@@ -165,9 +165,9 @@ def _in_order(containers: tuple[PodContainer, ...]) -> list[str]:
                     f"{container.name} waits for the end of {other.name}, whose restart is {other.restart.value}"
                 )
     order: list[str] = []
-    left = list(found)
+    left = list(by_name)
     while left:
-        ready = [name for name in left if all(needed.name in order for needed in found[name].depends_on)]
+        ready = [name for name in left if all(needed.name in order for needed in by_name[name].depends_on)]
         if not ready:
             raise ValueError(f"containers of the pod wait for each other: {', '.join(left)}")
         order += ready

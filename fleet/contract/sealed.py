@@ -56,8 +56,8 @@ def withheld_name(message: str) -> str:
 
     Only what the operator itself wrote may be read by this: a device could name any Secret.
     """
-    found = _WITHHELD_NAME.match(message)
-    return found[1] if found and message.startswith(withheld(found[1])) else ""
+    match = _WITHHELD_NAME.match(message)
+    return match[1] if match and message.startswith(withheld(match[1])) else ""
 
 
 class FromSecret(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

@@ -117,7 +117,7 @@ def parse_selector(option: str, text: str) -> Selector:
     Raises:
         InvalidInput: it is none; the message names the option.
     """
-    found: list[Requirement] = []
+    requirements: list[Requirement] = []
     position = 0
     if not text.strip():
         raise _no_selector(option, text)
@@ -126,12 +126,12 @@ def parse_selector(option: str, text: str) -> Selector:
         if term is None:
             raise _no_selector(option, text)
         try:
-            made = _requirement(term["not"], term["key"], term["rest"].strip())
-            found.append(msgspec.convert(msgspec.to_builtins(made), Requirement))
+            requirement = _requirement(term["not"], term["key"], term["rest"].strip())
+            requirements.append(msgspec.convert(msgspec.to_builtins(requirement), Requirement))
         except ValueError as error:
             raise _no_selector(option, text) from error
         position = term.end()
-    return Selector(match_expressions=tuple(found))
+    return Selector(match_expressions=tuple(requirements))
 
 
 def _requirement(negated: str, key: str, rest: str) -> Requirement:

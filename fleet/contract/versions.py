@@ -42,9 +42,9 @@ class CalloutKeys(msgspec.Struct, frozen=True):
     unready: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
-def deciding(said: Iterable[CalloutKeys]) -> int:
+def deciding(answers: Iterable[CalloutKeys]) -> int:
     """How many of the callouts that answered decide on logins now."""
-    return sum(not one.unready for one in said)
+    return sum(not one.unready for one in answers)
 
 
 def digest_of(value: bytes) -> str:

@@ -92,8 +92,8 @@ class Written:
         Raises:
             InvalidInput: a name is unknown, or stands twice; the message has all of them.
         """
-        if found := list(_faults(self.value, _shape(kind), (), _names(kind))):
-            raise self.refusal(found)
+        if faults := list(_faults(self.value, _shape(kind), (), _names(kind))):
+            raise self.refusal(faults)
 
     def as_kind(self, kind: type[T]) -> T:
         """The document, typed.
@@ -174,8 +174,8 @@ def nearest(name: str, known: Sequence[str], *, alike: float = 0.6) -> str | Non
     from difflib import get_close_matches  # noqa: PLC0415 - only for those who err
 
     lower = {one.lower(): one for one in known}
-    found = get_close_matches(name.lower(), lower, n=1, cutoff=alike)
-    return lower[found[0]] if found else None
+    matches = get_close_matches(name.lower(), lower, n=1, cutoff=alike)
+    return lower[matches[0]] if matches else None
 
 
 def dotted(path: Path) -> str:
@@ -193,11 +193,11 @@ def _located(what: str, value: object, says: Callable[[object], str]) -> Fault:
 
     `says` is what it says of another value, by which the name is found.
     """
-    found = _PLACE.search(what)
-    if found is None:
+    match = _PLACE.search(what)
+    if match is None:
         return Fault((), what)
     path: Path = ()
-    for word in re.findall(r"[^.\[\]]+|\[\d+\]|\[\.{3}\]", found["path"]):
+    for word in re.findall(r"[^.\[\]]+|\[\d+\]|\[\.{3}\]", match["path"]):
         part = _culprit(value, path, lambda one: says(one) == what) if word == "[...]" else word
         if part is None:
             break

@@ -76,27 +76,27 @@ class Lines:
         """The line, from 1, of what is at `path`, or of the last part of it that is there; 0 for none."""
         line, node = 0, self._top
         for part in path:
-            found = self._children(node).get(part)
-            if found is None:
+            child = self._children(node).get(part)
+            if child is None:
                 break
-            line, node = found
+            line, node = child
         return line
 
     def _children(self, node: Any) -> dict[str | int, tuple[int, Any]]:  # noqa: ANN401 - PyYAML's nodes have no types
         if (known := self._below.get(id(node))) is not None:
             return known
-        found: dict[str | int, tuple[int, Any]] = {}
+        children: dict[str | int, tuple[int, Any]] = {}
         if isinstance(node, yaml.SequenceNode):
-            found = {number: (child.start_mark.line + 1, child) for number, child in enumerate(node.value)}
+            children = {number: (child.start_mark.line + 1, child) for number, child in enumerate(node.value)}
         elif isinstance(node, yaml.MappingNode):
             # The last one, for that is the one too many where a name stands twice.
-            found = {
+            children = {
                 key.value: (key.start_mark.line + 1, value)
                 for key, value in node.value
                 if isinstance(key, yaml.ScalarNode)
             }
-        self._below[id(node)] = found
-        return found
+        self._below[id(node)] = children
+        return children
 
 
 class _Tree:
@@ -129,9 +129,9 @@ class _Tree:
         return Object.of([*pairs, *((name, value) for name, value in dict(merged).items() if name not in own)])
 
     def _merged(self, node: Any, depth: int) -> list[tuple[str, Any]]:  # noqa: ANN401
-        found = self.plain(node, depth - 1)
+        merged = self.plain(node, depth - 1)
         # The first of several wins (YAML's merge key).
-        several = reversed(cast("list[object]", found)) if isinstance(found, list) else [found]
+        several = reversed(cast("list[object]", merged)) if isinstance(merged, list) else [merged]
         pairs: list[tuple[str, Any]] = []
         for key in several:
             if not isinstance(key, Object):
@@ -140,9 +140,9 @@ class _Tree:
         return pairs
 
     def _name(self, key: Any) -> str:  # noqa: ANN401
-        if not isinstance(key, yaml.ScalarNode) or not isinstance(found := self._scalar(key), str):
+        if not isinstance(key, yaml.ScalarNode) or not isinstance(name := self._scalar(key), str):
             raise NotYaml(f"a name is a text: put it in quotes (line {key.start_mark.line + 1})")
-        return found
+        return name
 
     def _scalar(self, node: Any) -> object:  # noqa: ANN401
         try:

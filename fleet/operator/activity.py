@@ -37,12 +37,12 @@ class Activity:
         self._evidence: dict[str, float] = {}
         self._since: dict[str, float] = {}
 
-    def seen(self, found: Sequence[Sent], now: float) -> list[Flood]:
+    def seen(self, sessions: Sequence[Sent], now: float) -> list[Flood]:
         """The devices whose activity their traffic has not explained for too long; `now` is in monotonic seconds."""
         before, seconds = self._before, now - self._at
-        self._before, self._at = {sent.session: sent.exchanged for sent in found}, now
+        self._before, self._at = {sent.session: sent.exchanged for sent in sessions}, now
         messages, silence = Counter[str](), dict[str, float]()
-        for sent in found:
+        for sent in sessions:
             # The first subscriptions of a session are in order.
             if sent.session in before:
                 messages[sent.device] += sent.exchanged - before[sent.session]

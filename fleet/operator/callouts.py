@@ -44,23 +44,23 @@ class Callouts:
         if control is None or not control.connected:
             return PartState(Standing.UNKNOWN, "the operator asks for its state over NATS, and is not connected there")
         try:
-            said = await control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=self._number, linger=_LINGER)
-            if not said:
+            answers = await control.ask_all(CALLOUT_KEYS_SUBJECT, b"", expected=self._number, linger=_LINGER)
+            if not answers:
                 await control.ask()  # a NATS that hangs hands no question on
         except FleetError as error:
             return PartState(Standing.UNKNOWN, f"the operator could not ask for its state over NATS: {error.what}")
-        return judged([one for one in map(_read, said) if one is not None], self._number)
+        return judged([one for one in map(_read, answers) if one is not None], self._number)
 
 
-def judged(said: list[CalloutKeys], number: int) -> PartState:
+def judged(answers: list[CalloutKeys], number: int) -> PartState:
     """Whether each decides on logins. There are `number`, and while they are replaced one by one, some more."""
-    if not said:
+    if not answers:
         return PartState(Standing.SILENT, "no callout answers over NATS, so no device can log in anew")
-    number, able = max(number, len(said)), deciding(said)
+    number, able = max(number, len(answers)), deciding(answers)
     if able == number:
         return PartState()
-    why = [one.unready for one in said if one.unready]
-    if len(said) < number:
+    why = [one.unready for one in answers if one.unready]
+    if len(answers) < number:
         why.append("no answer over NATS")
     logins = "the others decide on logins" if able else "no device can log in anew"
     counted = f"{number - able} of {number}: " if number > 1 else ""

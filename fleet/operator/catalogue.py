@@ -17,12 +17,14 @@ async def read_catalogue(bus: Bus, store: Store, skipped: SkippedKeys) -> bool:
     Raises:
         FleetError: NATS did not answer.
     """
-    found = await published(bus.blobs())
-    good = {AgentVersion(entry.version): entry.manifest for entry in found if entry.manifest}
-    bad = {entry.version: entry.why for entry in found if not entry.manifest}
+    entries = await published(bus.blobs())
+    good = {AgentVersion(entry.version): entry.manifest for entry in entries if entry.manifest}
+    bad = {entry.version: entry.why for entry in entries if not entry.manifest}
     for version, why in bad.items():
         skipped.note(ARTIFACTS, version, why)
     skipped.keep(ARTIFACTS, bad)
-    news = [store.put_published(version, Artifact(it.digest, it.size)) for version, it in good.items()]
+    news = [
+        store.put_published(version, Artifact(manifest.digest, manifest.size)) for version, manifest in good.items()
+    ]
     news += [store.put_published(version, None) for version in store.published.keys() - good.keys()]
     return any(news)

@@ -59,7 +59,7 @@ class Counts(Collector):
         yield from self._ages()
 
     def _ages(self) -> Iterator[GaugeMetricFamily]:
-        made = GaugeMetricFamily(
+        created = GaugeMetricFamily(
             "fleet_operator_secret_made_timestamp_seconds",
             "When the version of a server's secret was made that is in use",
             labels=["secret"],
@@ -70,8 +70,8 @@ class Counts(Collector):
             labels=["secret"],
         )
         for secret in self._secrets:
-            for family, moment in ((made, secret.made), (ends, secret.ends)):
+            for family, moment in ((created, secret.made), (ends, secret.ends)):
                 if moment:
                     family.add_metric([secret.name], moment)
-        yield made
+        yield created
         yield ends

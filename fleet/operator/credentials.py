@@ -22,7 +22,7 @@ def read_credentials(kubeconfig: str) -> Access:
         return mounted_account()
     if not Path(kubeconfig).is_file():
         raise NotFound(f"cannot read {kubeconfig}: there is no such file", next_step="is the operator installed?")
-    found = read_files([Path(kubeconfig)])
-    if not found.bearer():
+    config = read_files([Path(kubeconfig)])
+    if not config.bearer():
         raise InvalidInput(f"{kubeconfig}: its user has no token", next_step="use a kubeconfig of a ServiceAccount")
-    return found
+    return config

@@ -123,25 +123,25 @@ class EntryReader:
         clock = asyncio.get_running_loop().time
         began, wrong = clock(), ""
         try:
-            found = await self._entries.entry(name, pointer)
+            entry = await self._entries.entry(name, pointer)
         except NotPermitted as error:
             wrong = error.what
-            found = SecretProblem("SecretForbidden", f"the operator may not read what the Secret {name} needs: {wrong}")
+            entry = SecretProblem("SecretForbidden", f"the operator may not read what the Secret {name} needs: {wrong}")
         except FleetError as error:
             return error.what
         except Exception as error:
             # Not its text, which may hold a secret. One entry ends neither the others nor the operator.
             log.warning("an entry was not read", secret=name, error=type(error).__name__)
-            found = SecretProblem("SecretUnusable", f"what the Secret {name} stands for cannot be read: {_DEFECT}")
+            entry = SecretProblem("SecretUnusable", f"what the Secret {name} stands for cannot be read: {_DEFECT}")
         if self._pointers.get(name) != pointer:
             return wrong  # it stands for something else by now
-        if isinstance(found, SecretProblem) and found.reason == OPENBAO_AWAY:
+        if isinstance(entry, SecretProblem) and entry.reason == OPENBAO_AWAY:
             # The time that it took counts for nothing: it is asked less and less often anyway.
-            self.away[name] = found.message
+            self.away[name] = entry.message
         else:
             self.away.pop(name, None)
             self._spent += clock() - began
-        self._tell(name, found, mark)
+        self._tell(name, entry, mark)
         return wrong
 
     async def _token(self) -> Token | None:

@@ -72,9 +72,9 @@ class Feed(Generic[T]):
         """
         stored = time.monotonic() - STORED
         self._heard = {key: at for key, at in self._heard.items() if at > stored}
-        found = await source.read_all(self.bucket, self._pattern)
-        news = [self._taken(entry) for entry in found if entry.key not in self._heard]
-        vanished = self._keys - {entry.key for entry in found} - self._heard.keys()
+        entries = await source.read_all(self.bucket, self._pattern)
+        news = [self._taken(entry) for entry in entries if entry.key not in self._heard]
+        vanished = self._keys - {entry.key for entry in entries} - self._heard.keys()
         news += [self._taken(Deleted(key)) for key in vanished]
         return any(news)
 

@@ -48,10 +48,10 @@ def parse(data: bytes, kind: type[K]) -> K:
         item = decode(data, kind)
     except InvalidInput as error:
         try:
-            found = msgspec.json.decode(data, type=dict[str, Any])
+            decoded = msgspec.json.decode(data, type=dict[str, Any])
         except NOT_JSON:
             raise error from None
-        item = _without_status(found, kind)
+        item = _without_status(decoded, kind)
     # Deployments follow the same grammar.
     DeviceId(item.metadata.name)
     try:
@@ -82,20 +82,20 @@ def unparsed(data: bytes, error: InvalidInput) -> Unparsed:
     return Unparsed(decode(data, _Head).metadata, error.what, status)
 
 
-def _without_status(found: dict[str, Any], kind: type[K]) -> K:
-    found["status"] = {}
+def _without_status(raw: dict[str, Any], kind: type[K]) -> K:
+    raw["status"] = {}
     try:
-        return decode(msgspec.json.encode(found), kind)
+        return decode(msgspec.json.encode(raw), kind)
     except InvalidInput:
-        if not _is_deleted(found):
+        if not _is_deleted(raw):
             raise
-        found["spec"] = _NOTHING[kind.__name__]
-        return decode(msgspec.json.encode(found), kind)
+        raw["spec"] = _NOTHING[kind.__name__]
+        return decode(msgspec.json.encode(raw), kind)
 
 
-def _is_deleted(found: dict[str, Any]) -> bool:
+def _is_deleted(raw: dict[str, Any]) -> bool:
     try:
-        msgspec.convert(found, _Deleted)
+        msgspec.convert(raw, _Deleted)
     except NOT_JSON:
         return False
     return True

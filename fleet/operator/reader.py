@@ -166,7 +166,7 @@ class Reader:
         """
 
         async def begin() -> Bus:
-            bus = await connect(self._login, notice=lambda said: log.info("NATS says", apart=True, message=said))
+            bus = await connect(self._login, notice=lambda message: log.info("NATS says", apart=True, message=message))
             for subject, handler in handlers.items():
                 await bus.listen(subject, handler)
             return bus

@@ -56,8 +56,8 @@ def _fields(spec: DeploymentSpec) -> dict[str, Any]:
     whole: dict[str, Any] = msgspec.to_builtins(spec, enc_hook=str)
     workload: dict[str, Any] = whole.pop("workload")
     named: dict[str, Sequence[Mapping[str, Any]]] = {key: workload.pop(key, ()) for key in _NAMED}
-    found = whole | workload
+    changed = whole | workload
     for members in named.values():
         for member in members:
-            found |= {f"{member['name']}: {key}": value for key, value in member.items()}
-    return found
+            changed |= {f"{member['name']}: {key}": value for key, value in member.items()}
+    return changed

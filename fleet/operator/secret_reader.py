@@ -147,26 +147,26 @@ class SecretReader:
         mark, answered, wrong, news = self._known.mark(), set[str](), "", False
         for name in names:
             try:
-                found = await self._one(name)
+                secret = await self._one(name)
             except NotPermitted as error:
                 wrong = error.what
-                found = SecretProblem("SecretForbidden", f"the operator may not read the Secret {name}: {error.what}")
+                secret = SecretProblem("SecretForbidden", f"the operator may not read the Secret {name}: {error.what}")
             except FleetError as error:
                 wrong = error.what
                 continue
-            if isinstance(found, SecretSeen) and found.type == OPENBAO_TYPE and found.sealable:
-                self._entries.offer(name, found, mark, urgent=urgent)
+            if isinstance(secret, SecretSeen) and secret.type == OPENBAO_TYPE and secret.sealable:
+                self._entries.offer(name, secret, mark, urgent=urgent)
                 continue
             self._entries.forget(name)
             answered.add(name)
-            news |= self._known.put(name, found)
+            news |= self._known.put(name, secret)
         self._settle(answered, mark, news=news)
         return wrong
 
-    def _entry_read(self, name: str, found: SecretSeen | SecretProblem, mark: int) -> None:
+    def _entry_read(self, name: str, secret: SecretSeen | SecretProblem, mark: int) -> None:
         """OpenBao answered, or is away. If it was not before, what it said goes on to count."""
         if name not in self._entries.away or not isinstance(self._known.found.get(name), SecretSeen):
-            self._settle({name}, mark, news=self._known.put(name, found))
+            self._settle({name}, mark, news=self._known.put(name, secret))
         else:
             self._settled.set()
 

@@ -180,12 +180,14 @@ class Sessions:
             started = time.monotonic()
             try:
                 before = self._limit.count()
-                found = await self._listed({})
+                connections = await self._listed({})
                 now = time.monotonic()
-                for flood in (*self._traffic.seen(found, now), *self._activity.seen(found, now)):
+                for flood in (*self._traffic.seen(connections, now), *self._activity.seen(connections, now)):
                     self._flooded(flood)
                 await self._end_surplus(
-                    self._limit.recounted(before, [(connection.device, connection.session) for connection in found]),
+                    self._limit.recounted(
+                        before, [(connection.device, connection.session) for connection in connections]
+                    ),
                     "several",
                 )
                 last_error = ""
@@ -222,15 +224,15 @@ class Sessions:
 
     async def _listed(self, which: Mapping[str, object]) -> list[Sent]:
         """Open sessions of devices on every server; page by page."""
-        found: list[Sent] = []
+        connections: list[Sent] = []
         offset, full = 0, True
         while full:
             page = {"acc": APP_ACCOUNT, "auth": True, "state": _OPEN, "limit": _PAGE, "offset": offset, **which}
             replies = await self._asked(page)
-            found += [connection for reply in replies for connection in reply.data.sent(reply.server.id)]
+            connections += [connection for reply in replies for connection in reply.data.sent(reply.server.id)]
             full = any(len(reply.data.connections) >= _PAGE for reply in replies)
             offset += _PAGE
-        return found
+        return connections
 
     async def _asked(self, question: Mapping[str, object]) -> list[_Connz]:
         client = self._system.client
@@ -238,14 +240,14 @@ class Sessions:
             answers = await client.subscribe(client.new_inbox())
             try:
                 await client.publish("$SYS.REQ.SERVER.PING.CONNZ", msgspec.json.encode(question), reply=answers.subject)
-                found = [await answers.next_msg(timeout=_FIRST_ANSWER)]
+                messages = [await answers.next_msg(timeout=_FIRST_ANSWER)]
                 while message := await _another(answers.next_msg(timeout=_MORE_ANSWERS)):
-                    found.append(message)
+                    messages.append(message)
             finally:
                 await answers.unsubscribe()
         except nats.errors.Error as error:
             raise _lost(error) from error
-        return [msgspec.json.decode(message.data, type=_Connz) for message in found]
+        return [msgspec.json.decode(message.data, type=_Connz) for message in messages]
 
     async def _end(self, session: Session) -> None:
         # The server ignores a kick that names nobody to answer. The answer is not read: whether the session is gone

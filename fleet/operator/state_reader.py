@@ -238,8 +238,8 @@ class StateReader:
     def _record_orphans(self) -> None:
         """What belongs to no device is left alone: see `reconcile`."""
         store = self._store
-        states = [f"{device}.{deployment}" for device, found in store.states.items() for deployment in found]
-        entries = [f"{device}.{deployment}" for device, found in store.desired.items() for deployment in found]
+        states = [f"{device}.{deployment}" for device, names in store.states.items() for deployment in names]
+        entries = [f"{device}.{deployment}" for device, names in store.desired.items() for deployment in names]
         for bucket, keys in (
             (DESIRED_STATE, [*store.indexes, *entries]),
             (DEVICE_STATE, states),

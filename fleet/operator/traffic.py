@@ -48,14 +48,14 @@ class Traffic:
         self._at: float | None = None
         self._taken: dict[str, _Taken] = {}
 
-    def seen(self, found: Sequence[Sent], now: float) -> list[Flood]:
+    def seen(self, sessions: Sequence[Sent], now: float) -> list[Flood]:
         """The devices that sent more than a device may since the last check; `now` is in monotonic seconds."""
         before, at = self._before, self._at
-        self._before, self._at = {sent.session: sent for sent in found}, now
+        self._before, self._at = {sent.session: sent for sent in sessions}, now
         if at is None:
             return []
         messages, sizes, taken = Counter[str](), Counter[str](), Counter[str]()
-        for sent in found:
+        for sent in sessions:
             old = before.get(sent.session, Sent(sent.device, sent.session))
             messages[sent.device] += sent.messages - old.messages
             sizes[sent.device] += sent.size - old.size

@@ -64,14 +64,14 @@ class ContainerLogs:
         deadline = time.monotonic() + _SUCCESSOR
         while time.monotonic() < deadline:
             every = await self._ours(ask.deployment)
-            found = [
+            newer = [
                 details
                 for details in every
                 if ask.container in {"", details.name.lstrip("/"), details.labels.get(CONTAINER_LABEL)}
                 and _began(details) > _began(before)
             ]
-            if found:
-                return max(found, key=_began)
+            if newer:
+                return max(newer, key=_began)
             await asyncio.sleep(_LOOK)
         return None
 
@@ -103,24 +103,26 @@ class ContainerLogs:
         return heard, False
 
     async def _ours(self, deployment: str) -> list[Details]:
-        found = await self._engine.containers(f"{DEVICE_LABEL}={self._owner.device}")
+        containers = await self._engine.containers(f"{DEVICE_LABEL}={self._owner.device}")
         return [
             details
-            for details in found
+            for details in containers
             if belongs(details, self._owner) and details.labels.get(DEPLOYMENT_LABEL) == deployment
         ]
 
 
-def _chosen(found: list[Details], device: str, ask: LogAsk) -> Details:
+def _chosen(containers: list[Details], device: str, ask: LogAsk) -> Details:
     """The container that is meant; without a name, the only one, or the one that has the deployment's name."""
-    names = sorted(details.name.lstrip("/") for details in found)
-    members = sorted({details.labels[CONTAINER_LABEL] for details in found if CONTAINER_LABEL in details.labels})
-    if not found:
+    names = sorted(details.name.lstrip("/") for details in containers)
+    members = sorted({details.labels[CONTAINER_LABEL] for details in containers if CONTAINER_LABEL in details.labels})
+    if not containers:
         raise NotFound(f"there is no container of {ask.deployment}", next_step=f"see `fleet device show {device}`")
-    wanted = ask.container or (container_name(device, ask.deployment) if len(found) > 1 else names[0])
-    named = [details for details in found if details.name.lstrip("/") == wanted]
+    wanted = ask.container or (container_name(device, ask.deployment) if len(containers) > 1 else names[0])
+    named = [details for details in containers if details.name.lstrip("/") == wanted]
     # By its label, for while it is replaced it has another name in the engine.
-    named += [details for details in found if ask.container and details.labels.get(CONTAINER_LABEL) == ask.container]
+    named += [
+        details for details in containers if ask.container and details.labels.get(CONTAINER_LABEL) == ask.container
+    ]
     if named:
         return max(named, key=_began)
     there = ", ".join(members or names)

@@ -31,7 +31,7 @@ class Lines:
         Raises:
             NoFrames: it is not what an engine sends.
         """
-        found: list[bytes] = []
+        lines: list[bytes] = []
         place = 0
         while place < len(data):
             if not self._left:
@@ -44,8 +44,8 @@ class Lines:
             part = data[place : place + self._left]
             place += len(part)
             self._left -= len(part)
-            self._split(part, found)
-        return found
+            self._split(part, lines)
+        return lines
 
     def end(self) -> list[bytes]:
         """What was begun and not ended."""
@@ -58,11 +58,11 @@ class Lines:
         self._stream, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
         self._header = b""
 
-    def _split(self, part: bytes, found: list[bytes]) -> None:
+    def _split(self, part: bytes, lines: list[bytes]) -> None:
         *whole, rest = part.split(b"\n")
         begun = self._begun.get(self._stream, b"")
         if whole:
             whole[0] = begun + whole[0]
             begun = b""
-            found += [line[: MAX_LINE + 1].removesuffix(b"\r") for line in whole]
+            lines += [line[: MAX_LINE + 1].removesuffix(b"\r") for line in whole]
         self._begun[self._stream] = (begun + rest)[: MAX_LINE + 1]

@@ -30,8 +30,8 @@ class OwnLog:
         """Answer; returns why it ends."""
         sent = self._count
         oldest = time.monotonic() - ask.since if ask.since else 0.0
-        found = [line for _, at, line in tuple(self._lines) if at >= oldest]
-        await outbox.put(found[max(0, len(found) - ask.tail) :])
+        lines = [line for _, at, line in tuple(self._lines) if at >= oldest]
+        await outbox.put(lines[max(0, len(lines) - ask.tail) :])
         while ask.follow:
             await asyncio.sleep(_LOOK)
             new = [line for number, _, line in tuple(self._lines) if number > sent]

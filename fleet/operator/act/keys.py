@@ -133,12 +133,12 @@ class Keys:
         desired = action.desired
         if desired.sealed is None or desired.sealed.data:
             return action
-        found = secret_contents(desired.workload, self._store.secrets.found)
-        if not isinstance(found, SecretContents) or found.version != desired.sealed.version:
+        contents = secret_contents(desired.workload, self._store.secrets.found)
+        if not isinstance(contents, SecretContents) or contents.version != desired.sealed.version:
             raise Conflict(
                 f"a Secret of {action.deployment} has changed since that was decided", next_step="it is decided again"
             )
-        data = seal(found.contents, desired.sealed.key, action.device, action.deployment)
+        data = seal(contents.contents, desired.sealed.key, action.device, action.deployment)
         sealed = msgspec.structs.replace(desired.sealed, data=data)
         return msgspec.structs.replace(action, desired=msgspec.structs.replace(desired, sealed=sealed))
 
@@ -152,26 +152,26 @@ class Keys:
 
     async def _order(self, action: WriteTarget) -> None:
         """Write over the revision that the decision was based on. If it changed, the key is read and decided again."""
-        found = await self._decided_on(action)
-        if _value(found) == action.over:
+        order = await self._decided_on(action)
+        if _value(order) == action.over:
             try:
-                await self._write_target(action, found)
+                await self._write_target(action, order)
             except Conflict:
-                found = await self._targets.get(action.device)
+                order = await self._targets.get(action.device)
             else:
                 self._store.put_target(action.device, action.target)
                 log.info("agent ordered", device=action.device, target=msgspec.to_builtins(action.target, enc_hook=str))
                 return
-        self._store.put_target(action.device, _value(found))
+        self._store.put_target(action.device, _value(order))
         self._decide_again(action.device)
 
     async def _decided_on(self, action: WriteTarget) -> Entry[AgentTarget] | BadEntry | None:
         """What the decision was made of; something else when that has not come to be stored in time."""
         until = time.monotonic() + STORED
         while True:
-            found = await self._targets.get(action.device)
-            if _value(found) == action.over or time.monotonic() >= until:
-                return found
+            entry = await self._targets.get(action.device)
+            if _value(entry) == action.over or time.monotonic() >= until:
+                return entry
             await asyncio.sleep(_LOOK)
 
     async def _write_target(self, action: WriteTarget, over: Entry[AgentTarget] | BadEntry | None) -> None:
@@ -185,14 +185,14 @@ class Keys:
         """Every key, also those that we do not understand."""
         views = [self._app.kv(bucket) for bucket in cast("tuple[Bucket[msgspec.Struct], ...]", APP_BUCKETS)]
         patterns = (device, f"{device}.>")
-        found = await asyncio.gather(*(view.read_all(pattern) for view in views for pattern in patterns))
+        results = await asyncio.gather(*(view.read_all(pattern) for view in views for pattern in patterns))
         owners = [view for view in views for _ in patterns]
-        for view, entries in zip(owners, found, strict=True):
+        for view, entries in zip(owners, results, strict=True):
             for entry in entries:
                 await view.delete(entry.key)
         self._states.forget(device)
         self._store.forget_device(device)
-        log.info("device's keys deleted", device=device, keys=sum(len(entries) for entries in found))
+        log.info("device's keys deleted", device=device, keys=sum(len(entries) for entries in results))
 
 
 def _key(action: DesiredWrite) -> tuple[str, str]:
@@ -206,5 +206,5 @@ def _log(indexes: Sequence[WriteIndex]) -> None:
         log.info("desired state written", further=len(indexes) - _LOGGED)
 
 
-def _value(found: Entry[AgentTarget] | BadEntry | None) -> AgentTarget | None:
-    return found.value if isinstance(found, Entry) else None
+def _value(entry: Entry[AgentTarget] | BadEntry | None) -> AgentTarget | None:
+    return entry.value if isinstance(entry, Entry) else None

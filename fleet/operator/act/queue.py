@@ -169,7 +169,9 @@ class Queue:
     def tidy(self, now: float) -> None:
         """Forget what does not matter any more."""
         self._pace.forget_paid(now)
-        self._troubles = {key: it for key, it in self._troubles.items() if key in self.pending or it.until > now}
+        self._troubles = {
+            key: trouble for key, trouble in self._troubles.items() if key in self.pending or trouble.until > now
+        }
 
     def _place_again(self, key: Key, now: float) -> None:
         if key in self.pending:

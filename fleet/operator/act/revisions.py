@@ -85,8 +85,8 @@ class Revisions:
     async def _one(self, name: str, known: list[Revision]) -> None:
         deployment = self._store.deployments.items.get(name)
         if deployment is not None and missing(deployment, known):
-            made = await self._created(revision_of(deployment))
-            known = [*known, *made]
+            created = await self._created(revision_of(deployment))
+            known = [*known, *created]
         gone = surplus(deployment, known, self._store.unparsed["FleetDeployment"].items)
         for revision in gone:
             try:
@@ -103,9 +103,9 @@ class Revisions:
 
     async def _known(self, name: str = "") -> list[Revision]:
         """The revisions of one deployment, or all; foreign objects are skipped."""
-        found, _ = await self._api.list(KIND, f"{DEPLOYMENT}={name}" if name else DEPLOYMENT)
+        items, _ = await self._api.list(KIND, f"{DEPLOYMENT}={name}" if name else DEPLOYMENT)
         revisions: list[Revision] = []
-        for revision in found:
+        for revision in items:
             try:
                 revisions.append(parse_revision(revision))
             except InvalidInput as error:

@@ -50,17 +50,17 @@ class States:
         await self.change(device, edit)
 
     async def _changed(self, device: str, edit: Edit) -> int:
-        found = await self._kv.get(device)
-        before = found.value.states if isinstance(found, Entry) else Entries()
+        entry = await self._kv.get(device)
+        before = entry.value.states if isinstance(entry, Entry) else Entries()
         after = dict(before)
         edit(after)
-        if found is not None and after == before:
-            return found.revision
+        if entry is not None and after == before:
+            return entry.revision
         value = fitted(DeviceStates(after))
-        if found is None:
+        if entry is None:
             # A deleted key has a revision, too: `create` writes over it.
             return await self._kv.create(device, value)
-        return await self._kv.update(device, value, revision=found.revision)
+        return await self._kv.update(device, value, revision=entry.revision)
 
     def forget(self, device: str) -> None:
         """A device is gone."""

@@ -106,8 +106,8 @@ class Writer:
         while True:
             self._news.clear()
             now = time.monotonic()
-            if now >= self._resume and (found := self._queue.take(now)):
-                return found
+            if now >= self._resume and (write := self._queue.take(now)):
+                return write
             due = self._resume if now < self._resume else self._queue.next_due(now)
             try:
                 async with asyncio.timeout(None if due is None else max(0.0, due - now)):

@@ -207,13 +207,13 @@ def order_of(snapshot: Snapshot, deployment: FleetDeployment) -> Order:
     """The orders of a deployment for its devices."""
     workload, change = deployment.spec.workload, change_of(deployment.metadata)
     doubted = deployment.metadata.name in snapshot.secrets_doubted
-    found = _DOUBTED if doubted else secret_contents(workload, snapshot.secrets)
-    problem = found if isinstance(found, SecretProblem) else None
+    contents = _DOUBTED if doubted else secret_contents(workload, snapshot.secrets)
+    problem = contents if isinstance(contents, SecretProblem) else None
     new = Desired(deployment.metadata.generation, as_sent(workload), change.id if change else "")
     size = len(encode(new))
-    if isinstance(found, SecretContents):
-        new = msgspec.structs.replace(new, sealed=Sealed("", found.version))
-        size += sealed_size(found.contents)
+    if isinstance(contents, SecretContents):
+        new = msgspec.structs.replace(new, sealed=Sealed("", contents.version))
+        size += sealed_size(contents.contents)
     oversized = size if size > MAX_DESIRED else 0
     return Order(new, oversized, bool(oversized) or not held(deployment), deployment.spec.paused, problem)
 

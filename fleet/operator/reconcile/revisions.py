@@ -31,10 +31,10 @@ def surplus(
 
 def by_name(revisions: Iterable[Revision]) -> dict[str, list[Revision]]:
     """The revisions of each name, whichever deployment had it."""
-    found: defaultdict[str, list[Revision]] = defaultdict(list)
+    by_deployment: defaultdict[str, list[Revision]] = defaultdict(list)
     for revision in revisions:
-        found[revision.deployment].append(revision)
-    return dict(found)
+        by_deployment[revision.deployment].append(revision)
+    return dict(by_deployment)
 
 
 def _own(deployment: FleetDeployment, revisions: Iterable[Revision]) -> list[Revision]:

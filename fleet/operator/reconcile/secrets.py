@@ -90,8 +90,8 @@ def secret_contents(workload: Container | Pod, secrets: Secrets) -> SecretConten
     try:
         seen = {name: _seen(name, secrets) for name in names}
         contents = _contents(workload, seen)
-    except _Lacking as found:
-        return found.problem
+    except _Lacking as lacking:
+        return lacking.problem
     versions = "\n".join(f"{name} {secret.uid} {secret.resource_version}" for name, secret in seen.items())
     return SecretContents(hashlib.sha256(versions.encode()).hexdigest()[:16], contents)
 
@@ -117,14 +117,14 @@ def sealed_size(contents: Contents) -> int:
 
 
 def _seen(name: str, secrets: Secrets) -> SecretSeen:
-    found = secrets.get(name)
-    if found is None:
+    secret = secrets.get(name)
+    if secret is None:
         raise _Lacking("SecretNotRead", f"the Secret {name} has not been read yet")
-    if isinstance(found, SecretProblem):
-        raise _Lacking(found.reason, found.message)
-    if not found.sealable:
+    if isinstance(secret, SecretProblem):
+        raise _Lacking(secret.reason, secret.message)
+    if not secret.sealable:
         raise _Lacking("SecretNotSealable", withheld(name))
-    return found
+    return secret
 
 
 def _value(source: FromSecret, seen: Mapping[str, SecretSeen]) -> bytes:

@@ -45,14 +45,14 @@ def shown_workloads(
     before = {workload.name: workload for workload in old}
     statuses = {name: _shown(name, desired, states.get(name)) for name, desired in wanted.items()}
     statuses |= {name: _with_problem(name, problem, statuses.get(name)) for name, problem in problems.items()}
-    found = [with_since(workload, before.get(workload.name), now) for workload in statuses.values()]
-    found.sort(key=lambda workload: (not workload.troubled, workload.name))
-    found = _with_room_for_containers(found)
-    if len(found) <= _FEW:
-        return tuple(found)
+    workloads = [with_since(workload, before.get(workload.name), now) for workload in statuses.values()]
+    workloads.sort(key=lambda workload: (not workload.troubled, workload.name))
+    workloads = _with_room_for_containers(workloads)
+    if len(workloads) <= _FEW:
+        return tuple(workloads)
     shown: list[WorkloadStatus] = []
     room = _ROOM
-    for workload in found[:MAX_WORKLOADS_SHOWN]:
+    for workload in workloads[:MAX_WORKLOADS_SHOWN]:
         room -= len(msgspec.json.encode(workload))
         if room < 0:
             break
@@ -60,11 +60,11 @@ def shown_workloads(
     return tuple(shown)
 
 
-def _with_room_for_containers(found: Sequence[WorkloadStatus]) -> list[WorkloadStatus]:
+def _with_room_for_containers(workloads: Sequence[WorkloadStatus]) -> list[WorkloadStatus]:
     """Tell the containers of the first ones alone, where there are many."""
     shown: list[WorkloadStatus] = []
     room = _CONTAINER_ROOM
-    for workload in found:
+    for workload in workloads:
         room -= len(msgspec.json.encode(workload.containers))
         shown.append(workload if room >= 0 else msgspec.structs.replace(workload, containers=()))
     return shown

@@ -85,7 +85,7 @@ class UpgradeChannel:
 
     async def _read(self, bus: Bus) -> None:
         try:
-            found = await bus.kv(AGENT_TARGET).get(self._device)
+            entry = await bus.kv(AGENT_TARGET).get(self._device)
             beat = await bus.kv(DEVICE_HEARTBEAT).get(self._device) if self.awaits_candidate else None
         except FleetError as error:
             self._trigger.failed()
@@ -93,10 +93,10 @@ class UpgradeChannel:
             return
         if isinstance(beat, Entry):
             self._emit(BeatHeard(beat.value))
-        match found:
+        match entry:
             case Entry():
-                self._emit(TargetSeen(found.value))
+                self._emit(TargetSeen(entry.value))
             case BadEntry():
-                _log.error("the order does not parse; nothing is done about it", why=found.why)
+                _log.error("the order does not parse; nothing is done about it", why=entry.why)
             case None:
                 self._emit(TargetSeen(None))

@@ -66,9 +66,9 @@ class Lease:
         try:
             async with asyncio.timeout(_GIVE_BACK):
                 kv = (await self._channel.bus()).kv(AGENT_LEASE)
-                found = await kv.get(self._device)
-                if self._is_ours(found):
-                    await self._write(kv, found, AgentLease("", self._generation, 0, self._process.boot_id))
+                entry = await kv.get(self._device)
+                if self._is_ours(entry):
+                    await self._write(kv, entry, AgentLease("", self._generation, 0, self._process.boot_id))
         except Exception as error:
             _log.warning("lease not given back; it expires", why=str(error) or "NATS does not answer")
         self._emit(LeaseReleased())
@@ -88,9 +88,9 @@ class Lease:
         while True:
             try:
                 kv = (await self._channel.bus()).kv(AGENT_LEASE)
-                found = await kv.get(self._device)
-                if not patient or self._is_ours(found) or _is_free(found) or watch.expired(found):
-                    return await self._write(kv, found, self._mine())
+                entry = await kv.get(self._device)
+                if not patient or self._is_ours(entry) or _is_free(entry) or watch.expired(entry):
+                    return await self._write(kv, entry, self._mine())
             except Conflict:
                 continue
             except FleetError as error:
@@ -107,12 +107,12 @@ class Lease:
             try:
                 return await kv.update(self._device, self._mine(), revision=revision)
             except Conflict:
-                found = await self._seen(kv)
-                if found is None:
+                lease = await self._seen(kv)
+                if lease is None:
                     return await self._made_anew(kv)  # its keys were deleted, and nobody took it
-                if not self._is_ours(found):
+                if not self._is_ours(lease):
                     return 0
-                revision = found.revision  # it was written; only the acknowledgement was lost
+                revision = lease.revision  # it was written; only the acknowledgement was lost
             except FleetError as error:
                 _log.warning("lease not renewed yet", why=error.what)
                 await asyncio.sleep(backoff.next())
@@ -139,12 +139,12 @@ class Lease:
     def _mine(self) -> AgentLease:
         return AgentLease(self._process.instance, self._generation, time.time() + self._lasts, self._process.boot_id)
 
-    def _is_ours(self, found: Found) -> bool:
-        return isinstance(found, Entry) and found.value.instance_id == self._process.instance
+    def _is_ours(self, lease: Found) -> bool:
+        return isinstance(lease, Entry) and lease.value.instance_id == self._process.instance
 
 
-def _is_free(found: Found) -> bool:
-    return not isinstance(found, Entry) or not found.value.instance_id
+def _is_free(lease: Found) -> bool:
+    return not isinstance(lease, Entry) or not lease.value.instance_id
 
 
 class _Watch:
@@ -155,8 +155,8 @@ class _Watch:
         self._revision = 0
         self._since = time.monotonic()
 
-    def expired(self, found: Found) -> bool:
-        revision = found.revision if found else 0
+    def expired(self, lease: Found) -> bool:
+        revision = lease.revision if lease else 0
         if revision != self._revision:
             self._revision, self._since = revision, time.monotonic()
         return time.monotonic() - self._since > self._lasts

@@ -76,17 +76,21 @@ class Health:
 
     def _now(self) -> Workloads:
         now = time.monotonic()
-        return Workloads(self._busy, healthy=not any(it.counts(now, self._patience) for it in self._illnesses.values()))
+        return Workloads(
+            self._busy, healthy=not any(illness.counts(now, self._patience) for illness in self._illnesses.values())
+        )
 
     def _judge(self) -> None:
         """Forget recovered workloads, report changes, and check again when the patience ends, or after an event."""
         now = time.monotonic()
-        self._illnesses = {name: it for name, it in self._illnesses.items() if not it.is_over(now, self._patience)}
+        self._illnesses = {
+            name: illness for name, illness in self._illnesses.items() if not illness.is_over(now, self._patience)
+        }
         if self._now() != self._last:
             self.emit(busy=self._busy)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = [moment for it in self._illnesses.values() if (moment := it.next_change(self._patience)) > now]
+        due = [moment for illness in self._illnesses.values() if (moment := illness.next_change(self._patience)) > now]
         if due:
             self._timer = asyncio.get_running_loop().call_later(min(due) - now, self._judge)

@@ -19,8 +19,8 @@ def candidate(state: State) -> Candidate | None:
 
 
 def _stage(state: State) -> Stage | None:
-    found = candidate(state)
-    return found.stage if found else None
+    trial = candidate(state)
+    return trial.stage if trial else None
 
 
 def unreadable(state: State) -> bool:
@@ -35,8 +35,8 @@ def is_committed(state: State) -> bool:
 
 def on_trial(state: State) -> bool:
     """This very release is the candidate, and has not given up."""
-    found = candidate(state)
-    return found is not None and found.release == state.process.release and found.stage is not Stage.STEPPED_DOWN
+    trial = candidate(state)
+    return trial is not None and trial.release == state.process.release and trial.stage is not Stage.STEPPED_DOWN
 
 
 def stranger(state: State) -> bool:
@@ -71,8 +71,8 @@ def attempt(state: State) -> int:
     """The generation of the attempt under way; 0 for none."""
     if state.order is not None:
         return state.order.generation
-    found = candidate(state)
-    return found.generation if found else 0
+    trial = candidate(state)
+    return trial.generation if trial else 0
 
 
 def late(state: State, target: AgentTarget) -> bool:
@@ -221,9 +221,9 @@ def heard_another_version(state: State) -> bool:
 
 def proves(state: State, beat: Heartbeat) -> bool | None:
     """Whether a heartbeat shows the candidate with its version; None when it is not the candidate's, or is old."""
-    found = candidate(state)
-    if found is None or beat.generation != found.generation:
+    trial = candidate(state)
+    if trial is None or beat.generation != trial.generation:
         return None
     if beat.boot_id != state.process.boot_id or beat.instance_id == state.process.instance:
         return None
-    return beat.agent_version == found.release.version
+    return beat.agent_version == trial.release.version

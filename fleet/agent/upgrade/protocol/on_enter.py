@@ -63,9 +63,9 @@ def _order(state: State) -> AgentTarget:
 
 
 def _trial(state: State) -> Candidate:
-    found = candidate(state)
-    assert found is not None, f"{state.phase} without a candidate"
-    return found
+    trial = candidate(state)
+    assert trial is not None, f"{state.phase} without a candidate"
+    return trial
 
 
 def _committed(state: State) -> Release:

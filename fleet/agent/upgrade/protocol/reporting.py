@@ -51,9 +51,9 @@ def writes(state: State) -> Write:
 
 def beats_as(state: State) -> int:
     """The generation in this agent's heartbeats: of the attempt that it is the candidate of, or was committed by."""
-    found = candidate(state)
-    if found is not None and on_trial(state):
-        return found.generation
+    trial = candidate(state)
+    if trial is not None and on_trial(state):
+        return trial.generation
     ended = state.journal.outcome if isinstance(state.journal, Journal) else None
     mine = ended is not None and ended.phase is UpgradePhase.COMMITTED and ended.release == state.process.release
     return ended.generation if ended is not None and mine else 0
@@ -117,10 +117,10 @@ def _under_way(state: State, journal: Journal) -> UpgradeStatus | None:
     )
 
 
-def _candidate(state: State, found: Candidate | None) -> AgentVersion | None:
+def _candidate(state: State, trial: Candidate | None) -> AgentVersion | None:
     if state.order is not None:
         return state.order.version
-    return found.release.version if found else None
+    return trial.release.version if trial else None
 
 
 def _previous(journal: Journal) -> AgentVersion | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,7 +106,8 @@ def apply(
         int | None, typer.Option(min=0, metavar="N", help="change at most N devices at a time; 0: all at once")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="a FleetDeployment, YAML or JSON, instead of options")
+        Path | None,
+        typer.Option(metavar="FILE", help="a FleetDeployment, YAML or JSON, instead of options; -: standard input"),
     ] = None,
     compose: Annotated[
         Path | None,
@@ -220,7 +222,8 @@ def _from_file(path: Path, options: Options, namespace: str, *, every_device: bo
             f"--file holds all of a deployment, so {', '.join(given)} would be ignored",
             next_step="give one or the other",
         )
-    return FileSource(_data(path), str(path), namespace=namespace, every_device=every_device)
+    data, name = _read(path)
+    return FileSource(data, name, namespace=namespace, every_device=every_device)
 
 
 def _from_compose(
@@ -236,13 +239,17 @@ def _from_compose(
             f"--compose holds all of a workload, so {', '.join(given)} would be ignored",
             next_step="give one or the other; --name, --selector, --all and --rolling go with it",
         )
-    return ComposeSource(_data(path), str(path), service, options, every_device=every_device)
+    data, name = _read(path)
+    return ComposeSource(data, name, service, options, every_device=every_device)
 
 
-def _data(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, str]:
+    """What is in a file, and how messages call it; `-` is standard input, as `kubectl apply --filename -` has it."""
+    if path == Path("-"):
+        return sys.stdin.buffer.read(MAX_FILE + 1), "standard input"
     try:
         with path.open("rb") as file:
-            return file.read(MAX_FILE + 1)  # what is larger is refused, and a device file has no end
+            return file.read(MAX_FILE + 1), str(path)  # what is larger is refused, and a device file has no end
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}", next_step="give a file that exists") from error
 

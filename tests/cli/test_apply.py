@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable
@@ -73,6 +74,18 @@ def test_options_change_what_they_name_and_leave_the_rest(fleet: Fleet, web: Loo
         restart=Restart.NO,
         health=Health(("true",), interval=3),
     )
+
+
+def test_a_file_may_come_from_standard_input(fleet: Fleet, web: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(text: str) -> Any:  # noqa: ANN401 - an answer
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return fleet("deployment", "apply", "--file", "-")
+
+    assert answer(WEB).code == 0
+    assert container_of(web()).env == {"A": "1"}
+    refused = answer(WEB.replace("image:", "imege:"))
+    assert refused.code == 2, refused.err
+    assert "standard input" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from fleet.contract.errors import NotFound
 from fleet.contract.states import gathered
 from fleet.contract.wire import DeviceState, Phase, Reason
 from fleet.web.messages import EventMessage
-from fleet.web.pages import Pages
+from fleet.web.pages import Pages, Part
 from fleet.web.source import NATS, Gap
 from fleet.web.store import Store
 from fleet.web.streams import RowsFeed, ScreenFeed
@@ -78,11 +78,11 @@ def test_who_looks_at_what_does_not_change_has_nothing_made(page: RunningPage, m
     names = [f"pi-{number}" for number in range(200)]
     page.show(*map(device, names))
     pages, made = Pages(page.parts.store, "here"), list[str]()
-    make = cast("Callable[[str, str], object]", getattr(pages, _MADE_BY))
+    make = cast("Callable[[str, str, Part], object]", getattr(pages, _MADE_BY))
 
-    def counted(kind: str, name: str) -> object:
+    def counted(kind: str, name: str, part: Part) -> object:
         made.append(name)
-        return make(kind, name)
+        return make(kind, name, part)
 
     monkeypatch.setattr(pages, _MADE_BY, counted)
     screens = [partial(part, "device", name) for name in names for part in (pages.screen, pages.version)]

@@ -88,8 +88,7 @@ def test_a_container_tells_the_image_that_it_was_made_from(lab: Lab) -> None:
         details = await lab.look(engine, await lab.started(engine, workload(*STAYS)))
         assert details.image.removeprefix("sha256:") == loaded
         assert len(loaded) == 64
-        for digest in await engine.digests(details.image):
-            assert digest.startswith("sha256:")
+        assert await engine.digests(details.image) == (), "it came from no registry: podman gives it a digest anyway"
 
     lab.run(body)
 

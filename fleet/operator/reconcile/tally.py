@@ -148,14 +148,13 @@ def same_images(images: Mapping[Image, int]) -> list[RunningImage]:
 
 
 def images_differ(images: Mapping[Image, int]) -> bool:
-    """Whether two devices certainly run different images.
+    """Whether two devices of one architecture run different images.
 
-    An image that comes from no registry has another id on each architecture, and no digest to compare it by.
+    Nothing is concluded from two architectures: each has another id of one image, and an engine that was given an image
+    by hand (podman; docker with containerd's store) may name it by a digest of its own.
     """
-    groups = _groups(images)
-    by_digest = sum(any(len(image.names) > 1 for image in group) for group in groups)
-    of_groups = [arch for group in groups for arch in {image.arch for image in group}]
-    return by_digest > 1 or len(set(of_groups)) < len(of_groups)
+    of_groups = [arch for group in _groups(images) for arch in {image.arch for image in group}]
+    return len(set(of_groups)) < len(of_groups)
 
 
 def _groups(images: Mapping[Image, int]) -> list[list[Image]]:

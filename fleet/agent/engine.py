@@ -60,8 +60,6 @@ _DONE = (204, 304)
 """Statuses: it was done, or it was so already."""
 _PULL_SILENCE = 120.0
 """Seconds without a word until a pull counts as hung."""
-_NO_REGISTRY = "localhost/"
-"""How podman names an image that came from no registry; it gives it a digest all the same."""
 
 
 class Engine:
@@ -132,7 +130,8 @@ class Engine:
     async def digests(self, image: str) -> tuple[str, ...]:
         """The digests by which registries know an image, by name or id; none where it did not come from one."""
         details = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
-        known = [digest for digest in details.repo_digests or [] if not digest.startswith(_NO_REGISTRY)]
+        # podman calls an image that came from no registry so, and gives it a digest all the same.
+        known = [digest for digest in details.repo_digests or [] if not digest.startswith("localhost/")]
         return tuple(sorted({digest.rpartition("@")[2] for digest in known})[:MAX_DIGESTS])
 
     async def machines(self, image: str) -> Machines:

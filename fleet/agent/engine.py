@@ -130,7 +130,7 @@ class Engine:
     async def digests(self, image: str) -> tuple[str, ...]:
         """The digests by which registries know an image, by name or id; none where it did not come from one."""
         details = parse(await self.call("GET", f"/images/{quote(image)}/json", f"look at image {image}"), ImageDetails)
-        # podman calls an image that came from no registry so, and gives it a digest all the same.
+        # An image that came from no registry has this name with podman, and a digest all the same.
         known = [digest for digest in details.repo_digests or [] if not digest.startswith("localhost/")]
         return tuple(sorted({digest.rpartition("@")[2] for digest in known})[:MAX_DIGESTS])
 

@@ -110,7 +110,7 @@ def rotate_device_keys(
 
 
 def due_now(rows: Sequence[Listed], now: datetime) -> list[str]:
-    """The secrets that `rotate --due` rotates; the machine keys, which it does not, are told."""
+    """The secrets that `rotate --due` rotates. It prints which machine keys are due, and does not rotate them."""
     from fleet.rotation.drive import named  # noqa: PLC0415
     from fleet.rotation.listing import overdue  # noqa: PLC0415
 

@@ -93,7 +93,7 @@ def workloads_age(device: Device) -> str:
 
 
 def last_heard(device: Device) -> str:
-    """When a device was heard last, RFC 3339, or in words: Kubernetes is told of a heartbeat with a change alone."""
+    """When a device was last heard (RFC 3339), or a word: Kubernetes stores a heartbeat only together with a change."""
     if online(device) == "yes":
         return "recently"
     return device.status.last_heartbeat or "never"

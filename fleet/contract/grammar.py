@@ -1,4 +1,4 @@
-"""Grammars of texts in words: a person is told what a text is to be, and not by a regular expression."""
+"""Words for grammars: a message describes the text that is expected, and shows no regular expression."""
 
 from __future__ import annotations
 

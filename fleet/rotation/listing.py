@@ -46,7 +46,7 @@ class Listed(msgspec.Struct, frozen=True, rename="camel"):
         """Whether `rotate --due` rotates it now: it is due, or a rotation has begun and both versions are accepted.
 
         A rotation that is only prepared, or that was aborted, waits until the secret is due or somebody continues it.
-        Machine keys of devices need an admin's login at the identity provider, which a timer has not.
+        Machine keys of devices need an admin's login at the identity provider. A timer has none.
         """
         if not self.rotates or self.name == DEVICE_KEY:
             return False

@@ -110,19 +110,20 @@ def _ready(deployment: FleetDeployment, tally: Tally, images: Sequence[RunningIm
         so_far = f"{so_far}; {tally.waiting}"
         return NewCondition("Ready", "False", "Paused" if deployment.spec.paused else "InProgress", so_far)
     whole = "ReadyWhenLastHeard" if tally.away else "AllReady"
-    reason = tally.troubled.reason or ("ImagesDiffer" if images_differ(tally.images) else whole)
-    return NewCondition("Ready", "True", reason, "; ".join(_all_run(tally, images)))
+    differ = len(images) > 1 and images_differ(tally.images)
+    reason = tally.troubled.reason or ("ImagesDiffer" if differ else whole)
+    return NewCondition("Ready", "True", reason, "; ".join(_all_run(tally, images if differ else ())))
 
 
-def _all_run(tally: Tally, images: Sequence[RunningImage]) -> list[str]:
+def _all_run(tally: Tally, differing: Sequence[RunningImage]) -> list[str]:
     """That every device runs it, and what there is to say of that."""
     parts = [f"{tally.matched} of {tally.matched} devices run it", *_away(tally)]
     if tally.troubled.count:
         parts.append(str(tally.troubled))
-    if images_differ(tally.images):
-        shown = ", ".join(f"{image.image} on {image.devices}" for image in images[:_IMAGES_TOLD])
+    if differing:
+        shown = ", ".join(f"{image.image} on {image.devices}" for image in differing[:_IMAGES_TOLD])
         parts.append(
-            f"they run {len(images)} different images: {shown}; was the tag moved? name the image by its digest"
+            f"they run {len(differing)} different images: {shown}; was the tag moved? name the image by its digest"
         )
     return parts
 
